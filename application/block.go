@@ -1,0 +1,170 @@
+package application
+
+import (
+	"context"
+	"time"
+
+	"chatting/domain"
+)
+
+// KnownUsers remembers who was ever seen: who has logged in or used the REST API with a good token.
+type KnownUsers interface {
+	// Remember makes user known; again is no error.
+	Remember(ctx context.Context, user domain.UserID) error
+	Known(ctx context.Context, user domain.UserID) (bool, error)
+}
+
+// BlockEntry is the state of one directed pair: blocked or, after an unblock, not, with its version.
+type BlockEntry struct {
+	Target  domain.UserID
+	Blocked bool
+	Version int64
+}
+
+// BlockStore keeps who blocks whom, and the changes that the log has not yet confirmed (the outbox).
+type BlockStore interface {
+	// SetBlocked makes blocker block target, or not. Where that changes something, the pair's version grows by one under
+	// a lock on the pair, and the change enters the outbox in the same transaction with event's ID and Time. changed
+	// tells whether it did.
+	SetBlocked(ctx context.Context, change BlockChange) (changed bool, err error)
+	// Blocks returns every pair of blocker ever changed, unblocked ones included, in ascending order of targets.
+	Blocks(ctx context.Context, blocker domain.UserID) ([]BlockEntry, error)
+	// IsBlocked tells whether blocker blocks target.
+	IsBlocked(ctx context.Context, blocker, target domain.UserID) (bool, error)
+	Outbox
+}
+
+// BlockChange is a wish to change one pair, with the id and time that the event of the change will carry.
+type BlockChange struct {
+	Blocker, Target domain.UserID
+	Blocked         bool
+	Event           domain.Event // ID and Time are used; Body is made by the store, which gives the version
+}
+
+// Outbox holds the events of block changes that are committed but not known to be in the log.
+type Outbox interface {
+	// PendingOf returns the unpublished changes of one directed pair, oldest version first.
+	PendingOf(ctx context.Context, blocker, target domain.UserID) ([]domain.Event, error)
+	// Pending returns up to limit unpublished changes made before the given time, of all pairs, each pair's in the order
+	// of its versions.
+	Pending(ctx context.Context, before time.Time, limit int) ([]domain.Event, error)
+	// MarkPublished takes changes out of the outbox; ids not in it are ignored.
+	MarkPublished(ctx context.Context, ids []domain.EventID) error
+}
+
+// Block keeps what one user sends from another: from the moment that the log has the change on, whatever is appended
+// later is never shown to the blocker (invariant 3).
+type Block struct {
+	Store BlockStore
+	Users KnownUsers
+	Log   ConversationLog
+	Now   Clock
+	NewID IDs
+}
+
+// Block makes blocker block target and returns once the log has it, also when it was blocked already. Errors:
+// CodeUnknownUser, CodeSelf, CodeUnavailable and CodeUnconfirmed; after the last two the change may be committed, and
+// then takes effect when the relay publishes it.
+func (b *Block) Block(ctx context.Context, blocker, target domain.UserID) error {
+	if blocker == target {
+		return domain.NewError(domain.CodeSelf, "A user cannot block itself.")
+	}
+	if err := b.mustKnow(ctx, target); err != nil {
+		return err
+	}
+	if _, err := b.Store.SetBlocked(ctx, b.change(blocker, target, true)); err != nil {
+		return err
+	}
+	return b.publish(ctx, blocker, target)
+}
+
+// Unblock ends a block and returns once the log has it. Errors: those of Block, and CodeNotBlocked.
+func (b *Block) Unblock(ctx context.Context, blocker, target domain.UserID) error {
+	if err := b.mustKnow(ctx, target); err != nil {
+		return err
+	}
+	changed, err := b.Store.SetBlocked(ctx, b.change(blocker, target, false))
+	if err != nil {
+		return err
+	}
+	// An unblock whose append was not confirmed is tried again by its user: publish what it left, then answer as before.
+	if err := b.publish(ctx, blocker, target); err != nil {
+		return err
+	}
+	if !changed {
+		return domain.NewError(domain.CodeNotBlocked, "The user is not blocked.")
+	}
+	return nil
+}
+
+// Blocked returns whom blocker blocks now, in ascending order.
+func (b *Block) Blocked(ctx context.Context, blocker domain.UserID) ([]domain.UserID, error) {
+	entries, err := b.Store.Blocks(ctx, blocker)
+	if err != nil {
+		return nil, err
+	}
+	blocked := make([]domain.UserID, 0, len(entries))
+	for _, entry := range entries {
+		if entry.Blocked {
+			blocked = append(blocked, entry.Target)
+		}
+	}
+	return blocked, nil
+}
+
+// IsBlocked tells whether blocker blocks target; CodeUnknownUser for a target never seen.
+func (b *Block) IsBlocked(ctx context.Context, blocker, target domain.UserID) (bool, error) {
+	if err := b.mustKnow(ctx, target); err != nil {
+		return false, err
+	}
+	return b.Store.IsBlocked(ctx, blocker, target)
+}
+
+func (b *Block) mustKnow(ctx context.Context, user domain.UserID) error {
+	known, err := b.Users.Known(ctx, user)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return errUnknownUser
+	}
+	return nil
+}
+
+var errUnknownUser = domain.NewError(domain.CodeUnknownUser, "The user was never seen.")
+
+func (b *Block) change(blocker, target domain.UserID, blocked bool) BlockChange {
+	return BlockChange{
+		Blocker: blocker, Target: target, Blocked: blocked,
+		Event: domain.Event{ID: b.NewID(), Time: b.Now.stamp()},
+	}
+}
+
+// publish appends what the pair's outbox holds, oldest first. Two requests, or a request and the relay, may publish the
+// same change twice; readers ignore versions that are not newer than theirs.
+func (b *Block) publish(ctx context.Context, blocker, target domain.UserID) error {
+	events, err := b.Store.PendingOf(ctx, blocker, target)
+	if err != nil {
+		return err
+	}
+	return publish(ctx, b.Store, b.Log, events)
+}
+
+// publish appends events one after the other, waiting for each, and takes those that the log has out of the outbox. A
+// failure to do the latter only makes the relay publish them again.
+func publish(ctx context.Context, outbox Outbox, log ConversationLog, events []domain.Event) error {
+	published := make([]domain.EventID, 0, len(events))
+	var failed error
+	for _, event := range events {
+		if failed = appendAndWait(ctx, log, event); failed != nil {
+			break
+		}
+		published = append(published, event.ID)
+	}
+	if len(published) > 0 {
+		if err := outbox.MarkPublished(ctx, published); err != nil && failed == nil {
+			return err
+		}
+	}
+	return failed
+}

@@ -1,0 +1,35 @@
+package application
+
+import (
+	"time"
+
+	"chatting/domain"
+)
+
+// CloseReason says why the server ends a connection. The socket adapter maps it to a close code.
+type CloseReason string
+
+// The reasons for which use cases and delivery end connections.
+const (
+	CloseSlow      CloseReason = "slow"      // the reader does not keep up with its frames
+	CloseHole      CloseReason = "hole"      // the log lost records that may have concerned it
+	CloseRestart   CloseReason = "restart"   // the node is going away
+	CloseDuplicate CloseReason = "too_many"  // a cap on connections
+	CloseExpired   CloseReason = "expired"   // its token expired
+	CloseTryLater  CloseReason = "try_later" // a part that login needs is away
+)
+
+// Connection is one authenticated socket, as delivery and presence see it. Its methods only enqueue, never block, keep
+// their order, may be called from any goroutine and do nothing once the connection is closing. What does not fit into its
+// queue closes it with CloseSlow.
+type Connection interface {
+	// LoggedIn answers the login. It is the first frame that the connection gets.
+	LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time)
+	// StatusChanged tells to that one of its friends came online or went offline.
+	StatusChanged(to domain.UserID, change domain.Transition)
+	// Deliver hands over the bytes of a conversation frame, which must not be changed afterwards. echoOf is the name that
+	// the sender gave to its message, "" on connections of others and where there is none.
+	Deliver(frame []byte, echoOf domain.ClientMessageID)
+	// Close ends the connection, once what is queued has been written.
+	Close(reason CloseReason)
+}

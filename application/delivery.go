@@ -1,0 +1,247 @@
+package application
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+
+	"chatting/domain"
+)
+
+// Position is the place of a record in the conversation log.
+type Position struct {
+	Partition int
+	Offset    int64
+}
+
+// Record is one record of the conversation log as the tail hands it over: its place and key at once, its value only for
+// whoever has a receiver here.
+type Record interface {
+	Position() Position
+	Conversation() domain.Conversation
+	// Open checks the envelope and returns the event and the frame that clients get of it (nil for events that clients
+	// do not see). An error means that the record is not one of ours, or harmful: it is counted and skipped.
+	Open() (event domain.Event, frame []byte, err error)
+}
+
+// Delivery hands the records of the log to the connections of this node. It decides who sees what: both sides of a
+// conversation see its events, save what the receiver had blocked by then; nobody sees one event twice on a connection.
+//
+// Apply is called by one goroutine, the tail; Attach and what follows it by many.
+type Delivery struct {
+	logger *slog.Logger
+
+	mu    sync.RWMutex
+	users map[domain.UserID]*recipient
+}
+
+// recipient is what the node keeps for a user with at least one connection here.
+type recipient struct {
+	mu          sync.Mutex
+	attachments []*Attachment
+	// blocks is the user's list as of the last record applied: what the database said at the first login here, then the
+	// log. loaded tells whether the former is in.
+	blocks domain.BlockList
+	loaded bool
+	seen   seenEvents
+}
+
+// Attachment is a connection's place in delivery.
+type Attachment struct {
+	delivery *Delivery
+	user     domain.UserID
+	conn     Connection
+
+	// What follows is guarded by the recipient's lock.
+	from     []int64 // first offset to serve, a partition; nil before Activate
+	released bool
+	held     []heldFrame
+}
+
+// heldFrame is a frame that waits until its connection's login is answered.
+type heldFrame struct {
+	at Position
+	// first is where the same event stood first: at, unless its sender sent it again.
+	first  Position
+	sender domain.UserID
+	// judged tells that the log itself had said, by this record, whether sender is blocked. Else the database decides.
+	judged bool
+	frame  []byte
+	echoOf domain.ClientMessageID
+}
+
+// maxHeld bounds the frames that wait for the end of a login. A connection that exceeds it is closed as slow.
+const maxHeld = 1024
+
+// NewDelivery returns a delivery without connections.
+func NewDelivery(logger *slog.Logger) *Delivery {
+	return &Delivery{logger: logger, users: make(map[domain.UserID]*recipient)}
+}
+
+// Attach makes the connection known to delivery: from now on the user's block records are followed and its frames held.
+// The caller loads the user's blocks, then notes the end offsets of the log, and calls Activate and Release; or Detach.
+// That order makes every record be judged by the state of its own place (invariant 3).
+func (d *Delivery) Attach(user domain.UserID, conn Connection) *Attachment {
+	attachment := &Attachment{delivery: d, user: user, conn: conn}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.users[user]
+	if r == nil {
+		r = &recipient{}
+		d.users[user] = r
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attachments = append(r.attachments, attachment)
+	return attachment
+}
+
+// Activate names the blocks that the database held and, after that, the first offset of each partition to serve.
+func (a *Attachment) Activate(blocks []BlockEntry, from []int64) {
+	r := a.delivery.recipient(a.user)
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.from = from
+	hidden := make(map[domain.UserID]bool, len(blocks))
+	for _, entry := range blocks {
+		hidden[entry.Target] = entry.Blocked
+		if !r.loaded {
+			r.blocks.Apply(entry.Target, entry.Blocked, entry.Version)
+		}
+	}
+	r.loaded = true
+	a.held = slices.DeleteFunc(a.held, func(h heldFrame) bool {
+		return !a.serves(h) || (!h.judged && hidden[h.sender])
+	})
+}
+
+// Release hands over what was held; from now on frames go straight to the connection. Call it after LoggedIn.
+func (a *Attachment) Release() {
+	r := a.delivery.recipient(a.user)
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, h := range a.held {
+		a.conn.Deliver(h.frame, h.echoOf)
+	}
+	a.held = nil
+	a.released = true
+}
+
+// Detach ends the connection's delivery. It may be called at any time after Attach, and again.
+func (a *Attachment) Detach() {
+	d := a.delivery
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.users[a.user]
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attachments = slices.DeleteFunc(r.attachments, func(other *Attachment) bool { return other == a })
+	if len(r.attachments) == 0 {
+		delete(d.users, a.user)
+	}
+}
+
+// Apply delivers the next record of the log. Records of one partition come in their order.
+func (d *Delivery) Apply(record Record) {
+	conversation := record.Conversation()
+	low, high := d.recipient(conversation.Low()), d.recipient(conversation.High())
+	if low == nil && high == nil {
+		return
+	}
+	event, frame, err := record.Open()
+	if err != nil {
+		position := record.Position()
+		d.logger.Warn("skipped a record of the conversation log that is not ours to show",
+			"partition", position.Partition, "offset", position.Offset, "error", err)
+		return
+	}
+	if high != nil {
+		high.apply(record.Position(), conversation.High(), event, frame)
+	}
+	if low != nil && low != high {
+		low.apply(record.Position(), conversation.Low(), event, frame)
+	}
+}
+
+// CloseAll ends every connection: after a hole in the log, whom it concerned is not known.
+func (d *Delivery) CloseAll(reason CloseReason) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, r := range d.users {
+		r.mu.Lock()
+		for _, a := range r.attachments {
+			a.conn.Close(reason)
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (d *Delivery) recipient(user domain.UserID) *recipient {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.users[user]
+}
+
+// apply shows event to the connections of user, or takes over the block that it reports.
+func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, frame []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if change, ok := event.Body.(domain.BlockChanged); ok {
+		if change.Blocker == user {
+			r.blocks.Apply(change.Target, change.Blocked, change.Version)
+		}
+		return
+	}
+	if frame == nil {
+		return
+	}
+	sender := event.Body.Actor()
+	own := sender == user
+	if !own && r.blocks.Hides(sender) {
+		return
+	}
+	// Only an event that its sender named can be in the log twice.
+	first := at
+	if event.ClientMessageID != "" {
+		first = r.seen.note(event.ID, at)
+	}
+	h := heldFrame{at: at, first: first, sender: sender, judged: own || r.blocks.Knows(sender), frame: frame}
+	if own {
+		h.echoOf = event.ClientMessageID
+	}
+	for _, a := range r.attachments {
+		a.show(h)
+	}
+}
+
+// serves tells whether the frame is one for this connection: its record stands at or past the offsets noted at login, and
+// an earlier record of the same event does not. Before Activate that is not known: the frame may be.
+func (a *Attachment) serves(h heldFrame) bool {
+	return a.from == nil || (a.covers(h.at) && (h.first == h.at || !a.covers(h.first)))
+}
+
+func (a *Attachment) covers(at Position) bool {
+	return at.Partition < len(a.from) && at.Offset >= a.from[at.Partition]
+}
+
+// show hands the frame over, or holds it while the login is not answered.
+func (a *Attachment) show(h heldFrame) {
+	switch {
+	case !a.serves(h):
+	case a.released:
+		a.conn.Deliver(h.frame, h.echoOf)
+	case len(a.held) >= maxHeld:
+		a.conn.Close(CloseSlow)
+	default:
+		a.held = append(a.held, h)
+	}
+}

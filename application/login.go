@@ -1,0 +1,109 @@
+package application
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"chatting/domain"
+)
+
+// LogEnds tells where the conversation log ends.
+type LogEnds interface {
+	// EndOffsets returns, for each partition, the offset that the next record will get, as the broker says after the
+	// call began.
+	EndOffsets(ctx context.Context) ([]int64, error)
+}
+
+// Login turns a socket whose first frame named a token into a connection of its user.
+type Login struct {
+	Authenticate *Authenticate
+	Blocks       BlockStore
+	Friends      FriendLists
+	Ends         LogEnds
+	Delivery     *Delivery
+	Presence     *SetPresence
+	Logger       *slog.Logger
+	// MaxPerUser caps the connections of one user on this node; 0 means no cap.
+	MaxPerUser int
+}
+
+// Session is a connection that is logged in. Close must be called once it ends, however it ends.
+type Session struct {
+	Identity Identity
+
+	login      *Login
+	attachment *Attachment
+	membership *Membership
+	closing    sync.Once
+}
+
+// Execute logs the connection in: it returns after LoggedIn was called on it, and frames follow. On an error the
+// connection has no part in anything. Errors: those of Authenticate.Execute, CodeTooMany, CodeUnavailable,
+// CodeUnconfirmed.
+//
+// The order of its steps is what makes invariants 3 and 4 hold: first the node follows the log for the user, then the
+// lists are loaded, then the end of the log is noted, and only then does anybody see the user online.
+func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Session, error) {
+	identity, err := l.Authenticate.Execute(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	user := identity.User
+	session := &Session{Identity: identity, login: l}
+	session.membership, err = l.Presence.Enter(user, conn, l.MaxPerUser)
+	if err != nil {
+		return nil, err
+	}
+	session.attachment = l.Delivery.Attach(user, conn)
+	if err := l.complete(ctx, session); err != nil {
+		session.Close()
+		return nil, err
+	}
+	session.attachment.Release()
+	return session, nil
+}
+
+func (l *Login) complete(ctx context.Context, session *Session) error {
+	user := session.Identity.User
+	blocks, err := l.Blocks.Blocks(ctx, user)
+	if err != nil {
+		return err
+	}
+	friends, err := l.Friends.Friends(ctx, user)
+	if err != nil {
+		// The user gets in without friends rather than not at all; the list is loaded again in the background.
+		l.Logger.Warn("login without friends: the list could not be loaded", "user", user, "error", err)
+		session.membership.FriendsMissing()
+	} else {
+		session.membership.SetFriends(friends)
+	}
+	ends, err := l.Ends.EndOffsets(ctx)
+	if err != nil {
+		return err
+	}
+	session.attachment.Activate(blocks, ends)
+	return session.membership.Online(ctx)
+}
+
+// Renew takes another token of the same user: its expiry counts from now. Errors: CodeUnauthenticated for a bad or
+// expired token and for one of another user; CodeUnavailable.
+func (s *Session) Renew(ctx context.Context, token string) (Identity, error) {
+	identity, err := s.login.Authenticate.Execute(ctx, token)
+	if err != nil {
+		return Identity{}, err
+	}
+	if identity.User != s.Identity.User {
+		return Identity{}, domain.NewError(domain.CodeUnauthenticated, "The token is another user's.")
+	}
+	return identity, nil
+}
+
+// Close ends the connection's part in delivery and presence. When it was the user's last one, the user goes offline. It
+// does not wait for the log. It may be called again.
+func (s *Session) Close() {
+	s.closing.Do(func() {
+		s.attachment.Detach()
+		s.membership.Leave()
+	})
+}

@@ -1,0 +1,176 @@
+package application
+
+import (
+	"context"
+	"time"
+
+	"chatting/domain"
+)
+
+// Apply takes over the next record of one partition of the sessions topic, stamped at. Records of one partition come in
+// their order, from one goroutine.
+func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.Time) {
+	p.mu.Lock()
+	if partition < 0 || partition >= len(p.partitions) {
+		p.mu.Unlock()
+		return
+	}
+	sessions := p.partitions[partition]
+	buried := sessions.IsDead(record.Incarnation)
+	transitions := sessions.Apply(record, at)
+	p.tell(transitions)
+	var actions actions
+	switch {
+	case record.Kind == domain.FriendsChanged:
+		p.friendsChanged(record.User)
+	case buried:
+	case record.Kind == domain.SessionDead:
+		p.lease.Buried(record.Incarnation)
+		if record.Incarnation == p.self && !p.leaving {
+			actions = p.rise()
+		}
+	case record.Incarnation == p.self:
+		actions = p.came(record)
+	default:
+		p.lease.Alive(record.Incarnation)
+	}
+	p.mu.Unlock()
+	actions.run()
+}
+
+// came handles an own record that came back from the log.
+func (p *SetPresence) came(record domain.SessionRecord) actions {
+	switch record.Kind {
+	case domain.SessionBeat:
+		sent := p.beatSent
+		if sent.IsZero() || record.Count != p.beats {
+			return nil
+		}
+		p.beatSent = time.Time{}
+		var actions actions
+		for _, dead := range p.lease.OwnBeat(sent) {
+			actions = append(actions, p.bury(dead))
+		}
+		return actions
+	case domain.SessionUp, domain.SessionDown:
+		m := p.members[record.User]
+		if m == nil {
+			// A session that nobody here remembers, such as one whose append was given up: end it.
+			m = &member{user: record.User}
+			p.members[record.User] = m
+		}
+		m.appending = time.Time{}
+		if record.Kind == domain.SessionUp {
+			m.written = p.now()
+		}
+		return p.reconcile(m)
+	case domain.SessionDead, domain.FriendsChanged:
+	}
+	return nil
+}
+
+// rise handles the node's own burial: whoever buried it did not hear of it for a lease. It goes on as a new incarnation
+// and writes its sessions again.
+func (p *SetPresence) rise() actions {
+	old := p.self
+	p.incarnate()
+	p.logger.Warn("this node was buried: going on as a new incarnation", "old", old, "new", p.self, "users", len(p.members))
+	var actions actions
+	for _, m := range p.members {
+		m.appending = time.Time{}
+		m.written = time.Time{}
+		actions = append(actions, p.reconcile(m)...)
+	}
+	return actions
+}
+
+// bury returns the append of another node's death.
+func (p *SetPresence) bury(dead domain.Incarnation) func() {
+	return func() {
+		p.logger.Info("burying a node whose heartbeats ended", "incarnation", dead)
+		p.log.Bury(dead, func(err error) {
+			if err != nil {
+				p.logger.Warn("burying a node failed, will try again", "incarnation", dead, "error", err)
+			}
+		})
+	}
+}
+
+// BuryOthers buries every other node known now. It is for a broker that lives in this process and was therefore not there
+// when this process was not: none of its earlier nodes can be alive, or will mind. It returns when the log has it.
+func (p *SetPresence) BuryOthers(ctx context.Context) error {
+	p.mu.Lock()
+	var others []domain.Incarnation
+	p.lease.EachOther(func(other domain.Incarnation) { others = append(others, other) })
+	p.mu.Unlock()
+	for _, other := range others {
+		if err := p.buryAndWait(ctx, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Depart ends all sessions of this node in the log, for good: nobody can log in here afterwards. It returns when the log
+// has it, or with CodeUnavailable or CodeUnconfirmed; then other nodes find out by the lease.
+func (p *SetPresence) Depart(ctx context.Context) error {
+	p.mu.Lock()
+	p.leaving = true
+	self := p.self
+	p.mu.Unlock()
+	return p.buryAndWait(ctx, self)
+}
+
+func (p *SetPresence) buryAndWait(ctx context.Context, incarnation domain.Incarnation) error {
+	outcome := make(chan error, 1)
+	p.log.Bury(incarnation, func(err error) { outcome <- err })
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return domain.WrapError(domain.CodeUnconfirmed, "The burial could not be confirmed.", ctx.Err())
+	}
+}
+
+// Run beats until ctx ends. Each beat also compares the sessions of all local users with the log, which writes again what
+// failed or grows old.
+func (p *SetPresence) Run(ctx context.Context) {
+	ticker := time.NewTicker(p.times.Beat)
+	defer ticker.Stop()
+	for {
+		p.tick()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (p *SetPresence) tick() {
+	p.mu.Lock()
+	var actions actions
+	now := p.now()
+	if !p.leaving && (p.beatSent.IsZero() || now.Sub(p.beatSent) > appendStale) {
+		p.beatSent = now
+		p.beats++
+		beat := domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: p.self, Count: p.beats}
+		actions = append(actions, func() {
+			p.log.Append(beat, func(err error) {
+				if domain.CodeOf(err) != domain.CodeUnavailable {
+					return
+				}
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				if p.beats == beat.Count {
+					p.beatSent = time.Time{}
+				}
+			})
+		})
+	}
+	for _, m := range p.members {
+		actions = append(actions, p.reconcile(m)...)
+	}
+	p.mu.Unlock()
+	actions.run()
+}

@@ -1,0 +1,304 @@
+package application
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"chatting/domain"
+)
+
+// SessionLog is the durable log of session records. The records of one user share a partition and keep their order.
+type SessionLog interface {
+	// Append queues record for its partition and returns at once; done as ConversationLog.Append says.
+	Append(record domain.SessionRecord, done func(error))
+	// Bury appends Dead of the incarnation to every partition. done is called once, with the first error if any.
+	Bury(incarnation domain.Incarnation, done func(error))
+	// PartitionOf returns the partition of a user's records.
+	PartitionOf(user domain.UserID) int
+	// Partitions returns how many there are.
+	Partitions() int
+}
+
+// PresenceTimes are the durations of the presence protocol.
+type PresenceTimes struct {
+	Beat    time.Duration // between two heartbeats
+	Lease   time.Duration // a node whose beats are missing for so long is dead
+	Refresh time.Duration // every session is written again within this
+}
+
+// DefaultPresenceTimes are those that the lookback of a starting node is made for.
+var DefaultPresenceTimes = PresenceTimes{Beat: time.Second, Lease: 6 * time.Second, Refresh: 10 * time.Minute}
+
+// Lookback is how far back a starting node reads the sessions topic: every session has been written within the refresh
+// interval, and as much again is left for a record that was late.
+func (t PresenceTimes) Lookback() time.Duration { return 2 * t.Refresh }
+
+// SetPresence makes users online and offline: it turns the connections of this node into session records, and the session
+// records of all nodes into who is online, who is told so, and which nodes are dead.
+//
+// Nothing but the log changes who is online, on the writing node too. What this node wants (its connections) and what
+// the log says are compared whenever either changes and at every beat, and the difference is appended; so a failed append
+// heals by itself.
+type SetPresence struct {
+	log    SessionLog
+	now    Clock
+	newID  IDs
+	times  PresenceTimes
+	logger *slog.Logger
+
+	mu         sync.RWMutex
+	self       domain.Incarnation
+	partitions []*domain.Sessions
+	lease      *domain.Lease
+	members    map[domain.UserID]*member
+	watchers   map[domain.UserID]map[*member]struct{}
+	lastCount  int64
+	leaving    bool
+	// beatSent is when the beat under way was sent, zero when there is none; beats counts them.
+	beatSent time.Time
+	beats    int64
+	// stale holds the members whose friends have to be loaded again; wake says that there are some.
+	stale map[domain.UserID]struct{}
+	wake  chan struct{}
+}
+
+// member is a user with a connection here, or one whose session the log still has to end.
+type member struct {
+	user        domain.UserID
+	memberships []*Membership
+	// count is that of the user's current session; a session in the log with a lower one is an earlier one.
+	count int64
+	// appending is when an up or down of this user was handed to the log and is not back; zero when none is.
+	appending time.Time
+	// written is when the session's last up came back.
+	written time.Time
+	// start is the current session's; nil where none is wanted.
+	start *sessionStart
+
+	friends      []domain.UserID
+	friendsEpoch int64 // grows when the list changes somewhere, so that an older one being loaded is not taken
+	loadedAt     time.Time
+}
+
+// sessionStart is the wait for a session: done is closed once the session came back from the log, or failed with err.
+type sessionStart struct {
+	done chan struct{}
+	err  error
+}
+
+// Membership is one connection's part in its user's presence.
+type Membership struct {
+	presence *SetPresence
+	member   *member
+	conn     Connection
+	epoch    int64
+	live     bool
+}
+
+// appendStale is after how long an append that neither came back nor failed is tried again.
+const appendStale = 15 * time.Second
+
+// NewSetPresence returns the presence of a node without connections, under a new incarnation.
+func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, logger *slog.Logger) *SetPresence {
+	p := &SetPresence{
+		log: log, now: now, newID: newID, times: times, logger: logger,
+		members:  make(map[domain.UserID]*member),
+		watchers: make(map[domain.UserID]map[*member]struct{}),
+		stale:    make(map[domain.UserID]struct{}),
+		wake:     make(chan struct{}, 1),
+	}
+	for range log.Partitions() {
+		p.partitions = append(p.partitions, domain.NewSessions())
+	}
+	p.incarnate()
+	return p
+}
+
+// incarnate takes a new incarnation.
+func (p *SetPresence) incarnate() {
+	p.self = domain.Incarnation(p.newID())
+	old := p.lease
+	p.lease = domain.NewLease(p.self, p.times.Lease)
+	if old != nil {
+		old.EachOther(p.lease.Alive)
+	}
+	p.beatSent = time.Time{}
+}
+
+// Online tells whether user has a connection anywhere, according to the log as far as this node has read it.
+func (p *SetPresence) Online(user domain.UserID) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.online(user)
+}
+
+func (p *SetPresence) online(user domain.UserID) bool {
+	return p.partitions[p.log.PartitionOf(user)].Online(user)
+}
+
+// Enter notes a connection of user that is being logged in; CodeTooMany when it would be more than limit (0: none). The
+// caller calls SetFriends or FriendsMissing, then Online; and Leave in any case.
+func (p *SetPresence) Enter(user domain.UserID, conn Connection, limit int) (*Membership, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leaving {
+		return nil, domain.NewError(domain.CodeUnavailable, "The node is going away.")
+	}
+	m := p.members[user]
+	if m == nil {
+		m = &member{user: user}
+		p.members[user] = m
+	}
+	if limit > 0 && len(m.memberships) >= limit {
+		return nil, domain.NewError(domain.CodeTooMany, "The user has too many connections.")
+	}
+	membership := &Membership{presence: p, member: m, conn: conn, epoch: m.friendsEpoch}
+	m.memberships = append(m.memberships, membership)
+	return membership, nil
+}
+
+// SetFriends names whom the user watches, as loaded since Enter. Where the list changed meanwhile, it is loaded again.
+func (s *Membership) SetFriends(friends []domain.UserID) {
+	p := s.presence
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.epoch != s.member.friendsEpoch {
+		p.markStale(s.member.user)
+		return
+	}
+	p.setFriends(s.member, friends)
+}
+
+// FriendsMissing tells that the list could not be loaded now: it will be tried again.
+func (s *Membership) FriendsMissing() {
+	s.presence.mu.Lock()
+	defer s.presence.mu.Unlock()
+	s.presence.markStale(s.member.user)
+}
+
+// Online makes the user online, waits until this node has read so from the log, and answers the login. Errors:
+// CodeUnavailable, CodeUnconfirmed (also when ctx ends first).
+func (s *Membership) Online(ctx context.Context) error {
+	p := s.presence
+	p.mu.Lock()
+	m := s.member
+	if m.start == nil {
+		p.lastCount++
+		m.count = p.lastCount
+		m.start = &sessionStart{done: make(chan struct{})}
+	}
+	start := m.start
+	actions := p.reconcile(m)
+	p.mu.Unlock()
+	actions.run()
+
+	select {
+	case <-start.done:
+	case <-ctx.Done():
+		return domain.WrapError(domain.CodeUnconfirmed, "The session could not be confirmed.", ctx.Err())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if start.err != nil {
+		return start.err
+	}
+	online := make([]domain.UserID, 0, len(m.friends))
+	for _, friend := range m.friends {
+		if p.online(friend) {
+			online = append(online, friend)
+		}
+	}
+	s.live = true
+	s.conn.LoggedIn(m.user, online, p.now.stamp())
+	return nil
+}
+
+// Leave ends the connection's part; with the last one of its user the user's session is ended in the log.
+func (s *Membership) Leave() {
+	p := s.presence
+	p.mu.Lock()
+	m := s.member
+	for i, other := range m.memberships {
+		if other == s {
+			m.memberships = append(m.memberships[:i], m.memberships[i+1:]...)
+			break
+		}
+	}
+	s.live = false
+	var actions actions
+	if len(m.memberships) == 0 {
+		m.start = nil
+		p.unwatch(m)
+		actions = p.reconcile(m)
+	}
+	p.mu.Unlock()
+	actions.run()
+}
+
+// actions are appends decided on under the lock and done after it: an append may call back at once.
+type actions []func()
+
+func (a actions) run() {
+	for _, do := range a {
+		do()
+	}
+}
+
+// reconcile compares what this node wants for a user with what the log says, and returns the append that is missing.
+func (p *SetPresence) reconcile(m *member) actions {
+	written := p.partitions[p.log.PartitionOf(m.user)].Count(p.self, m.user)
+	wanted := len(m.memberships) > 0 && m.start != nil
+	now := p.now()
+	underWay := !m.appending.IsZero() && now.Sub(m.appending) < appendStale
+	switch {
+	case p.leaving || underWay:
+		return nil
+	case wanted && (written < m.count || now.Sub(m.written) > p.times.Refresh*4/5):
+		return p.write(m, domain.SessionRecord{Kind: domain.SessionUp, Incarnation: p.self, User: m.user, Count: m.count}, now)
+	case wanted:
+		p.settle(m, nil)
+	case written > 0:
+		return p.write(m, domain.SessionRecord{Kind: domain.SessionDown, Incarnation: p.self, User: m.user, Count: written}, now)
+	case len(m.memberships) == 0:
+		delete(p.members, m.user)
+	}
+	return nil
+}
+
+// write returns the append of a record of m, and notes that it is under way.
+func (p *SetPresence) write(m *member, record domain.SessionRecord, now time.Time) actions {
+	m.appending = now
+	return actions{func() {
+		p.log.Append(record, func(err error) {
+			if err == nil {
+				return // what counts is that it comes back from the log
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			m.appending = time.Time{}
+			if record.Kind == domain.SessionUp && record.Count == m.count {
+				p.settle(m, err)
+			}
+		})
+	}}
+}
+
+// settle answers the logins that wait for m's session. After a failure the next login starts another session, so that
+// what may still appear of this one is known to be an earlier one.
+func (p *SetPresence) settle(m *member, err error) {
+	if m.start == nil {
+		return
+	}
+	select {
+	case <-m.start.done: // answered long ago: this is a refresh
+		return
+	default:
+	}
+	m.start.err = err
+	close(m.start.done)
+	if err != nil {
+		m.start = nil
+	}
+}

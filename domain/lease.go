@@ -1,0 +1,85 @@
+package domain
+
+import "time"
+
+// Lease judges which other nodes are dead, from heartbeats in the order of the log. A node X is dead when, after its last
+// beat, the judge's own beats that came back span a whole lease of the judge's own clock. So nobody is judged while the
+// broker is away (no own beat comes back), and after a gap in the own beats, whose cause may have hit everybody, nobody
+// is judged for three leases.
+//
+// The judge must have one own beat under way at most: beats that waited side by side in a stalled broker would come
+// back in a burst and span a lease that nobody else could have answered in.
+//
+// It is not safe for concurrent use.
+type Lease struct {
+	self   Incarnation
+	length time.Duration
+	// silentSince holds, for every other incarnation not buried, when the first own beat after its last sign of life
+	// was sent; zero while there was none.
+	silentSince map[Incarnation]time.Time
+	lastOwn     time.Time
+	quietUntil  time.Time
+}
+
+// rankDelay is how much longer each further node waits before it buries, so that usually one does.
+const rankDelay = time.Second
+
+// NewLease returns a judge for the node self that knows of no other yet.
+func NewLease(self Incarnation, length time.Duration) *Lease {
+	return &Lease{self: self, length: length, silentSince: make(map[Incarnation]time.Time)}
+}
+
+// Alive notes a sign of life (a beat or a session record) of another node.
+func (l *Lease) Alive(other Incarnation) {
+	if other != l.self {
+		l.silentSince[other] = time.Time{}
+	}
+}
+
+// Buried forgets a node.
+func (l *Lease) Buried(other Incarnation) { delete(l.silentSince, other) }
+
+// Others returns how many other nodes are known and not buried.
+func (l *Lease) Others() int { return len(l.silentSince) }
+
+// OwnBeat notes that the own beat sent at sent (with its monotonic reading) came back, and returns the nodes that are to
+// be buried now. They are returned again at each further beat until Buried.
+func (l *Lease) OwnBeat(sent time.Time) []Incarnation {
+	if !l.lastOwn.IsZero() && sent.Sub(l.lastOwn) > l.length/2 {
+		l.quietUntil = sent.Add(3 * l.length)
+		for other := range l.silentSince {
+			l.silentSince[other] = time.Time{}
+		}
+	}
+	l.lastOwn = sent
+	var dead []Incarnation
+	patience := l.length + time.Duration(l.rank(sent))*rankDelay
+	for other, since := range l.silentSince {
+		switch {
+		case since.IsZero():
+			l.silentSince[other] = sent
+		case sent.Before(l.quietUntil):
+		case sent.Sub(since) >= patience:
+			dead = append(dead, other)
+		}
+	}
+	return dead
+}
+
+// rank counts the living nodes whose incarnation orders before the own one.
+func (l *Lease) rank(now time.Time) int {
+	rank := 0
+	for other, since := range l.silentSince {
+		if (since.IsZero() || now.Sub(since) < l.length) && other.Compare(l.self) < 0 {
+			rank++
+		}
+	}
+	return rank
+}
+
+// EachOther calls f with every other node that is known and not buried.
+func (l *Lease) EachOther(f func(Incarnation)) {
+	for other := range l.silentSince {
+		f(other)
+	}
+}

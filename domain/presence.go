@@ -1,0 +1,140 @@
+package domain
+
+import (
+	"slices"
+	"time"
+)
+
+// Incarnation names one life of a node process: a UUID taken at start, and again when the node finds itself buried.
+type Incarnation EventID
+
+// String returns the UUID.
+func (i Incarnation) String() string { return EventID(i).String() }
+
+// Compare orders incarnations by their bytes; the order ranks the nodes that could bury a dead one.
+func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[:]) }
+
+// SessionKind says what a record of the sessions topic reports.
+type SessionKind string
+
+// The kinds of session records. Up, Down and FriendsChanged stand in the partition of their user, Beat in partition 0,
+// Dead in every partition.
+const (
+	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
+	SessionDown    SessionKind = "down"    // the end of the last one: ends Up of this and lower Counts
+	SessionBeat    SessionKind = "beat"    // Incarnation lives
+	SessionDead    SessionKind = "dead"    // Incarnation's sessions end here, and it is ignored for ever
+	FriendsChanged SessionKind = "friends" // User's list of friends changed: whoever serves User loads it again
+)
+
+// SessionRecord is one record of the sessions topic.
+type SessionRecord struct {
+	Kind        SessionKind
+	Incarnation Incarnation
+	User        UserID
+	Count       int64
+}
+
+// Transition is a user's change between offline and online, as every node derives it from the log.
+type Transition struct {
+	User   UserID
+	Online bool
+	At     time.Time
+}
+
+// Sessions is who is online according to one partition of the sessions topic. Every node that applies the same records
+// in the same order derives the same transitions in the same order. It is not safe for concurrent use.
+type Sessions struct {
+	users map[UserID][]session
+	dead  map[Incarnation]struct{}
+}
+
+// session is a user's presence on one node.
+type session struct {
+	incarnation Incarnation
+	count       int64
+}
+
+// NewSessions returns the state of an empty partition: everybody is offline.
+func NewSessions() *Sessions {
+	return &Sessions{users: make(map[UserID][]session), dead: make(map[Incarnation]struct{})}
+}
+
+// Online tells whether user has a session on any node not known to be dead.
+func (s *Sessions) Online(user UserID) bool { return len(s.users[user]) > 0 }
+
+// Count returns the count of user's session on incarnation, 0 where it has none.
+func (s *Sessions) Count(incarnation Incarnation, user UserID) int64 {
+	for _, held := range s.users[user] {
+		if held.incarnation == incarnation {
+			return held.count
+		}
+	}
+	return 0
+}
+
+// IsDead tells whether the incarnation was buried in this partition.
+func (s *Sessions) IsDead(incarnation Incarnation) bool {
+	_, dead := s.dead[incarnation]
+	return dead
+}
+
+// Apply takes over the next record, stamped at, and returns the transitions that it causes, in ascending order of users.
+func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
+	if s.IsDead(record.Incarnation) {
+		return nil
+	}
+	switch record.Kind {
+	case SessionUp:
+		return s.up(record, at)
+	case SessionDown:
+		return s.remove(record.User, at, func(held session) bool {
+			return held.incarnation == record.Incarnation && held.count <= record.Count
+		})
+	case SessionDead:
+		return s.bury(record.Incarnation, at)
+	case SessionBeat, FriendsChanged:
+	}
+	return nil
+}
+
+func (s *Sessions) up(record SessionRecord, at time.Time) []Transition {
+	held := s.users[record.User]
+	for i := range held {
+		if held[i].incarnation == record.Incarnation {
+			held[i].count = max(held[i].count, record.Count)
+			return nil
+		}
+	}
+	s.users[record.User] = append(held, session{incarnation: record.Incarnation, count: record.Count})
+	if len(held) > 0 {
+		return nil
+	}
+	return []Transition{{User: record.User, Online: true, At: at}}
+}
+
+func (s *Sessions) remove(user UserID, at time.Time, ends func(session) bool) []Transition {
+	held := s.users[user]
+	if len(held) == 0 {
+		return nil
+	}
+	held = slices.DeleteFunc(held, ends)
+	if len(held) > 0 {
+		s.users[user] = held
+		return nil
+	}
+	delete(s.users, user)
+	return []Transition{{User: user, At: at}}
+}
+
+func (s *Sessions) bury(incarnation Incarnation, at time.Time) []Transition {
+	s.dead[incarnation] = struct{}{}
+	var transitions []Transition
+	for user := range s.users {
+		transitions = append(transitions, s.remove(user, at, func(held session) bool {
+			return held.incarnation == incarnation
+		})...)
+	}
+	slices.SortFunc(transitions, func(a, b Transition) int { return int(min(max(a.User-b.User, -1), 1)) })
+	return transitions
+}

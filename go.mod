@@ -1,0 +1,3 @@
+module chatting
+
+go 1.26.8
