@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -135,6 +136,6 @@ func (s *Sessions) bury(incarnation Incarnation, at time.Time) []Transition {
 			return held.incarnation == incarnation
 		})...)
 	}
-	slices.SortFunc(transitions, func(a, b Transition) int { return int(min(max(a.User-b.User, -1), 1)) })
+	slices.SortFunc(transitions, func(a, b Transition) int { return cmp.Compare(a.User, b.User) })
 	return transitions
 }

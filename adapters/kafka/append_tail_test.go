@@ -1,0 +1,103 @@
+package kafka
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+func randomSuffix() string { return rand.Text()[:8] }
+
+// testContext ends with the test, and a minute after the call at the latest.
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// readLog reads a topic until stopped.
+type readLog struct {
+	mu      sync.Mutex
+	records map[int][]string // values, a partition
+	holes   int
+	changed chan struct{}
+}
+
+func (r *readLog) Record(record *TailRecord) {
+	value, err := record.Value()
+	if err != nil {
+		panic(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records[record.Partition] = append(r.records[record.Partition], string(value))
+}
+func (r *readLog) BatchEnd(int, int64)      {}
+func (r *readLog) Hole(int, int64, int64)   { r.mu.Lock(); r.holes++; r.mu.Unlock() }
+func (r *readLog) of(partition int) []string { r.mu.Lock(); defer r.mu.Unlock(); return append([]string(nil), r.records[partition]...) }
+
+// startTail tails a topic from its start until the test ends.
+func startTail(t *testing.T, cluster *Cluster, topic string, partitions int) (*Tail, *readLog) {
+	t.Helper()
+	log := &readLog{records: make(map[int][]string)}
+	from := make(map[int]int64)
+	for p := range partitions {
+		from[p] = 0
+	}
+	tail := NewTail(cluster, TailOptions{Topic: topic, From: from, Handler: log, Logger: testLogger(t)})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tail.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return tail, log
+}
+
+func TestWhatIsAppendedIsTailedInOrderAndOnce(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		const partitions, each = 4, 2000
+		names := testTopics(t, cluster, partitions)
+		appender := testAppender(t, cluster, names.Conversations, partitions)
+		tail, log := startTail(t, cluster, names.Conversations, partitions)
+		var done sync.WaitGroup
+		for i := range each {
+			for p := range partitions {
+				done.Add(1)
+				appender.appendTo(p, record{key: []byte("k"), value: fmt.Appendf(nil, "%d", i), time: time.Now()}, func(err error) {
+					if err != nil {
+						t.Error(err)
+					}
+					done.Done()
+				})
+			}
+		}
+		done.Wait()
+		appender.Close(testContext(t))
+		ends, err := EndsOf(testContext(t), cluster, names.Conversations, partitions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tail.WaitFor(testContext(t), ends); err != nil {
+			t.Fatal(err)
+		}
+		for p := range partitions {
+			got := log.of(p)
+			if len(got) != each {
+				t.Fatalf("partition %d: %d records, not %d", p, len(got), each)
+			}
+			for i, value := range got {
+				if value != fmt.Sprint(i) {
+					t.Fatalf("partition %d: record %d is %s", p, i, value)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,91 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"chatting/domain"
+)
+
+// AppenderOptions bound an appender.
+type AppenderOptions struct {
+	Topic      string
+	Partitions int
+	// Deadline is after how long an append without an answer is reported as unconfirmed. While the batch under way is
+	// older than that, its partition takes nothing new.
+	Deadline time.Duration
+	// QueueBytes bounds what waits for one partition. What does not fit is refused as unavailable.
+	QueueBytes int
+	Logger     *slog.Logger
+}
+
+// Appender appends records to one topic: idempotent, in order, at most one batch under way for each partition. Load sets
+// the size of the batches: what came in while one was under way is the next.
+type Appender struct {
+	options AppenderOptions
+	numbers []int
+	lanes   []*lane
+	abort   context.CancelFunc
+	done    sync.WaitGroup
+}
+
+// NewAppender starts an appender, one goroutine a partition. It dials at the first append. The caller must Close it.
+func NewAppender(cluster *Cluster, options AppenderOptions) *Appender {
+	ctx, abort := context.WithCancel(context.Background())
+	a := &Appender{options: options, numbers: partitionNumbers(options.Partitions), abort: abort}
+	for partition := range options.Partitions {
+		l := newLane(cluster, options, partition)
+		a.lanes = append(a.lanes, l)
+		a.done.Go(func() { l.run(ctx) })
+	}
+	return a
+}
+
+// Partitions returns how many partitions the topic has.
+func (a *Appender) Partitions() int { return len(a.lanes) }
+
+// PartitionOf returns the partition of a key.
+func (a *Appender) PartitionOf(key []byte) int { return partitionOf(key, a.numbers) }
+
+// appendTo queues a record for a partition and returns at once. done is called once, with nil, CodeUnavailable (it is not
+// in the log and will not be) or CodeUnconfirmed (unknown; it may still come). It must not block.
+func (a *Appender) appendTo(partition int, r record, done func(error)) {
+	if partition < 0 || partition >= len(a.lanes) {
+		done(domain.NewError(domain.CodeInternal, fmt.Sprintf("topic %s has no partition %d", a.options.Topic, partition)))
+		return
+	}
+	a.lanes[partition].append(r, done)
+}
+
+// Close takes nothing new, waits until what is queued has its outcome or ctx ends, and stops the goroutines. What then has
+// none is reported as unconfirmed or, where it was never sent, unavailable.
+func (a *Appender) Close(ctx context.Context) {
+	for _, l := range a.lanes {
+		l.close()
+	}
+	drained := make(chan struct{})
+	go func() {
+		a.done.Wait()
+		close(drained)
+	}()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		a.abort()
+		<-drained
+	}
+	a.abort()
+}
+
+// Stuck tells whether the batch under way in some partition is older than the deadline.
+func (a *Appender) Stuck() bool {
+	for _, l := range a.lanes {
+		if l.stuck() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,69 @@
+package kafka
+
+import (
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"chatting/domain"
+)
+
+// eachBroker runs a suite on an embedded broker and, where CHATTING_TEST_KAFKA names one, on a real one.
+func eachBroker(t *testing.T, suite func(t *testing.T, cluster *Cluster)) {
+	t.Run("embedded", func(t *testing.T) {
+		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(broker.Close)
+		suite(t, testCluster(t, broker.ListenAddrs()))
+	})
+	t.Run("kafka", func(t *testing.T) {
+		brokers := os.Getenv("CHATTING_TEST_KAFKA")
+		if brokers == "" {
+			t.Skip("CHATTING_TEST_KAFKA names no real Kafka")
+		}
+		suite(t, testCluster(t, strings.Split(brokers, ",")))
+	})
+}
+
+func testCluster(t *testing.T, brokers []string) *Cluster {
+	t.Helper()
+	cluster := NewCluster(ClusterOptions{Brokers: brokers})
+	t.Cleanup(cluster.Close)
+	return cluster
+}
+
+// testTopics makes topics of a name that no other test has.
+func testTopics(t *testing.T, cluster *Cluster, partitions int) TopicNames {
+	t.Helper()
+	names := NamesFor("test-" + strings.ToLower(strings.NewReplacer("/", "-").Replace(t.Name())) + "-" + randomSuffix())
+	if err := EnsureTopics(testContext(t), cluster, names, partitions); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = cluster.client.DeleteTopics(testContext(t), &kafka.DeleteTopicsRequest{
+			Topics: []string{names.Conversations, names.Presence, names.Sessions},
+		})
+	})
+	return names
+}
+
+func testAppender(t *testing.T, cluster *Cluster, topic string, partitions int) *Appender {
+	t.Helper()
+	return NewAppender(cluster, AppenderOptions{
+		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: testLogger(t),
+	})
+}
+
+// testLogger logs to the test.
+func testLogger(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+func codeOf(err error) domain.Code { return domain.CodeOf(err) }

@@ -1,0 +1,92 @@
+// Package kafka is the event log: it appends, tails and sets up the topics, and translates between their bytes and the
+// domain. The same code speaks to Apache Kafka (4.0 or newer) and to the broker inside the process.
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// ClusterOptions say how to reach the brokers.
+type ClusterOptions struct {
+	Brokers []string // host:port of one or more bootstrap brokers
+	TLS     *tls.Config
+	SASL    sasl.Mechanism
+}
+
+// Cluster is the connection to the brokers that appenders, tails and topic setup share. It must be closed after them.
+type Cluster struct {
+	options   ClusterOptions
+	addr      net.Addr
+	transport *kafka.Transport
+	client    *kafka.Client
+	stop      context.CancelFunc
+}
+
+// metadataTTL bounds how long the transport sends to a broker that no longer leads: it answers metadata requests from a
+// cache and has no way to be told.
+const metadataTTL = time.Second
+
+// NewCluster prepares connections; it dials nothing yet.
+func NewCluster(options ClusterOptions) *Cluster {
+	ctx, stop := context.WithCancel(context.Background())
+	transport := &kafka.Transport{
+		Dial:        (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+		DialTimeout: 3 * time.Second,
+		MetadataTTL: metadataTTL,
+		ClientID:    "chatting",
+		TLS:         options.TLS,
+		SASL:        options.SASL,
+		Context:     ctx,
+	}
+	addr := kafka.TCP(options.Brokers...)
+	return &Cluster{
+		options: options, addr: addr, transport: transport, stop: stop,
+		client: &kafka.Client{Addr: addr, Transport: transport},
+	}
+}
+
+// Close ends the idle connections and the transport's metadata loop.
+func (c *Cluster) Close() {
+	c.stop()
+	c.transport.CloseIdleConnections()
+}
+
+// String names the bootstrap brokers, for logs.
+func (c *Cluster) String() string { return strings.Join(c.options.Brokers, ",") }
+
+// Ping asks a broker for the cluster's metadata over a connection of its own: the transport would answer from its cache.
+func (c *Cluster) Ping(ctx context.Context) error {
+	dialer := c.dialer()
+	var failed error
+	for _, broker := range c.options.Brokers {
+		conn, err := dialer.DialContext(ctx, "tcp", broker)
+		if err != nil {
+			failed = err
+			continue
+		}
+		if deadline, ok := ctx.Deadline(); ok {
+			_ = conn.SetDeadline(deadline)
+		}
+		_, err = conn.Brokers()
+		_ = conn.Close()
+		if err == nil {
+			return nil
+		}
+		failed = err
+	}
+	return failed
+}
+
+// dialer returns a dialer for the parts of kafka-go that do not use a transport.
+func (c *Cluster) dialer() *kafka.Dialer {
+	return &kafka.Dialer{
+		ClientID: "chatting", Timeout: 3 * time.Second, TLS: c.options.TLS, SASLMechanism: c.options.SASL,
+	}
+}

@@ -1,0 +1,207 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"chatting/application"
+)
+
+// AuditOptions say what the presence audit reads and writes.
+type AuditOptions struct {
+	Sessions string // topic
+	Group    string
+	// Presence appends to the public topic.
+	Presence *Appender
+	// Lookback is how far before the committed offset the state is rebuilt from.
+	Lookback time.Duration
+	Logger   *slog.Logger
+}
+
+// PresenceAudit writes the public topic of who came online and went offline: a consumer group over the sessions topic, so
+// that one node at a time does it for each partition, at least once for each transition, under an id that is always the
+// same.
+type PresenceAudit struct {
+	cluster *Cluster
+	options AuditOptions
+}
+
+// NewPresenceAudit prepares an audit.
+func NewPresenceAudit(cluster *Cluster, options AuditOptions) *PresenceAudit {
+	return &PresenceAudit{cluster: cluster, options: options}
+}
+
+const (
+	// groupSession is after how long the group gives a dead member's partitions to others.
+	groupSession = 10 * time.Second
+	// commitInterval is how often progress is committed where nothing was published.
+	commitInterval = time.Minute
+)
+
+// Run audits until ctx ends.
+func (a *PresenceAudit) Run(ctx context.Context) error {
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: a.options.Group, Brokers: a.cluster.options.Brokers, Dialer: a.cluster.dialer(),
+		Topics: []string{a.options.Sessions}, StartOffset: kafka.FirstOffset,
+		SessionTimeout: groupSession, RebalanceTimeout: groupSession, HeartbeatInterval: 2 * time.Second,
+		JoinGroupBackoff: time.Second, Timeout: 3 * time.Second,
+	})
+	if err != nil {
+		return fmt.Errorf("presence audit: %w", err)
+	}
+	defer group.Close() //nolint:errcheck // leaving a group that cannot be reached: it finds out by the session timeout
+	for {
+		generation, err := group.Next(ctx)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed):
+			return nil
+		case err != nil:
+			a.options.Logger.Debug("presence audit: joining the group again", "error", err)
+			continue
+		}
+		assignments := generation.Assignments[a.options.Sessions]
+		if len(assignments) == 0 {
+			continue
+		}
+		generation.Start(func(ctx context.Context) {
+			if err := a.audit(ctx, generation, assignments); err != nil && ctx.Err() == nil {
+				a.options.Logger.Warn("presence audit: starting over", "error", err)
+			}
+		})
+	}
+}
+
+// audit serves the partitions of one generation until it ends.
+func (a *PresenceAudit) audit(ctx context.Context, generation *kafka.Generation, assignments []kafka.PartitionAssignment) error {
+	auditor := &auditor{options: a.options, ctx: ctx, generation: generation, partitions: make(map[int]*auditedPartition)}
+	from := make(map[int]int64, len(assignments))
+	for _, assignment := range assignments {
+		start, committed, err := a.locate(ctx, assignment)
+		if err != nil {
+			return err
+		}
+		from[assignment.ID] = start
+		auditor.partitions[assignment.ID] = &auditedPartition{
+			audit: application.NewAuditPresence(assignment.ID), publishFrom: committed, committed: committed,
+			committedAt: now(),
+		}
+	}
+	ctx, auditor.stop = context.WithCancel(ctx)
+	defer auditor.stop()
+	err := NewTail(a.cluster, TailOptions{
+		Topic: a.options.Sessions, From: from, Handler: auditor, Logger: a.options.Logger,
+	}).Run(ctx)
+	return errors.Join(err, auditor.err)
+}
+
+// locate returns where to begin reading a partition, and from which offset on to publish.
+func (a *PresenceAudit) locate(ctx context.Context, assignment kafka.PartitionAssignment) (start, committed int64, err error) {
+	one := []int{assignment.ID}
+	starts, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, timestampEarliest)
+	if err != nil {
+		return 0, 0, err
+	}
+	committed = max(assignment.Offset, starts[0]) // FirstOffset, of a group without a commit, is negative
+	at, err := a.cluster.timeOf(ctx, a.options.Sessions, assignment.ID, committed)
+	if err != nil {
+		return 0, 0, err
+	}
+	lookback, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, at.Add(-a.options.Lookback).UnixMilli())
+	if err != nil {
+		return 0, 0, err
+	}
+	return min(lookback[0], committed), committed, nil
+}
+
+// auditor is the handler of the audit's tail.
+type auditor struct {
+	options    AuditOptions
+	ctx        context.Context //nolint:containedctx // the generation's: it ends with it, as the auditor does
+	generation *kafka.Generation
+	partitions map[int]*auditedPartition
+	stop       context.CancelFunc
+	err        error
+}
+
+// auditedPartition is one partition's audit. publishFrom is the first offset whose transitions are to be published.
+type auditedPartition struct {
+	audit       *application.AuditPresence
+	publishFrom int64
+	committed   int64
+	committedAt time.Time
+	outcomes    []chan error
+}
+
+// Record implements TailHandler.
+func (a *auditor) Record(r *TailRecord) {
+	if a.err != nil {
+		return
+	}
+	p := a.partitions[r.Partition]
+	record, err := readSession(r)
+	if err != nil {
+		return // the node's own tail has said so
+	}
+	if r.Offset < p.publishFrom {
+		p.audit.Rebuild(record, r.Time)
+		return
+	}
+	for _, event := range p.audit.Apply(r.Offset, record, r.Time) {
+		value, err := encodePresence(event.ID, event.Transition)
+		if err != nil {
+			a.fail(err)
+			return
+		}
+		key := []byte(event.Transition.User.String())
+		outcome := make(chan error, 1)
+		p.outcomes = append(p.outcomes, outcome)
+		a.options.Presence.appendTo(a.options.Presence.PartitionOf(key),
+			eventRecord(key, value), func(err error) { outcome <- err })
+	}
+}
+
+// BatchEnd implements TailHandler: what was published is committed once it is durable.
+func (a *auditor) BatchEnd(partition int, next int64) {
+	p := a.partitions[partition]
+	if a.err != nil || next <= p.committed {
+		return
+	}
+	published := len(p.outcomes) > 0
+	for _, outcome := range p.outcomes {
+		select {
+		case err := <-outcome:
+			if err != nil {
+				a.fail(err)
+				return
+			}
+		case <-a.ctx.Done():
+			return
+		}
+	}
+	p.outcomes = nil
+	if !published && time.Since(p.committedAt) < commitInterval {
+		return
+	}
+	offsets := map[string]map[int]int64{a.options.Sessions: {partition: next}}
+	if err := a.generation.CommitOffsets(offsets); err != nil {
+		a.fail(err)
+		return
+	}
+	p.committed, p.committedAt = next, time.Now()
+}
+
+// Hole implements TailHandler: whatever was in it is not in the audit either.
+func (a *auditor) Hole(partition int, from, to int64) {
+	a.options.Logger.Error("presence audit: records were lost", "partition", partition, "from", from, "to", to)
+}
+
+// fail ends the generation's audit: it starts over from what is committed.
+func (a *auditor) fail(err error) {
+	a.err = err
+	a.stop()
+}

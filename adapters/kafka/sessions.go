@@ -1,0 +1,141 @@
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// Sessions is the topic of session records as the use cases know it: application.SessionLog.
+type Sessions struct{ appender *Appender }
+
+// NewSessions makes a topic's appender the session log. The caller closes the appender.
+func NewSessions(appender *Appender) *Sessions { return &Sessions{appender: appender} }
+
+var _ application.SessionLog = (*Sessions)(nil)
+
+// Append implements application.SessionLog.
+func (s *Sessions) Append(r domain.SessionRecord, done func(error)) {
+	partition, key := 0, []byte(r.Incarnation.String())
+	if r.User != 0 {
+		key = []byte(r.User.String())
+		partition = s.appender.PartitionOf(key)
+	}
+	s.append(partition, key, r, done)
+}
+
+// Bury implements application.SessionLog.
+func (s *Sessions) Bury(incarnation domain.Incarnation, done func(error)) {
+	all := &joinedOutcome{left: s.Partitions(), done: done}
+	for partition := range s.Partitions() {
+		r := domain.SessionRecord{Kind: domain.SessionDead, Incarnation: incarnation}
+		s.append(partition, []byte(incarnation.String()), r, all.add)
+	}
+}
+
+// joinedOutcome makes one outcome of several: the first error that came, if any, once all are there.
+type joinedOutcome struct {
+	done func(error)
+
+	mu   sync.Mutex
+	left int
+	err  error
+}
+
+func (j *joinedOutcome) add(err error) {
+	j.mu.Lock()
+	if j.err == nil {
+		j.err = err
+	}
+	j.left--
+	last, outcome := j.left == 0, j.err
+	j.mu.Unlock()
+	if last {
+		j.done(outcome)
+	}
+}
+
+func (s *Sessions) append(partition int, key []byte, r domain.SessionRecord, done func(error)) {
+	value, err := encodeSession(r)
+	if err != nil {
+		done(domain.WrapError(domain.CodeInternal, "The session record could not be encoded.", err))
+		return
+	}
+	s.appender.appendTo(partition, record{key: key, value: value, time: now()}, done)
+}
+
+// PartitionOf implements application.SessionLog.
+func (s *Sessions) PartitionOf(user domain.UserID) int {
+	return s.appender.PartitionOf([]byte(user.String()))
+}
+
+// Partitions implements application.SessionLog.
+func (s *Sessions) Partitions() int { return s.appender.Partitions() }
+
+// SessionTail hands session records to presence: the handler of the node's tail.
+type SessionTail struct {
+	Presence *application.SetPresence
+	Logger   *slog.Logger
+	// Lost is called when records were lost: presence can no longer be trusted.
+	Lost func()
+}
+
+// Record implements TailHandler.
+func (t *SessionTail) Record(r *TailRecord) {
+	record, err := readSession(r)
+	if err != nil {
+		t.Logger.Warn("skipped a record of the sessions topic", "partition", r.Partition, "offset", r.Offset, "error", err)
+		return
+	}
+	t.Presence.Apply(r.Partition, record, r.Time)
+}
+
+// BatchEnd implements TailHandler.
+func (t *SessionTail) BatchEnd(int, int64) {}
+
+// Hole implements TailHandler.
+func (t *SessionTail) Hole(int, int64, int64) { t.Lost() }
+
+func readSession(r *TailRecord) (domain.SessionRecord, error) {
+	value, err := r.Value()
+	if err != nil {
+		return domain.SessionRecord{}, err
+	}
+	return decodeSession(value)
+}
+
+// SessionLookback returns where a starting node begins to read the sessions topic (the first record not older than
+// lookback) and up to where it must have read before it knows everybody.
+func SessionLookback(ctx context.Context, cluster *Cluster, topic string, partitions int, lookback time.Duration) (from, to map[int]int64, err error) {
+	numbers := partitionNumbers(partitions)
+	starts, err := cluster.listOffsets(ctx, topic, numbers, now().Add(-lookback).UnixMilli())
+	if err != nil {
+		return nil, nil, err
+	}
+	ends, err := cluster.listOffsets(ctx, topic, numbers, timestampLatest)
+	if err != nil {
+		return nil, nil, err
+	}
+	return byPartition(starts), byPartition(ends), nil
+}
+
+// EndsOf returns where each partition of a topic ends now.
+func EndsOf(ctx context.Context, cluster *Cluster, topic string, partitions int) (map[int]int64, error) {
+	ends, err := cluster.listOffsets(ctx, topic, partitionNumbers(partitions), timestampLatest)
+	if err != nil {
+		return nil, err
+	}
+	return byPartition(ends), nil
+}
+
+func byPartition(offsets []int64) map[int]int64 {
+	m := make(map[int]int64, len(offsets))
+	for partition, offset := range offsets {
+		m[partition] = offset
+	}
+	return m
+}
