@@ -1,0 +1,154 @@
+// Package configs holds the configuration of the server: one table of options (their names, defaults, units and
+// meaning), its loading from a YAML file, the environment and flags, and the typed, validated result.
+package configs
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+)
+
+// Config is a complete and valid configuration, as Load returns it. It is handed on by value and never changes; its
+// slices are read only.
+type Config struct {
+	HTTP           HTTP
+	DataDir        string // directory of everything that is embedded; relative to the working directory
+	EmbeddedKafka  EmbeddedKafka
+	Kafka          Kafka
+	TopicPrefix    string // before the dot of each topic's name; legal in Kafka topic names
+	Database       Database
+	JWT            JWT
+	JWKS           JWKS
+	UserManagement UserManagement
+	S2S            S2S
+	Chat           Chat
+	Limit          Limit
+	WebSocket      WebSocket
+	Presence       Presence
+	Shutdown       Shutdown
+	Log            Log
+
+	// settings are what the options were given, in the order of the table: for Masked.
+	settings []setting
+}
+
+// HTTP is the listener of REST, WebSocket and service calls.
+type HTTP struct {
+	Addr        Address
+	CORSOrigins []string // as Origin headers spell them, or the single element "*"; empty: CORS is off
+	BodyLimit   int      // bytes of a request's body
+	ReadTimeout time.Duration
+	IdleTimeout time.Duration
+}
+
+// EmbeddedKafka is the broker inside the process. It runs when Kafka.Brokers is empty.
+type EmbeddedKafka struct {
+	Addr Address
+}
+
+// Kafka is the log that every event goes through.
+type Kafka struct {
+	Brokers        []string // host:port; empty: the embedded broker
+	Partitions     int      // of each topic that the server creates
+	AppendDeadline time.Duration
+}
+
+// Embedded tells whether the broker inside the process is the log.
+func (k Kafka) Embedded() bool { return len(k.Brokers) == 0 }
+
+// Database holds users, blocks and friends.
+type Database struct {
+	URL          URL // postgres:, postgresql: or sqlite:; never empty, see Embedded
+	MaxOpenConns int
+	MaxIdleConns int
+	Timeout      time.Duration // of one statement or transaction
+	// Embedded tells that no database was configured, so that URL is the SQLite file in the data directory.
+	Embedded bool
+}
+
+// JWT holds the keys that tokens are verified with. More than one source may be set: a token is good by any.
+type JWT struct {
+	Secret        Secret // HMAC, at least 32 bytes; empty: see Config.GeneratesSecret
+	PublicKeyFile string // PEM; empty: none
+}
+
+// JWKS is a key set that is fetched.
+type JWKS struct {
+	URL URL // http or https; empty: none
+}
+
+// UserManagement is the service that the original server asked about tokens and friends.
+type UserManagement struct {
+	URL           URL // http or https; empty: not in drop-in mode
+	Timeout       time.Duration
+	Concurrency   int // requests to the service at a time
+	CacheTTL      time.Duration
+	FriendsReload time.Duration // how long a list of friends is good for
+}
+
+// S2S guards /s2sapi/.
+type S2S struct {
+	Token Secret // empty: loopback peers only
+}
+
+// Chat has the rules for texts.
+type Chat struct {
+	HTMLEscape bool // & < > " ' are replaced before the append
+}
+
+// Limit holds the caps; 0 means none.
+type Limit struct {
+	FramesPerSecond       int // a connection
+	Connections           int // of this process
+	ConnectionsPerUser    int
+	ConnectionsPerAddress int
+}
+
+// WebSocket has the times and sizes of the socket.
+type WebSocket struct {
+	MaxFrameBytes      int
+	OutboundQueueBytes int
+	LoginDeadline      time.Duration
+	PingAfter          time.Duration // of silence
+	PongWait           time.Duration // after the ping
+	WriteTimeout       time.Duration
+	AllowedOrigins     []string // as Origin headers spell them, or the single element "*"; empty: same host
+}
+
+// Presence has the times of presence.
+type Presence struct {
+	Lease time.Duration // a node silent for so long is dead
+}
+
+// Shutdown has the times of leaving.
+type Shutdown struct {
+	Deadline time.Duration
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  slog.Level
+	Format LogFormat
+}
+
+// LogFormat is a way to write log lines.
+type LogFormat string
+
+// The formats of log lines.
+const (
+	LogAuto LogFormat = "auto" // text on a terminal, JSON otherwise
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// DropIn tells whether the user-management service decides on tokens and friends.
+func (c Config) DropIn() bool { return !c.UserManagement.URL.IsZero() }
+
+// GeneratesSecret tells whether tokens are verified by the secret that the first start makes in the data directory:
+// because nothing else that could verify them is configured.
+func (c Config) GeneratesSecret() bool {
+	return !c.DropIn() && !c.JWT.Secret.IsSet() && c.JWT.PublicKeyFile == "" && c.JWKS.URL.IsZero()
+}
+
+// sqliteFile is where the database is when none is configured.
+func (c Config) sqliteFile() string { return "sqlite:" + filepath.Join(c.DataDir, "chatting.db") }

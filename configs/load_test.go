@@ -1,0 +1,337 @@
+package configs
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	longSecret = "0123456789abcdef0123456789abcdef"
+	longToken  = "0123456789abcdef"
+)
+
+// load writes yaml to a file, if there is any, and loads it beside the environment.
+func load(t *testing.T, yaml string, environ ...string) (Config, error) {
+	t.Helper()
+	sources := Sources{Environ: environ}
+	if yaml != "" {
+		sources.File = write(t, "chatting.yaml", yaml)
+	}
+	return Load(sources)
+}
+
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func mustLoad(t *testing.T, yaml string, environ ...string) Config {
+	t.Helper()
+	c, err := load(t, yaml, environ...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
+	c := mustLoad(t, "")
+	for _, check := range []struct {
+		name      string
+		got, want any
+	}{
+		{"http.addr", c.HTTP.Addr.String(), "127.0.0.1:8000"},
+		{"http.cors_origins", len(c.HTTP.CORSOrigins), 0},
+		{"http.body_limit", c.HTTP.BodyLimit, 1 << 20},
+		{"data_dir", c.DataDir, "./data"},
+		{"embedded_kafka.addr", c.EmbeddedKafka.Addr.String(), "127.0.0.1:9092"},
+		{"kafka.brokers", c.Kafka.Embedded(), true},
+		{"kafka.partitions", c.Kafka.Partitions, 16},
+		{"kafka.append_deadline", c.Kafka.AppendDeadline, 5 * time.Second},
+		{"topic_prefix", c.TopicPrefix, "chatting"},
+		{"database.url", c.Database.URL.Reveal(), "sqlite:data/chatting.db"},
+		{"database embedded", c.Database.Embedded, true},
+		{"generates a secret", c.GeneratesSecret(), true},
+		{"drop-in mode", c.DropIn(), false},
+		{"chat.html_escape", c.Chat.HTMLEscape, false},
+		{"limit", c.Limit, Limit{100, 10000, 32, 0}},
+		{"websocket", c.WebSocket, WebSocket{64 << 10, 1 << 20, 10 * time.Second, 20 * time.Second, 30 * time.Second, 10 * time.Second, nil}},
+		{"user_management.friends_reload", c.UserManagement.FriendsReload, time.Minute},
+		{"presence.lease", c.Presence.Lease, 6 * time.Second},
+		{"shutdown.deadline", c.Shutdown.Deadline, 10 * time.Second},
+		{"log", c.Log, Log{slog.LevelInfo, LogAuto}},
+	} {
+		if !reflect.DeepEqual(check.got, check.want) {
+			t.Errorf("%s: %v, want %v", check.name, check.got, check.want)
+		}
+	}
+}
+
+func TestVariablesThatScriptsUseKeepTheirNames(t *testing.T) {
+	known := map[string]bool{}
+	for _, o := range Options() {
+		known[o.Env()] = true
+	}
+	for _, name := range strings.Fields(`CHATTING_HTTP_ADDR CHATTING_DATA_DIR CHATTING_EMBEDDED_KAFKA_ADDR CHATTING_KAFKA_BROKERS
+		CHATTING_TOPIC_PREFIX CHATTING_DATABASE_URL CHATTING_JWT_SECRET CHATTING_JWT_PUBLIC_KEY_FILE CHATTING_JWKS_URL
+		CHATTING_USER_MANAGEMENT_URL CHATTING_S2S_TOKEN CHATTING_CHAT_HTML_ESCAPE CHATTING_LIMIT_FRAMES_PER_SECOND
+		CHATTING_LIMIT_CONNECTIONS CHATTING_LIMIT_CONNECTIONS_PER_USER CHATTING_LIMIT_CONNECTIONS_PER_ADDRESS`) {
+		if !known[name] {
+			t.Errorf("%s is not an option", name)
+		}
+	}
+}
+
+func TestNamesOfOptionsDoNotCollide(t *testing.T) {
+	seen := map[string]string{configEnv: "the file's name"}
+	for _, o := range Options() {
+		for _, name := range []string{o.Env(), envName(o.FileKey()), "--" + o.FlagName()} {
+			if seen[name] != "" {
+				t.Errorf("%s and %s are both %s", o.Key, seen[name], name)
+			}
+			seen[name] = o.Key
+		}
+	}
+}
+
+func TestFlagsWinOverTheEnvironmentAndThatOverTheFile(t *testing.T) {
+	file := write(t, "c.yaml", "http: {addr: \"127.0.0.1:1\"}\ntopic_prefix: from-file\ndata_dir: from-file\n")
+	c, err := Load(Sources{
+		File:    file,
+		Environ: []string{"CHATTING_TOPIC_PREFIX=from-env", "CHATTING_DATA_DIR=from-env", "PATH=/bin"},
+		Flags:   map[string]string{"data_dir": "from-flag"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := []string{c.HTTP.Addr.String(), c.TopicPrefix, c.DataDir, c.Log.Level.String()}; !reflect.DeepEqual(got,
+		[]string{"127.0.0.1:1", "from-env", "from-flag", "INFO"}) {
+		t.Error(got)
+	}
+}
+
+func TestTheEnvironmentNamesTheFileUnlessAFlagDoes(t *testing.T) {
+	first, second := write(t, "a.yaml", "topic_prefix: first"), write(t, "b.yaml", "topic_prefix: second")
+	environ := []string{"CHATTING_CONFIG=" + first}
+	if c, err := Load(Sources{Environ: environ}); err != nil || c.TopicPrefix != "first" {
+		t.Error(c.TopicPrefix, err)
+	}
+	if c, err := Load(Sources{Environ: environ, File: second}); err != nil || c.TopicPrefix != "second" {
+		t.Error(c.TopicPrefix, err)
+	}
+}
+
+func TestEveryFormOfAListReadsAlike(t *testing.T) {
+	want := []string{"a:1", "b:2"}
+	for _, c := range []Config{
+		mustLoad(t, "kafka: {brokers: [\"a:1\", \"b:2\"]}"),
+		mustLoad(t, "kafka:\n  brokers:\n    - a:1\n    - b:2\n"),
+		mustLoad(t, "kafka: {brokers: \"a:1,b:2\"}"),
+		mustLoad(t, "", "CHATTING_KAFKA_BROKERS= a:1 , b:2 "),
+	} {
+		if !reflect.DeepEqual(c.Kafka.Brokers, want) {
+			t.Error(c.Kafka.Brokers)
+		}
+	}
+}
+
+func TestAKeyWithoutAValueIsAsIfLeftOut(t *testing.T) {
+	c := mustLoad(t, "http:\n  addr:\nlog:\n#  level: debug\nchat: {html_escape: ~}\n")
+	if c.HTTP.Addr.Port() != 8000 || c.Log.Level != slog.LevelInfo {
+		t.Error(c.HTTP.Addr, c.Log.Level)
+	}
+}
+
+func TestHTMLIsEscapedInDropInModeUnlessSaidOtherwise(t *testing.T) {
+	for _, row := range []struct {
+		environ []string
+		want    bool
+	}{
+		{nil, false},
+		{[]string{"CHATTING_CHAT_HTML_ESCAPE=true"}, true},
+		{[]string{"CHATTING_USER_MANAGEMENT_URL=http://users/"}, true},
+		{[]string{"CHATTING_USER_MANAGEMENT_URL=http://users/", "CHATTING_CHAT_HTML_ESCAPE="}, true},
+		{[]string{"CHATTING_USER_MANAGEMENT_URL=http://users/", "CHATTING_CHAT_HTML_ESCAPE=false"}, false},
+	} {
+		if got := mustLoad(t, "", row.environ...).Chat.HTMLEscape; got != row.want {
+			t.Errorf("%v: %v", row.environ, got)
+		}
+	}
+}
+
+func TestASecretIsReadFromAFileWithoutItsLastNewline(t *testing.T) {
+	for content, want := range map[string]string{
+		longSecret: longSecret, longSecret + "\n": longSecret, longSecret + "\r\n": longSecret, longSecret + "\n\n": longSecret + "\n",
+	} {
+		path := write(t, "secret", content)
+		if got := mustLoad(t, "", "CHATTING_JWT_SECRET_FILE="+path).JWT.Secret.Reveal(); got != want {
+			t.Errorf("%q: %q", content, got)
+		}
+		if got := mustLoad(t, "jwt: {secret_file: "+path+"}").JWT.Secret.Reveal(); got != want {
+			t.Errorf("%q: %q", content, got)
+		}
+	}
+}
+
+func TestALaterSourceWinsWhicheverWayASecretIsGiven(t *testing.T) {
+	other := strings.ToUpper(longSecret)
+	path := write(t, "secret", longSecret)
+	if got := mustLoad(t, "jwt: {secret: "+other+"}", "CHATTING_JWT_SECRET_FILE="+path).JWT.Secret.Reveal(); got != longSecret {
+		t.Error(got)
+	}
+	if got := mustLoad(t, "jwt: {secret_file: "+path+"}", "CHATTING_JWT_SECRET="+other).JWT.Secret.Reveal(); got != other {
+		t.Error(got)
+	}
+}
+
+func TestOriginsAreSpeltAsBrowsersSendThem(t *testing.T) {
+	c := mustLoad(t, "", "CHATTING_WEBSOCKET_ALLOWED_ORIGINS=HTTPS://Example.COM:443/, http://[::1]:80,http://a:8080", "CHATTING_HTTP_CORS_ORIGINS=*")
+	if want := []string{"https://example.com", "http://[::1]", "http://a:8080"}; !reflect.DeepEqual(c.WebSocket.AllowedOrigins, want) {
+		t.Error(c.WebSocket.AllowedOrigins)
+	}
+	if !reflect.DeepEqual(c.HTTP.CORSOrigins, []string{"*"}) {
+		t.Error(c.HTTP.CORSOrigins)
+	}
+}
+
+func TestVariablesOfTestsAreNotOurs(t *testing.T) {
+	mustLoad(t, "", "CHATTING_TEST_KAFKA=x", "CHATTING_CONTRACT_URL=y", "CHATTINGX=1", "chatting_http_addr=1")
+}
+
+func TestWhatCannotWorkIsOneClearError(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	secretFile := write(t, "secret", longSecret)
+	for _, row := range []struct {
+		yaml    string
+		environ string // several are separated by |
+		want    string // every word of it, with FILE for the file's path
+	}{
+		{yaml: "htpp: {addr: x}", want: `line 1: unknown key "htpp"`},
+		{yaml: "http: {adr: x}", want: `line 1: unknown key "http.adr": did you mean http.addr?`},
+		{yaml: "a: 1\nhttp.addr: x", want: "line 1: unknown key"},
+		{yaml: "http.addr: x", want: "nested by indentation"},
+		{yaml: "http: {addr: \":1\", addr: \":2\"}", want: "http.addr is there already"},
+		{yaml: "log: {level: info}\nhttp: {}\nlog: {format: json}", want: "line 3: log is there already in line 1"},
+		{yaml: "http: 8000", want: "line 1: http is a section"},
+		{yaml: "http: [addr]", want: "http is a section"},
+		{yaml: "- a", want: "must be a mapping"},
+		{yaml: "data_dir: {a: b}", want: "data_dir is a value, not a section"},
+		{yaml: "kafka: {brokers: [{a: b}]}", want: "an item of kafka.brokers"},
+		{yaml: "data_dir: &a x", want: "anchors"},
+		{yaml: "? [a]\n: x", want: "anchors"},
+		{yaml: "data_dir: !!binary eA==", want: "not supported"},
+		{yaml: "data_dir: a\n---\ndata_dir: b", want: "a second document"},
+		{yaml: "data_dir: [", want: "line 1: did not find"},
+		{yaml: "http:\n\taddr: x", want: "line 2:"},
+		{yaml: "log: {level: loud}", want: `log.level (file FILE line 1): "loud" is none of`},
+		{environ: "CHATTING_HTPP_ADDR=x", want: `unknown environment variable "CHATTING_HTPP_ADDR": did you mean CHATTING_HTTP_ADDR?`},
+		{environ: "CHATTING_HTTP_ADDR_FILE=x", want: "unknown environment variable"},
+		{environ: "CHATTING_=x", want: `unknown environment variable "CHATTING_"`},
+		{environ: "CHATTING_CONFIG=" + missing, want: "missing cannot be read: no such file"},
+		{environ: "CHATTING_HTTP_ADDR=8000", want: `http.addr (environment CHATTING_HTTP_ADDR): "8000" is no address`},
+		{environ: "CHATTING_HTTP_ADDR=", want: "is no address"},
+		{environ: "CHATTING_HTTP_ADDR=:99999", want: "no port from 0 to 65535"},
+		{environ: "CHATTING_HTTP_ADDR=a b:1", want: "no valid host"},
+		{environ: "CHATTING_DATA_DIR=", want: "data_dir (environment CHATTING_DATA_DIR): is empty"},
+		{environ: "CHATTING_KAFKA_BROKERS=a:1,,b:2", want: "is no address"},
+		{environ: "CHATTING_KAFKA_BROKERS=a:0", want: "needs a host and a port"},
+		{environ: "CHATTING_TOPIC_PREFIX=a/b", want: "character"},
+		{environ: "CHATTING_TOPIC_PREFIX=" + strings.Repeat("x", 230), want: "room for 229"},
+		{environ: "CHATTING_DATABASE_URL=mysql://x", want: "must begin with postgres://"},
+		{environ: "CHATTING_DATABASE_URL=postgres:x", want: "is no PostgreSQL URL"},
+		{environ: "CHATTING_DATABASE_URL=sqlite:", want: "names no file"},
+		{environ: "CHATTING_DATABASE_URL=postgres://u:hunter2%@h/d", want: "percent-encoded"},
+		{environ: "CHATTING_JWT_SECRET=short", want: "has 5 bytes: at least 32"},
+		{environ: "CHATTING_JWT_SECRET_FILE=" + missing, want: "jwt.secret (environment CHATTING_JWT_SECRET_FILE): its file"},
+		{environ: "CHATTING_JWT_SECRET_FILE=" + t.TempDir(), want: "is a directory"},
+		{environ: "CHATTING_JWT_SECRET_FILE=/dev/zero", want: "has more than 65536 bytes"},
+		{environ: "CHATTING_JWT_SECRET_FILE=/dev/null", want: "is empty"},
+		{environ: "CHATTING_JWT_SECRET=" + longSecret + "|CHATTING_JWT_SECRET_FILE=" + secretFile, want: "are both set"},
+		{yaml: "jwt: {secret: " + longSecret + ", secret_file: " + secretFile + "}", want: "are both set"},
+		{environ: "CHATTING_S2S_TOKEN=short", want: "at least 16"},
+		{environ: "CHATTING_S2S_TOKEN=with blanks in it, long", want: "no blanks"},
+		{environ: "CHATTING_JWKS_URL=ftp://x", want: "is no http:// or https:// URL"},
+		{environ: "CHATTING_JWKS_URL=https:///x", want: "is no http:// or https:// URL"},
+		{environ: "CHATTING_USER_MANAGEMENT_URL=users", want: "is no http:// or https:// URL"},
+		{environ: "CHATTING_CHAT_HTML_ESCAPE=maybe", want: "neither true nor false"},
+		{environ: "CHATTING_LIMIT_CONNECTIONS=-1", want: "out of range: from 0"},
+		{environ: "CHATTING_LIMIT_CONNECTIONS=many", want: "no whole number"},
+		{environ: "CHATTING_WEBSOCKET_MAX_FRAME_BYTES=big", want: "no size"},
+		{environ: "CHATTING_WEBSOCKET_MAX_FRAME_BYTES=2MiB", want: "from 1.0 KiB to 1.0 MiB"},
+		{environ: "CHATTING_WEBSOCKET_PING_AFTER=20", want: "no duration"},
+		{environ: "CHATTING_PRESENCE_LEASE=1s", want: "from 3s to 1m"},
+		{environ: "CHATTING_WEBSOCKET_ALLOWED_ORIGINS=example.com", want: "is no origin"},
+		{environ: "CHATTING_WEBSOCKET_ALLOWED_ORIGINS=https://a/path", want: "more than scheme"},
+		{environ: "CHATTING_HTTP_CORS_ORIGINS=*,https://a", want: "stands alone"},
+		{environ: "CHATTING_LOG_FORMAT=xml", want: "none of auto"},
+		{environ: "CHATTING_HTTP_ADDR=:9092", want: "http.addr (environment CHATTING_HTTP_ADDR) and embedded_kafka.addr are the same address"},
+		{environ: "CHATTING_DATABASE_MAX_OPEN_CONNS=2", want: "database.max_idle_conns is more than"},
+		{environ: "CHATTING_USER_MANAGEMENT_URL=http://u|CHATTING_JWT_SECRET=" + longSecret, want: "in drop-in mode that service alone"},
+		{environ: "CHATTING_USER_MANAGEMENT_URL=http://u|CHATTING_JWKS_URL=http://k", want: "in drop-in mode that service alone"},
+		{environ: "CHATTING_USER_MANAGEMENT_URL=http://u|CHATTING_JWT_PUBLIC_KEY_FILE=k", want: "in drop-in mode that service alone"},
+	} {
+		sources := Sources{Environ: strings.Split(row.environ, "|")}
+		if row.yaml != "" {
+			sources.File = write(t, "chatting.yaml", row.yaml)
+		}
+		_, err := Load(sources)
+		if err == nil {
+			t.Errorf("%s %s: no error, want %s", row.yaml, row.environ, row.want)
+			continue
+		}
+		message := strings.ReplaceAll(err.Error(), sources.File, "FILE")
+		if sources.File == "" {
+			message = err.Error()
+		}
+		if !strings.Contains(message, row.want) || strings.Contains(message, "\n") {
+			t.Errorf("%s %s: %s, want %s", row.yaml, row.environ, message, row.want)
+		}
+		for _, secret := range []string{longSecret, "hunter2"} {
+			if strings.Contains(message, secret) {
+				t.Errorf("%s %s: the error shows the secret: %s", row.yaml, row.environ, message)
+			}
+		}
+	}
+}
+
+func TestTypeErrorsOfFlagsNameTheFlag(t *testing.T) {
+	_, err := Load(Sources{Flags: map[string]string{"http.addr": "x"}})
+	if err == nil || !strings.HasPrefix(err.Error(), "http.addr (flag --http-addr): ") {
+		t.Error(err)
+	}
+}
+
+func TestTwoListenersMayShareAPortOnDifferentHosts(t *testing.T) {
+	mustLoad(t, "", "CHATTING_HTTP_ADDR=127.0.0.1:7000", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.2:7000")
+	mustLoad(t, "", "CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0")
+	mustLoad(t, "", "CHATTING_HTTP_ADDR=:9092", "CHATTING_KAFKA_BROKERS=k:9092")
+}
+
+func TestNoWayOfPrintingShowsASecret(t *testing.T) {
+	c := mustLoad(t, "", "CHATTING_JWT_SECRET="+longSecret, "CHATTING_S2S_TOKEN="+longToken+"t",
+		"CHATTING_DATABASE_URL=postgres://chat:hunter2@db/chat?sslmode=disable&password=hunter3",
+		"CHATTING_JWKS_URL=https://u:hunter2@keys/x?token=hunter3")
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "c", c, "s", c.JWT.Secret, "u", c.Database.URL)
+	for name, printed := range map[string]string{
+		"masked": c.Masked(), "log": log.String(),
+		"%v": fmt.Sprintf("%v", c.JWT), "%+v": fmt.Sprintf("%+v", c.Database), "%#v": fmt.Sprintf("%#v", c.S2S),
+		"%s": fmt.Sprintf("%s", c.JWKS.URL), "%q": fmt.Sprintf("%q", c.JWT.Secret), "%x": fmt.Sprintf("%x", c.JWT.Secret),
+	} {
+		for _, secret := range []string{longSecret, longToken, "hunter"} {
+			if strings.Contains(printed, secret) || strings.Contains(printed, fmt.Sprintf("%x", secret)) {
+				t.Errorf("%s shows a secret: %s", name, printed)
+			}
+		}
+	}
+}

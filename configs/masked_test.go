@@ -1,0 +1,76 @@
+package configs
+
+import (
+	"strings"
+	"testing"
+
+	yamlv3 "go.yaml.in/yaml/v3"
+)
+
+func TestMaskedShowsEveryOptionAndWhereItComesFrom(t *testing.T) {
+	file := write(t, "c.yaml", "log:\n  level: debug\n")
+	secretFile := write(t, "s", longSecret)
+	c, err := Load(Sources{
+		File: file,
+		Environ: []string{"CHATTING_S2S_TOKEN=" + longToken, "CHATTING_JWT_SECRET_FILE=" + secretFile,
+			"CHATTING_DATABASE_URL=postgres://chat:hunter2@db:5432/chat?password=x&sslmode=disable"},
+		Flags: map[string]string{"http.addr": ":81"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	masked := c.Masked()
+	for _, line := range []string{
+		"  level: debug # file " + file + " line 2\n",
+		"  token: '***' # environment CHATTING_S2S_TOKEN\n",
+		"  secret: '***' # file " + secretFile + ", named by environment CHATTING_JWT_SECRET_FILE\n",
+		"  url: postgres://chat:***@db:5432/chat?password=***&sslmode=disable # environment CHATTING_DATABASE_URL\n",
+		"  addr: :81 # flag --http-addr\n",
+		"topic_prefix: chatting\n",
+	} {
+		if !strings.Contains(masked, line) {
+			t.Errorf("%q is not in:\n%s", line, masked)
+		}
+	}
+	var values map[string]any
+	if err := yamlv3.Unmarshal([]byte(masked), &values); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range Options() {
+		section, name, nested := strings.Cut(o.Key, ".")
+		value, there := values[section]
+		if nested && there {
+			value, there = value.(map[string]any)[name]
+		}
+		if !there || value == nil {
+			t.Errorf("%s is missing", o.Key)
+		}
+	}
+}
+
+func TestThePrintedConfigurationLoadsAgainToTheSame(t *testing.T) {
+	c := mustLoad(t, "", "CHATTING_KAFKA_BROKERS=a:1,b:2", "CHATTING_HTTP_ADDR=[::1]:80", "CHATTING_DATA_DIR=true",
+		"CHATTING_HTTP_CORS_ORIGINS=*", "CHATTING_USER_MANAGEMENT_URL=http://users")
+	again := mustLoad(t, c.Masked())
+	c.settings, again.settings, c.Database.Embedded = nil, nil, false
+	if a, b := show(c), show(again); a != b {
+		t.Errorf("%s\n%s", a, b)
+	}
+}
+
+func TestPasswordsOfURLsAreMasked(t *testing.T) {
+	for url, want := range map[string]string{
+		"postgres://u:p@h/d":               "postgres://u:***@h/d",
+		"postgres://u@h/d":                 "postgres://u@h/d",
+		"postgres://h/d?user=a&password=b": "postgres://h/d?user=a&password=***",
+		"postgres://h/d?pass%77ord=b":      "postgres://h/d?pass%77ord=***",
+		"http://u:***@h":                   "http://u:***@h",
+		"sqlite:data/chatting.db":          "sqlite:data/chatting.db",
+		"postgres://u:p@h:port/d":          "***",
+		"":                                 "",
+	} {
+		if got := maskURL(url); got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package configs
+
+import (
+	"strings"
+	"time"
+)
+
+// Option describes one setting. The table of all options is the only place where they are defined: loading, the flags,
+// the example file, the printed configuration and the documentation follow it.
+type Option struct {
+	Key     string // in the file, its levels joined by dots: http.addr
+	Flag    bool   // may be given on the command line, too
+	Default string // as it would be written in the environment; "" where there is none
+	Unit    string // what kind of value it is: "host:port", "duration", "size", "URL", ...
+	Doc     string // one or more sentences; what an empty value means, what the bounds are for
+	Secret  bool   // never printed, and readable from a file: see FileKey
+
+	set setter
+}
+
+// envPrefix begins the name of every environment variable that is for this server.
+const envPrefix = "CHATTING_"
+
+// Env returns the name of the environment variable: CHATTING_HTTP_ADDR for http.addr.
+func (o Option) Env() string { return envName(o.Key) }
+
+// FlagName returns the name of the flag, without hyphens before it: http-addr for http.addr.
+func (o Option) FlagName() string { return strings.NewReplacer(".", "-", "_", "-").Replace(o.Key) }
+
+// FileKey returns the key under which the name of a file that holds a secret can be given instead: jwt.secret_file for
+// jwt.secret, and so CHATTING_JWT_SECRET_FILE.
+func (o Option) FileKey() string { return o.Key + "_file" }
+
+func envName(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// Options returns the table, in the order in which the example file shows it.
+func Options() []Option { return append([]Option(nil), options...) }
+
+// sections says what each group of options is about, for the example file.
+var sections = map[string]string{
+	"http":            "The listener of REST, WebSocket and service-to-service calls.",
+	"kafka":           "The log that every event goes through.",
+	"embedded_kafka":  "The Kafka-protocol broker inside the process. It is for trial, development and one small node.",
+	"database":        "Users, blocks and friends.",
+	"jwt":             "Tokens. Several sources of keys together are fine: a token is good by any of them.",
+	"jwks":            "Tokens signed by an identity provider.",
+	"user_management": "Drop-in mode: the service that the original server asked decides on tokens and friends.",
+	"s2s":             "Calls of other servers of the platform.",
+	"chat":            "Texts.",
+	"limit":           "Caps; 0 means none.",
+	"websocket":       "The socket.",
+	"presence":        "Who is online.",
+	"shutdown":        "Leaving.",
+	"log":             "Log lines, on standard error.",
+}
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+var options = []Option{
+	{Key: "http.addr", Flag: true, Default: "127.0.0.1:8000", Unit: "host:port",
+		Doc: "Where the server listens. An empty host (:8000) means every interface, port 0 a free one.",
+		set: address(func(c *Config) *Address { return &c.HTTP.Addr })},
+	{Key: "http.cors_origins", Unit: "list of origins",
+		Doc: "Web pages of which origins may call the REST API. Empty: CORS is off. * alone: any page on the web may.",
+		set: origins(func(c *Config) *[]string { return &c.HTTP.CORSOrigins })},
+	{Key: "http.body_limit", Default: "1MiB", Unit: "size",
+		Doc: "The longest body of a request.",
+		set: size(kib, 64*mib, func(c *Config) *int { return &c.HTTP.BodyLimit })},
+	{Key: "http.read_timeout", Default: "10s", Unit: "duration",
+		Doc: "How long a request may take to arrive.",
+		set: duration(100*time.Millisecond, 10*time.Minute, func(c *Config) *time.Duration { return &c.HTTP.ReadTimeout })},
+	{Key: "http.idle_timeout", Default: "60s", Unit: "duration",
+		Doc: "How long a connection may wait for its next request.",
+		set: duration(100*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.HTTP.IdleTimeout })},
+
+	{Key: "data_dir", Flag: true, Default: "./data", Unit: "directory",
+		Doc: "Where everything embedded is kept: the broker's log, the SQLite file, the token secret. Made if it is missing.",
+		set: path(false, func(c *Config) *string { return &c.DataDir })},
+	{Key: "topic_prefix", Flag: true, Default: "chatting", Unit: "text",
+		Doc: "The beginning of topic names: chatting gives chatting.conversations. Letters, digits, dot, _ and -.",
+		set: topicPrefix},
+
+	{Key: "kafka.brokers", Flag: true, Unit: "list of host:port",
+		Doc: "Some brokers of the cluster, version 4.0 or newer. Empty: the broker inside the process.",
+		set: brokers(func(c *Config) *[]string { return &c.Kafka.Brokers })},
+	{Key: "kafka.partitions", Default: "16", Unit: "number",
+		Doc: "Partitions of each topic. It cannot be changed once there are topics, because keys would move.",
+		set: integer(1, 1024, func(c *Config) *int { return &c.Kafka.Partitions })},
+	{Key: "kafka.append_deadline", Default: "5s", Unit: "duration",
+		Doc: "How long a message may wait for its acknowledgement until its sender is told that the outcome is unknown.",
+		set: duration(100*time.Millisecond, time.Minute, func(c *Config) *time.Duration { return &c.Kafka.AppendDeadline })},
+	{Key: "embedded_kafka.addr", Flag: true, Default: "127.0.0.1:9092", Unit: "host:port",
+		Doc: "Where the broker inside the process listens, for any Kafka client. It asks for no password: keep it on loopback.",
+		set: address(func(c *Config) *Address { return &c.EmbeddedKafka.Addr })},
+
+	{Key: "database.url", Unit: "URL", Secret: true,
+		Doc: "postgres://user:password@host:port/database, or sqlite:PATH. Empty: chatting.db in the data directory.",
+		set: databaseURL},
+	{Key: "database.max_open_conns", Default: "16", Unit: "number",
+		Doc: "Connections to the database at a time; with SQLite those that read, beside the one that writes.",
+		set: integer(1, 10000, func(c *Config) *int { return &c.Database.MaxOpenConns })},
+	{Key: "database.max_idle_conns", Default: "4", Unit: "number",
+		Doc: "Connections to the database that are kept when there is nothing to do; at most database.max_open_conns.",
+		set: integer(0, 10000, func(c *Config) *int { return &c.Database.MaxIdleConns })},
+	{Key: "database.timeout", Default: "5s", Unit: "duration",
+		Doc: "How long one access to the database may take.",
+		set: duration(100*time.Millisecond, time.Minute, func(c *Config) *time.Duration { return &c.Database.Timeout })},
+
+	{Key: "jwt.secret", Unit: "secret", Secret: true,
+		Doc: "Key of HS256, HS384 and HS512 tokens, at least 32 bytes. With no key configured at all, " +
+			"the first start makes one in the data directory.",
+		set: secret(32, func(c *Config) *Secret { return &c.JWT.Secret })},
+	{Key: "jwt.public_key_file", Flag: true, Unit: "file",
+		Doc: "PEM file with the public key of RS*, ES* or EdDSA tokens.",
+		set: path(true, func(c *Config) *string { return &c.JWT.PublicKeyFile })},
+	{Key: "jwks.url", Flag: true, Unit: "URL",
+		Doc: "Key set (JWKS) of the identity provider that issues tokens.",
+		set: webURL(func(c *Config) *URL { return &c.JWKS.URL })},
+
+	{Key: "user_management.url", Flag: true, Unit: "URL",
+		Doc: "The user-management service of the original server. Set: drop-in mode, where it decides on tokens and " +
+			"friends alone, so that no token key may be set as well.",
+		set: webURL(func(c *Config) *URL { return &c.UserManagement.URL })},
+	{Key: "user_management.timeout", Default: "3s", Unit: "duration",
+		Doc: "How long one answer of the service may take.",
+		set: duration(100*time.Millisecond, time.Minute, func(c *Config) *time.Duration { return &c.UserManagement.Timeout })},
+	{Key: "user_management.concurrency", Default: "32", Unit: "number",
+		Doc: "Requests to the service at a time.",
+		set: integer(1, 10000, func(c *Config) *int { return &c.UserManagement.Concurrency })},
+	{Key: "user_management.cache_ttl", Default: "5s", Unit: "duration",
+		Doc: "For how long the answer about a token counts without asking again; 0s asks every time.",
+		set: duration(0, 10*time.Minute, func(c *Config) *time.Duration { return &c.UserManagement.CacheTTL })},
+	{Key: "user_management.friends_reload", Default: "60s", Unit: "duration",
+		Doc: "After how long the friends of a user who is online are asked for again.",
+		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.UserManagement.FriendsReload })},
+
+	{Key: "s2s.token", Unit: "secret", Secret: true,
+		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes. Empty: only callers on the same machine may.",
+		set: bearer(16, func(c *Config) *Secret { return &c.S2S.Token })},
+
+	// After user_management.url, on which its default depends.
+	{Key: "chat.html_escape", Unit: "true or false",
+		Doc: "Replace & < > \" ' in texts by entities, as the original server did. Empty: true in drop-in mode, false otherwise.",
+		set: htmlEscape},
+
+	{Key: "limit.frames_per_second", Default: "100", Unit: "number",
+		Doc: "Frames that one connection may send in a second.",
+		set: limit(func(c *Config) *int { return &c.Limit.FramesPerSecond })},
+	{Key: "limit.connections", Default: "10000", Unit: "number",
+		Doc: "WebSocket connections in all. Each needs an open file: see ulimit -n.",
+		set: limit(func(c *Config) *int { return &c.Limit.Connections })},
+	{Key: "limit.connections_per_user", Default: "32", Unit: "number",
+		Doc: "WebSocket connections of one user.",
+		set: limit(func(c *Config) *int { return &c.Limit.ConnectionsPerUser })},
+	{Key: "limit.connections_per_address", Default: "0", Unit: "number",
+		Doc: "WebSocket connections from one address. Behind a load balancer every client has the balancer's address.",
+		set: limit(func(c *Config) *int { return &c.Limit.ConnectionsPerAddress })},
+
+	{Key: "websocket.max_frame_bytes", Default: "64KiB", Unit: "size",
+		Doc: "The longest frame of a client; a longer one closes its connection with 1009.",
+		set: size(kib, mib, func(c *Config) *int { return &c.WebSocket.MaxFrameBytes })},
+	{Key: "websocket.outbound_queue_bytes", Default: "1MiB", Unit: "size",
+		Doc: "What may wait for a slow reader before its connection is closed with 1013. " +
+			"The lower bound is the longest frame there can be: 64 KiB of text, every character of it escaped.",
+		set: size(512*kib, 256*mib, func(c *Config) *int { return &c.WebSocket.OutboundQueueBytes })},
+	{Key: "websocket.login_deadline", Default: "10s", Unit: "duration",
+		Doc: "How long a connection may take for its login.",
+		set: duration(100*time.Millisecond, 10*time.Minute, func(c *Config) *time.Duration { return &c.WebSocket.LoginDeadline })},
+	{Key: "websocket.ping_after", Default: "20s", Unit: "duration",
+		Doc: "After how much silence a client is pinged.",
+		set: duration(100*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.WebSocket.PingAfter })},
+	{Key: "websocket.pong_wait", Default: "30s", Unit: "duration",
+		Doc: "How much more silence after a ping ends the connection.",
+		set: duration(100*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.WebSocket.PongWait })},
+	{Key: "websocket.write_timeout", Default: "10s", Unit: "duration",
+		Doc: "How long one write to a client may take.",
+		set: duration(100*time.Millisecond, 10*time.Minute, func(c *Config) *time.Duration { return &c.WebSocket.WriteTimeout })},
+	{Key: "websocket.allowed_origins", Unit: "list of origins",
+		Doc: "Web pages of which origins may open the socket. Empty: pages of the same host only. " +
+			"* alone: any page on the web may. Clients that are no browsers send no origin and are always let in.",
+		set: origins(func(c *Config) *[]string { return &c.WebSocket.AllowedOrigins })},
+
+	{Key: "presence.lease", Default: "6s", Unit: "duration",
+		Doc: "A node that is silent for so long is dead, and its users are offline. The same on all nodes.",
+		set: duration(3*time.Second, time.Minute, func(c *Config) *time.Duration { return &c.Presence.Lease })},
+
+	{Key: "shutdown.deadline", Default: "10s", Unit: "duration",
+		Doc: "After how long a server that was asked to leave does so, finished or not.",
+		set: duration(time.Second, time.Minute, func(c *Config) *time.Duration { return &c.Shutdown.Deadline })},
+
+	{Key: "log.level", Flag: true, Default: "info", Unit: "debug, info, warn or error",
+		Doc: "The least important lines that are written.",
+		set: logLevel},
+	{Key: "log.format", Flag: true, Default: "auto", Unit: "auto, text or json",
+		Doc: "auto is text on a terminal and JSON otherwise.",
+		set: logFormat},
+}

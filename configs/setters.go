@@ -1,0 +1,278 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// A setter parses the text of one option, checks it and puts it into its place in the configuration. Errors quote the
+// text only where it cannot be a secret.
+type setter func(c *Config, text string) error
+
+func duration(lowest, highest time.Duration, field func(*Config) *time.Duration) setter {
+	return func(c *Config, text string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q is no duration: write a number with its unit, such as 500ms, 10s or 5m", text)
+		}
+		if d < lowest || d > highest {
+			return fmt.Errorf("%s is out of range: from %s to %s", text, shortDuration(lowest), shortDuration(highest))
+		}
+		*field(c) = d
+		return nil
+	}
+}
+
+// shortDuration leaves out what is zero at the end: 5m, not 5m0s.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func size(lowest, highest int, field func(*Config) *int) setter {
+	return func(c *Config, text string) error {
+		n, err := humanize.ParseBytes(text)
+		if err != nil {
+			return fmt.Errorf("%q is no size: write bytes, or a number with its unit, such as 64KiB or 1MiB", text)
+		}
+		if n < uint64(lowest) || n > uint64(highest) {
+			return fmt.Errorf("%s is out of range: from %s to %s", text, humanize.IBytes(uint64(lowest)), humanize.IBytes(uint64(highest)))
+		}
+		*field(c) = int(n)
+		return nil
+	}
+}
+
+func integer(lowest, highest int, field func(*Config) *int) setter {
+	return func(c *Config, text string) error {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is no whole number", text)
+		}
+		if n < lowest || n > highest {
+			return fmt.Errorf("%d is out of range: from %d to %d", n, lowest, highest)
+		}
+		*field(c) = n
+		return nil
+	}
+}
+
+// limit is a cap, where 0 means none.
+func limit(field func(*Config) *int) setter { return integer(0, math.MaxInt32, field) }
+
+func address(field func(*Config) *Address) setter {
+	return func(c *Config, text string) error {
+		a, err := parseAddress(text)
+		*field(c) = a
+		return err
+	}
+}
+
+// brokers reads a list of host:port whose parts must both be there.
+func brokers(field func(*Config) *[]string) setter {
+	return list(field, func(text string) (string, error) {
+		a, err := parseAddress(text)
+		if err == nil && (a.host == "" || a.port == 0) {
+			err = fmt.Errorf("%q needs a host and a port: write host:port", text)
+		}
+		return a.String(), err
+	})
+}
+
+// origins reads a list of origins, or * alone for all.
+func origins(field func(*Config) *[]string) setter {
+	return func(c *Config, text string) error {
+		err := list(field, func(text string) (string, error) {
+			if text == "*" {
+				return text, nil
+			}
+			return parseOrigin(text)
+		})(c, text)
+		if err == nil && len(*field(c)) > 1 {
+			for _, origin := range *field(c) {
+				if origin == "*" {
+					return errors.New("* means every origin: it stands alone")
+				}
+			}
+		}
+		return err
+	}
+}
+
+// list reads what commas separate, with blanks around each; empty for none.
+func list(field func(*Config) *[]string, parse func(string) (string, error)) setter {
+	return func(c *Config, text string) error {
+		if text == "" {
+			return nil
+		}
+		var items []string
+		for part := range strings.SplitSeq(text, ",") {
+			item, err := parse(strings.TrimSpace(part))
+			if err != nil {
+				return err
+			}
+			items = append(items, item)
+		}
+		*field(c) = items
+		return nil
+	}
+}
+
+// webURL reads an http or https URL; empty for none.
+func webURL(field func(*Config) *URL) setter {
+	return func(c *Config, text string) error {
+		if text == "" {
+			return nil
+		}
+		// The library's errors quote parts of the URL, which may be its password.
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return errors.New("is no http:// or https:// URL")
+		}
+		if u.Fragment != "" || strings.ContainsAny(text, " \t\r\n") {
+			return errors.New("is no http:// or https:// URL without blanks and fragment")
+		}
+		*field(c) = URL{raw: text}
+		return nil
+	}
+}
+
+// databaseURL reads a postgres:, postgresql: or sqlite: URL; empty for the file in the data directory.
+func databaseURL(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return errors.New("is no URL (a password in it must be percent-encoded)")
+	case u.Scheme == "sqlite":
+		if strings.Trim(strings.TrimPrefix(text, "sqlite:"), "/") == "" {
+			return errors.New("names no file: write sqlite:PATH")
+		}
+	case u.Scheme == "postgres" || u.Scheme == "postgresql":
+		if u.Opaque != "" || !strings.HasPrefix(text, u.Scheme+"://") {
+			return errors.New("is no PostgreSQL URL: write postgres://user:password@host:port/database")
+		}
+	default:
+		return errors.New("must begin with postgres://, postgresql:// or sqlite:")
+	}
+	c.Database.URL = URL{raw: text}
+	return nil
+}
+
+// secret reads a secret of at least so many bytes; empty for none.
+func secret(lowest int, field func(*Config) *Secret) setter {
+	return func(c *Config, text string) error {
+		if text != "" && len(text) < lowest {
+			return fmt.Errorf("has %d bytes: at least %d are needed", len(text), lowest)
+		}
+		*field(c) = Secret{value: text}
+		return nil
+	}
+}
+
+// bearer reads a secret that clients send in a header, so that it may have no other characters than RFC 9110 §5.5 lets
+// every client send.
+func bearer(lowest int, field func(*Config) *Secret) setter {
+	return func(c *Config, text string) error {
+		for i := range len(text) {
+			if text[i] <= ' ' || text[i] > '~' {
+				return errors.New("may have printable ASCII characters only, and no blanks, because clients send it in a header")
+			}
+		}
+		return secret(lowest, field)(c, text)
+	}
+}
+
+// path reads the name of a file or directory.
+func path(mayBeEmpty bool, field func(*Config) *string) setter {
+	return func(c *Config, text string) error {
+		if text == "" && !mayBeEmpty {
+			return errors.New("is empty")
+		}
+		if strings.ContainsRune(text, 0) {
+			return errors.New("is no file name")
+		}
+		*field(c) = text
+		return nil
+	}
+}
+
+// longestTopicSuffix is what the server puts behind the prefix at most, and maxTopicName what Kafka takes.
+const (
+	longestTopicSuffix = ".system-messages.dlt"
+	maxTopicName       = 249
+)
+
+// topicPrefix reads the beginning of topic names: letters, digits, dot, underscore and hyphen (Kafka's Topic.validate).
+func topicPrefix(c *Config, text string) error {
+	if text == "" {
+		return errors.New("is empty")
+	}
+	for i := range len(text) {
+		b := text[i]
+		if (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') && (b < '0' || b > '9') && b != '.' && b != '_' && b != '-' {
+			return fmt.Errorf("%q has a character that topic names may not have: letters, digits, dot, _ and - are legal", text)
+		}
+	}
+	if longest := maxTopicName - len(longestTopicSuffix); len(text) > longest {
+		return fmt.Errorf("has %d characters: topic names leave room for %d", len(text), longest)
+	}
+	c.TopicPrefix = text
+	return nil
+}
+
+// htmlEscape reads a switch whose default depends on the mode; the table's default, "", leaves it to Load.
+func htmlEscape(c *Config, text string) error {
+	if text == "" {
+		c.Chat.HTMLEscape = c.DropIn()
+		return nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return fmt.Errorf("%q is neither true nor false", text)
+	}
+	c.Chat.HTMLEscape = on
+	return nil
+}
+
+func logLevel(c *Config, text string) error {
+	switch strings.ToLower(text) {
+	case "debug":
+		c.Log.Level = slog.LevelDebug
+	case "info":
+		c.Log.Level = slog.LevelInfo
+	case "warn":
+		c.Log.Level = slog.LevelWarn
+	case "error":
+		c.Log.Level = slog.LevelError
+	default:
+		return fmt.Errorf("%q is none of debug, info, warn and error", text)
+	}
+	return nil
+}
+
+func logFormat(c *Config, text string) error {
+	switch format := LogFormat(strings.ToLower(text)); format {
+	case LogAuto, LogText, LogJSON:
+		c.Log.Format = format
+		return nil
+	default:
+		return fmt.Errorf("%q is none of auto, text and json", text)
+	}
+}
