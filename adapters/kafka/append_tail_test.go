@@ -36,9 +36,13 @@ func (r *readLog) Record(record *TailRecord) {
 	defer r.mu.Unlock()
 	r.records[record.Partition] = append(r.records[record.Partition], string(value))
 }
-func (r *readLog) BatchEnd(int, int64)      {}
-func (r *readLog) Hole(int, int64, int64)   { r.mu.Lock(); r.holes++; r.mu.Unlock() }
-func (r *readLog) of(partition int) []string { r.mu.Lock(); defer r.mu.Unlock(); return append([]string(nil), r.records[partition]...) }
+func (r *readLog) BatchEnd(int, int64)    {}
+func (r *readLog) Hole(int, int64, int64) { r.mu.Lock(); r.holes++; r.mu.Unlock() }
+func (r *readLog) of(partition int) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.records[partition]...)
+}
 
 // startTail tails a topic from its start until the test ends.
 func startTail(t *testing.T, cluster *Cluster, topic string, partitions int) (*Tail, *readLog) {

@@ -22,8 +22,10 @@ type sender struct {
 	cluster   *Cluster
 	topic     string
 	partition int
-	stamp     producerStamp // of the next batch; id 0 until the broker gave one
+	stamp     producerStamp // of the next batch, once known
 	known     bool
+	// unstamped is set by the test that shows what the stamp is for.
+	unstamped bool
 }
 
 func newSender(cluster *Cluster, topic string, partition int) *sender {
@@ -72,7 +74,7 @@ func (s *sender) send(ctx context.Context, batch []byte, count int) sendResult {
 			Topic: s.topic,
 			Partitions: []rawproduce.RequestPartition{{
 				Partition: int32(s.partition),
-				RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(stampBatch(batch, s.stamp))},
+				RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(s.stamped(batch))},
 			}},
 		}},
 	})
@@ -80,6 +82,13 @@ func (s *sender) send(ctx context.Context, batch []byte, count int) sendResult {
 		return sendResult{maybeSent: !neverSent(err), err: err}
 	}
 	return s.judge(response, count)
+}
+
+func (s *sender) stamped(batch []byte) []byte {
+	if s.unstamped {
+		return batch
+	}
+	return stampBatch(batch, s.stamp)
 }
 
 // judge reads the broker's answer.
