@@ -1,0 +1,178 @@
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"chatting/domain"
+)
+
+// statuses maps every code of the domain to an HTTP status. Handlers answer the codes for which the contract has a body of
+// its own before it comes to this.
+var statuses = map[domain.Code]int{
+	domain.CodeBadJSON:         http.StatusBadRequest,
+	domain.CodeBadFrame:        http.StatusBadRequest,
+	domain.CodeBadTarget:       http.StatusBadRequest,
+	domain.CodeBadMessage:      http.StatusBadRequest,
+	domain.CodeTooLong:         http.StatusBadRequest,
+	domain.CodeSelf:            http.StatusBadRequest,
+	domain.CodeNotBlocked:      http.StatusBadRequest,
+	domain.CodeNotWatched:      http.StatusBadRequest,
+	domain.CodeLimit:           http.StatusBadRequest,
+	domain.CodeUnauthenticated: http.StatusUnauthorized,
+	domain.CodeNoUserOrOffline: http.StatusNotFound,
+	domain.CodeUnknownUser:     http.StatusNotFound,
+	domain.CodeKeyInProgress:   http.StatusConflict,
+	domain.CodeKeyReused:       http.StatusUnprocessableEntity,
+	domain.CodeRateLimited:     http.StatusTooManyRequests,
+	domain.CodeTooMany:         http.StatusServiceUnavailable,
+	domain.CodeUnavailable:     http.StatusServiceUnavailable,
+	domain.CodeUnconfirmed:     http.StatusServiceUnavailable,
+	domain.CodeInternal:        http.StatusInternalServerError,
+}
+
+// retryAfter is the number of seconds that 429, 503 and the 409 of a key in progress name: within it an append that is
+// under way has its outcome (the append deadline is 5 s).
+const retryAfter = "5"
+
+// answer is an answer that the contract names: its status, and its body as JSON, nil for none. As an error it ends a
+// handler.
+type answer struct {
+	status int
+	body   any
+}
+
+// Error implements error; nobody reads it.
+func (a *answer) Error() string { return http.StatusText(a.status) }
+
+// detail is the body {"detail": sentence}.
+func detail(status int, sentence string) *answer {
+	return &answer{status: status, body: map[string]string{"detail": sentence}}
+}
+
+// fieldErrors is the body of a 400 that names wrong fields: a list of sentences a field.
+type fieldErrors map[string][]string
+
+// refused returns the 400 for one wrong field.
+func refused(field, sentence string) *answer {
+	return &answer{status: http.StatusBadRequest, body: fieldErrors{field: {sentence}}}
+}
+
+// problem is the body of RFC 9457. Type is about:blank: code tells problems apart, and title is the status's own.
+type problem struct {
+	Type   string      `json:"type"`
+	Title  string      `json:"title"`
+	Status int         `json:"status"`
+	Detail string      `json:"detail"`
+	Code   domain.Code `json:"code,omitempty"`
+	// Checks is the state of the parts that readiness hangs on.
+	Checks map[string]string `json:"checks,omitempty"`
+}
+
+func newProblem(status int, code domain.Code, sentence string) problem {
+	return problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: sentence, Code: code}
+}
+
+// send writes body, nil for none, as JSON. Everything this package answers goes through it.
+func send(c *fiber.Ctx, status int, body any) error {
+	if encoded, ok := body.(json.RawMessage); ok {
+		return write(c, status, jsonType, encoded)
+	}
+	if body == nil {
+		return write(c, status, "", nil)
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encoding an answer: %w", err)
+	}
+	if _, ok := body.(problem); ok {
+		return write(c, status, problemType, data)
+	}
+	return write(c, status, jsonType, data)
+}
+
+func write(c *fiber.Ctx, status int, mediaType string, body []byte) error {
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	switch status {
+	case http.StatusUnauthorized:
+		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusConflict:
+		c.Set(fiber.HeaderRetryAfter, retryAfter)
+	}
+	c.Status(status)
+	c.Response().Header.SetNoDefaultContentType(true)
+	c.Response().Header.SetContentType(mediaType)
+	return c.Send(body)
+}
+
+const (
+	jsonType    = "application/json"
+	problemType = "application/problem+json"
+)
+
+// refuse turns the error of a handler into its answer, and is the one place where a fault of ours is logged.
+func (a *API) refuse(c *fiber.Ctx, err error) error {
+	var named *answer
+	if errors.As(err, &named) {
+		return send(c, named.status, named.body)
+	}
+	var ofRouter *fiber.Error
+	if errors.As(err, &ofRouter) && ofRouter.Code < http.StatusInternalServerError {
+		return refuseUnrouted(c, ofRouter)
+	}
+	code := domain.CodeOf(err)
+	status, known := statuses[code]
+	if !known {
+		status = http.StatusInternalServerError
+	}
+	sentence := unexplained
+	var classified *domain.Error
+	if status != http.StatusInternalServerError && errors.As(err, &classified) {
+		sentence = classified.Message
+	}
+	if status >= http.StatusInternalServerError {
+		a.deps.Logger.Error("request failed", "method", methodOf(c), "path", c.Path(), "status", status, "code", code, "error", err)
+	}
+	if status == http.StatusUnauthorized {
+		return send(c, status, map[string]string{"detail": sentence})
+	}
+	return send(c, status, newProblem(status, code, sentence))
+}
+
+// unexplained is all that a client learns of a fault of ours.
+const unexplained = "Something went wrong here."
+
+// refuseUnrouted answers for the router, and for other adapters' routes that refuse a request with a status.
+func refuseUnrouted(c *fiber.Ctx, err *fiber.Error) error {
+	switch err.Code {
+	case http.StatusMethodNotAllowed:
+		return send(c, err.Code, map[string]string{"detail": fmt.Sprintf(`Method "%s" not allowed.`, methodOf(c))})
+	case http.StatusNotFound:
+		return send(c, err.Code, newProblem(err.Code, "", "Not found."))
+	default:
+		return send(c, err.Code, newProblem(err.Code, "", err.Message))
+	}
+}
+
+// refuseUnread answers a request that could not be read: the app's error handler, because handlers' errors end in
+// observe. The HTTP server's own sentences show its insides.
+func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
+	status, sentence := http.StatusBadRequest, "The request is malformed."
+	var ofServer *fiber.Error
+	if errors.As(err, &ofServer) {
+		switch ofServer.Code {
+		case http.StatusRequestEntityTooLarge:
+			status, sentence = ofServer.Code, fmt.Sprintf("The body is longer than %d bytes.", a.options.BodyLimit)
+		case http.StatusRequestHeaderFieldsTooLarge:
+			status, sentence = ofServer.Code, fmt.Sprintf("The head is longer than %d bytes.", a.options.HeaderLimit)
+		case http.StatusRequestTimeout:
+			status, sentence = ofServer.Code, "The request did not arrive in time."
+		}
+	}
+	return send(c, status, newProblem(status, "", sentence))
+}

@@ -1,0 +1,189 @@
+// Package rest is the HTTP side of the server: the REST API of the contract, the s2s ingest, and the health answers. It
+// builds the fiber.App of the whole server; other adapters mount their routes on the same app.
+//
+// Bodies are those that the contract names, to the letter, as application/json. Whatever it does not name is
+// application/problem+json (RFC 9457) that also has detail, and code, the domain's code.
+package rest
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
+	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/singleflight"
+
+	"chatting/application"
+)
+
+// Options bound what a client may cost. Zero values take the defaults below.
+type Options struct {
+	// S2SToken is what callers of /s2sapi present as a bearer. Empty: only loopback peers may call it.
+	S2SToken string
+	// CORSOrigins are the origins whose pages may call /api: "https://host[:port]", "https://*.host" or "*". Empty:
+	// none. Never concerns /s2sapi.
+	CORSOrigins []string
+	// RequestTimeout bounds the work for one request. What is not confirmed by then is answered with 503.
+	RequestTimeout time.Duration
+	// ProbeTimeout bounds the checks of /readyz.
+	ProbeTimeout time.Duration
+	// ReadTimeout bounds the reading of a request, from the opening of the connection or the first byte on;
+	// IdleTimeout the wait for the next one; WriteTimeout the writing of an answer.
+	ReadTimeout, IdleTimeout, WriteTimeout time.Duration
+	// BodyLimit is in bytes; more is 413.
+	BodyLimit int
+	// HeaderLimit is in bytes, request line included; more is 431.
+	HeaderLimit int
+	// Concurrency is how many connections are served at once, upgraded sockets not counted; more get 503 and are
+	// closed.
+	Concurrency int
+}
+
+// The defaults. The longest legitimate body is a system message of domain.MaxTextBytes, every byte of it escaped to six.
+const (
+	DefaultRequestTimeout = 10 * time.Second
+	DefaultProbeTimeout   = 2 * time.Second
+	DefaultReadTimeout    = 10 * time.Second
+	DefaultIdleTimeout    = 60 * time.Second
+	DefaultWriteTimeout   = 10 * time.Second
+	DefaultBodyLimit      = 512 << 10
+	DefaultHeaderLimit    = 16 << 10
+	DefaultConcurrency    = 8192
+)
+
+func (o Options) withDefaults() Options {
+	orDefault(&o.RequestTimeout, DefaultRequestTimeout)
+	orDefault(&o.ProbeTimeout, DefaultProbeTimeout)
+	orDefault(&o.ReadTimeout, DefaultReadTimeout)
+	orDefault(&o.IdleTimeout, DefaultIdleTimeout)
+	orDefault(&o.WriteTimeout, DefaultWriteTimeout)
+	orDefault(&o.BodyLimit, DefaultBodyLimit)
+	orDefault(&o.HeaderLimit, DefaultHeaderLimit)
+	orDefault(&o.Concurrency, DefaultConcurrency)
+	return o
+}
+
+func orDefault[T ~int | ~int64](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// Deps is what the API serves. All are needed, save Friends and Checks.
+type Deps struct {
+	Authenticate Authenticator
+	Block        *application.Block
+	// Friends is nil where a user-management service keeps the friends: the path is then unknown.
+	Friends       *application.Friends
+	IsOnline      *application.IsOnline
+	SystemMessage *application.SendSystemMessage
+	Idempotency   IdempotencyStore
+	Now           application.Clock
+	// Checks are what /readyz asks.
+	Checks []Check
+	Logger *slog.Logger
+}
+
+// API is the server's HTTP application.
+type API struct {
+	options Options
+	deps    Deps
+	app     *fiber.App
+
+	draining atomic.Bool
+	ready    atomic.Bool // as /readyz answered last
+	probes   singleflight.Group
+}
+
+// New builds the application. It fails for a malformed origin only. The app listens nowhere yet.
+func New(options Options, deps Deps) (*API, error) {
+	a := &API{options: options.withDefaults(), deps: deps}
+	for _, origin := range options.CORSOrigins {
+		if err := checkOrigin(origin); err != nil {
+			return nil, err
+		}
+	}
+	a.app = fiber.New(fiber.Config{
+		DisableStartupMessage: true,
+		ErrorHandler:          a.refuseUnread,
+		// A proxy that keeps the world from /s2sapi/ must not be passed by /S2SAPI/.
+		CaseSensitive: true,
+		// The WebSocket adapter relies on it: see its package.
+		ReduceMemoryUsage: true,
+		// Multipart bodies are refused; fasthttp would spool them to disk before anybody can.
+		DisablePreParseMultipartForm: true,
+		BodyLimit:                    a.options.BodyLimit,
+		ReadBufferSize:               a.options.HeaderLimit,
+		Concurrency:                  a.options.Concurrency,
+		ReadTimeout:                  a.options.ReadTimeout,
+		IdleTimeout:                  a.options.IdleTimeout,
+		WriteTimeout:                 a.options.WriteTimeout,
+	})
+	server := a.app.Server()
+	server.Handler = nameUnknownMethods(server.Handler)
+	server.ConnState = func(conn net.Conn, state fasthttp.ConnState) {
+		// With ReduceMemoryUsage, fasthttp waits for the first byte of a connection without any deadline.
+		if state == fasthttp.StateNew {
+			_ = conn.SetReadDeadline(time.Now().Add(a.options.ReadTimeout)) // a dead connection shows when it is read
+		}
+	}
+	a.routes()
+	return a, nil
+}
+
+// App returns the application, for further routes and for serving.
+func (a *API) App() *fiber.App { return a.app }
+
+// SetDraining makes /readyz answer 503 from now on, so that load balancers send nobody here any more.
+func (a *API) SetDraining() { a.draining.Store(true) }
+
+// routes names every path once. The router takes each with and without trailing slashes, and GET routes for HEAD.
+func (a *API) routes() {
+	a.app.Use(a.observe)
+	if len(a.options.CORSOrigins) > 0 {
+		a.app.Use("/api", cors.New(cors.Config{
+			AllowOrigins:  strings.Join(a.options.CORSOrigins, ","),
+			AllowMethods:  "GET,HEAD,POST,DELETE",
+			AllowHeaders:  "Authorization,Content-Type",
+			ExposeHeaders: "Retry-After,WWW-Authenticate",
+			MaxAge:        600,
+		}))
+	}
+	a.app.Get("/healthz", a.health)
+	a.app.Get("/readyz", a.readiness)
+
+	const blocked = "/api/chatting/blockedusers/"
+	a.app.Get(blocked, a.withUser(a.getBlocked))
+	a.app.Post(blocked, a.withUser(a.block))
+	a.app.Delete(blocked, a.withUser(a.unblock))
+	if a.deps.Friends != nil {
+		const friends = "/api/chatting/friends/"
+		a.app.Get(friends, a.withUser(a.getFriends))
+		a.app.Post(friends, a.withUser(a.addFriend))
+		a.app.Delete(friends, a.withUser(a.removeFriend))
+	}
+	a.app.Get("/api/chatting/is-online/", a.isOnline())
+	a.app.Post("/s2sapi/system-message/", a.fromServers(a.systemMessage))
+}
+
+// checkOrigin refuses what the CORS middleware would panic about, or never match.
+func checkOrigin(origin string) error {
+	if origin == "*" {
+		return nil
+	}
+	u, err := url.Parse(strings.Replace(origin, "://*.", "://", 1))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.ContainsAny(u.Host, "*, ") ||
+		u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil || strings.HasSuffix(origin, "#") {
+		return fmt.Errorf("%q is no origin: %w", origin, errOrigin)
+	}
+	return nil
+}
+
+var errOrigin = errors.New(`expected "https://host", with a port if it is unusual, "https://*.host" or "*"`)

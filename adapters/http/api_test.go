@@ -1,0 +1,366 @@
+package rest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp's clock for the Date header runs for the life of the process.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		// Its worker pools look whether they were stopped every ten seconds.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+	)
+}
+
+// world is an API over parts in memory. Its users 7 and 9 are known, of them 7 is online; token "token-N" is user N's.
+type world struct {
+	mu      sync.Mutex
+	known   map[domain.UserID]bool
+	online  map[domain.UserID]bool
+	blocks  map[[2]domain.UserID]bool
+	friends map[domain.UserID][]domain.UserID
+	events  []domain.Event
+
+	// What goes wrong, if not nil.
+	tokensErr, storeErr, appendErr error
+	appendHangs                    bool
+	panicWith                      any
+
+	keys map[string]*storedKey
+	logs lockedBuffer
+	api  *API
+	url  string
+}
+
+type storedKey struct {
+	fingerprint [32]byte
+	status      int // 0 while in progress
+	body        []byte
+}
+
+// lockedBuffer is a log that tests may read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// newWorld serves an API on a free port until the test ends. change may alter the options and parts.
+func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
+	t.Helper()
+	w := &world{
+		known:   map[domain.UserID]bool{7: true, 9: true},
+		online:  map[domain.UserID]bool{7: true},
+		blocks:  map[[2]domain.UserID]bool{},
+		friends: map[domain.UserID][]domain.UserID{},
+		keys:    map[string]*storedKey{},
+	}
+	ids := func() domain.EventID { return domain.DerivedID("test", time.Now().String()) }
+	logger := slog.New(slog.NewTextHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	options := Options{ReadTimeout: 2 * time.Second}
+	deps := Deps{
+		Authenticate:  &application.Authenticate{Tokens: w, Users: w},
+		Block:         &application.Block{Store: blockStore{w}, Users: w, Log: w, Now: time.Now, NewID: ids},
+		Friends:       &application.Friends{Store: w, Sessions: sessions{w}},
+		IsOnline:      &application.IsOnline{Users: w, Presence: w},
+		SystemMessage: &application.SendSystemMessage{Log: w, Online: w, Now: time.Now, NewID: ids},
+		Idempotency:   w,
+		Now:           time.Now,
+		Logger:        logger,
+	}
+	for _, c := range change {
+		c(w, &options, &deps)
+	}
+	var err error
+	if w.api, err = New(options, deps); err != nil {
+		t.Fatal(err)
+	}
+	w.serve(t)
+	return w
+}
+
+func (w *world) serve(t testing.TB) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.url = "http://" + listener.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- w.api.App().Listener(listener) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		if err := w.api.App().ShutdownWithTimeout(5 * time.Second); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// reply is an answer, its body read.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// call sends a request; headers are "Name: value".
+func (w *world) call(t testing.TB, method, path, body string, headers ...string) reply {
+	t.Helper()
+	request, err := http.NewRequest(method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header[http.CanonicalHeaderKey(name)] = append(request.Header[http.CanonicalHeaderKey(name)], value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{response.StatusCode, response.Header, string(data)}
+}
+
+const (
+	asJSON  = "Content-Type: application/json"
+	asForm  = "Content-Type: application/x-www-form-urlencoded"
+	asUser1 = "Authorization: Bearer token-1"
+)
+
+// mustBe fails the test where the answer is another.
+func (r reply) mustBe(t testing.TB, status int, body string) {
+	t.Helper()
+	if r.status != status || r.body != body {
+		t.Errorf("answer is %d %s, want %d %s", r.status, r.body, status, body)
+	}
+}
+
+// Verify implements application.Tokens.
+func (w *world) Verify(_ context.Context, token string) (application.Identity, error) {
+	if w.panicWith != nil {
+		panic(w.panicWith)
+	}
+	if w.tokensErr != nil {
+		return application.Identity{}, w.tokensErr
+	}
+	number, ok := strings.CutPrefix(token, "token-")
+	user, err := domain.ParseUserID(number)
+	if !ok || err != nil {
+		return application.Identity{}, domain.NewError(domain.CodeUnauthenticated, "The token is not valid.")
+	}
+	return application.Identity{User: user}, nil
+}
+
+// Remember implements application.KnownUsers.
+func (w *world) Remember(_ context.Context, user domain.UserID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known[user] = true
+	return nil
+}
+
+// Known implements application.KnownUsers.
+func (w *world) Known(_ context.Context, user domain.UserID) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.known[user], w.storeErr
+}
+
+// Online implements application.OnlineUsers.
+func (w *world) Online(user domain.UserID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.online[user]
+}
+
+// Append implements application.ConversationLog.
+func (w *world) Append(event domain.Event, done func(error)) {
+	w.mu.Lock()
+	if w.appendErr == nil {
+		w.events = append(w.events, event)
+	}
+	hangs, err := w.appendHangs, w.appendErr
+	w.mu.Unlock()
+	if !hangs {
+		done(err)
+	}
+}
+
+func (w *world) appended() []domain.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events)
+}
+
+// blockStore implements application.BlockStore, with an outbox that is always empty.
+type blockStore struct{ w *world }
+
+func (s blockStore) SetBlocked(_ context.Context, change application.BlockChange) (bool, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	pair := [2]domain.UserID{change.Blocker, change.Target}
+	was := s.w.blocks[pair]
+	s.w.blocks[pair] = change.Blocked
+	return was != change.Blocked, s.w.storeErr
+}
+
+func (s blockStore) Blocks(_ context.Context, blocker domain.UserID) ([]application.BlockEntry, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	var entries []application.BlockEntry
+	for pair, blocked := range s.w.blocks {
+		if pair[0] == blocker {
+			entries = append(entries, application.BlockEntry{Target: pair[1], Blocked: blocked})
+		}
+	}
+	slices.SortFunc(entries, func(a, b application.BlockEntry) int { return cmp.Compare(a.Target, b.Target) })
+	return entries, s.w.storeErr
+}
+
+func (s blockStore) IsBlocked(_ context.Context, blocker, target domain.UserID) (bool, error) {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.w.blocks[[2]domain.UserID{blocker, target}], s.w.storeErr
+}
+
+func (s blockStore) PendingOf(context.Context, domain.UserID, domain.UserID) ([]domain.Event, error) {
+	return nil, nil
+}
+
+func (s blockStore) Pending(context.Context, time.Time, int) ([]domain.Event, error) { return nil, nil }
+
+func (s blockStore) MarkPublished(context.Context, []domain.EventID) error { return nil }
+
+// Friends implements application.FriendLists.
+func (w *world) Friends(_ context.Context, user domain.UserID) ([]domain.UserID, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.friends[user]), w.storeErr
+}
+
+// AddFriend implements application.FriendStore. A list of three is full.
+func (w *world) AddFriend(_ context.Context, user, friend domain.UserID, _ int) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, found := slices.BinarySearch(w.friends[user], friend)
+	switch {
+	case found:
+		return false, nil
+	case len(w.friends[user]) >= 3:
+		return false, domain.NewError(domain.CodeLimit, "The list is full.")
+	}
+	w.friends[user] = slices.Insert(w.friends[user], at, friend)
+	return true, nil
+}
+
+// RemoveFriend implements application.FriendStore.
+func (w *world) RemoveFriend(_ context.Context, user, friend domain.UserID) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, found := slices.BinarySearch(w.friends[user], friend)
+	if found {
+		w.friends[user] = slices.Delete(w.friends[user], at, at+1)
+	}
+	return found, nil
+}
+
+// sessions implements application.SessionLog for the announcement of friends.
+type sessions struct{ w *world }
+
+func (s sessions) Append(_ domain.SessionRecord, done func(error)) { done(s.w.appendErr) }
+func (s sessions) Bury(_ domain.Incarnation, done func(error))     { done(nil) }
+func (s sessions) PartitionOf(domain.UserID) int                   { return 0 }
+func (s sessions) Partitions() int                                 { return 1 }
+
+// Begin implements IdempotencyStore.
+func (w *world) Begin(_ context.Context, key string, fingerprint [32]byte, _ time.Time) (int, []byte, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	held, ok := w.keys[key]
+	switch {
+	case !ok:
+		w.keys[key] = &storedKey{fingerprint: fingerprint}
+		return 0, nil, false, nil
+	case held.fingerprint != fingerprint:
+		return 0, nil, false, domain.NewError(domain.CodeKeyReused, "The key belongs to another request.")
+	case held.status == 0:
+		return 0, nil, false, domain.NewError(domain.CodeKeyInProgress, "The first request is under way.")
+	}
+	return held.status, held.body, true, nil
+}
+
+// Complete implements IdempotencyStore.
+func (w *world) Complete(ctx context.Context, key string, status int, body []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys[key].status, w.keys[key].body = status, slices.Clone(body)
+	return ctx.Err()
+}
+
+// Abandon implements IdempotencyStore.
+func (w *world) Abandon(ctx context.Context, key string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.keys, key)
+	return ctx.Err()
+}
+
+func (w *world) keyNames() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.keys))
+}
+
+func TestMalformedOriginsAreRefused(t *testing.T) {
+	for _, origin := range []string{
+		"", "null", "example.com", "ftp://example.com", "https://", "https://a.example/", "https://a.example/x", "https://a.example?x",
+		"https://a.example?", "https://a.example#", "https://u@a.example", "https://a.*.example", "https://a.example, https://b.example",
+	} {
+		if _, err := New(Options{CORSOrigins: []string{origin}}, Deps{}); !errors.Is(err, errOrigin) {
+			t.Errorf("origin %q gives %v", origin, err)
+		}
+	}
+	for _, origin := range []string{"*", "https://a.example", "http://localhost:3000", "https://*.example.com", "http://[::1]:3000"} {
+		if _, err := New(Options{CORSOrigins: []string{origin}}, Deps{Logger: slog.New(slog.DiscardHandler)}); err != nil {
+			t.Errorf("origin %q gives %v", origin, err)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gofiber/fiber/v2"
+
+	"chatting/domain"
+)
+
+const (
+	targetField      = "target_id"
+	sentenceNoBlock  = "자기 자신은 차단할 수 없습니다."
+	sentenceUnblock  = "차단되지 않은 사용자입니다."
+	sentenceNotFound = "Not found."
+)
+
+// targetBody is the answer to a target that was added to a list.
+type targetBody struct {
+	TargetID domain.UserID `json:"target_id"`
+}
+
+// idBody is a member of a list of users.
+type idBody struct {
+	ID domain.UserID `json:"id"`
+}
+
+func idBodies(ids []domain.UserID) []idBody {
+	bodies := make([]idBody, len(ids))
+	for i, id := range ids {
+		bodies[i].ID = id
+	}
+	return bodies
+}
+
+// readTarget returns whom the body names. Its error is an answer.
+func readTarget(c *fiber.Ctx) (domain.UserID, error) {
+	body, err := readFields(c)
+	if err != nil {
+		return nobody, err
+	}
+	target, complaint := body[targetField].asUser()
+	if complaint != "" {
+		return nobody, refused(targetField, complaint)
+	}
+	if target == nobody {
+		return nobody, refused(targetField, sentenceNever)
+	}
+	return target, nil
+}
+
+// targetSentences are the contract's sentences for what may be wrong with a target.
+type targetSentences map[domain.Code]string
+
+// of returns err as the contract's answer where it has one.
+func (s targetSentences) of(err error) error {
+	if sentence, ok := s[domain.CodeOf(err)]; ok {
+		return refused(targetField, sentence)
+	}
+	return err
+}
+
+var blockSentences = targetSentences{
+	domain.CodeUnknownUser: sentenceNever,
+	domain.CodeSelf:        sentenceNoBlock,
+	domain.CodeNotBlocked:  sentenceUnblock,
+}
+
+func (a *API) block(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
+	target, err := readTarget(c)
+	if err != nil {
+		return err
+	}
+	if err := a.deps.Block.Block(ctx, user, target); err != nil {
+		return blockSentences.of(err)
+	}
+	return send(c, http.StatusCreated, targetBody{target})
+}
+
+func (a *API) unblock(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
+	target, err := readTarget(c)
+	if err != nil {
+		return err
+	}
+	if err := a.deps.Block.Unblock(ctx, user, target); err != nil {
+		return blockSentences.of(err)
+	}
+	return send(c, http.StatusOK, nil)
+}
+
+// getBlocked answers with all whom the user blocks or, where the query names one, whether that one is blocked.
+func (a *API) getBlocked(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
+	named, ok := lastQuery(c, targetField)
+	if ok {
+		return a.getBlockedOne(ctx, c, user, named)
+	}
+	blocked, err := a.deps.Block.Blocked(ctx, user)
+	if err != nil {
+		return err
+	}
+	return send(c, http.StatusOK, idBodies(blocked))
+}
+
+func (a *API) getBlockedOne(ctx context.Context, c *fiber.Ctx, user domain.UserID, named string) error {
+	target, complaint := value{kind: text, text: named}.asUser()
+	if complaint != "" {
+		return refused(targetField, complaint)
+	}
+	if target == nobody {
+		return detail(http.StatusNotFound, sentenceNotFound)
+	}
+	blocked, err := a.deps.Block.IsBlocked(ctx, user, target)
+	if domain.CodeOf(err) == domain.CodeUnknownUser {
+		return detail(http.StatusNotFound, sentenceNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	return send(c, http.StatusOK, map[string]bool{"is_blocked": blocked})
+}
+
+// lastQuery returns the last value of a parameter of the query, and whether it is there at all.
+func lastQuery(c *fiber.Ctx, name string) (string, bool) {
+	all := c.Context().QueryArgs().PeekMulti(name)
+	if len(all) == 0 {
+		return "", false
+	}
+	return string(all[len(all)-1]), true
+}

@@ -1,0 +1,157 @@
+package rest
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"chatting/domain"
+)
+
+// The sentences of the original's serializers (Django REST framework).
+const (
+	sentenceRequired  = "This field is required."
+	sentenceNull      = "This field may not be null."
+	sentenceBlank     = "This field may not be blank."
+	sentenceInteger   = "A valid integer is required."
+	sentenceTooLarge  = "String value too large."
+	sentenceString    = "Not a valid string."
+	sentenceNUL       = "Null characters are not allowed."
+	sentenceSurrogate = "Surrogate characters are not allowed: U+%X."
+	sentenceNever     = "해당 id가 존재하지 않습니다."
+)
+
+// maxIntegerText is the longest text that is looked at as an integer, in characters.
+const maxIntegerText = 1000
+
+// asUser reads a field that names a user. The complaint is "" for a good one. A number that no user can have, because it
+// is zero, negative or beyond 64 bits, is no error here: its id is nobody, which was never seen.
+func (v value) asUser() (id domain.UserID, complaint string) {
+	var n int64
+	var ok bool
+	switch v.kind {
+	case missing:
+		return nobody, sentenceRequired
+	case null:
+		return nobody, sentenceNull
+	case number:
+		n, ok = integerOfNumber(v.text)
+	case text:
+		if len(v.text) > maxIntegerText {
+			return nobody, sentenceTooLarge
+		}
+		n, ok = integerOfText(zeroFraction.ReplaceAllString(v.text, ""))
+	default:
+	}
+	if !ok {
+		return nobody, sentenceInteger
+	}
+	return userOf(n), ""
+}
+
+// nobody is the id of a number that no user can have. Nobody is known, online or blocked under it.
+const nobody = domain.System
+
+// userOf returns the user of a number, or nobody.
+func userOf(n int64) domain.UserID {
+	id, err := domain.NewUserID(n)
+	if err != nil {
+		return nobody
+	}
+	return id
+}
+
+// zeroFraction is what the original cuts off before it reads a text as an integer.
+var zeroFraction = regexp.MustCompile(`\.0*\s*$`)
+
+// integerOfText reads a decimal integer with blanks around it and perhaps a sign; ok tells whether it is one. Beyond 64
+// bits the result is 0. Unlike Python's int, it takes neither underscores nor other scripts' digits.
+func integerOfText(s string) (n int64, ok bool) {
+	s = strings.TrimFunc(s, unicode.IsSpace)
+	digits := s
+	if digits != "" && (digits[0] == '-' || digits[0] == '+') {
+		digits = digits[1:]
+	}
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, true
+	}
+	return n, true
+}
+
+// integerOfNumber reads a JSON number; ok tells whether its value is an integer (7.0 and 1e2 are). Beyond 64 bits the
+// result is 0. It computes in decimal: 9007199254740993.0 is itself, and 1e999999999 costs nothing.
+func integerOfNumber(literal string) (n int64, ok bool) {
+	mantissa, exponentText := literal, "0"
+	if e := strings.IndexAny(literal, "eE"); e >= 0 {
+		mantissa, exponentText = literal[:e], literal[e+1:]
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	sign, whole := cutSign(whole)
+	digits := whole + fraction
+	significant := strings.TrimRight(digits, "0")
+	if strings.Trim(significant, "0") == "" {
+		return 0, true
+	}
+	exponent, err := strconv.Atoi(exponentText)
+	if err != nil { // beyond int, so beyond any digits that a body has room for
+		exponent = math.MaxInt32
+		if strings.HasPrefix(exponentText, "-") {
+			exponent = math.MinInt32
+		}
+	}
+	exponent = min(max(exponent, math.MinInt32), math.MaxInt32)
+	zeros := exponent - len(fraction) + len(digits) - len(significant)
+	significant = strings.TrimLeft(significant, "0")
+	switch {
+	case zeros < 0:
+		return 0, false
+	case len(significant)+zeros > 19: // 2^63 has 19 digits
+		return 0, true
+	}
+	n, err = strconv.ParseInt(sign+significant+strings.Repeat("0", zeros), 10, 64)
+	if err != nil {
+		return 0, true
+	}
+	return n, true
+}
+
+func cutSign(s string) (sign, rest string) {
+	if rest, negative := strings.CutPrefix(s, "-"); negative {
+		return "-", rest
+	}
+	return "", s
+}
+
+// asText reads a field that holds a text, trimmed. Numbers are their literals. The complaint is "" for a good one, which
+// is never blank.
+func (v value) asText() (s, complaint string) {
+	switch v.kind {
+	case missing:
+		return "", sentenceRequired
+	case null:
+		return "", sentenceNull
+	case number, text:
+	default:
+		return "", sentenceString
+	}
+	s = strings.TrimFunc(v.text, isPythonSpace)
+	switch {
+	case v.surrogate != 0:
+		return "", fmt.Sprintf(sentenceSurrogate, v.surrogate)
+	case s == "":
+		return "", sentenceBlank
+	case strings.ContainsRune(s, 0):
+		return "", sentenceNUL
+	}
+	return s, ""
+}
+
+// isPythonSpace tells whether Python's str.strip takes r off: the separators 0x1c to 0x1f, too.
+func isPythonSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }

@@ -1,0 +1,91 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/gofiber/fiber/v2"
+
+	"chatting/domain"
+)
+
+// Check is a part that the node needs to serve anybody.
+type Check struct {
+	Name string // as the answer shows it: "broker"
+	// Probe returns nil while the part works, and returns soon after ctx ends. It may be called by many goroutines. The
+	// message of a classified error is shown to whoever asks; other errors only go to the log.
+	Probe func(ctx context.Context) error
+}
+
+const checkOK = "ok"
+
+// health answers while the process lives.
+func (a *API) health(c *fiber.Ctx) error {
+	return send(c, http.StatusOK, map[string]string{"status": checkOK})
+}
+
+// readiness answers 200 while the node can serve: all checks pass and it is not draining. It asks nobody's leave, so
+// those who ask at the same time share one round of checks.
+func (a *API) readiness(c *fiber.Ctx) error {
+	shared, _, _ := a.probes.Do("", func() (any, error) { return a.probe(), nil })
+	checks, _ := shared.(map[string]string)
+	if a.draining.Load() {
+		return send(c, http.StatusServiceUnavailable, notReady("The node is going away.", checks))
+	}
+	for _, state := range checks {
+		if state != checkOK {
+			return send(c, http.StatusServiceUnavailable, notReady("A part that the node needs is away.", checks))
+		}
+	}
+	return send(c, http.StatusOK, struct {
+		Status string            `json:"status"`
+		Checks map[string]string `json:"checks"`
+	}{checkOK, checks})
+}
+
+func notReady(sentence string, checks map[string]string) problem {
+	p := newProblem(http.StatusServiceUnavailable, domain.CodeUnavailable, sentence)
+	p.Checks = checks
+	return p
+}
+
+// probe makes all checks side by side, waits for them, and logs a failure when it is new.
+func (a *API) probe() map[string]string {
+	ctx, cancel := context.WithTimeout(context.Background(), a.options.ProbeTimeout)
+	defer cancel()
+	errs := make([]error, len(a.deps.Checks))
+	var all sync.WaitGroup
+	for i, check := range a.deps.Checks {
+		all.Go(func() { errs[i] = check.Probe(ctx) })
+	}
+	all.Wait()
+	states := make(map[string]string, len(errs))
+	failed := errors.Join(errs...)
+	for i, check := range a.deps.Checks {
+		states[check.Name] = stateOf(errs[i])
+	}
+	if ready := failed == nil; a.ready.Swap(ready) != ready {
+		if ready {
+			a.deps.Logger.Info("ready")
+		} else {
+			a.deps.Logger.Warn("not ready", "error", failed)
+		}
+	}
+	return states
+}
+
+func stateOf(err error) string {
+	var classified *domain.Error
+	switch {
+	case err == nil:
+		return checkOK
+	case errors.As(err, &classified):
+		return classified.Message
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timed out"
+	default:
+		return "failing"
+	}
+}

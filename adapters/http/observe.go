@@ -1,0 +1,63 @@
+package rest
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"chatting/domain"
+)
+
+// observe is the outermost middleware: it turns errors into answers, a panic into a 500 that says nothing of it, and logs
+// each request for debugging, without its query, headers or body.
+func (a *API) observe(c *fiber.Ctx) error {
+	start := time.Now()
+	if err := a.recovered(c); err != nil {
+		if err := a.refuse(c, err); err != nil {
+			return err
+		}
+	}
+	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request", slog.String("method", methodOf(c)), slog.String("path", c.Path()),
+		slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
+	return nil
+}
+
+// recovered runs the rest of the chain. Nothing of a panic's value reaches the client, be it an error or not.
+func (a *API) recovered(c *fiber.Ctx) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			a.deps.Logger.Error("request panicked", "method", methodOf(c), "path", c.Path(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+			err = &answer{http.StatusInternalServerError, newProblem(http.StatusInternalServerError, domain.CodeInternal, unexplained)}
+		}
+	}()
+	return c.Next()
+}
+
+// methodKey is where a request keeps the name of a method that the router does not know.
+const methodKey = "rest.method"
+
+// nameUnknownMethods passes requests with methods of clients' own invention to the router under a method that no route
+// has. Fiber would answer them, before any middleware, with 400 and plain text; so they get 404 or 405 like others.
+func nameUnknownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		if method := string(ctx.Method()); !slices.Contains(fiber.DefaultMethods, method) {
+			ctx.SetUserValue(methodKey, method)
+			ctx.Request.Header.SetMethod(fiber.MethodTrace)
+		}
+		next(ctx)
+	}
+}
+
+// methodOf returns the request's method as the client named it.
+func methodOf(c *fiber.Ctx) string {
+	if method, ok := c.Context().UserValue(methodKey).(string); ok {
+		return method
+	}
+	return c.Method()
+}
