@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -89,6 +90,9 @@ func Decode(data []byte) (domain.Event, error) {
 	if err := json.Unmarshal(data, &b); err != nil {
 		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
 	}
+	if err := sameToAll(data); err != nil {
+		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
+	}
 	id, ok := domain.ParseEventID(b.ID)
 	if !ok {
 		return domain.Event{}, fmt.Errorf("%w: its id is no UUID", errNotOurs)
@@ -97,12 +101,36 @@ func Decode(data []byte) (domain.Event, error) {
 	if err != nil {
 		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
 	}
+	at = at.UTC().Truncate(time.Millisecond)
+	if at.Year() < 0 || at.Year() > 9999 {
+		return domain.Event{}, fmt.Errorf("%w: its time has no four digits for the year", errNotOurs)
+	}
 	event := domain.Event{ID: id, Time: at}
 	event.Body, err = b.decode()
 	if err != nil {
 		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
 	}
 	return event, nil
+}
+
+// fieldNames are the names in body.
+var fieldNames = []string{"type", "from", "message", "from_id", "to_id", "status", "room_id", "opponent_id", "version", "time", "id"}
+
+// sameToAll refuses a frame in which a client would read other fields than encoding/json, which ignores the case of names
+// and takes no notice of a null: what was checked has to be what is shown.
+func sameToAll(data []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return err
+	}
+	for name, value := range fields {
+		for _, ours := range fieldNames {
+			if strings.EqualFold(name, ours) && (name != ours || string(value) == "null") {
+				return fmt.Errorf("its field %.20q is ambiguous", name)
+			}
+		}
+	}
+	return nil
 }
 
 // decode returns the body of the event, its values checked by the domain.
@@ -115,6 +143,9 @@ func (b body) decode() (domain.Body, error) {
 		text, err := b.text()
 		if err != nil {
 			return nil, err
+		}
+		if b.OpponentID < 0 {
+			return nil, errors.New("opponent_id names no user")
 		}
 		return domain.SystemMessage{To: to, Text: text, Room: domain.RoomID(b.RoomID), Opponent: domain.UserID(b.OpponentID)}, nil
 	}
