@@ -1,0 +1,132 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// segmentBytes is where kfake begins a new file; it cuts files by size only (segment.ms does nothing) and frees disk
+// space by whole files.
+const segmentBytes = 16 << 20
+
+// Options say where the broker listens and where it keeps its log. All are needed.
+type Options struct {
+	// Addr is host:port of one address of this machine; port 0 takes a free one. Clients are told to come back to this
+	// address, so 0.0.0.0 and :: are refused.
+	Addr string
+	// Dir is the broker's own directory; it is created, for its owner only, where it is missing. No other process may
+	// use it: the caller holds the lock of the data directory around it.
+	Dir string
+	// Logger gets what goes wrong: refused frames and connections (at most a line in ten seconds), bytes cut from
+	// damaged files, failed writes.
+	Logger *slog.Logger
+}
+
+// Broker is a running broker. Its methods are safe for concurrent use.
+type Broker struct {
+	cluster  *kfake.Cluster
+	listener *guardedListener
+	log      *kfakeLog
+	failed   chan struct{}
+
+	stopRetention context.CancelFunc
+	retention     sync.WaitGroup
+	closing       sync.Once
+}
+
+// Start runs a broker until Close. It returns when clients can connect, which after a long log takes a while: every
+// file is read and checked. The error is one line that names the address or the directory. ctx bounds the start only.
+func Start(ctx context.Context, o Options) (*Broker, error) {
+	if err := makeDir(o.Dir); err != nil {
+		return nil, err
+	}
+	inner, err := listen(ctx, o.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := recoverProducers(ctx, o.Dir, o.Logger); err != nil {
+		return nil, errors.Join(fmt.Errorf("the embedded Kafka broker cannot read %s: %w", o.Dir, err), inner.Close())
+	}
+	b := &Broker{listener: newGuardedListener(inner, o.Logger), failed: make(chan struct{})}
+	b.log = &kfakeLog{logger: o.Logger, onFailure: func(err error) {
+		o.Logger.Error("the embedded Kafka broker stops serving", "error", err)
+		b.listener.shut()
+		close(b.failed)
+	}}
+	b.cluster, err = kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ClusterID("chatting-embedded"),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return b.listener, nil }),
+		kfake.DataDir(o.Dir),
+		kfake.SyncWrites(),
+		kfake.MaxVersions(advertised()),
+		kfake.WithLogger(b.log),
+		kfake.DefaultNumPartitions(1),
+		kfake.BrokerConfigs(map[string]string{
+			"log.segment.bytes": strconv.Itoa(segmentBytes),
+			// kfake's own retention may remove what is not too old: see retention.
+			"log.cleaner.backoff.ms": strconv.FormatInt(never.Milliseconds(), 10),
+			// A session holds what a client fetches; clients do without when there is no room.
+			"max.incremental.fetch.session.cache.slots": "200",
+		}),
+	)
+	if err != nil {
+		b.listener.shut()
+		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
+	}
+	var retentionCtx context.Context
+	retentionCtx, b.stopRetention = context.WithCancel(context.WithoutCancel(ctx))
+	r := &retention{cluster: b.cluster, addr: b.Addr(), dir: o.Dir, logger: o.Logger}
+	b.retention.Go(func() { r.run(retentionCtx) })
+	return b, nil
+}
+
+// Addr is the host:port that the broker listens on, with the actual port.
+func (b *Broker) Addr() string { return b.listener.Addr().String() }
+
+// Failed is closed when a write failed (a full disk, say): from then on the broker serves nobody, so that nothing is
+// acknowledged that is not in the log. The way out is a new process, which finds the log as the files have it.
+func (b *Broker) Failed() <-chan struct{} { return b.failed }
+
+// Close ends the broker: connections are closed, what was acknowledged is in the files, and the broker's goroutines have
+// ended or are about to (kfake offers no way to wait for its own; their connections are closed, so nothing holds them).
+// The error is the first failed write since Start. Further calls wait and return the same.
+func (b *Broker) Close() error {
+	b.closing.Do(func() {
+		b.stopRetention()
+		b.retention.Wait() // kfake's administrative calls must not meet its Close: they would wait for ever
+		b.cluster.Close()
+		b.listener.shut()
+		b.listener.wait()
+	})
+	return b.log.err()
+}
+
+// listen opens the one address that addr names.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("the address %q of the embedded Kafka broker is not host:port", addr)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return nil, fmt.Errorf("the address %q of the embedded Kafka broker must name one address: "+
+			"clients are told to come back to it", addr)
+	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("the address %s of the embedded Kafka broker is in use", addr)
+	case err != nil:
+		return nil, fmt.Errorf("the embedded Kafka broker cannot listen on %s: %w", addr, err)
+	}
+	return listener, nil
+}

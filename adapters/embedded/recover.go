@@ -1,0 +1,291 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"log/slog"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// What follows knows kfake's files (persist.go of the pinned version, format 1); TestSameStampedBatchSurvivesSIGKILL
+// goes red when a later version changes them.
+const (
+	fileFormat   = 1
+	topicsFile   = "topics.json"
+	windowsFile  = "seq_windows.json"
+	pidsFile     = "pids.log"
+	sessionsFile = "session_state.json"
+	// damagedDir is ours: where bytes go that were cut from damaged files.
+	damagedDir = "damaged"
+	// windowSize is how many batches of one producer kfake (as Kafka) knows again.
+	windowSize = 5
+)
+
+// topic is a topic as kfake keeps it.
+type topic struct {
+	Name       string `json:"name"`
+	Partitions int32  `json:"partitions"`
+}
+
+// readTopics returns the topics in kfake's directory, none where there is none yet.
+func readTopics(dir string) ([]topic, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, topicsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var kept struct {
+		Version int     `json:"version"`
+		Topics  []topic `json:"topics"`
+	}
+	if err := json.Unmarshal(raw, &kept); err != nil {
+		return nil, fmt.Errorf("%s: %w", topicsFile, err)
+	}
+	if kept.Version != fileFormat {
+		return nil, fmt.Errorf("%s has format %d, this program reads %d", topicsFile, kept.Version, fileFormat)
+	}
+	return kept.Topics, nil
+}
+
+// recoverProducers makes kfake's files tell, before kfake reads them, which batches of which producers the log holds.
+// kfake writes that down only when it is closed; after a SIGKILL it would know nothing, or what was true at the last
+// Close, and append a batch again that is sent again, or refuse the next one. The log itself has it all: each batch
+// carries its producer, epoch and sequence. So both files are written anew from the log at every start.
+//
+// On the way it cuts from each file of the log what kfake would cut, everything from the first damaged batch on, but
+// keeps the bytes in the directory "damaged" and says so: after a kill that is the torn last batch, which nobody was
+// told of, after anything else it is for an operator to look at.
+//
+// It also removes what kfake noted at Close about members of consumer groups and fetch sessions, so that a start after
+// Close is as one after SIGKILL: members join again. (A fetch session taken up from there can panic kfake.)
+func recoverProducers(ctx context.Context, dir string, logger *slog.Logger) error {
+	topics, err := readTopics(dir)
+	if err != nil || topics == nil {
+		return err
+	}
+	known := make(producers)
+	for _, topic := range topics {
+		for number := range topic.Partitions {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := known.readPartition(dir, topic.Name, number, logger); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, sessionsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	pids, windows, err := known.encode()
+	if err != nil {
+		return err
+	}
+	return errors.Join(replaceFile(filepath.Join(dir, pidsFile), pids), replaceFile(filepath.Join(dir, windowsFile), windows))
+}
+
+// producers is what the log says about each producer in each partition.
+type producers map[int64]map[partition]*window
+
+type partition struct {
+	topic  string
+	number int32
+}
+
+// window is a producer's latest batches in a partition, oldest first, all of one epoch.
+type window struct {
+	epoch   int16
+	batches []sentBatch
+}
+
+// sentBatch is one batch as kfake keeps it.
+type sentBatch struct {
+	FirstSequence int32 `json:"first_seq"`
+	NextSequence  int32 `json:"next_seq"`
+	Offset        int64 `json:"offset"`
+}
+
+// readPartition reads the files of a partition in the order of their offsets.
+func (p producers) readPartition(dir, topic string, number int32, logger *slog.Logger) error {
+	name := fmt.Sprintf("%s-%d", url.PathEscape(topic), number)
+	folder := filepath.Join(dir, "partitions", name)
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var bases []int64
+	for _, entry := range entries {
+		if base, isLog := strings.CutSuffix(entry.Name(), ".dat"); isLog {
+			if first, err := strconv.ParseInt(base, 10, 64); err == nil {
+				bases = append(bases, first)
+			}
+		}
+	}
+	slices.Sort(bases)
+	for _, base := range bases {
+		file := filepath.Join(folder, strconv.FormatInt(base, 10)+".dat")
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		whole := p.readBatches(raw, partition{topic: topic, number: number})
+		if whole == len(raw) {
+			continue
+		}
+		kept := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d-%d", name, base, whole))
+		if err := cut(file, raw, whole, kept); err != nil {
+			return err
+		}
+		logger.Warn("embedded Kafka broker: a damaged file of the log was cut", "topic", topic, "partition", number,
+			"file", file, "bytes cut", len(raw)-whole, "kept as", kept)
+	}
+	return nil
+}
+
+// readBatches notes the batches in raw and returns how many bytes the whole ones take, up to the first damaged one.
+func (p producers) readBatches(raw []byte, from partition) (whole int) {
+	for {
+		rest := raw[whole:]
+		if len(rest) < batchHead {
+			return whole
+		}
+		size := int64(binary.BigEndian.Uint32(rest[batchLength:])) + lengthFrom
+		if size < batchHead || size > int64(len(rest)) {
+			return whole
+		}
+		var batch kmsg.RecordBatch
+		if batch.ReadFrom(rest[:size]) != nil || uint32(batch.CRC) != crc32.Checksum(rest[crcFrom:size], castagnoli) {
+			return whole
+		}
+		p.note(batch, from)
+		whole += int(size)
+	}
+}
+
+// note takes a batch over as kfake does when it appends one.
+func (p producers) note(batch kmsg.RecordBatch, from partition) {
+	if batch.ProducerID < 0 {
+		return
+	}
+	windows := p[batch.ProducerID]
+	if windows == nil {
+		windows = make(map[partition]*window)
+		p[batch.ProducerID] = windows
+	}
+	w := windows[from]
+	if w == nil || w.epoch != batch.ProducerEpoch {
+		w = &window{epoch: batch.ProducerEpoch}
+		windows[from] = w
+	}
+	w.batches = append(w.batches, sentBatch{
+		FirstSequence: batch.FirstSequence,
+		NextSequence:  int32((int64(batch.FirstSequence) + int64(batch.NumRecords)) % math.MaxInt32), // as kfake counts
+		Offset:        batch.FirstOffset,
+	})
+	if len(w.batches) > windowSize {
+		w.batches = slices.Delete(w.batches, 0, 1)
+	}
+}
+
+// encode returns the contents of kfake's two files. A producer's epoch is its highest in any partition, so that a late
+// batch of an older one stays refused.
+func (p producers) encode() (pids, windows []byte, err error) {
+	type keptWindow struct {
+		Producer  int64                 `json:"pid"`
+		Topic     string                `json:"topic"`
+		Partition int32                 `json:"partition"`
+		Batches   [windowSize]sentBatch `json:"entries"`
+		Count     int                   `json:"count"`
+		At        int                   `json:"at"` // where the next batch goes
+		Epoch     int16                 `json:"epoch"`
+		Seen      bool                  `json:"seen"`
+		Next      int32                 `json:"next_seq"`
+	}
+	kept := struct {
+		Version int          `json:"version"`
+		Windows []keptWindow `json:"windows"`
+	}{Version: fileFormat}
+	for id, of := range p {
+		epoch := int16(0)
+		for from, w := range of {
+			epoch = max(epoch, w.epoch)
+			one := keptWindow{
+				Producer: id, Topic: from.topic, Partition: from.number, Count: len(w.batches),
+				At: len(w.batches) % windowSize, Epoch: w.epoch, Seen: true,
+				Next: w.batches[len(w.batches)-1].NextSequence,
+			}
+			copy(one.Batches[:], w.batches)
+			kept.Windows = append(kept.Windows, one)
+		}
+		if pids, err = appendProducer(pids, id, epoch); err != nil {
+			return nil, nil, err
+		}
+	}
+	windows, err = json.Marshal(kept)
+	return pids, windows, err
+}
+
+// appendProducer adds an entry to a log of kfake's: length, CRC32C of what follows it, format, JSON; little-endian.
+func appendProducer(to []byte, id int64, epoch int16) ([]byte, error) {
+	data, err := json.Marshal(struct {
+		Type  string `json:"type"`
+		ID    int64  `json:"pid"`
+		Epoch int16  `json:"epoch"`
+	}{Type: "init", ID: id, Epoch: epoch})
+	if err != nil {
+		return nil, err
+	}
+	body := append(binary.LittleEndian.AppendUint16(nil, fileFormat), data...)
+	to = binary.LittleEndian.AppendUint32(to, uint32(len(body)))
+	to = binary.LittleEndian.AppendUint32(to, crc32.Checksum(body, castagnoli))
+	return append(to, body...), nil
+}
+
+// cut shortens file, whose content is raw, to its first whole bytes, after the others are safe in kept.
+func cut(file string, raw []byte, whole int, kept string) error {
+	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
+		return err
+	}
+	if err := replaceFile(kept, raw[whole:]); err != nil {
+		return err
+	}
+	return os.Truncate(file, int64(whole))
+}
+
+// replaceFile gives file a new content such that, whatever happens, it has the old or the new one.
+func replaceFile(file string, content []byte) error {
+	next, err := os.OpenFile(file+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = next.Write(content)
+	if err = errors.Join(err, next.Sync(), next.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(next.Name(), file); err != nil {
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}

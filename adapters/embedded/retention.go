@@ -1,0 +1,177 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	retentionEvery   = 5 * time.Minute
+	retentionTimeout = 30 * time.Second // for one topic
+	defaultRetention = 7 * 24 * time.Hour
+	never            = 100 * 365 * 24 * time.Hour
+)
+
+// retention removes what is older than its topic's retention.ms, at start and every five minutes. kfake's own would
+// remove everything before the last batch that is too old, so that one record with an old time empties a partition; it
+// ticks hourly and only after a topic was created; and it lets a partition run empty, which then begins at offset 0
+// again after a restart. Here the last record of a partition always stays.
+type retention struct {
+	cluster *kfake.Cluster
+	addr    string
+	dir     string
+	logger  *slog.Logger
+}
+
+// run works until ctx ends.
+func (r *retention) run(ctx context.Context) {
+	ticker := time.NewTicker(retentionEvery)
+	defer ticker.Stop()
+	for {
+		if err := r.apply(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			r.logger.Warn("embedded Kafka broker: retention", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// apply removes what is too old at now.
+func (r *retention) apply(ctx context.Context, now time.Time) error {
+	topics, err := readTopics(r.dir)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, topic := range topics {
+		if ctx.Err() != nil {
+			break
+		}
+		all = errors.Join(all, r.applyTopic(ctx, topic.Name, now))
+	}
+	return all
+}
+
+func (r *retention) applyTopic(ctx context.Context, topic string, now time.Time) error {
+	info := r.cluster.TopicInfo(topic)
+	if info == nil {
+		return nil
+	}
+	keep := defaultRetention.Milliseconds()
+	if value := info.Configs["retention.ms"]; value != nil {
+		ms, err := strconv.ParseInt(*value, 10, 64)
+		if err != nil {
+			return fmt.Errorf("topic %s: retention.ms: %w", topic, err)
+		}
+		keep = ms
+	}
+	oldest := now.UnixMilli() - keep
+	if keep < 0 || oldest < 0 {
+		return nil
+	}
+	// One record at least is left in each partition, so only partitions with more are asked about.
+	ends := make(map[int32]*kfake.PartitionInfo)
+	for _, partition := range r.cluster.PartitionInfos(topic) {
+		if partition.LogStartOffset < partition.HighWatermark-1 {
+			ends[partition.Partition] = partition
+		}
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	first, err := r.firstSince(ctx, topic, ends, oldest)
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", topic, err)
+	}
+	for number, partition := range ends {
+		begin, known := first[number]
+		if !known {
+			continue
+		}
+		if begin < 0 || begin >= partition.HighWatermark { // all are too old
+			begin = partition.HighWatermark - 1
+		}
+		if begin <= partition.LogStartOffset {
+			continue
+		}
+		if err := r.cluster.DeleteRecords(topic, number, begin); err != nil {
+			return fmt.Errorf("topic %s, partition %d: %w", topic, number, err)
+		}
+	}
+	return nil
+}
+
+// firstSince returns for each partition the offset of its first record not older than the time in ms, -1 where all are.
+func (r *retention) firstSince(
+	ctx context.Context, topic string, partitions map[int32]*kfake.PartitionInfo, ms int64,
+) (map[int32]int64, error) {
+	request := kmsg.NewPtrListOffsetsRequest()
+	request.SetVersion(apis[kmsg.ListOffsets].maxVersion)
+	request.ReplicaID = -1
+	asked := kmsg.NewListOffsetsRequestTopic()
+	asked.Topic = topic
+	for number := range partitions {
+		partition := kmsg.NewListOffsetsRequestTopicPartition()
+		partition.Partition, partition.Timestamp, partition.CurrentLeaderEpoch = number, ms, -1
+		asked.Partitions = append(asked.Partitions, partition)
+	}
+	request.Topics = append(request.Topics, asked)
+	response := kmsg.NewPtrListOffsetsResponse()
+	response.SetVersion(request.GetVersion())
+	if err := ask(ctx, r.addr, request, response); err != nil {
+		return nil, err
+	}
+	first := make(map[int32]int64)
+	for _, answered := range response.Topics {
+		for _, partition := range answered.Partitions {
+			if partition.ErrorCode == 0 {
+				first[partition.Partition] = partition.Offset
+			}
+		}
+	}
+	return first, nil
+}
+
+// ask sends one request over a connection of its own and reads the answer to it.
+func ask(ctx context.Context, addr string, request kmsg.Request, response kmsg.Response) error {
+	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
+	defer cancel()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()                                          // only read from by now
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // so that Close of the broker need not wait
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, request, 0)
+	if _, err := conn.Write(frame); err != nil {
+		return err
+	}
+	const correlation = 4
+	var head [4 + correlation]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size < correlation || size > maxOtherFrame {
+		return fmt.Errorf("an answer of %d bytes", size)
+	}
+	body := make([]byte, size-correlation)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return err
+	}
+	return response.ReadFrom(body)
+}
