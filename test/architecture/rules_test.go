@@ -1,0 +1,267 @@
+package architecture
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// module is the module's name in go.mod.
+const module = "chatting"
+
+// listed is what the rules look at in a package.
+type listed struct {
+	path        string   // the import path
+	name        string   // the name in its package clause
+	documented  bool     // has a package comment
+	onlyTests   bool     // consists of test files
+	imports     []string // of what users run
+	testImports []string // of its test files
+}
+
+// layer says what the packages of a folder may import. Their own subpackages they may always import.
+type layer struct {
+	// module lists the folders of the module, each with what is below it.
+	module []string
+	// libraries tells whether anything beside the standard library may be imported.
+	libraries bool
+	// notStandard lists what is refused of the standard library, each with what is below it, and why.
+	notStandard []string
+	why         string
+}
+
+// layers by folder. Where a folder is below another (adapters/frame), the longer one counts.
+var layers = map[string]layer{
+	"domain": {
+		notStandard: []string{"os", "net", "database/sql", "log", "math/rand", "crypto/rand"},
+		why:         "the domain does no I/O, and what varies is handed in",
+	},
+	"application": {
+		module:      []string{"domain"},
+		notStandard: []string{"os", "net", "database/sql", "encoding/json"},
+		why:         "what a use case needs from outside is a port",
+	},
+	"adapters/frame": {module: []string{"domain"}},
+	"adapters":       {module: []string{"domain", "application", "adapters/frame", "migrations"}, libraries: true},
+	"configs":        {module: []string{"domain"}, libraries: true},
+	"migrations":     {libraries: true},
+	"cmd":            {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
+	"test":           {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
+}
+
+// wiring is imported under cmd only, by tests too: who needs a container to test a package has too large a package.
+var wiring = []string{"go.uber.org/fx", "go.uber.org/dig"}
+
+// namesOfNothing are package names that say where code was put, not what it is.
+var namesOfNothing = []string{"common", "util", "utils", "model", "models", "helper", "helpers", "type", "types", "misc", "shared"}
+
+// violations returns what is wrong with p, one sentence each.
+func (p listed) violations() []string {
+	folder, rules, known := layerOf(p.path)
+	if !known {
+		return []string{"lies in no layer"}
+	}
+	var found []string
+	if slices.Contains(namesOfNothing, p.name) {
+		found = append(found, fmt.Sprintf("the name %q says nothing about what is in it", p.name))
+	}
+	if !p.documented && !p.onlyTests {
+		found = append(found, "has no package comment")
+	}
+	for _, imported := range p.imports {
+		if reason := rules.refuses(folder, p.path, imported); reason != "" {
+			found = append(found, fmt.Sprintf("imports %s: %s", imported, reason))
+		}
+	}
+	for _, imported := range p.testImports {
+		if reason := refusesInTests(folder, imported); reason != "" {
+			found = append(found, fmt.Sprintf("imports %s in a test: %s", imported, reason))
+		}
+	}
+	return found
+}
+
+// layerOf finds the layer that a package of the module belongs to.
+func layerOf(importPath string) (folder string, rules layer, known bool) {
+	for candidate, l := range layers {
+		if below(importPath, module+"/"+candidate) && len(candidate) > len(folder) {
+			folder, rules, known = candidate, l, true
+		}
+	}
+	return folder, rules, known
+}
+
+// refuses returns why importer, in folder, may not import imported; "" where it may.
+func (l layer) refuses(folder, importer, imported string) string {
+	switch {
+	case below(imported, module):
+		if below(imported, unit(folder, importer)) {
+			return ""
+		}
+		for _, allowed := range l.module {
+			if below(imported, module+"/"+allowed) {
+				return ""
+			}
+		}
+		return folder + " may not know it"
+	case folder != "cmd" && slices.ContainsFunc(wiring, func(w string) bool { return below(imported, w) }):
+		return "wired in cmd only"
+	case standard(imported):
+		if slices.ContainsFunc(l.notStandard, func(s string) bool { return below(imported, s) }) {
+			return l.why
+		}
+		return ""
+	case !l.libraries:
+		return folder + " imports no libraries"
+	}
+	return ""
+}
+
+// refusesInTests is refuses for test files, which may use libraries and, outside the inner layers, each other's packages.
+func refusesInTests(folder, imported string) string {
+	inner := folder == "domain" || folder == "application"
+	switch {
+	case folder == "cmd":
+		return ""
+	case below(imported, module+"/cmd"):
+		return "a test of the whole runs the program"
+	case slices.ContainsFunc(wiring, func(w string) bool { return below(imported, w) }):
+		return "wired in cmd only"
+	case inner && below(imported, module) && !below(imported, module+"/domain") && !below(imported, module+"/application"):
+		return folder + " is tested without the outside"
+	case folder == "domain" && below(imported, module) && !below(imported, module+"/domain"):
+		return "domain is tested by itself"
+	}
+	return ""
+}
+
+// unit is the subtree within which packages know each other: the layer, but of adapters each one by itself.
+func unit(folder, importer string) string {
+	if folder != "adapters" {
+		return module + "/" + folder
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(importer, module+"/adapters/"), "/")
+	return module + "/adapters/" + name
+}
+
+// below tells whether an import path is parent or lies below it.
+func below(importPath, parent string) bool {
+	return importPath == parent || strings.HasPrefix(importPath, parent+"/")
+}
+
+// standard tells whether an import path is of the standard library: only there has the first element no dot.
+func standard(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return !strings.Contains(first, ".") && first != "C"
+}
+
+// unknownFolders returns which top-level folders are no layer and not known otherwise. Hidden ones belong to tools, and
+// what git ignores is no part of the project.
+func unknownFolders(names []string, gitignore string) []string {
+	known := []string{"docs"}
+	for folder := range layers {
+		known = append(known, strings.Split(folder, "/")[0])
+	}
+	for line := range strings.Lines(gitignore) {
+		known = append(known, strings.Trim(strings.TrimSpace(line), "/"))
+	}
+	var unknown []string
+	for _, name := range names {
+		if !strings.HasPrefix(name, ".") && !slices.Contains(known, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}
+
+func TestRulesReportWhatIsForbidden(t *testing.T) {
+	good := func(path string, imports ...string) listed {
+		return listed{path: "chatting/" + path, name: "x", documented: true, imports: imports}
+	}
+	tested := func(path string, imports ...string) listed {
+		return listed{path: "chatting/" + path, name: "x", documented: true, testImports: imports}
+	}
+	tests := []struct {
+		name string
+		p    listed
+		want string // part of the only violation; "" for none
+	}{
+		{"domain, language only", good("domain", "time", "unicode/utf8", "encoding/hex"), ""},
+		{"domain, I/O", good("domain", "net/http"), "no I/O"},
+		{"domain, its logger", good("domain", "log/slog"), "no I/O"},
+		{"domain, a library", good("domain", "github.com/google/uuid"), "no libraries"},
+		{"domain, cgo", good("domain", "C"), "no libraries"},
+		{"domain, a use case", good("domain", "chatting/application"), "may not know"},
+		{"domain, migrations", good("domain", "chatting/migrations"), "may not know"},
+		{"below domain", good("domain/lease", "chatting/domain", "os"), "no I/O"},
+		{"a name that only begins alike", good("domains"), "no layer"},
+
+		{"application, domain and logger", good("application", "chatting/domain", "log/slog", "context"), ""},
+		{"application, a library", good("application", "golang.org/x/sync/errgroup"), "no libraries"},
+		{"application, an adapter", good("application", "chatting/adapters/frame"), "may not know"},
+		{"application, configs", good("application", "chatting/configs"), "may not know"},
+		{"application, migrations", good("application", "chatting/migrations"), "may not know"},
+		{"application, JSON", good("application", "encoding/json"), "a port"},
+		{"application, a database", good("application", "database/sql"), "a port"},
+
+		{"adapter, inner layers, frame, libraries", good("adapters/ws", "chatting/application", "chatting/domain",
+			"chatting/adapters/frame", "github.com/gofiber/fiber/v2", "net"), ""},
+		{"adapter, its own subpackage", good("adapters/kafka", "chatting/adapters/kafka/batch"), ""},
+		{"adapter's subpackage, its parent's sibling", good("adapters/kafka/batch", "chatting/adapters/ws"), "may not know"},
+		{"adapter, another adapter", good("adapters/ws", "chatting/adapters/http"), "may not know"},
+		{"adapter, one whose name begins alike", good("adapters/ws", "chatting/adapters/wsx"), "may not know"},
+		{"adapter, fx", good("adapters/ws", "go.uber.org/fx"), "cmd only"},
+		{"adapter, below fx", good("adapters/ws", "go.uber.org/fx/fxevent"), "cmd only"},
+		{"adapter, dig", good("adapters/ws", "go.uber.org/dig"), "cmd only"},
+		{"adapter, settings", good("adapters/ws", "chatting/configs"), "may not know"},
+		{"adapter, cmd", good("adapters/ws", "chatting/cmd/chatting"), "may not know"},
+		{"adapter, test support", good("adapters/ws", "chatting/test/contract"), "may not know"},
+		{"frame, another adapter", good("adapters/frame", "chatting/adapters/ws"), "may not know"},
+		{"frame, a library", good("adapters/frame", "github.com/gofiber/fiber/v2"), "no libraries"},
+
+		{"configs, a library", good("configs", "github.com/knadh/koanf/v2"), ""},
+		{"configs, an adapter", good("configs", "chatting/adapters/sql"), "may not know"},
+		{"configs, fx", good("configs", "go.uber.org/fx"), "cmd only"},
+		{"migrations, the domain", good("migrations", "chatting/domain"), "may not know"},
+
+		{"cmd, everything that runs", good("cmd/chatting", "go.uber.org/fx", "chatting/adapters/ws", "chatting/configs",
+			"chatting/cmd/chatting/tour"), ""},
+		{"cmd, test support", good("cmd/chatting", "chatting/test/contract"), "may not know"},
+		{"test, adapters", good("test/contract", "chatting/adapters/ws", "chatting/test/load"), ""},
+		{"test, cmd", good("test/contract", "chatting/cmd/chatting"), "may not know"},
+
+		{"adapter's test, another adapter", tested("adapters/kafka", "chatting/adapters/embedded"), ""},
+		{"adapter's test, fx", tested("adapters/kafka", "go.uber.org/fx/fxtest"), "cmd only"},
+		{"cmd's test, fx", tested("cmd/chatting", "go.uber.org/fx/fxtest", "chatting/cmd/chatting"), ""},
+		{"test of the whole, cmd", tested("test/contract", "chatting/cmd/chatting"), "runs the program"},
+		{"domain's test, a library", tested("domain", "pgregory.net/rapid", "chatting/domain"), ""},
+		{"domain's test, a use case", tested("domain", "chatting/application"), "by itself"},
+		{"application's test, an adapter", tested("application", "chatting/adapters/frame"), "without the outside"},
+
+		{"no layer", good("internal/x"), "no layer"},
+		{"the root", listed{path: "chatting", name: "main", documented: true}, "no layer"},
+		{"a name of nothing", listed{path: "chatting/adapters/utils", name: "utils", documented: true}, "says nothing"},
+		{"no package comment", listed{path: "chatting/adapters/ws", name: "ws"}, "no package comment"},
+		{"no package comment, but only tests", listed{path: "chatting/test/faults", name: "faults", onlyTests: true}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			found := test.p.violations()
+			switch {
+			case test.want == "" && len(found) > 0:
+				t.Errorf("reported %q, want nothing", found)
+			case test.want != "" && (len(found) != 1 || !strings.Contains(found[0], test.want)):
+				t.Errorf("reported %q, want one violation with %q", found, test.want)
+			}
+		})
+	}
+}
+
+func TestUnknownTopLevelFoldersAreReported(t *testing.T) {
+	names := []string{".ci", ".git", "adapters", "bin", "data", "docs", "domain", "internal", "pkg", "test"}
+	got := unknownFolders(names, "# comment\n/data/\n/bin/\n*.out\n")
+	if want := []string{"internal", "pkg"}; !slices.Equal(got, want) {
+		t.Errorf("reported %q, want %q", got, want)
+	}
+}
