@@ -1,0 +1,79 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/jmoiron/sqlx"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// setBlocked and setUnblocked lock the pair's row, and only then look whether there is anything to change: another
+// transaction that holds the lock is waited for, and what it committed is seen. They return no row where the pair is
+// already as wished. The first block of a pair is serialised by the primary key.
+const (
+	setBlocked = `
+		INSERT INTO blocks (blocker, target, blocked, version, changed_at) VALUES ($1, $2, TRUE, 1, $3)
+		ON CONFLICT (blocker, target) DO UPDATE
+			SET blocked = TRUE, version = blocks.version + 1, changed_at = excluded.changed_at
+			WHERE NOT blocks.blocked
+		RETURNING version`
+	setUnblocked = `
+		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $3
+		WHERE blocker = $1 AND target = $2 AND blocked
+		RETURNING version`
+	insertOutbox = `
+		INSERT INTO outbox (event_id, blocker, target, blocked, version, occurred_at) VALUES ($1, $2, $3, $4, $5, $6)`
+	selectBlocks = `
+		SELECT target, blocked, version FROM blocks WHERE blocker = $1 ORDER BY target`
+	selectIsBlocked = `
+		SELECT EXISTS (SELECT 1 FROM blocks WHERE blocker = $1 AND target = $2 AND blocked)`
+)
+
+// SetBlocked implements application.BlockStore.
+func (s *Store) SetBlocked(ctx context.Context, change application.BlockChange) (changed bool, err error) {
+	statement := setUnblocked
+	if change.Blocked {
+		statement = setBlocked
+	}
+	at := change.Event.Time.UnixMilli()
+	err = s.write(ctx, "set block", func(ctx context.Context, tx *sqlx.Tx) error {
+		changed = false
+		var version int64
+		err := tx.GetContext(ctx, &version, statement, int64(change.Blocker), int64(change.Target), at)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		changed = true
+		_, err = tx.ExecContext(ctx, insertOutbox, change.Event.ID.String(),
+			int64(change.Blocker), int64(change.Target), change.Blocked, version, at)
+		return err
+	})
+	return changed && err == nil, err
+}
+
+// Blocks implements application.BlockStore.
+func (s *Store) Blocks(ctx context.Context, blocker domain.UserID) ([]application.BlockEntry, error) {
+	var entries []application.BlockEntry
+	err := s.read(ctx, "load blocks", func(ctx context.Context, db *sqlx.DB) error {
+		return db.SelectContext(ctx, &entries, selectBlocks, int64(blocker))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// IsBlocked implements application.BlockStore.
+func (s *Store) IsBlocked(ctx context.Context, blocker, target domain.UserID) (blocked bool, err error) {
+	err = s.read(ctx, "look for block", func(ctx context.Context, db *sqlx.DB) error {
+		return db.GetContext(ctx, &blocked, selectIsBlocked, int64(blocker), int64(target))
+	})
+	return blocked && err == nil, err
+}

@@ -1,0 +1,155 @@
+package sqlstore
+
+import (
+	"math"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+var testTime = time.Date(2026, 3, 4, 5, 6, 7, 89e6, time.UTC)
+
+// change is a wish to block, or not, at testTime.
+func change(blocker, target domain.UserID, blocked bool) application.BlockChange {
+	return application.BlockChange{
+		Blocker: blocker, Target: target, Blocked: blocked, Event: domain.Event{ID: newEventID(), Time: testTime},
+	}
+}
+
+// set carries out a change and tells whether it was one.
+func set(t *testing.T, s *Store, c application.BlockChange) bool {
+	t.Helper()
+	changed, err := s.SetBlocked(t.Context(), c)
+	noError(t, err)
+	return changed
+}
+
+func wantBlocks(t *testing.T, s *Store, blocker domain.UserID, want ...application.BlockEntry) {
+	t.Helper()
+	got, err := s.Blocks(t.Context(), blocker)
+	noError(t, err)
+	if !slices.Equal(got, want) {
+		t.Fatalf("blocks of %d: %v, want %v", blocker, got, want)
+	}
+}
+
+var blockContract = map[string]func(*testing.T, database){
+	"EachChangeOfAPairTakesTheNextVersionAndARepetitionTakesNone": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		for i, step := range []struct{ blocked, changes bool }{
+			{false, false}, {true, true}, {true, false}, {false, true}, {false, false}, {true, true},
+		} {
+			if changed := set(t, s, change(1, 2, step.blocked)); changed != step.changes {
+				t.Fatalf("step %d: changed %t, want %t", i, changed, step.changes)
+			}
+		}
+		wantBlocks(t, s, 1, application.BlockEntry{Target: 2, Blocked: true, Version: 3})
+	},
+	"UnblockingWhomNobodyBlockedLeavesNoTrace": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		if set(t, s, change(1, 2, false)) {
+			t.Fatal("the unblock changed something")
+		}
+		wantBlocks(t, s, 1)
+		wantPending(t, s, 1, 2)
+	},
+	"AnUnblockedPairKeepsItsRowAndVersion": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		set(t, s, change(1, 2, true))
+		set(t, s, change(1, 2, false))
+		wantBlocks(t, s, 1, application.BlockEntry{Target: 2, Blocked: false, Version: 2})
+	},
+	"BlocksComeInAscendingOrderOfTargetsWhateverTheirIDs": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		targets := []domain.UserID{math.MaxInt64, 10, -1, 9, math.MinInt64, 0, 1 << 53, 1<<53 + 1}
+		for _, target := range targets {
+			set(t, s, change(math.MaxInt64, target, true))
+		}
+		slices.Sort(targets)
+		var want []application.BlockEntry
+		for _, target := range targets {
+			want = append(want, application.BlockEntry{Target: target, Blocked: true, Version: 1})
+		}
+		wantBlocks(t, s, math.MaxInt64, want...)
+	},
+	"ABlockIsOfOneDirection": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		set(t, s, change(1, 2, true))
+		for _, q := range []struct {
+			blocker, target domain.UserID
+			want            bool
+		}{{1, 2, true}, {2, 1, false}, {1, 3, false}} {
+			got, err := s.IsBlocked(t.Context(), q.blocker, q.target)
+			noError(t, err)
+			if got != q.want {
+				t.Errorf("%d blocks %d: %t, want %t", q.blocker, q.target, got, q.want)
+			}
+		}
+		set(t, s, change(1, 2, false))
+		if blocked, err := s.IsBlocked(t.Context(), 1, 2); err != nil || blocked {
+			t.Errorf("blocked after the unblock: %t, %v", blocked, err)
+		}
+		wantBlocks(t, s, 2)
+	},
+	"ABlockWhoseEventCannotBeKeptIsNotMade": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		first := change(1, 2, true)
+		set(t, s, first)
+		second := change(3, 4, true)
+		second.Event.ID = first.Event.ID
+		if changed, err := s.SetBlocked(t.Context(), second); err == nil || changed {
+			t.Fatalf("changed %t, error %v with an event id that is taken", changed, err)
+		}
+		wantBlocks(t, s, 3)
+	},
+	"FirstBlocksOfAPairAtOnceChangeItOnce": func(t *testing.T, d database) {
+		nodes := d.nodes(t, 3)
+		var changes atomic.Int64
+		atOnce(60, func(i int) {
+			changed, err := nodes[i%len(nodes)].SetBlocked(t.Context(), change(1, 2, true))
+			if err != nil {
+				t.Error(err)
+			}
+			if changed {
+				changes.Add(1)
+			}
+		})
+		if changes.Load() != 1 {
+			t.Errorf("%d of 60 first blocks changed the pair", changes.Load())
+		}
+		wantBlocks(t, nodes[0], 1, application.BlockEntry{Target: 2, Blocked: true, Version: 1})
+	},
+	"ChangesOfAPairAtOnceTakeVersionsWithoutGapOrRepetition": func(t *testing.T, d database) {
+		nodes := d.nodes(t, 3)
+		var changes atomic.Int64
+		atOnce(100, func(i int) {
+			for round := range 3 {
+				changed, err := nodes[i%len(nodes)].SetBlocked(t.Context(), change(1, 2, (i+round)%2 == 0))
+				if err != nil {
+					t.Error(err)
+				}
+				if changed {
+					changes.Add(1)
+				}
+			}
+		})
+		events, err := nodes[0].PendingOf(t.Context(), 1, 2)
+		noError(t, err)
+		if int64(len(events)) != changes.Load() {
+			t.Fatalf("%d events of %d changes", len(events), changes.Load())
+		}
+		for i, event := range events {
+			want := domain.BlockChanged{Blocker: 1, Target: 2, Blocked: i%2 == 0, Version: int64(i + 1)}
+			if event.Body != want {
+				t.Fatalf("event %d is %+v, want %+v", i, event.Body, want)
+			}
+		}
+		wantBlocks(t, nodes[0], 1,
+			application.BlockEntry{Target: 2, Blocked: len(events)%2 == 1, Version: int64(len(events))})
+		t.Logf("%d changes by 300 requests", len(events))
+	},
+}

@@ -1,0 +1,169 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"chatting/domain"
+)
+
+// postgresVariable names the URL of a PostgreSQL database in which the suite may make (and drop) schemas.
+const postgresVariable = "CHATTING_TEST_POSTGRES"
+
+func TestMain(m *testing.M) {
+	if url := os.Getenv(crashVariable); url != "" {
+		blockUntilKilled(url)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// database is a fresh, empty database of one test.
+type database struct{ url string }
+
+func TestStoreOnSQLiteKeepsItsContract(t *testing.T) {
+	contract(t, newSQLiteDatabase)
+}
+
+func TestStoreOnPostgreSQLKeepsItsContract(t *testing.T) {
+	requirePostgres(t)
+	contract(t, newPostgresDatabase)
+}
+
+// contract is what holds on every database.
+func contract(t *testing.T, newDatabase func(*testing.T) database) {
+	for _, group := range []map[string]func(*testing.T, database){
+		migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
+		partitionContract, failureContract,
+	} {
+		for name, test := range group {
+			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })
+		}
+	}
+}
+
+func newSQLiteDatabase(t *testing.T) database {
+	return database{url: "sqlite:" + t.TempDir() + "/test.db"}
+}
+
+func requirePostgres(t *testing.T) {
+	t.Helper()
+	if os.Getenv(postgresVariable) == "" {
+		t.Skipf("no PostgreSQL: set %s to the URL of a database in which schemas may be made", postgresVariable)
+	}
+}
+
+// newPostgresDatabase makes a schema of its own, which is dropped after the test.
+func newPostgresDatabase(t *testing.T) database {
+	t.Helper()
+	admin, err := Open(t.Context(), Options{URL: os.Getenv(postgresVariable), Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := "test_" + strings.ToLower(rand.Text())
+	admin.writer.MustExecContext(t.Context(), "CREATE SCHEMA "+schema)
+	t.Cleanup(func() {
+		if _, err := admin.writer.ExecContext(context.Background(), "DROP SCHEMA "+schema+" CASCADE"); err != nil {
+			t.Error(err)
+		}
+		if err := admin.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return database{url: withParameter(t, os.Getenv(postgresVariable), "search_path", schema)}
+}
+
+func withParameter(t *testing.T, rawURL, name, value string) string {
+	t.Helper()
+	parsed, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := parsed.Query()
+	query.Set(name, value)
+	parsed.RawQuery = query.Encode()
+	return parsed.String()
+}
+
+// open opens the database without migrating it; it is closed after the test.
+func (d database) open(t *testing.T, adjust ...func(*Options)) *Store {
+	t.Helper()
+	// A timeout that a slow machine does not meet by chance; MaxOpen such that many stores fit into one server.
+	o := Options{
+		URL: d.url, MaxOpen: 4, Timeout: 30 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: time.Now,
+	}
+	for _, f := range adjust {
+		f(&o)
+	}
+	store, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
+// migrated opens the database, ready for use.
+func (d database) migrated(t *testing.T, adjust ...func(*Options)) *Store {
+	t.Helper()
+	store := d.open(t, adjust...)
+	noError(t, store.Migrate(t.Context()))
+	return store
+}
+
+// nodes opens the database n times, as n processes do.
+func (d database) nodes(t *testing.T, n int) []*Store {
+	t.Helper()
+	stores := []*Store{d.migrated(t)}
+	for len(stores) < n {
+		stores = append(stores, d.open(t))
+	}
+	return stores
+}
+
+// atOnce calls f n times concurrently, as near to each other as possible, and waits for all.
+func atOnce(n int, f func(i int)) {
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		all.Go(func() {
+			<-start
+			f(i)
+		})
+	}
+	close(start)
+	all.Wait()
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantCode(t *testing.T, err error, want domain.Code) {
+	t.Helper()
+	if got := domain.CodeOf(err); got != want {
+		t.Fatalf("code %q of error %v, want %q", got, err, want)
+	}
+}
+
+func newEventID() (id domain.EventID) {
+	if _, err := rand.Read(id[:]); err != nil {
+		panic(err)
+	}
+	return id
+}

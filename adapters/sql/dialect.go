@@ -1,0 +1,24 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/pressly/goose/v3"
+)
+
+// dialect is what differs between the databases.
+type dialect struct {
+	// goose names the dialect to the migrations.
+	goose goose.Dialect
+	// open returns the pools for transactions and for single queries, which may be the same.
+	open func(Options) (writer, reader *sqlx.DB, err error)
+	// openToMigrate returns a pool for migrations, which may take longer than other calls, once no other process
+	// migrates this database. release lets the next one in and closes the pool.
+	openToMigrate func(context.Context) (db *sql.DB, release func() error, err error)
+	// conflict tells that another transaction got in the way: nothing was done, and trying again may help at once.
+	conflict func(error) bool
+	// outage tells that the database cannot do anything now, through no fault of the statement.
+	outage func(error) bool
+}

@@ -1,0 +1,74 @@
+package sqlstore
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"chatting/domain"
+)
+
+var migrationContract = map[string]func(*testing.T, database){
+	"MigratingBringsAnEmptyDatabaseToTheKnownVersionAndAgainChangesNothing": func(t *testing.T, d database) {
+		s := d.open(t)
+		current, known, err := s.Version(t.Context())
+		noError(t, err)
+		if current != 0 || known < 1 {
+			t.Fatalf("version %d of %d before migrating", current, known)
+		}
+		for range 2 {
+			noError(t, s.Migrate(t.Context()))
+			current, again, err := s.Version(t.Context())
+			noError(t, err)
+			if current != known || again != known {
+				t.Fatalf("version %d of %d after migrating to %d", current, again, known)
+			}
+		}
+		noError(t, s.Remember(t.Context(), 1))
+	},
+	"ManyNodesMayMigrateAtOnce": func(t *testing.T, d database) {
+		const nodes = 12
+		stores := make([]*Store, nodes)
+		for i := range stores {
+			stores[i] = d.open(t, func(o *Options) { o.MaxOpen = 1 })
+		}
+		atOnce(nodes, func(i int) {
+			if err := stores[i].Migrate(t.Context()); err != nil {
+				t.Errorf("node %d: %v", i, err)
+				return
+			}
+			if err := stores[i].Remember(t.Context(), domain.UserID(i+1)); err != nil {
+				t.Errorf("node %d: %v", i, err)
+			}
+		})
+		var applied int
+		noError(t, stores[0].reader.GetContext(t.Context(), &applied,
+			"SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"))
+		if _, known, err := stores[0].Version(t.Context()); err != nil || int64(applied) != known {
+			t.Errorf("%d migrations applied, %d known (%v)", applied, known, err)
+		}
+	},
+	"ADatabaseNewerThanTheProgramIsRefused": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		_, known, err := s.Version(t.Context())
+		noError(t, err)
+		s.writer.MustExecContext(t.Context(),
+			"INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)", known+1, true)
+		err = s.Migrate(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "no newer") {
+			t.Fatalf("error %v for a newer database", err)
+		}
+	},
+	"AMigrationWaitsForAnotherOnlyAsLongAsItMay": func(t *testing.T, d database) {
+		s := d.open(t)
+		_, release, err := s.dialect.openToMigrate(t.Context())
+		noError(t, err)
+		waiting, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() { failed <- s.Migrate(waiting) }()
+		cancel()
+		wantCode(t, <-failed, domain.CodeUnavailable)
+		noError(t, release())
+		noError(t, s.Migrate(t.Context()))
+	},
+}
