@@ -151,4 +151,4 @@ func (c Config) GeneratesSecret() bool {
 }
 
 // sqliteFile is where the database is when none is configured.
-func (c Config) sqliteFile() string { return "sqlite:" + filepath.Join(c.DataDir, "chatting.db") }
+func (c Config) sqliteFile() string { return sqliteScheme + filepath.Join(c.DataDir, "chatting.db") }

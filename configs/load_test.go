@@ -194,6 +194,17 @@ func TestALaterSourceWinsWhicheverWayASecretIsGiven(t *testing.T) {
 	}
 }
 
+func TestADataDirectoryMayHaveAnyName(t *testing.T) {
+	for dir, want := range map[string]string{"./data": "sqlite:data/chatting.db", "/a b/100%/?": "sqlite:/a b/100%/?/chatting.db"} {
+		if got := mustLoad(t, "", "CHATTING_DATA_DIR="+dir).Database.URL.Reveal(); got != want {
+			t.Errorf("%s: %s", dir, got)
+		}
+		if got := mustLoad(t, "", "CHATTING_DATABASE_URL="+want).Database.URL.Reveal(); got != want {
+			t.Errorf("%s: %s", want, got)
+		}
+	}
+}
+
 func TestOriginsAreSpeltAsBrowsersSendThem(t *testing.T) {
 	c := mustLoad(t, "", "CHATTING_WEBSOCKET_ALLOWED_ORIGINS=HTTPS://Example.COM:443/, http://[::1]:80,http://a:8080", "CHATTING_HTTP_CORS_ORIGINS=*")
 	if want := []string{"https://example.com", "http://[::1]", "http://a:8080"}; !reflect.DeepEqual(c.WebSocket.AllowedOrigins, want) {

@@ -66,6 +66,7 @@ func TestPasswordsOfURLsAreMasked(t *testing.T) {
 		"postgres://h/d?pass%77ord=b":      "postgres://h/d?pass%77ord=***",
 		"http://u:***@h":                   "http://u:***@h",
 		"sqlite:data/chatting.db":          "sqlite:data/chatting.db",
+		"sqlite:/a b/100%/?x.db":           "sqlite:/a b/100%/?x.db",
 		"postgres://u:p@h:port/d":          "***",
 		"":                                 "",
 	} {

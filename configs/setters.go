@@ -156,14 +156,17 @@ func databaseURL(c *Config, text string) error {
 	if text == "" {
 		return nil
 	}
+	if file, is := strings.CutPrefix(text, sqliteScheme); is {
+		if strings.Trim(file, "/") == "" || strings.ContainsRune(file, 0) {
+			return errors.New("names no file: write sqlite:PATH")
+		}
+		c.Database.URL = URL{raw: text}
+		return nil
+	}
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
 		return errors.New("is no URL (a password in it must be percent-encoded)")
-	case u.Scheme == "sqlite":
-		if strings.Trim(strings.TrimPrefix(text, "sqlite:"), "/") == "" {
-			return errors.New("names no file: write sqlite:PATH")
-		}
 	case u.Scheme == "postgres" || u.Scheme == "postgresql":
 		if u.Opaque != "" || !strings.HasPrefix(text, u.Scheme+"://") {
 			return errors.New("is no PostgreSQL URL: write postgres://user:password@host:port/database")

@@ -115,9 +115,15 @@ func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 // LogValue keeps the password out of logs.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
+// sqliteScheme begins the URL of an SQLite file; the rest is the file's name as it is, without escapes.
+const sqliteScheme = "sqlite:"
+
 // maskURL replaces the password of the authority and the values of query parameters whose names tell of a secret. What
 // is no URL is masked whole.
 func maskURL(raw string) string {
+	if strings.HasPrefix(raw, sqliteScheme) {
+		return raw
+	}
 	u, err := url.Parse(raw)
 	if err != nil {
 		return mask

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/spf13/cobra"
+
+	"chatting/configs"
+)
+
+const (
+	socketPath     = "/ws/chatting/"
+	connectTimeout = 10 * time.Second // of the handshake, of one write, of one REST call
+	leaveTimeout   = 5 * time.Second  // for the server's answer to our close
+	tokenTTL       = 12 * time.Hour   // of the token that connect makes
+	maxServerFrame = 16 << 20
+	maxInputLine   = 1 << 20
+)
+
+func newConnectCommand(s surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "connect --user ID",
+		Short: "Chat in this terminal, seeing every frame",
+		Long: `Log in to a server and chat. Every frame of the server is shown as it comes, one JSON line each, on standard
+output; answers to REST calls and complaints go to standard error. A token is made as chatting token does,
+unless one is given. What is typed:
+
+` + commandHelp + `
+Input from a pipe is sent line by line; after its end, connect stays until no frame has come for --linger.`,
+		Example: `  chatting connect --user 201
+  echo '202 hello there' | chatting connect --user 201
+  chatting connect --url wss://chat.example.com/ws/chatting/ --token "$TOKEN"`,
+	}
+	load := configFlags(cmd, s, "data_dir")
+	user := userFlag(cmd)
+	address, token := &textFlag{unit: "URL"}, &textFlag{unit: "token"}
+	cmd.Flags().Var(address, "url", "the server's socket (default ws:// at http.addr of the configuration, path "+socketPath+")")
+	cmd.Flags().Var(token, "token", "a token; without it one is made for --user")
+	linger := cmd.Flags().Duration("linger", time.Second, "how long to stay after the end of piped input while no frame comes")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c := &chat{in: s.in, out: s.out, notes: s.err, linger: *linger, interactive: isTerminal(s.in), token: token.value}
+		if c.token == "" || address.value == "" {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			if c.token == "" {
+				if c.token, err = mint(cfg, *user, tokenTTL); err != nil {
+					return err
+				}
+			}
+			if address.value == "" {
+				if address.value, err = defaultSocket(cfg); err != nil {
+					return err
+				}
+			}
+		}
+		var err error
+		if c.socket, err = parseSocketURL(address.value); err != nil {
+			return fmt.Errorf("--url: %w", err)
+		}
+		return c.run(cmd.Context())
+	}
+	return cmd
+}
+
+// defaultSocket returns where a server with this configuration can be reached from its own machine.
+func defaultSocket(cfg configs.Config) (string, error) {
+	host := cfg.HTTP.Addr.Host()
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	if cfg.HTTP.Addr.Port() == 0 {
+		return "", errors.New("http.addr has no fixed port: say where the server is with --url")
+	}
+	return "ws://" + net.JoinHostPort(host, fmt.Sprint(cfg.HTTP.Addr.Port())) + socketPath, nil
+}
+
+// parseSocketURL reads a ws or wss URL.
+func parseSocketURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q is no ws:// or wss:// URL", text)
+	}
+	return u, nil
+}
+
+// chat is one session at a server.
+type chat struct {
+	in          io.Reader
+	out         io.Writer // frames
+	notes       io.Writer // everything else
+	interactive bool      // the end of the input is the wish to leave
+	linger      time.Duration
+	socket      *url.URL
+	token       string
+}
+
+// run logs in and chats until the input ends, ctx does, or the server closes the connection, which is an error unless it
+// closes with 1000.
+func (c *chat) run(ctx context.Context) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	frames := make(chan []byte)
+	closed := make(chan error, 1)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		closed <- receive(conn, frames, stop)
+	}()
+	// Closing the connection ends the reader's read, stop its hand-over.
+	defer func() {
+		close(stop)
+		_ = conn.Close()
+		<-stopped
+	}()
+
+	login, err := json.Marshal(map[string]string{"token": c.token})
+	if err != nil {
+		return err
+	}
+	if err := send(conn, login); err != nil {
+		return err
+	}
+	lines := (<-chan inputLine)(nil) // until the login is answered
+	var quiet <-chan time.Time       // once piped input has ended
+	for {
+		select {
+		case frame := <-frames:
+			fmt.Fprintln(c.out, printable(frame))
+			if lines == nil && quiet == nil {
+				lines = readLines(c.in, stop)
+			}
+			if quiet != nil {
+				quiet = time.After(c.linger)
+			}
+		case err := <-closed:
+			return describeClose(err)
+		case line, more := <-lines:
+			switch {
+			case !more && c.interactive:
+				return c.leave(conn, frames, closed)
+			case !more:
+				lines, quiet = nil, time.After(c.linger)
+			case line.err != nil:
+				return fmt.Errorf("reading the input: %w", line.err)
+			default:
+				done, err := c.act(ctx, conn, line.text)
+				if done {
+					return c.leave(conn, frames, closed)
+				}
+				if err != nil {
+					fmt.Fprintln(c.notes, "chatting: "+oneLine(err))
+				}
+			}
+		case <-quiet:
+			return c.leave(conn, frames, closed)
+		case <-ctx.Done():
+			return c.leave(conn, frames, closed)
+		}
+	}
+}
+
+// act does what one line says. done is the wish to leave.
+func (c *chat) act(ctx context.Context, conn *websocket.Conn, line string) (done bool, err error) {
+	command, err := parseLine(line)
+	switch {
+	case err != nil:
+		return false, err
+	case command.quit:
+		return true, nil
+	case command.help:
+		_, err = fmt.Fprint(c.notes, commandHelp)
+		return false, err
+	case command.frame != nil:
+		return false, send(conn, command.frame)
+	case command.call != nil:
+		return false, c.rest(ctx, *command.call)
+	}
+	return false, nil
+}
+
+// leave says good-bye with 1000, shows what still comes, and waits for the server's answer.
+func (c *chat) leave(conn *websocket.Conn, frames <-chan []byte, closed <-chan error) error {
+	deadline := time.Now().Add(leaveTimeout)
+	if err := conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), deadline); err != nil {
+		return describeClose(err)
+	}
+	patience := time.After(leaveTimeout)
+	for {
+		select {
+		case frame := <-frames:
+			fmt.Fprintln(c.out, printable(frame))
+		case err := <-closed:
+			return describeClose(err)
+		case <-patience:
+			return errors.New("the server did not answer the close")
+		}
+	}
+}
+
+// dial opens the socket.
+func (c *chat) dial(ctx context.Context) (*websocket.Conn, error) {
+	dialer := websocket.Dialer{HandshakeTimeout: connectTimeout}
+	conn, response, err := dialer.DialContext(ctx, c.socket.String(), nil)
+	if err == nil {
+		conn.SetReadLimit(maxServerFrame)
+		return conn, nil
+	}
+	if response != nil && errors.Is(err, websocket.ErrBadHandshake) {
+		body, _ := io.ReadAll(response.Body) // the library keeps at most 1 KiB of it
+		return nil, fmt.Errorf("%s opened no socket but answered %s %s", c.socket.Redacted(), response.Status, printable(body))
+	}
+	var unreachable *net.OpError
+	if errors.As(err, &unreachable) && unreachable.Op == "dial" {
+		cause := unreachable.Err
+		if call := (*os.SyscallError)(nil); errors.As(cause, &call) {
+			cause = call.Err
+		}
+		return nil, fmt.Errorf("no server answers at %s (%w): is it running? chatting serve starts one", c.socket.Host, cause)
+	}
+	return nil, fmt.Errorf("%s: %w", c.socket.Redacted(), err)
+}
+
+// receive hands over text and binary frames until the connection ends, and returns why it did.
+func receive(conn *websocket.Conn, frames chan<- []byte, stop <-chan struct{}) error {
+	for {
+		_, frame, err := conn.ReadMessage()
+		if err != nil {
+			return err
+		}
+		select {
+		case frames <- frame:
+		case <-stop:
+			return nil
+		}
+	}
+}
+
+func send(conn *websocket.Conn, frame []byte) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(connectTimeout)); err != nil {
+		return err
+	}
+	return conn.WriteMessage(websocket.TextMessage, frame)
+}
+
+// inputLine is a line of the input without its end, or why no further one can be read.
+type inputLine struct {
+	text string
+	err  error
+}
+
+// readLines returns the lines of the input, until it ends or stop is closed. A read of a terminal cannot be interrupted:
+// its goroutine then ends with the process, which leaves right after.
+func readLines(in io.Reader, stop <-chan struct{}) <-chan inputLine {
+	lines := make(chan inputLine)
+	go func() {
+		defer close(lines)
+		scanner := bufio.NewScanner(in)
+		scanner.Buffer(nil, maxInputLine)
+		for scanner.Scan() {
+			select {
+			case lines <- inputLine{text: scanner.Text()}:
+			case <-stop:
+				return
+			}
+		}
+		if err := scanner.Err(); err != nil {
+			select {
+			case lines <- inputLine{err: err}:
+			case <-stop:
+			}
+		}
+	}()
+	return lines
+}
+
+// closeCodes says what the close codes of this server mean.
+var closeCodes = map[int]string{
+	websocket.CloseGoingAway:               "the server goes away",
+	websocket.CloseProtocolError:           "protocol error",
+	websocket.CloseUnsupportedData:         "it takes text frames only",
+	websocket.CloseNoStatusReceived:        "without a code",
+	websocket.CloseAbnormalClosure:         "the connection was lost",
+	websocket.CloseInvalidFramePayloadData: "the frame was no UTF-8",
+	websocket.ClosePolicyViolation:         "too many bad frames",
+	websocket.CloseMessageTooBig:           "the frame was too long",
+	websocket.CloseInternalServerErr:       "an error inside the server",
+	websocket.CloseServiceRestart:          "the server restarts or missed something: connect again",
+	websocket.CloseTryAgainLater:           "too slow or too many: connect again later",
+	3401:                                   "not authenticated: the token is missing, bad or expired, or came too late",
+}
+
+// describeClose says why a connection ended; nil for 1000.
+func describeClose(err error) error {
+	var closeError *websocket.CloseError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &closeError):
+		return fmt.Errorf("the connection was lost: %w", err)
+	case closeError.Code == websocket.CloseNormalClosure:
+		return nil
+	}
+	message := fmt.Sprintf("the server closed the connection: %d", closeError.Code)
+	if meaning := closeCodes[closeError.Code]; meaning != "" {
+		message += " (" + meaning + ")"
+	}
+	if closeError.Text != "" {
+		message += " " + printable([]byte(closeError.Text))
+	}
+	return errors.New(message)
+}
+
+// printable escapes control characters as JSON does, so that what another user wrote cannot steer the terminal; JSON
+// stays the same value.
+func printable(frame []byte) string {
+	var out strings.Builder
+	for _, r := range string(frame) {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}

@@ -1,0 +1,105 @@
+// Command chatting is a real-time chat server and the tools around it: see chatting --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends a process that takes its time to leave.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], surroundings{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ()}))
+}
+
+// surroundings are what a command knows of its process, handed in so that tests can run commands in theirs.
+type surroundings struct {
+	in       io.Reader
+	out, err io.Writer
+	environ  []string
+}
+
+// run executes one command line and returns the exit code. Whatever goes wrong is one line on s.err and the code 1.
+func run(ctx context.Context, args []string, s surroundings) int {
+	root := newRoot(s)
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(s.err, "chatting: "+oneLine(err))
+		return 1
+	}
+	return 0
+}
+
+// oneLine joins the lines of an error.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+// newRoot returns the command line. Without a command it serves.
+func newRoot(s surroundings) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "chatting",
+		Short: "A real-time chat server",
+		Long: `chatting is a real-time chat server: messages, presence, blocks and game invites over WebSocket,
+every event through Kafka first. Without a command it serves.
+
+With nothing configured everything it needs runs inside the process and is kept in ./data.
+Configuration comes from a YAML file, CHATTING_* variables and flags; a later one wins.
+chatting config shows what that comes to.`,
+		Example: `  chatting                            serve on 127.0.0.1:8000
+  chatting token --user 7             a token for user 7
+  chatting connect --user 7           chat as user 7 in this terminal`,
+		Version:       buildVersion(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// An argument that reaches the root is no command's name.
+		Args: unknownCommand,
+	}
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), ".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 110", 1))
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+	})
+	asServe(root, s)
+	serve := newServeCommand(s)
+	root.AddCommand(serve, newTokenCommand(s), newConnectCommand(s), newMigrateCommand(s), newConfigCommand(s), newVersionCommand())
+	for _, command := range root.Commands() {
+		command.Args = noArguments
+	}
+	return root
+}
+
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = ": did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Errorf("unknown command %q%s (see chatting --help)", args[0], hint)
+}
+
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no argument such as %q (see %s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
+// errNoUser says that a command was not told whose token it shall make.
+var errNoUser = errors.New("whose token? say --user ID, such as --user 7")
