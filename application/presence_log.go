@@ -20,22 +20,38 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 	transitions := sessions.Apply(record, at)
 	p.tell(transitions)
 	var actions actions
-	switch {
-	case record.Kind == domain.FriendsChanged:
+	switch record.Kind {
+	case domain.FriendsChanged:
 		p.friendsChanged(record.User)
-	case buried:
-	case record.Kind == domain.SessionDead:
-		p.lease.Buried(record.Incarnation)
-		if record.Incarnation == p.self && !p.leaving {
-			actions = p.rise()
+	case domain.SessionDead:
+		actions = p.died(record.Incarnation)
+	case domain.SessionUp, domain.SessionDown, domain.SessionBeat:
+		switch {
+		case buried:
+		case record.Incarnation == p.self:
+			actions = p.came(record)
+		default:
+			p.lease.Alive(record.Incarnation)
 		}
-	case record.Incarnation == p.self:
-		actions = p.came(record)
-	default:
-		p.lease.Alive(record.Incarnation)
 	}
 	p.mu.Unlock()
 	actions.run()
+}
+
+// died handles a burial that has come to one partition. Until it has come to all, the node is still to be judged: whoever
+// buried it may have failed half-way, and what stands in the other partitions would stay online for ever.
+func (p *SetPresence) died(incarnation domain.Incarnation) actions {
+	var actions actions
+	if incarnation == p.self && !p.leaving {
+		actions = p.rise()
+	}
+	for _, sessions := range p.partitions {
+		if !sessions.IsDead(incarnation) {
+			return actions
+		}
+	}
+	p.lease.Buried(incarnation)
+	return actions
 }
 
 // came handles an own record that came back from the log.
@@ -73,7 +89,9 @@ func (p *SetPresence) came(record domain.SessionRecord) actions {
 // and writes its sessions again.
 func (p *SetPresence) rise() actions {
 	old := p.self
-	p.incarnate()
+	p.self = domain.Incarnation(p.newID())
+	p.lease.Continue(p.self)
+	p.beatSent = time.Time{}
 	p.logger.Warn("this node was buried: going on as a new incarnation", "old", old, "new", p.self, "users", len(p.members))
 	var actions actions
 	for _, m := range p.members {
@@ -82,6 +100,19 @@ func (p *SetPresence) rise() actions {
 		actions = append(actions, p.reconcile(m)...)
 	}
 	return actions
+}
+
+// Forget drops what is known of who is online, after records of the sessions topic were lost. The node's own users are
+// written again; those of other nodes come back as their sessions are refreshed. Nobody is told: the caller closes the
+// connections, whose next login shows them the truth.
+func (p *SetPresence) Forget() {
+	p.mu.Lock()
+	for partition := range p.partitions {
+		p.partitions[partition] = domain.NewSessions()
+	}
+	actions := p.rise()
+	p.mu.Unlock()
+	actions.run()
 }
 
 // bury returns the append of another node's death.
@@ -111,12 +142,16 @@ func (p *SetPresence) BuryOthers(ctx context.Context) error {
 	return nil
 }
 
-// Depart ends all sessions of this node in the log, for good: nobody can log in here afterwards. It returns when the log
+// Depart ends all sessions of this node in the log, for good: nobody can log in here afterwards, and whoever waits in a
+// login gets CodeUnavailable. It returns when the log
 // has it, or with CodeUnavailable or CodeUnconfirmed; then other nodes find out by the lease.
 func (p *SetPresence) Depart(ctx context.Context) error {
 	p.mu.Lock()
 	p.leaving = true
 	self := p.self
+	for _, m := range p.members {
+		p.settle(m, errLeaving)
+	}
 	p.mu.Unlock()
 	return p.buryAndWait(ctx, self)
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"chatting/application"
+	"chatting/domain"
 )
 
 // Options bound what a client may cost. Zero values take the defaults below.
@@ -76,7 +78,7 @@ func orDefault[T ~int | ~int64](field *T, value T) {
 	}
 }
 
-// Deps is what the API serves. All are needed, save Friends and Checks.
+// Deps is what the API serves. All are needed, save Friends, Ready and Checks.
 type Deps struct {
 	Authenticate Authenticator
 	Block        *application.Block
@@ -86,6 +88,8 @@ type Deps struct {
 	SystemMessage *application.SendSystemMessage
 	Idempotency   IdempotencyStore
 	Now           application.Clock
+	// Ready tells, by an error, that nothing but the health paths can be served yet. nil: everything can, from the start.
+	Ready func() error
 	// Checks are what /readyz asks.
 	Checks []Check
 	Logger *slog.Logger
@@ -159,6 +163,10 @@ func (a *API) routes() {
 	a.app.Get("/healthz", a.health)
 	a.app.Get("/readyz", a.readiness)
 
+	if a.deps.Ready != nil {
+		a.app.Use("/api", a.whenReady)
+		a.app.Use("/s2sapi", a.whenReady)
+	}
 	const blocked = "/api/chatting/blockedusers/"
 	a.app.Get(blocked, a.withUser(a.getBlocked))
 	a.app.Post(blocked, a.withUser(a.block))
@@ -171,6 +179,14 @@ func (a *API) routes() {
 	}
 	a.app.Get("/api/chatting/is-online/", a.isOnline())
 	a.app.Post("/s2sapi/system-message/", a.fromServers(a.systemMessage))
+}
+
+// whenReady keeps requests from parts that are not there yet: the tables of the database, say.
+func (a *API) whenReady(c *fiber.Ctx) error {
+	if err := a.deps.Ready(); err != nil {
+		return &answer{http.StatusServiceUnavailable, newProblem(http.StatusServiceUnavailable, domain.CodeOf(err), err.Error())}
+	}
+	return c.Next()
 }
 
 // checkOrigin refuses what the CORS middleware would panic about, or never match.

@@ -5,10 +5,42 @@ import (
 	"errors"
 	"io"
 
+	"go.uber.org/dig"
+	"go.uber.org/fx"
+
 	"chatting/configs"
 )
 
-// serve runs the server until ctx ends.
+// serve runs a server until ctx ends (nil) or it cannot go on (an error, one line).
 func serve(ctx context.Context, cfg configs.Config, version string, stderr io.Writer) error {
-	return errors.New("not wired yet")
+	logger := newLogger(cfg.Log, stderr)
+	logger.Info("starting", "version", version)
+	server := fx.New(app(cfg, logger), fx.NopLogger, fx.StopTimeout(cfg.Shutdown.Deadline))
+	if err := server.Err(); err != nil {
+		return dig.RootCause(err)
+	}
+	start, cancel := context.WithTimeout(ctx, server.StartTimeout())
+	defer cancel()
+	if err := server.Start(start); err != nil {
+		return dig.RootCause(err)
+	}
+	var failed error
+	select {
+	case <-ctx.Done():
+		logger.Info("leaving", "deadline", cfg.Shutdown.Deadline)
+	case signal := <-server.Wait():
+		if signal.ExitCode != 0 {
+			failed = errFailed
+		}
+	}
+	stop, cancel := context.WithTimeout(context.Background(), server.StopTimeout())
+	defer cancel()
+	if err := server.Stop(stop); err != nil {
+		logger.Warn("left before everything was done", "error", err)
+	}
+	logger.Info("left")
+	return failed
 }
+
+// errFailed ends the process; the reason has been logged.
+var errFailed = errors.New("the server could not go on: the log says why")

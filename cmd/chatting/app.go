@@ -1,0 +1,104 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/fx"
+
+	"chatting/adapters/kafka"
+	sqlstore "chatting/adapters/sql"
+	"chatting/application"
+	"chatting/configs"
+	"chatting/domain"
+)
+
+// app is the graph of a server: the parts, the use cases, the transports, and the node that runs them.
+func app(cfg configs.Config, logger *slog.Logger) fx.Option {
+	return fx.Options(
+		fx.Supply(cfg, logger),
+		fx.Provide(
+			clock, ids,
+			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
+			newTokens, newFriendLists,
+		),
+		useCases,
+		fx.Provide(newReadiness, newAPI, newSockets, listen, newNode),
+		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
+	)
+}
+
+func clock() application.Clock { return time.Now }
+
+// ids makes UUIDs of version 4: version 7 would tell clients when and in what order other people's events were made.
+func ids() application.IDs { return func() domain.EventID { return domain.EventID(uuid.New()) } }
+
+// useCases wires the application: each port is one of the parts.
+var useCases = fx.Provide(
+	func(
+		store *sqlstore.Store, log *kafka.Conversations, now application.Clock, newID application.IDs,
+	) *application.Block {
+		return &application.Block{Store: store, Users: store, Log: log, Now: now, NewID: newID}
+	},
+	func(
+		cfg configs.Config, log *kafka.Conversations, presence *application.SetPresence,
+		now application.Clock, newID application.IDs,
+	) *application.SendMessage {
+		return &application.SendMessage{
+			Log: log, Online: presence, Now: now, NewID: newID, EscapeHTML: cfg.Chat.HTMLEscape,
+		}
+	},
+	func(
+		log *kafka.Conversations, presence *application.SetPresence, now application.Clock, newID application.IDs,
+	) *application.Invite {
+		return &application.Invite{Log: log, Online: presence, Now: now, NewID: newID}
+	},
+	func(
+		log *kafka.Conversations, presence *application.SetPresence, now application.Clock, newID application.IDs,
+	) *application.SendSystemMessage {
+		return &application.SendSystemMessage{Log: log, Online: presence, Now: now, NewID: newID}
+	},
+	func(
+		cfg configs.Config, sessions *kafka.Sessions, now application.Clock, newID application.IDs, logger *slog.Logger,
+	) *application.SetPresence {
+		times := application.DefaultPresenceTimes
+		times.Lease = cfg.Presence.Lease
+		return application.NewSetPresence(sessions, now, newID, times, logger)
+	},
+	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {
+		return &application.IsOnline{Users: store, Presence: presence}
+	},
+	func(tokens application.Tokens, store *sqlstore.Store) *application.Authenticate {
+		return &application.Authenticate{Tokens: tokens, Users: store}
+	},
+	application.NewDelivery,
+	func(
+		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,
+		log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, logger *slog.Logger,
+	) *application.Login {
+		return &application.Login{
+			Authenticate: authenticate, Blocks: store, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
+			Logger: logger, MaxPerUser: cfg.Limit.ConnectionsPerUser,
+		}
+	},
+	func(
+		store *sqlstore.Store, log *kafka.Conversations, now application.Clock, logger *slog.Logger,
+	) *application.RelayBlocks {
+		return &application.RelayBlocks{Outbox: store, Log: log, Now: now, Every: relayEvery, Logger: logger}
+	},
+	func(
+		cfg configs.Config, presence *application.SetPresence, friends application.FriendLists,
+	) *application.FriendRefresh {
+		refresh := &application.FriendRefresh{Presence: presence, Lists: friends, Retry: refreshRetry}
+		if cfg.DropIn() {
+			refresh.MaxAge = cfg.UserManagement.FriendsReload
+		}
+		return refresh
+	},
+)
+
+const (
+	relayEvery   = 5 * time.Second
+	refreshRetry = 5 * time.Second
+)

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"go.uber.org/fx"
+
+	rest "chatting/adapters/http"
+	"chatting/adapters/kafka"
+	sqlstore "chatting/adapters/sql"
+	"chatting/adapters/ws"
+	"chatting/application"
+	"chatting/configs"
+)
+
+// node is what runs: the transports, the tails and the background work, in their order of starting and stopping.
+type node struct {
+	nodeDeps
+
+	topics kafka.TopicNames
+	// background is everything that runs until the sockets are closed and the sessions buried.
+	background sync.WaitGroup
+	cancel     context.CancelFunc
+	// serving ends when the HTTP server has ended.
+	serving sync.WaitGroup
+}
+
+// nodeDeps are the parts that a node runs.
+type nodeDeps struct {
+	fx.In
+
+	Config    configs.Config
+	Logger    *slog.Logger
+	Listener  net.Listener
+	API       *rest.API
+	Sockets   *ws.Server
+	Broker    broker
+	Cluster   *kafka.Cluster
+	Store     *sqlstore.Store
+	Appenders appenders
+	Delivery  *application.Delivery
+	Presence  *application.SetPresence
+	Relay     *application.RelayBlocks
+	Refresh   *application.FriendRefresh
+	Readiness *readiness
+	Shutdown  fx.Shutdowner
+}
+
+func newNode(deps nodeDeps) (*node, error) {
+	if err := deps.Sockets.Mount(deps.API.App()); err != nil {
+		return nil, err
+	}
+	return &node{nodeDeps: deps, topics: kafka.NamesFor(deps.Config.TopicPrefix)}, nil
+}
+
+// start serves at once, though until the node is ready only the health paths, and gets ready in the background: a broker
+// or database that is away is waited for.
+func (n *node) start(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.serving.Go(func() {
+		if err := n.API.App().Listener(n.Sockets.WrapListener(n.Listener)); err != nil {
+			n.fail(fmt.Errorf("serving HTTP: %w", err))
+		}
+	})
+	n.background.Go(func() {
+		if err := n.run(ctx); err != nil && ctx.Err() == nil {
+			n.fail(err)
+		}
+	})
+	if n.Broker.Broker != nil {
+		n.background.Go(func() {
+			select {
+			case <-n.Broker.Failed():
+				n.fail(errors.New("the embedded broker cannot write its log any more; is the disk full?"))
+			case <-ctx.Done():
+			}
+		})
+	}
+	return nil
+}
+
+// fail ends the process with exit code 1.
+func (n *node) fail(err error) {
+	n.Logger.Error("the node cannot go on", "error", err)
+	if err := n.Shutdown.Shutdown(fx.ExitCode(1)); err != nil {
+		n.Logger.Error("shutting down", "error", err)
+	}
+}
+
+// run gets the node ready and keeps its background work going until ctx ends. The order matters: the sessions of all
+// nodes are known before anybody is answered who is online, and the tail of conversations starts where the log ends.
+func (n *node) run(ctx context.Context) error {
+	if err := n.prepare(ctx); err != nil {
+		return err
+	}
+	from, to, err := kafka.SessionLookback(ctx, n.Cluster, n.topics.Sessions, n.Config.Kafka.Partitions, lookback())
+	if err != nil {
+		return err
+	}
+	sessions := kafka.NewTail(n.Cluster, kafka.TailOptions{
+		Topic: n.topics.Sessions, From: from, Logger: n.Logger,
+		Handler: &kafka.SessionTail{Presence: n.Presence, Logger: n.Logger, Lost: n.lostSessions},
+	})
+	ends, err := kafka.EndsOf(ctx, n.Cluster, n.topics.Conversations, n.Config.Kafka.Partitions)
+	if err != nil {
+		return err
+	}
+	conversations := kafka.NewTail(n.Cluster, kafka.TailOptions{
+		Topic: n.topics.Conversations, From: ends, Logger: n.Logger,
+		Handler: &kafka.ConversationTail{Delivery: n.Delivery, Logger: n.Logger},
+	})
+	audit := kafka.NewPresenceAudit(n.Cluster, kafka.AuditOptions{
+		Sessions: n.topics.Sessions, Group: n.Config.TopicPrefix + ".presence-audit",
+		Presence: n.Appenders.presence, Lookback: lookback(), Logger: n.Logger,
+	})
+
+	var running sync.WaitGroup
+	defer running.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, 3)
+	running.Go(func() { errs <- sessions.Run(ctx) })
+	running.Go(func() { errs <- conversations.Run(ctx) })
+	if err := sessions.WaitFor(ctx, to); err != nil {
+		return err
+	}
+	if n.Broker.Broker != nil {
+		if err := n.Presence.BuryOthers(ctx); err != nil {
+			return err
+		}
+	}
+	running.Go(func() { n.Presence.Run(ctx) })
+	running.Go(func() { n.Relay.Run(ctx) })
+	running.Go(func() { n.Refresh.Run(ctx) })
+	running.Go(func() { errs <- audit.Run(ctx) })
+	n.Readiness.open(sessions, conversations)
+	n.announce()
+	select {
+	case err := <-errs:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// lookback is how far back session records are read.
+func lookback() time.Duration { return application.DefaultPresenceTimes.Lookback() }
+
+// prepare migrates the database and sets up the topics.
+func (n *node) prepare(ctx context.Context) error {
+	if err := n.Store.Migrate(ctx); err != nil {
+		return err
+	}
+	if err := kafka.EnsureTopics(ctx, n.Cluster, n.topics, n.Config.Kafka.Partitions); err != nil {
+		return err
+	}
+	for _, topic := range []string{n.topics.Conversations, n.topics.Sessions} {
+		recorded, err := n.Store.PartitionCount(ctx, topic, n.Config.Kafka.Partitions)
+		if err != nil {
+			return err
+		}
+		if recorded != n.Config.Kafka.Partitions {
+			return &kafka.PartitionMismatchError{Topic: topic, Actual: n.Config.Kafka.Partitions, Want: recorded}
+		}
+	}
+	return nil
+}
+
+// lostSessions handles a hole in the sessions topic: who is online can no longer be told from what this node has read.
+func (n *node) lostSessions() {
+	n.Presence.Forget()
+	n.Delivery.CloseAll(application.CloseHole)
+}
+
+// stop leaves in the order that loses nothing: no new work, the outcomes of the work under way, the sockets, the
+// sessions, the background. What ctx leaves no time for is cut.
+func (n *node) stop(ctx context.Context) error {
+	n.API.SetDraining()
+	var failed error
+	if err := n.Sockets.Shutdown(ctx); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("closing sockets: %w", err))
+	}
+	if err := n.API.App().ShutdownWithContext(ctx); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("ending requests: %w", err))
+	}
+	if n.Readiness.isOpen() {
+		if err := n.Presence.Depart(ctx); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("ending sessions: %w", err))
+		}
+	}
+	n.cancel()
+	n.background.Wait()
+	n.serving.Wait()
+	return failed
+}
+
+// announce says in one line that the node serves, what is embedded, and what that is not for.
+func (n *node) announce() {
+	attributes := []any{"http", "http://" + n.Listener.Addr().String(), "websocket", "ws://" + n.Listener.Addr().String() + ws.Path}
+	if n.Broker.Broker != nil {
+		attributes = append(attributes, "embedded_kafka", n.Broker.Addr())
+	} else {
+		attributes = append(attributes, "kafka", n.Cluster.String())
+	}
+	if n.Config.Database.Embedded {
+		attributes = append(attributes, "embedded_sqlite", n.Config.DataDir)
+	}
+	message := "ready"
+	if n.Broker.Broker != nil || n.Config.Database.Embedded {
+		message = "ready, on embedded parts: for trial, development and one small node, not for production"
+	}
+	n.Logger.Info(message, attributes...)
+}

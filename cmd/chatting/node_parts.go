@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.uber.org/fx"
+
+	"chatting/adapters/auth"
+	"chatting/adapters/embedded"
+	rest "chatting/adapters/http"
+	"chatting/adapters/kafka"
+	sqlstore "chatting/adapters/sql"
+	"chatting/adapters/usermanagement"
+	"chatting/adapters/ws"
+	"chatting/application"
+	"chatting/configs"
+	"chatting/domain"
+)
+
+// startTimeout bounds what a constructor does before the node starts: opening files and a first word with the database.
+const startTimeout = 30 * time.Second
+
+// dataDir is the locked data directory; "" where nothing is kept in one.
+type dataDir string
+
+// openDataDir locks the data directory where something of this process's own lives in it.
+func openDataDir(lc fx.Lifecycle, cfg configs.Config) (dataDir, error) {
+	if !cfg.Kafka.Embedded() && !cfg.Database.Embedded {
+		return dataDir(cfg.DataDir), nil // at most the secret is there, which several processes may share
+	}
+	lock, err := embedded.LockDir(cfg.DataDir)
+	if err != nil {
+		return "", err
+	}
+	lc.Append(fx.StopHook(lock.Close))
+	return dataDir(cfg.DataDir), nil
+}
+
+// broker is the embedded broker; nil where brokers are configured.
+type broker struct{ *embedded.Broker }
+
+func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Logger) (broker, error) {
+	if !cfg.Kafka.Embedded() {
+		return broker{}, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	started, err := embedded.Start(ctx, embedded.Options{
+		Addr: cfg.EmbeddedKafka.Addr.String(), Dir: filepath.Join(string(dir), "kafka"), Logger: logger,
+	})
+	if err != nil {
+		return broker{}, err
+	}
+	lc.Append(fx.StopHook(started.Close))
+	return broker{started}, nil
+}
+
+func newCluster(lc fx.Lifecycle, cfg configs.Config, own broker) *kafka.Cluster {
+	brokers := cfg.Kafka.Brokers
+	if own.Broker != nil {
+		brokers = []string{own.Addr()}
+	}
+	cluster := kafka.NewCluster(kafka.ClusterOptions{Brokers: brokers})
+	lc.Append(fx.StopHook(cluster.Close))
+	return cluster
+}
+
+func openStore(lc fx.Lifecycle, cfg configs.Config, _ dataDir, logger *slog.Logger) (*sqlstore.Store, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	store, err := sqlstore.Open(ctx, storeOptions(cfg, logger))
+	if err != nil {
+		return nil, err
+	}
+	lc.Append(fx.StopHook(store.Close))
+	return store, nil
+}
+
+// storeOptions are those of the configured database, for the server and for `chatting migrate`.
+func storeOptions(cfg configs.Config, logger *slog.Logger) sqlstore.Options {
+	return sqlstore.Options{
+		URL: cfg.Database.URL.Reveal(), MaxOpen: cfg.Database.MaxOpenConns, MaxIdle: cfg.Database.MaxIdleConns,
+		Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
+	}
+}
+
+// appenders are those of the three topics.
+type appenders struct {
+	conversations, sessions, presence *kafka.Appender
+}
+
+// appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
+const appendQueueBytes = 8 << 20
+
+func newAppenders(lc fx.Lifecycle, cfg configs.Config, cluster *kafka.Cluster, logger *slog.Logger) appenders {
+	names := kafka.NamesFor(cfg.TopicPrefix)
+	start := func(topic string) *kafka.Appender {
+		appender := kafka.NewAppender(cluster, kafka.AppenderOptions{
+			Topic: topic, Partitions: cfg.Kafka.Partitions, Deadline: cfg.Kafka.AppendDeadline,
+			QueueBytes: appendQueueBytes, Logger: logger,
+		})
+		lc.Append(fx.StopHook(appender.Close))
+		return appender
+	}
+	return appenders{
+		conversations: start(names.Conversations), sessions: start(names.Sessions), presence: start(names.Presence),
+	}
+}
+
+func newConversations(lc fx.Lifecycle, cluster *kafka.Cluster, appenders appenders) *kafka.Conversations {
+	conversations := kafka.NewConversations(cluster, appenders.conversations)
+	lc.Append(fx.StopHook(conversations.Close))
+	return conversations
+}
+
+func newSessions(appenders appenders) *kafka.Sessions { return kafka.NewSessions(appenders.sessions) }
+
+// newTokens returns who verifies tokens: the user-management service in drop-in mode, else the configured keys, else the
+// secret that the first start made.
+func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Logger) (application.Tokens, *usermanagement.Client, error) {
+	if cfg.DropIn() {
+		client, err := usermanagement.New(usermanagement.Options{
+			URL: cfg.UserManagement.URL.Reveal(), Timeout: cfg.UserManagement.Timeout,
+			Concurrency: cfg.UserManagement.Concurrency, CacheFor: cfg.UserManagement.CacheTTL,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		lc.Append(fx.StopHook(client.Close))
+		return client, client, nil
+	}
+	options := auth.Options{
+		PublicKeyFile: cfg.JWT.PublicKeyFile, JWKSURL: cfg.JWKS.URL.Reveal(), Logger: logger,
+	}
+	switch {
+	case cfg.JWT.Secret.IsSet():
+		options.Secret = []byte(cfg.JWT.Secret.Reveal())
+	case cfg.GeneratesSecret():
+		secret, err := auth.LoadOrCreateSecret(string(dir))
+		if err != nil {
+			return nil, nil, err
+		}
+		options.Secret = secret
+	}
+	verifier, err := auth.New(options)
+	if err != nil {
+		return nil, nil, err
+	}
+	lc.Append(fx.StopHook(verifier.Close))
+	return verifier, nil, nil
+}
+
+// newFriendLists returns who knows the friends: the user-management service in drop-in mode, else the database.
+func newFriendLists(client *usermanagement.Client, store *sqlstore.Store) application.FriendLists {
+	if client != nil {
+		return client
+	}
+	return store
+}
+
+// apiDeps are the parts of the REST API.
+type apiDeps struct {
+	fx.In
+
+	Config       configs.Config
+	Authenticate *application.Authenticate
+	Block        *application.Block
+	IsOnline     *application.IsOnline
+	System       *application.SendSystemMessage
+	Sessions     *kafka.Sessions
+	Store        *sqlstore.Store
+	Cluster      *kafka.Cluster
+	Appenders    appenders
+	Readiness    *readiness
+	Now          application.Clock
+	Logger       *slog.Logger
+}
+
+func newAPI(d apiDeps) (*rest.API, error) {
+	var friends *application.Friends
+	if !d.Config.DropIn() {
+		friends = &application.Friends{Store: d.Store, Sessions: d.Sessions}
+	}
+	return rest.New(rest.Options{
+		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
+		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
+	}, rest.Deps{
+		Authenticate: d.Authenticate, Block: d.Block, Friends: friends, IsOnline: d.IsOnline, SystemMessage: d.System,
+		Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Ready: d.Readiness.ready,
+		Checks: []rest.Check{
+			{Name: "broker", Probe: func(ctx context.Context) error {
+				if d.Appenders.conversations.Stuck() || d.Appenders.sessions.Stuck() {
+					return domain.NewError(domain.CodeUnavailable, "an append has no answer")
+				}
+				return d.Cluster.Ping(ctx)
+			}},
+			{Name: "database", Probe: d.Store.Ping},
+			{Name: "tail", Probe: d.Readiness.probe},
+		},
+	})
+}
+
+// idempotency is the store as the API asks it.
+type idempotency struct{ *sqlstore.Store }
+
+func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte, now time.Time) (int, []byte, bool, error) {
+	stored, err := i.Store.Begin(ctx, key, fingerprint, now)
+	if err != nil || stored == nil {
+		return 0, nil, false, err
+	}
+	return stored.Status, stored.Body, true, nil
+}
+
+func newSockets(
+	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
+	ready *readiness, now application.Clock, logger *slog.Logger,
+) (*ws.Server, error) {
+	return ws.New(ws.Options{
+		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
+		MaxConnections: cfg.Limit.Connections, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
+		FramesPerSecond: cfg.Limit.FramesPerSecond,
+		MaxFrame:        cfg.WebSocket.MaxFrameBytes, QueueBytes: cfg.WebSocket.OutboundQueueBytes,
+		Times: ws.Times{
+			FirstFrame: cfg.WebSocket.LoginDeadline, Silence: cfg.WebSocket.PingAfter, Pong: cfg.WebSocket.PongWait,
+			Write: cfg.WebSocket.WriteTimeout,
+		},
+	}, ws.Deps{
+		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Now: now, Logger: logger,
+	})
+}
+
+// listen opens the one port of the server.
+func listen(lc fx.Lifecycle, cfg configs.Config) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	addr := cfg.HTTP.Addr.String()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s is in use by another process: set CHATTING_HTTP_ADDR to another address", addr)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
+	}
+	lc.Append(fx.StopHook(func() { _ = listener.Close() })) // the app has closed it before, unless it never served
+	return listener, nil
+}

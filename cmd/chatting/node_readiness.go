@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"chatting/adapters/kafka"
+	"chatting/adapters/ws"
+	"chatting/application"
+	"chatting/domain"
+)
+
+// readiness tells whether the node serves users: it has read the sessions of all nodes, and its tails keep up.
+type readiness struct {
+	tails atomic.Pointer[[]*kafka.Tail]
+}
+
+func newReadiness() *readiness { return &readiness{} }
+
+// open makes the node serve users.
+func (r *readiness) open(tails ...*kafka.Tail) { r.tails.Store(&tails) }
+
+func (r *readiness) isOpen() bool { return r.tails.Load() != nil }
+
+// ready is nil once the node serves users.
+func (r *readiness) ready() error {
+	if !r.isOpen() {
+		return errStarting
+	}
+	return nil
+}
+
+var errStarting = domain.NewError(domain.CodeUnavailable, "the node is starting")
+
+// tailAge is how long ago every partition must have answered: several long-polls.
+const tailAge = 5 * time.Second
+
+// probe is what /readyz asks.
+func (r *readiness) probe(context.Context) error {
+	tails := r.tails.Load()
+	if tails == nil {
+		return errStarting
+	}
+	for _, tail := range *tails {
+		if !tail.CaughtUp(tailAge) {
+			return domain.NewError(domain.CodeUnavailable, "the tail is behind the log")
+		}
+	}
+	return nil
+}
+
+// gate refuses logins until the node serves users.
+func (r *readiness) gate(login ws.Login) ws.Login {
+	return func(ctx context.Context, token string, conn application.Connection) (ws.Session, application.Identity, error) {
+		if err := r.ready(); err != nil {
+			return nil, application.Identity{}, err
+		}
+		return login(ctx, token, conn)
+	}
+}
