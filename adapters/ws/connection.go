@@ -1,0 +1,363 @@
+package ws
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/fasthttp/websocket"
+	"golang.org/x/time/rate"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+const (
+	// maxUnderWay bounds the appends without outcome of one connection. At the bound it is not read from until one has
+	// its outcome.
+	maxUnderWay = 256
+	// maxBadJSON is how many frames in a row may be no JSON before the connection is closed with 1008.
+	maxBadJSON = 10
+	// drainBytes bounds what is read and thrown away of a closing connection, for its peer to see the close frame: a
+	// socket closed with unread bytes is reset.
+	drainBytes = 4 << 20
+)
+
+// connection is a WebSocket connection from its upgrade on.
+type connection struct {
+	server *Server
+	sock   *socket
+	inner  *websocket.Conn
+	out    outbound
+	frames *rate.Limiter // nil where there is no limit
+
+	// What follows belongs to the reading goroutine.
+	session  Session
+	user     domain.UserID
+	features features
+	badJSON  int
+
+	// What follows is guarded by out.mu.
+	began    time.Time
+	named    bool      // the first frame came
+	busy     bool      // not reading, for reasons of the server's
+	underWay int       // appends without outcome
+	expires  time.Time // of the token; zero for never
+	pinged   time.Time // when the keeper last sent a ping
+}
+
+// start begins a session on an upgraded socket. The session calls release when it has ended.
+func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
+	c := &connection{server: s, sock: sock, inner: inner, began: time.Now()}
+	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard)
+	if n := s.options.FramesPerSecond; n > 0 {
+		c.frames = rate.NewLimiter(rate.Limit(n), 2*n)
+	}
+	inner.SetReadLimit(int64(s.options.MaxFrame))
+	inner.SetPingHandler(c.pinging)
+	inner.SetPongHandler(c.ponging)
+	// The answer to a close frame is sent when reading returns it.
+	inner.SetCloseHandler(func(int, string) error { return nil })
+	s.register(c)
+	go c.run(release)
+}
+
+// run reads until the connection ends, and cleans up.
+func (c *connection) run(release func()) {
+	defer release()
+	defer c.server.unregister(c)
+	c.server.guard(c.read, func() { c.out.close(closeInternal) })
+	c.drain()
+	c.out.awaitWriter()
+	_ = c.sock.Close() // there is nothing left to do for a socket that fails to close
+	if c.session != nil {
+		c.server.guard(c.session.Close, func() {})
+	}
+}
+
+// read takes messages until one ends the connection, and begins its closing.
+func (c *connection) read() {
+	for {
+		data, err := c.message()
+		if c.out.isClosing() {
+			return
+		}
+		if err != nil {
+			c.readFailed(err)
+			return
+		}
+		ok := c.handle(data.Bytes())
+		messages.Put(data)
+		if !ok {
+			return
+		}
+	}
+}
+
+// messages are buffers for one message each; connections that wait for one have none.
+var messages = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+var (
+	errBinary  = errors.New("a binary message")
+	errNotUTF8 = errors.New("a text message that is not UTF-8")
+	errFlood   = errors.New("too many control frames")
+)
+
+// message reads the next message, in a buffer that goes back to the pool.
+func (c *connection) message() (*bytes.Buffer, error) {
+	c.permit()
+	kind, reader, err := c.inner.NextReader()
+	if err != nil {
+		return nil, err
+	}
+	if kind != websocket.TextMessage {
+		return nil, errBinary
+	}
+	data := messages.Get().(*bytes.Buffer)
+	data.Reset()
+	if _, err := data.ReadFrom(reader); err != nil {
+		messages.Put(data)
+		return nil, err
+	}
+	if !utf8.Valid(data.Bytes()) {
+		messages.Put(data)
+		return nil, errNotUTF8
+	}
+	return data, nil
+}
+
+// permit lets as much be received as the longest message takes when each of its bytes comes in its own fragment (which
+// has a header of six bytes). Fragments without content therefore have an end.
+func (c *connection) permit() { c.sock.permit(8*c.server.options.MaxFrame + 4096) }
+
+// readFailed begins closing as the error of reading demands.
+func (c *connection) readFailed(err error) {
+	var closed *websocket.CloseError
+	switch {
+	case errors.As(err, &closed) && closed.Code == websocket.CloseNoStatusReceived:
+		c.out.close(closeNormal)
+	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
+		c.out.close(closeCode(closed.Code))
+	case c.sock.refusal != 0:
+		c.out.close(closeCode(c.sock.refusal))
+	case errors.Is(err, websocket.ErrReadLimit):
+		c.out.close(closeTooBig)
+	case errors.Is(err, errBinary) && c.session == nil, errors.Is(err, errNotUTF8) && c.session == nil:
+		c.out.close(closeUnauthenticated)
+	case errors.Is(err, errBinary):
+		c.out.close(closeUnsupported)
+	case errors.Is(err, errNotUTF8):
+		c.out.close(closeNotUTF8)
+	case errors.Is(err, errFlood), errors.Is(err, errTooMuch):
+		c.out.close(closePolicy)
+	default:
+		c.out.abort()
+	}
+}
+
+// drain reads on for a while after the close frame was queued, so that the peer sees it, not a reset. The deadline that
+// closing set ends it, or the peer's end.
+func (c *connection) drain() {
+	c.sock.permit(drainBytes)
+	buffer := buffers.Get().(*[]byte)
+	defer recycle(buffer)
+	for {
+		if _, err := c.sock.Read((*buffer)[:cap(*buffer)]); err != nil {
+			return
+		}
+	}
+}
+
+// abort cuts the connection at once.
+func (c *connection) abort() { c.out.abort() }
+
+// pinging answers a ping. It runs on the reading goroutine, as ponging does.
+func (c *connection) pinging(data string) error {
+	if err := c.control(); err != nil {
+		return err
+	}
+	c.out.pong(data)
+	return nil
+}
+
+func (c *connection) ponging(string) error { return c.control() }
+
+// control counts a control frame.
+func (c *connection) control() error {
+	c.permit()
+	if c.frames != nil && !c.frames.Allow() {
+		return errFlood
+	}
+	return nil
+}
+
+// handle takes a message; false when it ended the connection.
+func (c *connection) handle(data []byte) bool {
+	if c.session == nil {
+		return c.logIn(data)
+	}
+	req, err := parseFrame(data)
+	if domain.CodeOf(err) == domain.CodeBadJSON {
+		if c.badJSON++; c.badJSON >= maxBadJSON {
+			c.out.close(closePolicy)
+			return false
+		}
+	} else {
+		c.badJSON = 0
+	}
+	if c.frames != nil && !c.frames.Allow() {
+		err = errRateLimited
+	}
+	if err != nil {
+		c.refuse(req, err)
+		return true
+	}
+	if req.kind == renewal {
+		return c.renew(req)
+	}
+	return c.submit(req)
+}
+
+var (
+	errRateLimited = domain.NewError(domain.CodeRateLimited, "Too many frames.")
+	errGoingAway   = domain.NewError(domain.CodeUnavailable, "The server is going away.")
+)
+
+// logIn takes the first message.
+func (c *connection) logIn(data []byte) bool {
+	c.out.mu.Lock()
+	c.named = true
+	c.out.mu.Unlock()
+	token, features, ok := parseLogin(data)
+	if !ok {
+		c.out.close(closeUnauthenticated)
+		return false
+	}
+	var (
+		session  Session
+		identity application.Identity
+		err      error
+	)
+	c.waiting(func(ctx context.Context) { session, identity, err = c.server.deps.Login(ctx, token, c) })
+	if err != nil {
+		code := codeOfLogin(err)
+		if code != closeUnauthenticated {
+			c.server.deps.Logger.Warn("login failed", "error", err)
+		}
+		c.out.close(code)
+		return false
+	}
+	c.session, c.user, c.features = session, identity.User, features
+	c.expireAt(identity.Expires)
+	return true
+}
+
+// renew takes another token of the same user. One that cannot be checked now leaves the earlier one in force.
+func (c *connection) renew(req request) bool {
+	var (
+		identity application.Identity
+		err      error
+	)
+	c.waiting(func(ctx context.Context) { identity, err = c.session.Renew(ctx, req.token) })
+	switch domain.CodeOf(err) {
+	case "":
+		c.expireAt(identity.Expires)
+	case domain.CodeUnauthenticated:
+		c.out.close(closeUnauthenticated)
+		return false
+	default:
+		c.refuse(req, err)
+	}
+	return true
+}
+
+// waiting runs f, which checks a token, with a deadline that also the connection's closing brings. Nothing is read
+// meanwhile: what the client sends waits in its socket, in order.
+func (c *connection) waiting(f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.server.options.Times.Login)
+	defer cancel()
+	c.out.mu.Lock()
+	c.busy = true
+	if c.out.closing {
+		cancel()
+	}
+	c.out.cancel = cancel
+	c.out.mu.Unlock()
+	defer c.resume()
+	f(ctx)
+}
+
+// resume notes that reading goes on; the silence so far was not the client's.
+func (c *connection) resume() {
+	c.sock.heard.Store(time.Now().UnixNano())
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.busy = false
+	c.out.cancel = nil
+}
+
+func (c *connection) expireAt(expires time.Time) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.expires = expires
+}
+
+// submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed
+// meanwhile.
+func (c *connection) submit(req request) bool {
+	if !c.server.appends.begin() {
+		c.refuse(req, errGoingAway)
+		return true
+	}
+	if !c.claim() {
+		c.server.appends.end()
+		return false
+	}
+	done := func(err error) { c.server.guard(func() { c.settle(req, err) }, c.abort) }
+	switch req.kind {
+	case invite:
+		c.server.deps.Invites.Execute(application.InviteCommand{
+			Sender: c.user, Target: req.target, Status: req.status, ClientMessageID: req.name,
+		}, done)
+	default:
+		c.server.deps.Messages.Execute(application.ChatCommand{
+			Sender: c.user, Target: req.target, Text: req.text, ClientMessageID: req.name,
+		}, done)
+	}
+	return true
+}
+
+// claim counts one more append, once there is room for it.
+func (c *connection) claim() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.underWay >= maxUnderWay {
+		c.busy = true
+		for c.underWay >= maxUnderWay && !c.out.closing {
+			c.out.changed.Wait()
+		}
+		c.busy = false
+		c.sock.heard.Store(time.Now().UnixNano())
+	}
+	if c.out.closing {
+		return false
+	}
+	c.underWay++
+	return true
+}
+
+// settle takes the outcome of an append, on any goroutine.
+func (c *connection) settle(req request, err error) {
+	defer c.server.appends.end()
+	c.out.mu.Lock()
+	if c.underWay--; c.underWay == maxUnderWay-1 {
+		c.out.changed.Broadcast()
+	}
+	c.out.mu.Unlock()
+	if err != nil {
+		c.refuse(req, err)
+	}
+}

@@ -1,0 +1,355 @@
+package ws
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+// Frame bits (RFC 6455 §5.2).
+const (
+	finalBit = 0x80
+	opText   = 0x1
+	opClose  = 0x8
+	opPing   = 0x9
+	opPong   = 0xA
+)
+
+// coalesce is how many bytes of whole frames go into one write, at least one frame.
+const coalesce = 32 << 10
+
+// keepBuffer is the largest buffer that goes back to the pool.
+const keepBuffer = 64 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// outbound is the queue of what is to be written to one socket, in bytes as they go out. It is the only writer of the
+// socket. Its methods neither block nor call anything but the socket, so they may be called under any lock.
+//
+// Bound: limit bytes, frame headers included, of which one write of about coalesce bytes may be on its way. When a frame
+// does not fit, all frames not yet on their way are dropped and the connection is closed as slow (invariants 4 and 8).
+// One ping and one pong (the answer to the latest ping) may wait beside the frames.
+//
+// A goroutine writes while there is something to write, and ends.
+type outbound struct {
+	sock  *socket
+	limit int
+	times *Times
+	guard func(f, instead func())
+
+	mu sync.Mutex
+	// changed is signalled when the writer ends, when closing begins, and by the connection, which shares the lock.
+	changed sync.Cond
+
+	queue   *[]byte // whole frames; nil when empty
+	writing bool    // the writer runs
+	unsent  int     // bytes that the writer took from the queue and has not written
+
+	pingDue  bool
+	pongDue  bool
+	pongData []byte
+
+	// closing is set for good when nothing more is taken. code is sent last.
+	closing bool
+	code    closeCode
+	closeBy time.Time // when closing: until when the rest must be written
+	dropped bool      // what the writer has taken and not written is to be left out
+	sent    bool      // the close frame was handed to the writer
+	cancel  func()    // ends what the connection waits for, once closing; nil when it waits for nothing
+}
+
+func (o *outbound) init(sock *socket, limit int, times *Times, guard func(f, instead func())) {
+	o.sock, o.limit, o.times, o.guard = sock, limit, times, guard
+	o.changed.L = &o.mu
+}
+
+// send queues a text frame.
+func (o *outbound) send(payload []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing {
+		return
+	}
+	queued := 0
+	if o.queue != nil {
+		queued = len(*o.queue)
+	}
+	if queued+o.unsent+len(payload)+maxHeader > o.limit {
+		o.closeLocked(closeSlow, true)
+		return
+	}
+	if o.queue == nil {
+		o.queue = buffers.Get().(*[]byte)
+	}
+	*o.queue = appendFrame(*o.queue, opText, payload)
+	o.wakeLocked()
+}
+
+// ping queues a ping.
+func (o *outbound) ping() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closing {
+		o.pingDue = true
+		o.wakeLocked()
+	}
+}
+
+// pong queues the answer to a ping, instead of one to an earlier ping that still waits (RFC 6455 §5.5.3).
+func (o *outbound) pong(data string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closing {
+		o.pongDue, o.pongData = true, append(o.pongData[:0], data...)
+		o.wakeLocked()
+	}
+}
+
+// close ends the connection once what is queued has been written, with a close frame. Only the first call counts.
+func (o *outbound) close(code closeCode) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closeLocked(code, false)
+}
+
+// closeDropping is close without what is queued.
+func (o *outbound) closeDropping(code closeCode) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closeLocked(code, true)
+}
+
+func (o *outbound) closeLocked(code closeCode, drop bool) {
+	if o.closing {
+		return
+	}
+	o.closing, o.code = true, code
+	now := time.Now()
+	o.closeBy = now.Add(o.times.Close)
+	o.pingDue, o.pongDue = false, false
+	if drop {
+		o.dropped = true
+		o.recycleLocked()
+	}
+	// The reader goes on for a while, so that the peer can end its side; a write under way is not given longer either.
+	_ = o.sock.Conn.SetReadDeadline(o.closeBy.Add(o.times.Drain))
+	if o.writing {
+		_ = o.sock.Conn.SetWriteDeadline(o.closeBy)
+	}
+	if o.cancel != nil {
+		o.cancel()
+	}
+	o.changed.Broadcast()
+	o.wakeLocked()
+}
+
+// abort ends the connection without a close frame.
+func (o *outbound) abort() {
+	o.mu.Lock()
+	if !o.closing {
+		o.closing, o.code = true, closeAbnormal
+		if o.cancel != nil {
+			o.cancel()
+		}
+	}
+	o.sent = true
+	o.dropped = true
+	o.recycleLocked()
+	o.changed.Broadcast()
+	o.mu.Unlock()
+	_ = o.sock.Close()
+}
+
+// awaitWriter waits until nothing is left to be written, which takes until closeBy at most.
+func (o *outbound) awaitWriter() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.writing {
+		o.changed.Wait()
+	}
+}
+
+// isClosing tells whether the connection is ending.
+func (o *outbound) isClosing() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closing
+}
+
+func (o *outbound) recycleLocked() {
+	if o.queue != nil {
+		recycle(o.queue)
+		o.queue = nil
+	}
+}
+
+func recycle(buffer *[]byte) {
+	if cap(*buffer) <= keepBuffer {
+		*buffer = (*buffer)[:0]
+		buffers.Put(buffer)
+	}
+}
+
+// wakeLocked starts the writer if there is none.
+func (o *outbound) wakeLocked() {
+	if o.writing {
+		return
+	}
+	o.writing = true
+	go o.guard(o.write, o.writerFailed)
+}
+
+// writerFailed ends the connection after a panic of the writer.
+func (o *outbound) writerFailed() {
+	o.abort()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.writing = false
+	o.changed.Broadcast()
+}
+
+// write writes until nothing is left.
+func (o *outbound) write() {
+	var batch *[]byte // taken from the queue
+	var rest []byte   // what is left of it
+	for {
+		o.mu.Lock()
+		if o.dropped {
+			rest = nil
+		}
+		if len(rest) == 0 && batch != nil {
+			recycle(batch)
+			batch = nil
+		}
+		if batch == nil && o.queue != nil {
+			batch, o.queue = o.queue, nil
+			rest = *batch
+		}
+		var chunk []byte
+		last := false
+		switch {
+		case o.pingDue || o.pongDue:
+			chunk = o.controlLocked()
+		case len(rest) > 0:
+			n := wholeFrames(rest)
+			chunk, rest = rest[:n], rest[n:]
+		case o.closing && !o.sent:
+			o.sent, last = true, true
+			chunk = appendFrame(nil, opClose, o.code.payload())
+		default:
+			o.writing, o.unsent = false, 0
+			o.changed.Broadcast()
+			o.mu.Unlock()
+			return
+		}
+		o.unsent = len(chunk) + len(rest)
+		o.deadlineLocked()
+		o.mu.Unlock()
+
+		if !o.writeAll(chunk) {
+			o.abort()
+			continue
+		}
+		if last {
+			o.sock.closeWrite()
+			_ = o.sock.Conn.SetReadDeadline(time.Now().Add(o.times.Drain))
+		}
+	}
+}
+
+// controlLocked returns the control frames that are due.
+func (o *outbound) controlLocked() []byte {
+	var buffer []byte
+	if o.pingDue {
+		buffer = appendFrame(buffer, opPing, nil)
+	}
+	if o.pongDue {
+		buffer = appendFrame(buffer, opPong, o.pongData)
+	}
+	o.pingDue, o.pongDue = false, false
+	return buffer
+}
+
+// deadlineLocked sets the deadline of the next write. It is done under the lock so that it never undoes the shorter one
+// that closing sets.
+func (o *outbound) deadlineLocked() {
+	deadline := o.closeBy
+	if !o.closing {
+		deadline = time.Now().Add(o.times.Write)
+	}
+	_ = o.sock.Conn.SetWriteDeadline(deadline) // a socket that refuses one refuses the write, too
+}
+
+// writeAll writes whole frames. A write that takes too long on an open connection closes it as slow, and may go on until
+// closeBy: what was cut in the middle must be ended for the close frame to be understood.
+func (o *outbound) writeAll(chunk []byte) bool {
+	for {
+		n, err := o.sock.Conn.Write(chunk)
+		if err == nil {
+			return true
+		}
+		chunk = chunk[n:]
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !o.tooSlow() {
+			return false
+		}
+	}
+}
+
+// tooSlow closes an open connection as slow; false when it was closing already.
+func (o *outbound) tooSlow() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing {
+		return false
+	}
+	o.closeLocked(closeSlow, true)
+	return true
+}
+
+// maxHeader is the longest header of a frame without a mask, in bytes.
+const maxHeader = 10
+
+// appendFrame appends an unfragmented, unmasked frame (RFC 6455 §5.2).
+func appendFrame(b []byte, opcode byte, payload []byte) []byte {
+	b = append(b, finalBit|opcode)
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n < 1<<16:
+		b = append(b, 126, byte(n>>8), byte(n))
+	default:
+		b = append(b, 127)
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	return append(b, payload...)
+}
+
+// wholeFrames returns the length of the frames at the beginning of b that go into one write: as many as fit into
+// coalesce bytes, one at least. b holds whole frames as appendFrame makes them.
+func wholeFrames(b []byte) int {
+	if len(b) <= coalesce {
+		return len(b)
+	}
+	n := 0
+	for n < len(b) {
+		next := n + frameLength(b[n:])
+		if next > coalesce && n > 0 {
+			break
+		}
+		n = next
+	}
+	return n
+}
+
+func frameLength(b []byte) int {
+	switch b[1] {
+	case 126:
+		return 4 + int(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return 10 + int(binary.BigEndian.Uint64(b[2:]))
+	default:
+		return 2 + int(b[1])
+	}
+}

@@ -1,0 +1,325 @@
+package ws
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+
+	"chatting/adapters/frame"
+	"chatting/domain"
+)
+
+// requestKind is what a frame of a logged-in client asks for.
+type requestKind int
+
+const (
+	message requestKind = iota + 1
+	invite
+	renewal
+)
+
+// request is a frame of a logged-in client.
+type request struct {
+	kind   requestKind // 0 on refused frames
+	target domain.UserID
+	text   domain.Text         // of a message
+	status domain.InviteStatus // of an invite
+	token  string              // of a renewal
+	// sentTarget is target_id as the client sent it, nil where there was none, and name its client_msg_id, "" where there
+	// was none or a malformed one. Both are set on refused frames, too, as far as they were read.
+	sentTarget json.RawMessage
+	name       domain.ClientMessageID
+}
+
+var (
+	errBadJSON     = domain.NewError(domain.CodeBadJSON, "The frame is not valid JSON.")
+	errNoObject    = domain.NewError(domain.CodeBadFrame, "The frame is not a JSON object.")
+	errDuplicate   = domain.NewError(domain.CodeBadFrame, "A field occurs twice.")
+	errSurrogate   = domain.NewError(domain.CodeBadFrame, "The frame has half a surrogate pair, which is no character.")
+	errNoContent   = domain.NewError(domain.CodeBadFrame, "The frame has neither message nor a known type.")
+	errBadMessage  = domain.NewError(domain.CodeBadMessage, "message must be a string.")
+	errHalfMessage = domain.NewError(domain.CodeBadMessage, "message has half a surrogate pair, which is no character.")
+	errBadName     = domain.NewError(domain.CodeBadMessage, "client_msg_id must be a string.")
+	errNoTarget    = domain.NewError(domain.CodeBadTarget, "target_id is missing.")
+	errBadTarget   = domain.NewError(domain.CodeBadTarget, "target_id must be an integer.")
+	errOffline     = domain.NewError(domain.CodeNoUserOrOffline, "No User or Offline")
+)
+
+// parseFrame reads a frame of a logged-in client; data is valid UTF-8. An error is the classified answer to the client,
+// as the contract's tables say. What the request holds is copied from data.
+func parseFrame(data []byte) (request, error) {
+	f, err := split(data)
+	if err != nil {
+		return request{}, err
+	}
+	req := request{sentTarget: bytes.Clone(f.target)}
+	var errName error
+	if f.name != nil {
+		req.name, errName = parseName(f.name)
+	}
+	switch {
+	case halfSurrogate(f.message):
+		return req, errHalfMessage
+	case f.halfSurrogate:
+		return req, errSurrogate
+	case f.token != nil && f.target == nil && f.message == nil && f.kind == nil:
+		// What is no string is no token: the session says so of the empty one.
+		req.kind = renewal
+		req.token, _ = text(f.token)
+		return req, nil
+	}
+	kind, _ := text(f.kind)
+	if f.message == nil && kind != frame.TypeInvite {
+		return req, errNoContent
+	}
+	if f.target == nil {
+		return req, errNoTarget
+	}
+	target, errTarget := parseTarget(f.target)
+	switch {
+	case errTarget != nil && errTarget != errOffline:
+		return req, errTarget
+	case f.message != nil:
+		err = req.readMessage(f)
+	default:
+		err = req.readInvite(f)
+	}
+	if err == nil {
+		err = errName
+	}
+	if err == nil {
+		err = errTarget
+	}
+	if err != nil {
+		req.kind = 0
+		return req, err
+	}
+	req.target = target
+	return req, nil
+}
+
+func (r *request) readMessage(f fields) (err error) {
+	r.kind = message
+	s, ok := text(f.message)
+	if !ok {
+		return errBadMessage
+	}
+	r.text, err = domain.NewText(s)
+	return err
+}
+
+func (r *request) readInvite(f fields) (err error) {
+	r.kind = invite
+	status, _ := text(f.status)
+	r.status, err = domain.NewInviteStatus(status)
+	return err
+}
+
+func parseName(raw []byte) (domain.ClientMessageID, error) {
+	s, ok := text(raw)
+	if !ok {
+		return "", errBadName
+	}
+	return domain.NewClientMessageID(s)
+}
+
+// features are what a client named at login: it understands the frames that go with them.
+type features uint8
+
+const (
+	featureInvites features = 1 << iota
+	featureResume
+)
+
+// parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored, and so
+// are features.
+func parseLogin(data []byte) (token string, named features, ok bool) {
+	f, err := split(data)
+	if err != nil || f.halfSurrogate {
+		return "", 0, false
+	}
+	token, ok = text(f.token)
+	if !ok || token == "" {
+		return "", 0, false
+	}
+	var names []string
+	if f.features == nil || json.Unmarshal(f.features, &names) != nil {
+		return token, 0, true
+	}
+	for _, name := range names {
+		switch name {
+		case "invites":
+			named |= featureInvites
+		case "resume":
+			named |= featureResume
+		}
+	}
+	return token, named, true
+}
+
+// fields are the values of the keys that the server knows, as they were sent; nil for a key that is not there.
+type fields struct {
+	token, features, target, message, kind, status, name []byte
+	// halfSurrogate tells that there is an escape of half a surrogate pair somewhere.
+	halfSurrogate bool
+}
+
+// field returns where the value of a key belongs, nil for an unknown one. Keys are told apart by case.
+func (f *fields) field(key string) *[]byte {
+	switch key {
+	case "token":
+		return &f.token
+	case "features":
+		return &f.features
+	case "target_id":
+		return &f.target
+	case "message":
+		return &f.message
+	case "type":
+		return &f.kind
+	case "status":
+		return &f.status
+	case "client_msg_id":
+		return &f.name
+	default:
+		return nil
+	}
+}
+
+// split takes a JSON object apart. encoding/json checks the grammar (and the depth); going through the fields is done
+// here, because encoding/json accepts keys in any case, lets the last of equal keys win, and replaces halves of
+// surrogate pairs.
+func split(data []byte) (fields, error) {
+	if !json.Valid(data) {
+		return fields{}, errBadJSON
+	}
+	s := scanner{rest: data}
+	if s.blanks(); s.rest[0] != '{' {
+		return fields{}, errNoObject
+	}
+	f := fields{halfSurrogate: halfSurrogate(data)}
+	seen := make(map[string]struct{}, 8)
+	for s.next() {
+		key, _ := text(s.value())
+		if _, twice := seen[key]; twice {
+			return fields{}, errDuplicate
+		}
+		seen[key] = struct{}{}
+		s.next() // the colon
+		value := s.value()
+		if known := f.field(key); known != nil {
+			*known = value
+		}
+	}
+	return f, nil
+}
+
+// scanner goes through the members of an object in a text that is known to be JSON.
+type scanner struct{ rest []byte }
+
+func (s *scanner) blanks() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
+
+// next steps over a brace, comma or colon; false where the object ends.
+func (s *scanner) next() bool {
+	s.blanks()
+	if s.rest[0] == '}' {
+		return false
+	}
+	s.rest = s.rest[1:]
+	s.blanks()
+	return s.rest[0] != '}'
+}
+
+// value steps over a value and returns it.
+func (s *scanner) value() []byte {
+	length, depth := 0, 0
+	for {
+		switch s.rest[length] {
+		case '"':
+			length += stringLength(s.rest[length:])
+		case '{', '[':
+			depth++
+			length++
+		case '}', ']':
+			depth--
+			length++
+		case ',', ':', ' ', '\t', '\r', '\n':
+			length++ // inside an object or a list
+		default:
+			length += scalarLength(s.rest[length:])
+		}
+		if depth == 0 {
+			value := s.rest[:length]
+			s.rest = s.rest[length:]
+			return value
+		}
+	}
+}
+
+// stringLength returns the length of the JSON string that b begins with, quotes included.
+func stringLength(b []byte) int {
+	for i := 1; ; i++ {
+		switch b[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+}
+
+// scalarLength returns the length of the number or word that b begins with.
+func scalarLength(b []byte) int {
+	if n := bytes.IndexAny(b, ",:]} \t\r\n"); n >= 0 {
+		return n
+	}
+	return len(b)
+}
+
+// text returns the value of a JSON string; false for anything else.
+func text(raw []byte) (string, bool) {
+	if len(raw) == 0 || raw[0] != '"' {
+		return "", false
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1]), true
+	}
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err == nil
+}
+
+// halfSurrogate tells whether a JSON text has an escape of half a surrogate pair (RFC 8259 §8.2).
+func halfSurrogate(b []byte) bool {
+	for {
+		i := bytes.IndexByte(b, '\\')
+		if i < 0 {
+			return false
+		}
+		b = b[i+1:] // what is escaped
+		unit := escapedUnit(b)
+		switch {
+		case unit < 0xd800 || unit > 0xdfff:
+			b = b[1:]
+		case unit >= 0xdc00 || len(b) < 7 || b[5] != '\\':
+			return true
+		default:
+			if low := escapedUnit(b[6:]); low < 0xdc00 || low > 0xdfff {
+				return true
+			}
+			b = b[11:]
+		}
+	}
+}
+
+// escapedUnit returns the UTF-16 code unit of an escape, its backslash taken off; -1 for one of another kind.
+func escapedUnit(b []byte) int {
+	if len(b) < 5 || b[0] != 'u' {
+		return -1
+	}
+	unit, err := strconv.ParseUint(string(b[1:5]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return int(unit)
+}

@@ -1,0 +1,367 @@
+// Package ws is the WebSocket side of the chat server: the upgrade, one session a socket, the frames that clients send and
+// the queue of those that they get.
+//
+// A session costs one goroutine, which reads. A second one exists only while there is something to write, and one
+// goroutine for all sessions, the keeper, looks after deadlines. Everything that is sent, control frames included, goes
+// through the session's outbound queue.
+package ws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"chatting/application"
+)
+
+// Options are the limits of a Server. The zero value has no caps and the defaults for the rest.
+type Options struct {
+	// AllowedOrigins are further origins, scheme://host[:port], from which browsers may connect; "*" allows all. The
+	// host that the request itself names, and requests without an Origin, are always accepted.
+	AllowedOrigins []string
+	// MaxConnections caps the sockets from their upgrade on, logged in or not; 0 means no cap.
+	MaxConnections int
+	// MaxPerAddress caps those of one remote address, that of the TCP peer; 0 means no cap.
+	MaxPerAddress int
+	// FramesPerSecond is how many messages and control frames a second one connection may send for long, twice as many
+	// at once; 0 means no limit.
+	FramesPerSecond int
+	// MaxFrame is the longest message accepted, in bytes of all its fragments together; 0 means 64 KiB.
+	MaxFrame int
+	// QueueBytes bounds what waits to be written to one connection; 0 means 1 MiB.
+	QueueBytes int
+	// Times are the deadlines; those left 0 are the defaults.
+	Times Times
+}
+
+// Times are the deadlines of a connection. They are looked at every Scan, so each may take up to that much longer.
+type Times struct {
+	FirstFrame time.Duration // from the upgrade to the end of the login frame: 10 s
+	Login      time.Duration // for checking a token and going online: 10 s
+	Silence    time.Duration // without a byte received until the ping: 20 s
+	Pong       time.Duration // without a byte received after the ping until the end: 30 s
+	Write      time.Duration // a write that takes longer makes the reader a slow one: 10 s
+	Close      time.Duration // to write what is queued and the close frame: 5 s
+	Drain      time.Duration // for the peer to end its side after the close frame: 2 s
+	Scan       time.Duration // 1 s
+}
+
+func (t Times) withDefaults() Times {
+	for _, d := range []struct {
+		value   *time.Duration
+		instead time.Duration
+	}{
+		{&t.FirstFrame, 10 * time.Second}, {&t.Login, 10 * time.Second}, {&t.Silence, 20 * time.Second},
+		{&t.Pong, 30 * time.Second}, {&t.Write, 10 * time.Second}, {&t.Close, 5 * time.Second},
+		{&t.Drain, 2 * time.Second}, {&t.Scan, time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.instead
+		}
+	}
+	return t
+}
+
+// Session is the part that a logged-in connection has in the application. *application.Session is one.
+type Session interface {
+	// Renew takes another token of the same user.
+	Renew(ctx context.Context, token string) (application.Identity, error)
+	// Close ends it. The server calls it exactly once, when the socket has ended.
+	Close()
+}
+
+// Login turns a socket into a connection of its user, as application.Login.Execute says; see LoginWith. It must return
+// soon after ctx ends.
+type Login func(ctx context.Context, token string, conn application.Connection) (Session, application.Identity, error)
+
+// LoginWith makes the use case a Login.
+func LoginWith(login *application.Login) Login {
+	return func(ctx context.Context, token string, conn application.Connection) (Session, application.Identity, error) {
+		session, err := login.Execute(ctx, token, conn)
+		if err != nil {
+			return nil, application.Identity{}, err
+		}
+		return session, session.Identity, nil
+	}
+}
+
+// Messages sends chat messages. *application.SendMessage does.
+type Messages interface {
+	// Execute returns at once and calls done exactly once, on any goroutine. Calls of one connection come in order.
+	Execute(command application.ChatCommand, done func(error))
+}
+
+// Invites sends game invites. *application.Invite does.
+type Invites interface {
+	// Execute is as that of Messages.
+	Execute(command application.InviteCommand, done func(error))
+}
+
+// Deps are what a Server calls. All are needed.
+type Deps struct {
+	Login    Login
+	Messages Messages
+	Invites  Invites
+	Now      application.Clock
+	Logger   *slog.Logger
+}
+
+// Server serves WebSocket connections on a Fiber app. Mount it, serve the app on a listener that WrapListener returned,
+// and Shutdown it before the app.
+type Server struct {
+	options Options
+	origins origins
+	deps    Deps
+
+	mu          sync.Mutex
+	mounted     bool
+	draining    bool // no more upgrades
+	stopped     bool // connections that begin now are closed at once
+	admitted    int
+	perAddress  map[netip.Addr]int
+	connections map[*connection]struct{}
+
+	// sockets counts what was admitted and has not ended, appends what clients sent and has no outcome yet.
+	sockets, appends tally
+
+	stop       chan struct{} // ends the keeper
+	stopOnce   sync.Once
+	keeperDone chan struct{}
+}
+
+// New returns a server without connections. It refuses origins that are none and negative limits.
+func New(options Options, deps Deps) (*Server, error) {
+	if deps.Login == nil || deps.Messages == nil || deps.Invites == nil || deps.Now == nil || deps.Logger == nil {
+		return nil, errors.New("ws: a dependency is missing")
+	}
+	if min(options.MaxConnections, options.MaxPerAddress, options.FramesPerSecond, options.MaxFrame, options.QueueBytes) < 0 {
+		return nil, errors.New("ws: a limit is negative")
+	}
+	allowed, err := parseOrigins(options.AllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	if options.MaxFrame == 0 {
+		options.MaxFrame = 64 << 10
+	}
+	if options.QueueBytes == 0 {
+		options.QueueBytes = 1 << 20
+	}
+	options.Times = options.Times.withDefaults()
+	return &Server{
+		options: options, origins: allowed, deps: deps,
+		perAddress:  make(map[netip.Addr]int),
+		connections: make(map[*connection]struct{}),
+		stop:        make(chan struct{}),
+		keeperDone:  make(chan struct{}),
+	}, nil
+}
+
+// Path is where clients connect; the last slash may be left out.
+const Path = "/ws/chatting/"
+
+// Mount registers the route and starts the keeper, which Shutdown ends. It changes the app's server to leave hijacked
+// connections open, and refuses an app without ReduceMemoryUsage: see socket for why both are needed.
+func (s *Server) Mount(app *fiber.App) error {
+	config := app.Config()
+	if !config.ReduceMemoryUsage {
+		return errors.New("ws: the app must be configured with ReduceMemoryUsage")
+	}
+	if config.StrictRouting {
+		return errors.New("ws: the app must not be configured with StrictRouting")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mounted || s.draining {
+		return errors.New("ws: mounted twice or after the shutdown")
+	}
+	s.mounted = true
+	app.Server().KeepHijackedConns = true
+	app.Get(Path, s.check, s.upgrade())
+	go s.keep()
+	return nil
+}
+
+// Connections returns how many sockets there are, logged in or not.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.admitted
+}
+
+// afterAbort is how long Shutdown waits, once it cut all sockets, for use cases to notice.
+const afterAbort = time.Second
+
+// Shutdown refuses further upgrades and frames, waits until everything that clients sent has its outcome, closes all
+// connections with 1012 and waits until they have ended. When ctx ends first, it cuts what is left and returns ctx's
+// error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	mounted := s.mounted
+	s.mu.Unlock()
+
+	err := wait(ctx, s.appends.close())
+
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	for _, c := range s.snapshot(nil) {
+		c.out.close(closeRestart)
+	}
+	ended := s.sockets.close()
+	if errEnded := wait(ctx, ended); errEnded != nil {
+		for _, c := range s.snapshot(nil) {
+			c.abort()
+		}
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterAbort)
+		defer cancel()
+		if wait(grace, ended) != nil {
+			s.deps.Logger.Error("connections did not end although their sockets did", "connections", s.Connections())
+		}
+		err = errEnded
+	}
+	s.stopOnce.Do(func() { close(s.stop) })
+	if mounted {
+		<-s.keeperDone
+	}
+	if err != nil {
+		return fmt.Errorf("closing the WebSocket connections: %w", err)
+	}
+	return nil
+}
+
+func wait(ctx context.Context, ended <-chan struct{}) error {
+	select {
+	case <-ended:
+		return nil
+	default:
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// errFull and errDraining say why an upgrade is not admitted.
+var (
+	errFull     = errors.New("too many connections")
+	errDraining = errors.New("the server is going away")
+)
+
+// admit counts a socket that is about to be upgraded. The returned function takes it out again and must be called once.
+func (s *Server) admit(address netip.Addr) (release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.draining:
+		return nil, errDraining
+	case s.options.MaxConnections > 0 && s.admitted >= s.options.MaxConnections,
+		s.options.MaxPerAddress > 0 && s.perAddress[address] >= s.options.MaxPerAddress:
+		return nil, errFull
+	case !s.sockets.begin():
+		return nil, errDraining
+	}
+	s.admitted++
+	s.perAddress[address]++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		s.admitted--
+		if s.perAddress[address]--; s.perAddress[address] == 0 {
+			delete(s.perAddress, address)
+		}
+		s.mu.Unlock()
+		s.sockets.end()
+	}), nil
+}
+
+// register makes the connection known to the keeper and to Shutdown.
+func (s *Server) register(c *connection) {
+	s.mu.Lock()
+	s.connections[c] = struct{}{}
+	stopped := s.stopped
+	s.mu.Unlock()
+	if stopped {
+		c.out.close(closeRestart)
+	}
+}
+
+func (s *Server) unregister(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.connections, c)
+}
+
+// snapshot appends all connections to list.
+func (s *Server) snapshot(list []*connection) []*connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.connections {
+		list = append(list, c)
+	}
+	return list
+}
+
+// guard runs f and keeps a panic from spreading: it is logged with its stack, and instead runs.
+func (s *Server) guard(f, instead func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.logPanic(p)
+			instead()
+		}
+	}()
+	f()
+}
+
+func (s *Server) logPanic(p any) {
+	s.deps.Logger.Error("panic in a WebSocket connection", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+}
+
+// tally counts what is under way. Once closed, nothing further begins.
+type tally struct {
+	mu     sync.Mutex
+	n      int
+	closed chan struct{} // nil until closed; itself closed when n is 0 from then on
+}
+
+// begin counts one more; false once the tally is closed.
+func (t *tally) begin() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed != nil {
+		return false
+	}
+	t.n++
+	return true
+}
+
+// end counts one less.
+func (t *tally) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n--; t.n == 0 && t.closed != nil {
+		close(t.closed)
+	}
+}
+
+// close lets nothing more begin and returns a channel that is closed once all have ended.
+func (t *tally) close() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed == nil {
+		t.closed = make(chan struct{})
+		if t.n == 0 {
+			close(t.closed)
+		}
+	}
+	return t.closed
+}

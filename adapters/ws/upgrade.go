@@ -1,0 +1,200 @@
+package ws
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+)
+
+// readBuffer is the size of the buffer that each connection keeps for reading, in bytes. Most frames of a chat fit in;
+// longer ones bypass it.
+const readBuffer = 512
+
+// handoverKey is where check leaves the socket for the session.
+const handoverKey = "chatting.ws.socket"
+
+// handover hides the socket's Close: fasthttp closes values of a request that have one when the request ends.
+type handover struct{ sock *socket }
+
+// retryAfter is what clients that were refused for want of room are told to wait, in seconds.
+const retryAfter = "5"
+
+// check refuses requests that must not be upgraded, and counts those that may.
+func (s *Server) check(c *fiber.Ctx) error {
+	header := &c.Context().Request.Header
+	sock, ok := c.Context().Conn().(*socket)
+	switch {
+	case !ok:
+		s.deps.Logger.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
+		return problem(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
+	// RFC 9112 §5.2 lets a server refuse folded headers. Unfolding makes fasthttp miscount the head's length.
+	case header.ContentLength() > 0, header.ContentLength() == -1, len(header.Peek(fiber.HeaderTransferEncoding)) > 0,
+		len(header.Peek(fiber.HeaderExpect)) > 0, folded(header.RawHeaders()):
+		c.Context().SetConnectionClose()
+		return problem(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
+	case !s.origins.allow(header.PeekAll(fiber.HeaderOrigin), header.Host()):
+		return problem(c, http.StatusForbidden, "The origin is not allowed.")
+	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11():
+		c.Set(fiber.HeaderUpgrade, "websocket")
+		return problem(c, http.StatusUpgradeRequired, "This is a WebSocket endpoint.")
+	case string(header.Peek("Sec-Websocket-Version")) != "13":
+		c.Set("Sec-Websocket-Version", "13")
+		return problem(c, http.StatusUpgradeRequired, "The WebSocket version must be 13.")
+	case !validKey(header.Peek("Sec-Websocket-Key")):
+		return problem(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
+	}
+	release, err := s.admit(addressOf(sock.RemoteAddr()))
+	if err != nil {
+		c.Set(fiber.HeaderRetryAfter, retryAfter)
+		detail := "There are too many connections."
+		if errors.Is(err, errDraining) {
+			detail = "The server is going away."
+		}
+		return problem(c, http.StatusServiceUnavailable, detail)
+	}
+	if !sock.hold(release) {
+		release()
+		return problem(c, http.StatusBadRequest, "The connection is closed.")
+	}
+	c.Locals(handoverKey, handover{sock})
+	if err := c.Next(); err != nil {
+		sock.drop()
+		return err
+	}
+	return nil
+}
+
+// folded tells whether a header goes on in a line that begins with a blank.
+func folded(head []byte) bool {
+	return bytes.Contains(head, []byte("\n ")) || bytes.Contains(head, []byte("\n\t"))
+}
+
+// validKey checks what RFC 6455 §4.1 says of the key.
+func validKey(key []byte) bool {
+	decoded, err := base64.StdEncoding.DecodeString(string(key))
+	return err == nil && len(decoded) == 16
+}
+
+// addressOf returns the address of the TCP peer without its port; the zero Addr where there is none.
+func addressOf(addr net.Addr) netip.Addr {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// problem answers with RFC 9457 problem details.
+func problem(c *fiber.Ctx, status int, detail string) error {
+	return c.Status(status).JSON(fiber.Map{
+		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
+	}, "application/problem+json")
+}
+
+// upgrade switches to the WebSocket protocol and leaves a session that outlives the handler.
+func (s *Server) upgrade() fiber.Handler {
+	return websocket.New(func(conn *websocket.Conn) {
+		// conn goes back to a pool when this returns; the connection inside does not.
+		sock := conn.Locals(handoverKey).(handover).sock
+		if !sock.isDirect(conn.NetConn()) {
+			s.deps.Logger.Error("WebSocket closed: the HTTP server kept bytes of it", "remote", sock.RemoteAddr().String())
+			_ = sock.Close()
+			return
+		}
+		release, ok := sock.takeOver()
+		if !ok {
+			_ = sock.Close()
+			return
+		}
+		s.start(conn.Conn, sock, release)
+	}, websocket.Config{
+		ReadBufferSize:  readBuffer,
+		WriteBufferPool: noBuffers{}, // sessions do not write through the library
+		RecoverHandler:  s.recoverUpgrade,
+	})
+}
+
+// recoverUpgrade is deferred around the handler. The library's own would send the panic's value to the client.
+func (s *Server) recoverUpgrade(conn *websocket.Conn) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	s.logPanic(p)
+	if h, ok := conn.Locals(handoverKey).(handover); ok {
+		_ = h.sock.Close()
+	}
+}
+
+// noBuffers keeps the library from allocating a write buffer for each connection.
+type noBuffers struct{}
+
+// Get returns no buffer.
+func (noBuffers) Get() any { return nil }
+
+// Put takes a buffer and forgets it.
+func (noBuffers) Put(any) {}
+
+// origins are those that may connect beside the own.
+type origins struct {
+	all     bool
+	allowed map[string]struct{}
+}
+
+// parseOrigins refuses what is not scheme://host[:port] or "*".
+func parseOrigins(list []string) (origins, error) {
+	o := origins{allowed: make(map[string]struct{}, len(list))}
+	for _, entry := range list {
+		if entry == "*" {
+			o.all = true
+			continue
+		}
+		origin, ok := canonicalOrigin(entry)
+		if !ok {
+			return origins{}, errors.New("ws: not an origin (scheme://host[:port]): " + entry)
+		}
+		o.allowed[origin] = struct{}{}
+	}
+	return o, nil
+}
+
+// allow decides on the Origin headers of a request that was sent to host. Programs that are not browsers send none.
+func (o origins) allow(headers [][]byte, host []byte) bool {
+	if len(headers) == 0 || o.all {
+		return true
+	}
+	if len(headers) > 1 {
+		return false
+	}
+	origin, ok := canonicalOrigin(string(headers[0]))
+	if !ok {
+		return false
+	}
+	if _, ok := o.allowed[origin]; ok {
+		return true
+	}
+	scheme, _, _ := strings.Cut(origin, "://")
+	own, ok := canonicalOrigin(scheme + "://" + string(host))
+	return ok && own == origin
+}
+
+// canonicalOrigin brings an origin (RFC 6454 §6.2) into one form: lower case, without the scheme's default port.
+func canonicalOrigin(s string) (string, bool) {
+	scheme, host, ok := strings.Cut(strings.ToLower(s), "://")
+	if !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/?#@ \t*") {
+		return "", false
+	}
+	switch scheme {
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return scheme + "://" + host, true
+}
