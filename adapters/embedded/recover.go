@@ -67,9 +67,10 @@ func readTopics(dir string) ([]topic, error) {
 // Close, and append a batch again that is sent again, or refuse the next one. The log itself has it all: each batch
 // carries its producer, epoch and sequence. So both files are written anew from the log at every start.
 //
-// On the way it cuts from each file of the log what kfake would cut, everything from the first damaged batch on, but
-// keeps the bytes in the directory "damaged" and says so: after a kill that is the torn last batch, which nobody was
-// told of, after anything else it is for an operator to look at.
+// On the way it cuts damaged batches from the log, where kfake would throw away the file from the first one on. It keeps
+// the bytes in the directory "damaged" and says so: after a kill that is the torn last batch, which nobody was told of;
+// after anything else it is for an operator to look at. Damage whose end cannot be told reaches to the end of its file.
+// Where the last batch of a partition is lost, its offsets are given out again.
 //
 // It also removes what kfake noted at Close about members of consumer groups and fetch sessions, so that a start after
 // Close is as one after SIGKILL: members join again. (A fetch session taken up from there can panic kfake.)
@@ -146,38 +147,62 @@ func (p producers) readPartition(dir, topic string, number int32, logger *slog.L
 		if err != nil {
 			return err
 		}
-		whole := p.readBatches(raw, partition{topic: topic, number: number})
-		if whole == len(raw) {
+		whole, damaged := p.readBatches(raw, partition{topic: topic, number: number})
+		if len(damaged) == 0 {
 			continue
 		}
-		kept := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d-%d", name, base, whole))
-		if err := cut(file, raw, whole, kept); err != nil {
+		kept := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d-%d", name, base, len(whole)))
+		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
 			return err
 		}
-		logger.Warn("embedded Kafka broker: a damaged file of the log was cut", "topic", topic, "partition", number,
-			"file", file, "bytes cut", len(raw)-whole, "kept as", kept)
+		if err := replaceFile(kept, damaged); err != nil {
+			return err
+		}
+		if err := replaceFile(file, whole); err != nil {
+			return err
+		}
+		logger.Warn("embedded Kafka broker: damage was cut from a file of the log", "topic", topic, "partition", number,
+			"file", file, "bytes cut", len(damaged), "kept as", kept)
 	}
 	return nil
 }
 
-// readBatches notes the batches in raw and returns how many bytes the whole ones take, up to the first damaged one.
-func (p producers) readBatches(raw []byte, from partition) (whole int) {
-	for {
-		rest := raw[whole:]
-		if len(rest) < batchHead {
-			return whole
+// readBatches notes the batches in raw. It returns those that are whole and what is between and after them.
+func (p producers) readBatches(raw []byte, from partition) (whole, damaged []byte) {
+	whole = raw[:0:0]
+	for begin := 0; begin < len(raw); {
+		batch, size := wholeBatch(raw[begin:])
+		switch {
+		case batch != nil:
+			p.note(*batch, from)
+			whole = append(whole, raw[begin:begin+size]...)
+		case size > 0 && isWhole(raw[begin+size:]): // one bad batch between good ones
+			damaged = append(damaged, raw[begin:begin+size]...)
+		default:
+			return whole, append(damaged, raw[begin:]...)
 		}
-		size := int64(binary.BigEndian.Uint32(rest[batchLength:])) + lengthFrom
-		if size < batchHead || size > int64(len(rest)) {
-			return whole
-		}
-		var batch kmsg.RecordBatch
-		if batch.ReadFrom(rest[:size]) != nil || uint32(batch.CRC) != crc32.Checksum(rest[crcFrom:size], castagnoli) {
-			return whole
-		}
-		p.note(batch, from)
-		whole += int(size)
+		begin += size
 	}
+	return whole, damaged
+}
+
+func isWhole(raw []byte) bool { batch, _ := wholeBatch(raw); return batch != nil }
+
+// wholeBatch returns the batch at the start of raw, nil where there is none or it is damaged, and the bytes that it
+// takes according to its length, 0 where that cannot be.
+func wholeBatch(raw []byte) (*kmsg.RecordBatch, int) {
+	if len(raw) < batchHead {
+		return nil, 0
+	}
+	size := int64(binary.BigEndian.Uint32(raw[batchLength:])) + lengthFrom
+	if size < batchHead || size > int64(len(raw)) {
+		return nil, 0
+	}
+	batch := new(kmsg.RecordBatch)
+	if batch.ReadFrom(raw[:size]) != nil || uint32(batch.CRC) != crc32.Checksum(raw[crcFrom:size], castagnoli) {
+		return nil, int(size)
+	}
+	return batch, int(size)
 }
 
 // note takes a batch over as kfake does when it appends one.
@@ -257,17 +282,6 @@ func appendProducer(to []byte, id int64, epoch int16) ([]byte, error) {
 	to = binary.LittleEndian.AppendUint32(to, uint32(len(body)))
 	to = binary.LittleEndian.AppendUint32(to, crc32.Checksum(body, castagnoli))
 	return append(to, body...), nil
-}
-
-// cut shortens file, whose content is raw, to its first whole bytes, after the others are safe in kept.
-func cut(file string, raw []byte, whole int, kept string) error {
-	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
-		return err
-	}
-	if err := replaceFile(kept, raw[whole:]); err != nil {
-		return err
-	}
-	return os.Truncate(file, int64(whole))
 }
 
 // replaceFile gives file a new content such that, whatever happens, it has the old or the new one.

@@ -3,6 +3,8 @@ package embedded
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -190,4 +192,17 @@ func listOffset(t testing.TB, addr, topic string, at int64) int64 {
 		t.Fatalf("ListOffsets: error %d", answer.ErrorCode)
 	}
 	return answer.Offset
+}
+
+// exchange sends a frame and takes the answer, whatever it is.
+func exchange(conn net.Conn, frame []byte) error {
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)); err != nil {
+		return err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return err
+	}
+	_, err := io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(size[:])))
+	return err
 }

@@ -1,0 +1,88 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// FuzzAdmit: what passes is a frame of a size that passes, and passes again unchanged.
+func FuzzAdmit(f *testing.F) {
+	for _, frame := range seedFrames() {
+		f.Add(frame)
+	}
+	now := time.Now()
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		out, err := admit(bytes.Clone(frame), now)
+		if err != nil {
+			return
+		}
+		if askedAgain := len(out) >= 4 && out[1] == byte(kmsg.ApiVersions) && out[3] == 3; askedAgain {
+			return // the one request that is let through in a version that is not served
+		}
+		again, err := admit(bytes.Clone(out), now)
+		if err != nil || !bytes.Equal(again, out) {
+			t.Fatalf("let through as %x, then %x, %v", out, again, err)
+		}
+	})
+}
+
+// FuzzBatch: kfake can read every record of a batch that passes.
+func FuzzBatch(f *testing.F) {
+	now := time.Now()
+	f.Add(batchOf(noStamp, now, "a", "b")[batchHead:], int32(2), int16(0))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, int32(1), int16(0))
+	for codec := range int16(5) {
+		f.Add([]byte{130, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0}, int32(0), codec)
+	}
+	f.Fuzz(func(t *testing.T, records []byte, count int32, attributes int16) {
+		raw := seal(kmsg.RecordBatch{
+			Magic: 2, Attributes: attributes, NumRecords: count, LastOffsetDelta: count - 1,
+			FirstTimestamp: now.UnixMilli(), MaxTimestamp: now.UnixMilli(), ProducerID: -1, Records: records,
+		})
+		if checkBatch(raw, now) != nil {
+			return
+		}
+		var batch kmsg.RecordBatch
+		if err := batch.ReadFrom(raw); err != nil {
+			t.Fatal(err)
+		}
+		if read, err := kfake.BatchRecords(batch); err != nil || len(read) != int(count) {
+			t.Fatalf("%d of %d records, %v", len(read), count, err)
+		}
+	})
+}
+
+// FuzzLogFile: no byte of a file of the log is lost, and what is left of it is whole.
+func FuzzLogFile(f *testing.F) {
+	now := time.Now()
+	good := slices.Concat(
+		batchOf(stamp{id: 1}, now, "a"), batchOf(stamp{id: 1, first: 1}, now, "b", "c"), batchOf(noStamp, now, "d"))
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add(append(bytes.Clone(good), 0, 0, 0))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		from := partition{topic: "t"}
+		known := make(producers)
+		whole, damaged := known.readBatches(raw, from)
+		if len(whole)+len(damaged) != len(raw) {
+			t.Fatalf("%d whole and %d damaged bytes of %d", len(whole), len(damaged), len(raw))
+		}
+		again := make(producers)
+		if kept, rest := again.readBatches(whole, from); !bytes.Equal(kept, whole) || len(rest) != 0 {
+			t.Fatalf("of %d whole bytes %d are damaged", len(whole), len(rest))
+		}
+		pids, windows, err := known.encode()
+		if err != nil || !json.Valid(windows) {
+			t.Fatalf("%s, %v", windows, err)
+		}
+		if len(known) == 0 != (len(pids) == 0) {
+			t.Fatalf("%d producers in %d bytes", len(known), len(pids))
+		}
+	})
+}

@@ -1,0 +1,399 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// frameOf encodes a request without its size.
+func frameOf(request kmsg.Request) []byte {
+	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("t")).AppendRequest(nil, request, 7)[4:]
+}
+
+// seedFrames are requests of every API key and version that kmsg knows, plain and with something in them.
+func seedFrames() (frames [][]byte) {
+	for key := range int16(100) {
+		empty := kmsg.RequestForKey(key)
+		if empty == nil {
+			continue
+		}
+		for version := range empty.MaxVersion() + 1 {
+			request := kmsg.RequestForKey(key)
+			request.SetVersion(version)
+			frames = append(frames, frameOf(request))
+		}
+	}
+	now := time.Now()
+	for _, request := range []kmsg.Request{
+		produceRequest("hostile", 0, batchOf(noStamp, now, "a", "b")),
+		produceRequest("hostile", 0, batchOf(stamp{id: 5}, now, "c")),
+		fetchRequest("hostile", 0, 0),
+		func() kmsg.Request {
+			r := versioned(kmsg.NewPtrJoinGroupRequest())
+			r.Group, r.SessionTimeoutMillis, r.RebalanceTimeoutMillis, r.ProtocolType = "g", 6000, 6000, "consumer"
+			r.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte{0, 1, 0, 0, 0, 1, 0, 1, 'x'}}}
+			return r
+		}(),
+		func() kmsg.Request {
+			r := versioned(kmsg.NewPtrListOffsetsRequest())
+			r.ReplicaID = -1
+			r.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "hostile", Partitions: []kmsg.ListOffsetsRequestTopicPartition{
+				{Timestamp: 1, CurrentLeaderEpoch: -1}}}}
+			return r
+		}(),
+		func() kmsg.Request {
+			r := versioned(kmsg.NewPtrOffsetCommitRequest())
+			r.Group, r.Generation = "g", -1
+			r.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "hostile",
+				Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Offset: 3}}}}
+			return r
+		}(),
+		func() kmsg.Request {
+			r := versioned(kmsg.NewPtrCreateTopicsRequest())
+			r.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: "made", NumPartitions: 2, ReplicationFactor: 1}}
+			return r
+		}(),
+		func() kmsg.Request {
+			r := versioned(kmsg.NewPtrIncrementalAlterConfigsRequest())
+			r.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
+				ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "hostile",
+				Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{
+					Name: "retention.ms", Value: kmsg.StringPtr("1000")}}}}
+			return r
+		}(),
+	} {
+		frames = append(frames, frameOf(request))
+	}
+	return frames
+}
+
+// sendFrame sends a frame on a connection of its own and takes what comes back until the broker closes it or has
+// answered.
+func sendFrame(t testing.TB, addr string, size uint32, frame []byte) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatalf("the broker is gone: %v", err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(50 * time.Millisecond)); err != nil { // some requests have no answer
+		t.Fatal(err)
+	}
+	_, _ = conn.Write(append(binary.BigEndian.AppendUint32(nil, size), frame...))
+	_, _ = io.ReadFull(conn, make([]byte, 8))
+}
+
+func isAlive(t testing.TB, addr string) {
+	t.Helper()
+	answered(t, addr, versioned(kmsg.NewPtrMetadataRequest()))
+}
+
+func TestHostileFramesDoNotEndTheProcess(t *testing.T) {
+	c := startChild(t, t.TempDir())
+	createTopic(t, c.addr, "hostile", 1)
+	alive := func(what string, frame []byte) {
+		if t.Helper(); !processIsAlive(t, c) {
+			t.Fatalf("%s ended the broker: %x\n%s", what, frame, c.stderr)
+		}
+	}
+	seeds := seedFrames()
+	for _, frame := range seeds {
+		sendFrame(t, c.addr, uint32(len(frame)), frame)
+	}
+	alive("a request of some version", nil)
+	random := rand.New(rand.NewPCG(1, 2))
+	var sent []byte
+	for n := range 1000 {
+		frame := mutate(random, seeds[random.IntN(len(seeds))])
+		sendFrame(t, c.addr, uint32(len(frame)), frame)
+		sent = append(append(sent, frame...), " | "...)
+		if n%50 == 49 {
+			alive("one of some mutated requests", sent)
+			sent = sent[:0]
+		}
+	}
+	for _, size := range []uint32{0, 1, 7, 1 << 31, 1<<32 - 1, maxProduceFrame + 1} {
+		sendFrame(t, c.addr, size, seeds[0])
+		alive("a size", seeds[0])
+	}
+	if err := c.stop(); err != nil {
+		t.Fatalf("%v\n%s", err, c.stderr)
+	}
+}
+
+// processIsAlive asks the child something: a panic of any goroutine ends it, and then nobody answers.
+func processIsAlive(t *testing.T, c *child) bool {
+	request := versioned(kmsg.NewPtrMetadataRequest())
+	return ask(t.Context(), c.addr, request, request.ResponseKind()) == nil
+}
+
+// mutate changes a frame somewhere behind its API key, mostly where numbers are.
+func mutate(random *rand.Rand, frame []byte) []byte {
+	frame = append([]byte{}, frame...)
+	for range 1 + random.IntN(3) {
+		at := 2 + random.IntN(len(frame)-2)
+		switch random.IntN(5) {
+		case 0:
+			frame[at] = byte(random.Int())
+		case 1:
+			frame[at] = 0xff
+		case 2:
+			frame[at] = 0x7f
+		case 3:
+			frame = append(frame[:at], append([]byte{0xff, 0xff, 0xff, 0xff}, frame[at:]...)...)
+		case 4:
+			frame = frame[:max(at, 3)]
+		}
+	}
+	return frame
+}
+
+// FuzzFrameAgainstTheBroker has the fuzzing engine notice what ends the process.
+func FuzzFrameAgainstTheBroker(f *testing.F) {
+	for _, frame := range seedFrames() {
+		f.Add(frame)
+	}
+	b := start(f, f.TempDir())
+	createTopic(f, b.Addr(), "hostile", 1)
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		if len(frame) < 8 || frame[0] != 0 {
+			return
+		}
+		if key := kmsg.Key(frame[1]); key == kmsg.JoinGroup || key == kmsg.SyncGroup { // may wait without an answer
+			return
+		}
+		sendFrame(t, b.Addr(), uint32(len(frame)), frame)
+		isAlive(t, b.Addr())
+	})
+}
+
+func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "poison", 1)
+	now := time.Now()
+	good := batchOf(noStamp, now, "a", "b")
+	change := func(f func(*kmsg.RecordBatch)) []byte {
+		var batch kmsg.RecordBatch
+		if err := batch.ReadFrom(bytes.Clone(good)); err != nil {
+			t.Fatal(err)
+		}
+		f(&batch)
+		return seal(batch)
+	}
+	const corrupt, invalidRecord = 2, 87
+	for name, c := range map[string]struct {
+		raw  []byte
+		code int16
+	}{
+		"good":              {good, 0},
+		"nothing":           {nil, corrupt},
+		"a bad CRC":         {append(good[:len(good)-1:len(good)-1], 'x'), corrupt},
+		"the broker's time": {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x08 }), invalidRecord},
+		"transactional":     {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x10; b.ProducerID = 1 }), invalidRecord},
+		"control":           {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x20 }), invalidRecord},
+		"an unknown codec":  {change(func(b *kmsg.RecordBatch) { b.Attributes = 7 }), invalidRecord},
+		"no records":        {change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 0, -1 }), invalidRecord},
+		"minus records":     {change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = -5, -6 }), invalidRecord},
+		"too few records":   {change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 1, 0 }), invalidRecord},
+		"too many":          {change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 1<<30, 1<<30-1 }), invalidRecord},
+		"no length":         {change(func(b *kmsg.RecordBatch) { b.Records = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }), invalidRecord},
+		"minus length":      {change(func(b *kmsg.RecordBatch) { b.Records[0] = 0x13 }), invalidRecord},
+		"bad gzip":          {change(func(b *kmsg.RecordBatch) { b.Attributes = 1 }), invalidRecord},
+		"old":               {batchOf(noStamp, now.Add(-time.Hour), "a"), invalidRecord},
+		"of the future":     {batchOf(noStamp, now.Add(2*time.Hour), "a"), invalidRecord},
+		"half a stamp":      {batchOf(stamp{id: 1, epoch: -1, first: 0}, now, "a"), invalidRecord},
+	} {
+		_, code, err := produce(t, b.Addr(), "poison", c.raw)
+		if err != nil || code != c.code {
+			t.Errorf("%s: error %d, %v; want %d", name, code, err, c.code)
+		}
+	}
+	if records := readAll(t, b.Addr(), "poison"); len(records) != 2 {
+		t.Errorf("%d records", len(records))
+	}
+}
+
+func TestTopicsThatWouldHarmTheBrokerAreNotMade(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir)
+	const invalidPartitions, invalidTopic = 37, 17
+	for name, config := range map[string][2]string{
+		"../../x": {}, "a/b": {}, "..": {}, ".": {}, strings.Repeat("x", 250): {}, "space ": {}, "nul\x00": {},
+		"ret":     {"retention.ms", "soon"},
+		"size":    {"max.message.bytes", "100000000"},
+		"policy":  {"cleanup.policy", "compact"},
+		"stamped": {"message.timestamp.type", "LogAppendTime"},
+	} {
+		var configs []string
+		if config[0] != "" {
+			configs = config[:]
+		}
+		if code := createTopic(t, b.Addr(), name, 1, configs...); code != invalidPartitions {
+			t.Errorf("%q: error %d", name, code)
+		}
+	}
+	if code := createTopic(t, b.Addr(), "many", 1<<31-1); code != invalidPartitions {
+		t.Errorf("2^31-1 partitions: error %d", code)
+	}
+	if topics, err := readTopics(dir); err != nil || len(topics) != 0 {
+		t.Errorf("topics: %v, %v", topics, err)
+	}
+	createTopic(t, b.Addr(), "a.b", 1)
+	if code := createTopic(t, b.Addr(), "a_b", 1); code != invalidTopic {
+		t.Errorf("a name that collides: error %d", code)
+	}
+}
+
+func TestOnlyTopicsSettingsCanBeAltered(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "alter", 1)
+	const invalidRequest = 42
+	for _, c := range []struct {
+		kind        kmsg.ConfigResourceType
+		name        string
+		key, value  string
+		op          kmsg.IncrementalAlterConfigOp
+		wantRefusal bool
+	}{
+		{kmsg.ConfigResourceTypeTopic, "alter", "retention.ms", "60000", kmsg.IncrementalAlterConfigOpSet, false},
+		{kmsg.ConfigResourceTypeTopic, "alter", "retention.ms", "x", kmsg.IncrementalAlterConfigOpSet, true},
+		{kmsg.ConfigResourceTypeTopic, "alter", "cleanup.policy", "compact", kmsg.IncrementalAlterConfigOpAppend, true},
+		{kmsg.ConfigResourceTypeBroker, "", "log.cleaner.backoff.ms", "0", kmsg.IncrementalAlterConfigOpSet, true},
+		{kmsg.ConfigResourceTypeBroker, "0", "offsets.retention.check.interval.ms", "0", kmsg.IncrementalAlterConfigOpSet, true},
+	} {
+		request := versioned(kmsg.NewPtrIncrementalAlterConfigsRequest())
+		request.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
+			ResourceType: c.kind, ResourceName: c.name,
+			Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: c.key, Op: c.op, Value: &c.value}},
+		}}
+		code := answered(t, b.Addr(), request).(*kmsg.IncrementalAlterConfigsResponse).Resources[0].ErrorCode
+		if (code != 0) != c.wantRefusal {
+			t.Errorf("%s=%s: error %d", c.key, c.value, code)
+		}
+	}
+}
+
+func TestTransactionsAndUnservedRequestsCloseTheConnection(t *testing.T) {
+	b := start(t, t.TempDir())
+	transactional := versioned(kmsg.NewPtrInitProducerIDRequest())
+	transactional.TransactionalID = kmsg.StringPtr("t")
+	flexible := kmsg.NewPtrProduceRequest()
+	flexible.SetVersion(9)
+	for _, request := range []kmsg.Request{
+		transactional, flexible, kmsg.NewPtrDeleteTopicsRequest(), kmsg.NewPtrCreateACLsRequest(),
+		kmsg.NewPtrDeleteRecordsRequest(), kmsg.NewPtrCreatePartitionsRequest(),
+	} {
+		if err := ask(t.Context(), b.Addr(), request, request.ResponseKind()); err == nil {
+			t.Errorf("%T was answered", request)
+		}
+	}
+	isAlive(t, b.Addr())
+}
+
+func TestBrokerAdvertisesWhatTheGuardLetsThrough(t *testing.T) {
+	b := start(t, t.TempDir())
+	keys := answered(t, b.Addr(), versioned(kmsg.NewPtrApiVersionsRequest())).(*kmsg.ApiVersionsResponse).ApiKeys
+	if len(keys) != len(apis) {
+		t.Errorf("%d keys are advertised, %d pass", len(keys), len(apis))
+	}
+	for _, key := range keys {
+		passing, known := apis[kmsg.Key(key.ApiKey)]
+		if !known || key.MinVersion != passing.minVersion || key.MaxVersion != passing.maxVersion {
+			t.Errorf("%s: advertised %d to %d, passing %v", kmsg.NameForKey(key.ApiKey), key.MinVersion, key.MaxVersion, passing)
+		}
+	}
+	// A client of today asks in a version of today and is told which one to use.
+	modern := kmsg.NewPtrApiVersionsRequest()
+	modern.SetVersion(4)
+	modern.ClientSoftwareName, modern.ClientSoftwareVersion = "someone", "1.0"
+	old := kmsg.NewPtrApiVersionsResponse() // an unknown version is answered in version 0
+	if err := ask(t.Context(), b.Addr(), modern, old); err != nil || old.ErrorCode != 35 {
+		t.Errorf("error %d, %v", old.ErrorCode, err)
+	}
+}
+
+func TestOneConnectionTooManyIsClosed(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newGuardedListener(inner, slog.New(slog.DiscardHandler))
+	l.limit = 2
+	accepted := make(chan net.Conn, 3)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				close(accepted)
+				return
+			}
+			accepted <- conn
+		}
+	}()
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	dial()
+	dial()
+	first := <-accepted
+	<-accepted
+	if _, err := dial().Read(make([]byte, 1)); err == nil {
+		t.Error("the third connection was not closed")
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dial()
+	if conn := <-accepted; conn == nil {
+		t.Error("there is no room although one left")
+	}
+	l.shut()
+	l.wait()
+	if _, open := <-accepted; open {
+		t.Error("Accept goes on")
+	}
+}
+
+func TestAFrameThatDoesNotComeIsNotWaitedFor(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newGuardedListener(inner, slog.New(slog.DiscardHandler))
+	l.frameTimeout = 50 * time.Millisecond
+	defer l.shut()
+	slow, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := binary.BigEndian.AppendUint32(nil, maxProduceFrame) // claims room and sends nothing more
+	if _, err := slow.Write(append(large, 0, 0, 0, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 4)); err == nil {
+		t.Error("the frame was read")
+	}
+	if !l.budget.TryAcquire(maxBytesInFlight) {
+		t.Error("the slow client still holds room")
+	}
+	l.wait()
+}

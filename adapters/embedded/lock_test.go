@@ -1,0 +1,66 @@
+package embedded
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestDataDirectoryHasOneHolderAtATime(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	lock, err := LockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory: %v, %v", info.Mode(), err)
+	}
+	want := "the data directory " + dir + " is in use by another chatting"
+	if _, err := LockDir(dir); err == nil || err.Error() != want {
+		t.Errorf("the second holder is told: %v", err)
+	}
+	for range 2 {
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := startChild(t, dir)
+	if _, err := LockDir(dir); err == nil || err.Error() != want {
+		t.Errorf("beside another process: %v", err)
+	}
+	c.kill()
+	lock, err = LockDir(dir)
+	if err != nil {
+		t.Fatalf("after the other process was killed: %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnusableDataDirectoryIsNamedInOneLine(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "below")} {
+		if _, err := LockDir(dir); err == nil || err.Error() != "the data directory "+dir+" is not a directory" {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if os.Getuid() != 0 { // root may write everywhere
+		closed := filepath.Join(t.TempDir(), "closed")
+		if err := os.Mkdir(closed, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LockDir(closed); err == nil || !strings.Contains(err.Error(), closed+" cannot be written") {
+			t.Errorf("%v", err)
+		}
+	}
+	err := describeDirError("/d", &fs.PathError{Op: "open", Path: "/d/lock", Err: fs.ErrPermission})
+	if err.Error() != "the data directory /d cannot be written: permission denied" {
+		t.Errorf("%v", err)
+	}
+}
