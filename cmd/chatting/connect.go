@@ -114,20 +114,8 @@ func (c *chat) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	frames := make(chan []byte)
-	closed := make(chan error, 1)
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		closed <- receive(conn, frames, stop)
-	}()
-	// Closing the connection ends the reader's read, stop its hand-over.
-	defer func() {
-		close(stop)
-		_ = conn.Close()
-		<-stopped
-	}()
-
+	r := startReceiving(conn)
+	defer r.stop()
 	login, err := json.Marshal(map[string]string{"token": c.token})
 	if err != nil {
 		return err
@@ -135,76 +123,85 @@ func (c *chat) run(ctx context.Context) error {
 	if err := send(conn, login); err != nil {
 		return err
 	}
-	lines := (<-chan inputLine)(nil) // until the login is answered
-	var quiet <-chan time.Time       // once piped input has ended
+	// What is typed waits for the answer: a REST call knows no user that never logged in.
+	select {
+	case frame := <-r.frames:
+		c.show(frame)
+		return c.talk(ctx, r)
+	case err := <-r.closed:
+		return describeClose(err)
+	case <-ctx.Done():
+		return c.leave(r)
+	}
+}
+
+// talk does what the input says and shows what comes.
+func (c *chat) talk(ctx context.Context, r *receiver) error {
+	lines := readLines(c.in, r.stopping)
+	var quiet <-chan time.Time // once piped input has ended
 	for {
 		select {
-		case frame := <-frames:
-			fmt.Fprintln(c.out, printable(frame))
-			if lines == nil && quiet == nil {
-				lines = readLines(c.in, stop)
-			}
+		case frame := <-r.frames:
+			c.show(frame)
 			if quiet != nil {
 				quiet = time.After(c.linger)
 			}
-		case err := <-closed:
+		case err := <-r.closed:
 			return describeClose(err)
 		case line, more := <-lines:
-			switch {
-			case !more && c.interactive:
-				return c.leave(conn, frames, closed)
-			case !more:
+			if !more && !c.interactive {
 				lines, quiet = nil, time.After(c.linger)
-			case line.err != nil:
+				continue
+			}
+			if line.err != nil {
 				return fmt.Errorf("reading the input: %w", line.err)
-			default:
-				done, err := c.act(ctx, conn, line.text)
-				if done {
-					return c.leave(conn, frames, closed)
-				}
-				if err != nil {
-					fmt.Fprintln(c.notes, "chatting: "+oneLine(err))
-				}
+			}
+			if !more || c.act(ctx, r.conn, line.text) {
+				return c.leave(r)
 			}
 		case <-quiet:
-			return c.leave(conn, frames, closed)
+			return c.leave(r)
 		case <-ctx.Done():
-			return c.leave(conn, frames, closed)
+			return c.leave(r)
 		}
 	}
 }
 
-// act does what one line says. done is the wish to leave.
-func (c *chat) act(ctx context.Context, conn *websocket.Conn, line string) (done bool, err error) {
+func (c *chat) show(frame []byte) { fmt.Fprintln(c.out, printable(frame)) }
+
+// act does what one line says and complains where that fails. It returns the wish to leave.
+func (c *chat) act(ctx context.Context, conn *websocket.Conn, line string) (leave bool) {
 	command, err := parseLine(line)
 	switch {
 	case err != nil:
-		return false, err
 	case command.quit:
-		return true, nil
+		return true
 	case command.help:
-		_, err = fmt.Fprint(c.notes, commandHelp)
-		return false, err
+		fmt.Fprint(c.notes, commandHelp)
 	case command.frame != nil:
-		return false, send(conn, command.frame)
+		err = send(conn, command.frame)
 	case command.call != nil:
-		return false, c.rest(ctx, *command.call)
+		err = c.rest(ctx, *command.call)
 	}
-	return false, nil
+	if err != nil {
+		fmt.Fprintln(c.notes, "chatting: "+oneLine(err))
+	}
+	return false
 }
 
 // leave says good-bye with 1000, shows what still comes, and waits for the server's answer.
-func (c *chat) leave(conn *websocket.Conn, frames <-chan []byte, closed <-chan error) error {
+func (c *chat) leave(r *receiver) error {
 	deadline := time.Now().Add(leaveTimeout)
-	if err := conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), deadline); err != nil {
+	goodbye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	if err := r.conn.WriteControl(websocket.CloseMessage, goodbye, deadline); err != nil {
 		return describeClose(err)
 	}
 	patience := time.After(leaveTimeout)
 	for {
 		select {
-		case frame := <-frames:
-			fmt.Fprintln(c.out, printable(frame))
-		case err := <-closed:
+		case frame := <-r.frames:
+			c.show(frame)
+		case err := <-r.closed:
 			return describeClose(err)
 		case <-patience:
 			return errors.New("the server did not answer the close")
@@ -235,19 +232,41 @@ func (c *chat) dial(ctx context.Context) (*websocket.Conn, error) {
 	return nil, fmt.Errorf("%s: %w", c.socket.Redacted(), err)
 }
 
-// receive hands over text and binary frames until the connection ends, and returns why it did.
-func receive(conn *websocket.Conn, frames chan<- []byte, stop <-chan struct{}) error {
-	for {
-		_, frame, err := conn.ReadMessage()
-		if err != nil {
-			return err
+// receiver reads a connection in a goroutine of its own, until stop.
+type receiver struct {
+	conn     *websocket.Conn
+	frames   chan []byte // unbuffered: what is not shown yet waits in the network
+	closed   chan error  // gets why the connection ended, once
+	stopping chan struct{}
+	stopped  chan struct{}
+}
+
+func startReceiving(conn *websocket.Conn) *receiver {
+	r := &receiver{conn: conn, frames: make(chan []byte), closed: make(chan error, 1),
+		stopping: make(chan struct{}), stopped: make(chan struct{})}
+	go func() {
+		defer close(r.stopped)
+		for {
+			_, frame, err := conn.ReadMessage()
+			if err != nil {
+				r.closed <- err
+				return
+			}
+			select {
+			case r.frames <- frame:
+			case <-r.stopping:
+				return
+			}
 		}
-		select {
-		case frames <- frame:
-		case <-stop:
-			return nil
-		}
-	}
+	}()
+	return r
+}
+
+// stop closes the connection, which ends a read, and waits for the goroutine.
+func (r *receiver) stop() {
+	close(r.stopping)
+	_ = r.conn.Close()
+	<-r.stopped
 }
 
 func send(conn *websocket.Conn, frame []byte) error {

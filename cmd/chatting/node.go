@@ -21,7 +21,7 @@ import (
 
 // node is what runs: the transports, the tails and the background work, in their order of starting and stopping.
 type node struct {
-	nodeDeps
+	parts nodeParts
 
 	topics kafka.TopicNames
 	// background is everything that runs until the sockets are closed and the sessions buried.
@@ -31,8 +31,8 @@ type node struct {
 	serving sync.WaitGroup
 }
 
-// nodeDeps are the parts that a node runs.
-type nodeDeps struct {
+// nodeParts are the parts that a node runs.
+type nodeParts struct {
 	fx.In
 
 	Config    configs.Config
@@ -52,11 +52,11 @@ type nodeDeps struct {
 	Shutdown  fx.Shutdowner
 }
 
-func newNode(deps nodeDeps) (*node, error) {
-	if err := deps.Sockets.Mount(deps.API.App()); err != nil {
+func newNode(parts nodeParts) (*node, error) {
+	if err := parts.Sockets.Mount(parts.API.App()); err != nil {
 		return nil, err
 	}
-	return &node{nodeDeps: deps, topics: kafka.NamesFor(deps.Config.TopicPrefix)}, nil
+	return &node{parts: parts, topics: kafka.NamesFor(parts.Config.TopicPrefix)}, nil
 }
 
 // start serves at once, though until the node is ready only the health paths, and gets ready in the background: a broker
@@ -65,7 +65,7 @@ func (n *node) start(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.serving.Go(func() {
-		if err := n.API.App().Listener(n.Sockets.WrapListener(n.Listener)); err != nil {
+		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Listener)); err != nil {
 			n.fail(fmt.Errorf("serving HTTP: %w", err))
 		}
 	})
@@ -74,10 +74,10 @@ func (n *node) start(context.Context) error {
 			n.fail(err)
 		}
 	})
-	if n.Broker.Broker != nil {
+	if n.parts.Broker.Broker != nil {
 		n.background.Go(func() {
 			select {
-			case <-n.Broker.Failed():
+			case <-n.parts.Broker.Failed():
 				n.fail(errors.New("the embedded broker cannot write its log any more; is the disk full?"))
 			case <-ctx.Done():
 			}
@@ -88,9 +88,9 @@ func (n *node) start(context.Context) error {
 
 // fail ends the process with exit code 1.
 func (n *node) fail(err error) {
-	n.Logger.Error("the node cannot go on", "error", err)
-	if err := n.Shutdown.Shutdown(fx.ExitCode(1)); err != nil {
-		n.Logger.Error("shutting down", "error", err)
+	n.parts.Logger.Error("the node cannot go on", "error", err)
+	if err := n.parts.Shutdown.Shutdown(fx.ExitCode(1)); err != nil {
+		n.parts.Logger.Error("shutting down", "error", err)
 	}
 }
 
@@ -100,25 +100,25 @@ func (n *node) run(ctx context.Context) error {
 	if err := n.prepare(ctx); err != nil {
 		return err
 	}
-	from, to, err := kafka.SessionLookback(ctx, n.Cluster, n.topics.Sessions, n.Config.Kafka.Partitions, lookback())
+	from, to, err := kafka.SessionLookback(ctx, n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, lookback())
 	if err != nil {
 		return err
 	}
-	sessions := kafka.NewTail(n.Cluster, kafka.TailOptions{
-		Topic: n.topics.Sessions, From: from, Logger: n.Logger,
-		Handler: &kafka.SessionTail{Presence: n.Presence, Logger: n.Logger, Lost: n.lostSessions},
+	sessions := kafka.NewTail(n.parts.Cluster, kafka.TailOptions{
+		Topic: n.topics.Sessions, From: from, Logger: n.parts.Logger,
+		Handler: &kafka.SessionTail{Presence: n.parts.Presence, Logger: n.parts.Logger, Lost: n.lostSessions},
 	})
-	ends, err := kafka.EndsOf(ctx, n.Cluster, n.topics.Conversations, n.Config.Kafka.Partitions)
+	ends, err := kafka.EndsOf(ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions)
 	if err != nil {
 		return err
 	}
-	conversations := kafka.NewTail(n.Cluster, kafka.TailOptions{
-		Topic: n.topics.Conversations, From: ends, Logger: n.Logger,
-		Handler: &kafka.ConversationTail{Delivery: n.Delivery, Logger: n.Logger},
+	conversations := kafka.NewTail(n.parts.Cluster, kafka.TailOptions{
+		Topic: n.topics.Conversations, From: ends, Logger: n.parts.Logger,
+		Handler: &kafka.ConversationTail{Delivery: n.parts.Delivery, Logger: n.parts.Logger},
 	})
-	audit := kafka.NewPresenceAudit(n.Cluster, kafka.AuditOptions{
-		Sessions: n.topics.Sessions, Group: n.Config.TopicPrefix + ".presence-audit",
-		Presence: n.Appenders.presence, Lookback: lookback(), Logger: n.Logger,
+	audit := kafka.NewPresenceAudit(n.parts.Cluster, kafka.AuditOptions{
+		Sessions: n.topics.Sessions, Group: n.parts.Config.TopicPrefix + ".presence-audit",
+		Presence: n.parts.Appenders.presence, Lookback: lookback(), Logger: n.parts.Logger,
 	})
 
 	var running sync.WaitGroup
@@ -131,16 +131,16 @@ func (n *node) run(ctx context.Context) error {
 	if err := sessions.WaitFor(ctx, to); err != nil {
 		return err
 	}
-	if n.Broker.Broker != nil {
-		if err := n.Presence.BuryOthers(ctx); err != nil {
+	if n.parts.Broker.Broker != nil {
+		if err := n.parts.Presence.BuryOthers(ctx); err != nil {
 			return err
 		}
 	}
-	running.Go(func() { n.Presence.Run(ctx) })
-	running.Go(func() { n.Relay.Run(ctx) })
-	running.Go(func() { n.Refresh.Run(ctx) })
+	running.Go(func() { n.parts.Presence.Run(ctx) })
+	running.Go(func() { n.parts.Relay.Run(ctx) })
+	running.Go(func() { n.parts.Refresh.Run(ctx) })
 	running.Go(func() { errs <- audit.Run(ctx) })
-	n.Readiness.open(sessions, conversations)
+	n.parts.Readiness.open(sessions, conversations)
 	n.announce()
 	select {
 	case err := <-errs:
@@ -155,19 +155,19 @@ func lookback() time.Duration { return application.DefaultPresenceTimes.Lookback
 
 // prepare migrates the database and sets up the topics.
 func (n *node) prepare(ctx context.Context) error {
-	if err := n.Store.Migrate(ctx); err != nil {
+	if err := n.parts.Store.Migrate(ctx); err != nil {
 		return err
 	}
-	if err := kafka.EnsureTopics(ctx, n.Cluster, n.topics, n.Config.Kafka.Partitions); err != nil {
+	if err := kafka.EnsureTopics(ctx, n.parts.Cluster, n.topics, n.parts.Config.Kafka.Partitions); err != nil {
 		return err
 	}
 	for _, topic := range []string{n.topics.Conversations, n.topics.Sessions} {
-		recorded, err := n.Store.PartitionCount(ctx, topic, n.Config.Kafka.Partitions)
+		recorded, err := n.parts.Store.PartitionCount(ctx, topic, n.parts.Config.Kafka.Partitions)
 		if err != nil {
 			return err
 		}
-		if recorded != n.Config.Kafka.Partitions {
-			return &kafka.PartitionMismatchError{Topic: topic, Actual: n.Config.Kafka.Partitions, Want: recorded}
+		if recorded != n.parts.Config.Kafka.Partitions {
+			return &kafka.PartitionMismatchError{Topic: topic, Actual: n.parts.Config.Kafka.Partitions, Want: recorded}
 		}
 	}
 	return nil
@@ -175,23 +175,23 @@ func (n *node) prepare(ctx context.Context) error {
 
 // lostSessions handles a hole in the sessions topic: who is online can no longer be told from what this node has read.
 func (n *node) lostSessions() {
-	n.Presence.Forget()
-	n.Delivery.CloseAll(application.CloseHole)
+	n.parts.Presence.Forget()
+	n.parts.Delivery.CloseAll(application.CloseHole)
 }
 
 // stop leaves in the order that loses nothing: no new work, the outcomes of the work under way, the sockets, the
 // sessions, the background. What ctx leaves no time for is cut.
 func (n *node) stop(ctx context.Context) error {
-	n.API.SetDraining()
+	n.parts.API.SetDraining()
 	var failed error
-	if err := n.Sockets.Shutdown(ctx); err != nil {
+	if err := n.parts.Sockets.Shutdown(ctx); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("closing sockets: %w", err))
 	}
-	if err := n.API.App().ShutdownWithContext(ctx); err != nil {
+	if err := n.parts.API.App().ShutdownWithContext(ctx); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("ending requests: %w", err))
 	}
-	if n.Readiness.isOpen() {
-		if err := n.Presence.Depart(ctx); err != nil {
+	if n.parts.Readiness.isOpen() {
+		if err := n.parts.Presence.Depart(ctx); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("ending sessions: %w", err))
 		}
 	}
@@ -203,18 +203,18 @@ func (n *node) stop(ctx context.Context) error {
 
 // announce says in one line that the node serves, what is embedded, and what that is not for.
 func (n *node) announce() {
-	attributes := []any{"http", "http://" + n.Listener.Addr().String(), "websocket", "ws://" + n.Listener.Addr().String() + ws.Path}
-	if n.Broker.Broker != nil {
-		attributes = append(attributes, "embedded_kafka", n.Broker.Addr())
+	attributes := []any{"http", "http://" + n.parts.Listener.Addr().String(), "websocket", "ws://" + n.parts.Listener.Addr().String() + ws.Path}
+	if n.parts.Broker.Broker != nil {
+		attributes = append(attributes, "embedded_kafka", n.parts.Broker.Addr())
 	} else {
-		attributes = append(attributes, "kafka", n.Cluster.String())
+		attributes = append(attributes, "kafka", n.parts.Cluster.String())
 	}
-	if n.Config.Database.Embedded {
-		attributes = append(attributes, "embedded_sqlite", n.Config.DataDir)
+	if n.parts.Config.Database.Embedded {
+		attributes = append(attributes, "embedded_sqlite", n.parts.Config.DataDir)
 	}
 	message := "ready"
-	if n.Broker.Broker != nil || n.Config.Database.Embedded {
+	if n.parts.Broker.Broker != nil || n.parts.Config.Database.Embedded {
 		message = "ready, on embedded parts: for trial, development and one small node, not for production"
 	}
-	n.Logger.Info(message, attributes...)
+	n.parts.Logger.Info(message, attributes...)
 }

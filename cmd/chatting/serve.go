@@ -27,12 +27,12 @@ func serve(ctx context.Context, cfg configs.Config, version string, stderr io.Wr
 	var failed error
 	select {
 	case <-ctx.Done():
-		logger.Info("leaving", "deadline", cfg.Shutdown.Deadline)
-	case signal := <-server.Wait():
+	case signal := <-server.Wait(): // fx hears the signals of the system, too
 		if signal.ExitCode != 0 {
 			failed = errFailed
 		}
 	}
+	logger.Info("leaving", "deadline", cfg.Shutdown.Deadline.String())
 	stop, cancel := context.WithTimeout(context.Background(), server.StopTimeout())
 	defer cancel()
 	if err := server.Stop(stop); err != nil {

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"chatting/adapters/auth"
+)
+
+// outcome is what a command left behind.
+type outcome struct {
+	code     int
+	out, err string
+}
+
+// command runs a command line in this process, in an environment without CHATTING_ variables but those given.
+func command(t *testing.T, environ []string, args ...string) outcome {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	code := run(t.Context(), args, surroundings{in: strings.NewReader(""), out: &out, err: &stderr, environ: environ})
+	return outcome{code, out.String(), stderr.String()}
+}
+
+// complains checks for the code 1 and one line on standard error that has the words, and nothing on standard output.
+func (o outcome) complains(t *testing.T, words string) {
+	t.Helper()
+	if o.code != 1 || o.out != "" || !strings.HasPrefix(o.err, "chatting: ") || strings.Count(o.err, "\n") != 1 || !strings.Contains(o.err, words) {
+		t.Errorf("code %d, out %q, err %q; want the one line with %q", o.code, o.out, o.err, words)
+	}
+}
+
+func TestMistakesOnTheCommandLineAreOneLineWithAHint(t *testing.T) {
+	for _, row := range []struct{ line, want string }{
+		{"servr", `unknown command "servr": did you mean serve? (see chatting --help)`},
+		{"xyzzyx", `unknown command "xyzzyx" (see chatting --help)`},
+		{"--http-adr x", "unknown flag: --http-adr (see chatting --help)"},
+		{"token --usr 7", "unknown flag: --usr (see chatting token --help)"},
+		{"token 7", `takes no argument such as "7" (see chatting token --help)`},
+		{"serve now", "takes no argument"},
+		{"token", "say --user ID"},
+		{"token --user", "flag needs an argument: --user"},
+		{"token --user x", `--user "x": a user id is a positive integer`},
+		{"token --user 0", "a user id is a positive integer"},
+		{"token --user 7 --ttl 1", "--ttl"},
+		{"token --user 7 --ttl 0s", "--ttl 0s: a token must be good for a second at least"},
+		{"config --log-level loud", "log.level (flag --log-level)"},
+		{"serve --config /nowhere/x.yaml", "/nowhere/x.yaml cannot be read: no such file or directory"},
+		{"connect", "say --user ID"},
+		{"connect --token x --url http://h/", "--url: \"http://h/\" is no ws:// or wss:// URL"},
+	} {
+		command(t, nil, strings.Fields(row.line)...).complains(t, row.want)
+	}
+	command(t, []string{"CHATTING_HTPP_ADDR=x"}, "config").complains(t, "did you mean CHATTING_HTTP_ADDR?")
+	command(t, []string{"CHATTING_HTTP_ADDR=:0"}, "connect", "--token", "x").complains(t, "say where the server is with --url")
+}
+
+func TestEveryCommandExplainsItself(t *testing.T) {
+	root := newRoot(surroundings{})
+	for _, cmd := range append(root.Commands(), root) {
+		if cmd.Short == "" || cmd.Example == "" {
+			t.Errorf("%s has no description or no example", cmd.Name())
+		}
+		args := []string{cmd.Name(), "--help"}
+		if cmd == root {
+			args = args[1:]
+		}
+		help := command(t, nil, args...)
+		if help.code != 0 || help.err != "" || !strings.Contains(help.out, "Examples:\n"+cmd.Example) {
+			t.Errorf("%s --help: %+v", cmd.Name(), help)
+		}
+		for line := range strings.Lines(help.out) {
+			if len([]rune(line)) > 121 {
+				t.Errorf("%s --help has a line too long: %s", cmd.Name(), line)
+			}
+		}
+	}
+}
+
+func TestVersionIsPrinted(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		if o := command(t, nil, args...); o.code != 0 || o.out != "chatting "+buildVersion()+"\n" {
+			t.Errorf("%v: %+v", args, o)
+		}
+	}
+	version = "v1.2.3"
+	defer func() { version = "" }()
+	if !strings.HasPrefix(buildVersion(), "v1.2.3 (") {
+		t.Error(buildVersion())
+	}
+}
+
+func TestConfigPrintsWhatIsInForceAndNoSecret(t *testing.T) {
+	o := command(t, []string{"CHATTING_S2S_TOKEN=quite-a-secret-token", "CHATTING_LOG_LEVEL=debug"}, "config", "--http-addr", "[::1]:81")
+	if o.code != 0 || o.err != "" {
+		t.Fatalf("%+v", o)
+	}
+	for _, line := range []string{"  token: '***' # environment CHATTING_S2S_TOKEN\n", "  level: debug # environment CHATTING_LOG_LEVEL\n",
+		"  addr: '[::1]:81' # flag --http-addr\n"} {
+		if !strings.Contains(o.out, line) {
+			t.Errorf("%q is not in\n%s", line, o.out)
+		}
+	}
+	if strings.Contains(o.out, "quite") {
+		t.Error(o.out)
+	}
+}
+
+func TestATokenIsAcceptedWithTheSecretOfTheDataDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	first := command(t, nil, "token", "--user", "7", "--data-dir", dir)
+	if first.code != 0 || first.err != "" {
+		t.Fatalf("%+v", first)
+	}
+	secret, err := auth.LoadOrCreateSecret(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted(t, secret, first.out, 7, time.Hour)
+	second := command(t, []string{"CHATTING_DATA_DIR=" + dir}, "token", "--user=9007199254740993", "--ttl=10m")
+	accepted(t, secret, second.out, 9007199254740993, 10*time.Minute)
+}
+
+func TestATokenIsSignedWithTheConfiguredSecret(t *testing.T) {
+	const secret = "0123456789abcdef0123456789abcdef"
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, environ := range [][]string{
+		{"CHATTING_JWT_SECRET=" + secret}, {"CHATTING_JWT_SECRET_FILE=" + file},
+		{"CHATTING_JWT_SECRET=" + secret, "CHATTING_JWKS_URL=https://keys/"},
+	} {
+		o := command(t, append(environ, "CHATTING_DATA_DIR="+dir), "token", "--user", "7")
+		accepted(t, []byte(secret), o.out, 7, time.Hour)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("the data directory was touched: %v %v", entries, err)
+	}
+}
+
+func accepted(t *testing.T, secret []byte, token string, user int64, ttl time.Duration) {
+	t.Helper()
+	verifier, err := auth.New(auth.Options{Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer verifier.Close()
+	identity, err := verifier.Verify(t.Context(), strings.TrimSpace(token))
+	if err != nil || int64(identity.User) != user {
+		t.Fatalf("%q: %v %v", token, identity, err)
+	}
+	if left := time.Until(identity.Expires); left > ttl+time.Second || left < ttl/2 {
+		t.Errorf("expires in %s, want %s", left, ttl)
+	}
+}
+
+func TestWithoutAKeyToSignWithTokenSaysWhy(t *testing.T) {
+	for environ, want := range map[string]string{
+		"CHATTING_JWKS_URL=https://keys/":           "cannot make a token: only a public key is configured",
+		"CHATTING_JWT_PUBLIC_KEY_FILE=key.pem":      "cannot make a token: only a public key is configured",
+		"CHATTING_USER_MANAGEMENT_URL=http://users": "cannot make a token: user_management.url is set",
+	} {
+		dir := t.TempDir()
+		command(t, []string{environ, "CHATTING_DATA_DIR=" + dir}, "token", "--user", "7").complains(t, want)
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+			t.Errorf("the data directory was touched: %v %v", entries, err)
+		}
+	}
+}
+
+func TestMigratePrintsTheVersionEachTime(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	first := command(t, nil, "migrate", "--data-dir", dir)
+	if first.code != 0 || !strings.HasPrefix(first.out, "schema version ") {
+		t.Fatalf("%+v", first)
+	}
+	again := command(t, nil, "migrate", "--data-dir", dir)
+	if again.code != 0 || again.out != first.out || again.err != "" {
+		t.Errorf("%+v", again)
+	}
+	for line := range strings.Lines(first.err) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("%q is no log line", line)
+		}
+	}
+}
+
+func TestMigrateSaysWhatIsWrongWithTheDatabase(t *testing.T) {
+	command(t, []string{"CHATTING_DATABASE_URL=sqlite:/nowhere/x.db"}, "migrate").complains(t, "")
+	o := command(t, []string{"CHATTING_DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/d?sslmode=disable"}, "migrate")
+	o.complains(t, "")
+	if strings.Contains(o.err, "hunter2") {
+		t.Error(o.err)
+	}
+}
+
+func TestTheProgramExitsWithTheCodeOfItsCommand(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "chatting")
+	if output, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%s", output)
+	}
+	for _, row := range []struct {
+		args    []string
+		environ string
+		code    int
+		out     string
+		err     string
+	}{
+		{args: []string{"version"}, out: "chatting "},
+		{args: []string{"token", "--user", "7"}, out: "eyJ"},
+		{args: []string{"config"}, out: "# The effective configuration."},
+		{args: []string{"nonsense"}, code: 1, err: "chatting: unknown command"},
+		{args: nil, environ: "CHATTING_JWT_SECRET=short", code: 1, err: "chatting: jwt.secret (environment CHATTING_JWT_SECRET): has 5 bytes"},
+		{args: []string{"serve", "--topic-prefix", "a b"}, code: 1, err: "chatting: topic_prefix (flag --topic-prefix)"},
+		{args: []string{"connect", "--user", "1", "--url", "ws://127.0.0.1:1/"}, code: 1,
+			err: "chatting: no server answers at 127.0.0.1:1 (connection refused): is it running? chatting serve starts one\n"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		cmd := exec.CommandContext(ctx, program, row.args...)
+		cmd.Dir = t.TempDir()
+		cmd.Env = []string{"HOME=" + cmd.Dir}
+		if row.environ != "" {
+			cmd.Env = append(cmd.Env, row.environ)
+		}
+		var out, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &stderr
+		_ = cmd.Run()
+		cancel()
+		if cmd.ProcessState.ExitCode() != row.code || !strings.HasPrefix(out.String(), row.out) || !strings.HasPrefix(stderr.String(), row.err) ||
+			strings.Count(stderr.String(), "\n") != row.code {
+			t.Errorf("%v: code %d, out %q, err %q", row.args, cmd.ProcessState.ExitCode(), out.String(), stderr.String())
+		}
+	}
+}
