@@ -2,6 +2,7 @@ package application
 
 import (
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 
@@ -39,11 +40,7 @@ type Delivery struct {
 type recipient struct {
 	mu          sync.Mutex
 	attachments []*Attachment
-	// blocks is the user's list as of the last record applied: what the database said at the first login here, then the
-	// log. loaded tells whether the former is in.
-	blocks domain.BlockList
-	loaded bool
-	seen   seenEvents
+	seen        seenEvents
 }
 
 // Attachment is a connection's place in delivery.
@@ -53,6 +50,11 @@ type Attachment struct {
 	conn     Connection
 
 	// What follows is guarded by the recipient's lock.
+
+	// blocks is the user's list as of the last record applied: what the log said since Attach and, from Activate on, what
+	// the database said. Each connection has its own: two logins load at different times while the tail is behind both, and
+	// the newer list must not judge what is still to come for the older login.
+	blocks   domain.BlockList
 	from     []int64 // first offset to serve, a partition; nil before Activate
 	released bool
 	held     []heldFrame
@@ -61,11 +63,13 @@ type Attachment struct {
 // heldFrame is a frame that waits until its connection's login is answered.
 type heldFrame struct {
 	at Position
-	// first is where the same event stood first: at, unless its sender sent it again.
-	first  Position
-	sender domain.UserID
-	// judged tells that the log itself had said, by this record, whether sender is blocked. Else the database decides.
-	judged bool
+	// earlier is where the same event stood before.
+	earlier []Position
+	sender  domain.UserID
+	// hidden is what was known of sender by this record, and known the version of that: where the database's list, which is
+	// loaded meanwhile, is newer, it decides instead.
+	hidden bool
+	known  int64
 	frame  []byte
 	echoOf domain.ClientMessageID
 }
@@ -105,16 +109,17 @@ func (a *Attachment) Activate(blocks []BlockEntry, from []int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.from = from
-	hidden := make(map[domain.UserID]bool, len(blocks))
+	stored := make(map[domain.UserID]BlockEntry, len(blocks))
 	for _, entry := range blocks {
-		hidden[entry.Target] = entry.Blocked
-		if !r.loaded {
-			r.blocks.Apply(entry.Target, entry.Blocked, entry.Version)
-		}
+		stored[entry.Target] = entry
+		a.blocks.Apply(entry.Target, entry.Blocked, entry.Version)
 	}
-	r.loaded = true
 	a.held = slices.DeleteFunc(a.held, func(h heldFrame) bool {
-		return !a.serves(h) || (!h.judged && hidden[h.sender])
+		hidden := h.hidden
+		if entry := stored[h.sender]; entry.Version > h.known {
+			hidden = entry.Blocked
+		}
+		return hidden || !a.serves(h)
 	})
 }
 
@@ -197,7 +202,9 @@ func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, f
 	defer r.mu.Unlock()
 	if change, ok := event.Body.(domain.BlockChanged); ok {
 		if change.Blocker == user {
-			r.blocks.Apply(change.Target, change.Blocked, change.Version)
+			for _, a := range r.attachments {
+				a.blocks.Apply(change.Target, change.Blocked, change.Version)
+			}
 		}
 		return
 	}
@@ -205,17 +212,13 @@ func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, f
 		return
 	}
 	sender := event.Body.Actor()
-	own := sender == user
-	if !own && r.blocks.Hides(sender) {
-		return
+	h := heldFrame{at: at, sender: sender, frame: frame}
+	// Only an event that its sender named can be in the log twice, and what the platform says: its requests may be
+	// repeated under one id.
+	if event.ClientMessageID != "" || sender == domain.System {
+		h.earlier = r.seen.note(event.ID, at)
 	}
-	// Only an event that its sender named can be in the log twice.
-	first := at
-	if event.ClientMessageID != "" {
-		first = r.seen.note(event.ID, at)
-	}
-	h := heldFrame{at: at, first: first, sender: sender, judged: own || r.blocks.Knows(sender), frame: frame}
-	if own {
+	if sender == user {
 		h.echoOf = event.ClientMessageID
 	}
 	for _, a := range r.attachments {
@@ -224,9 +227,9 @@ func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, f
 }
 
 // serves tells whether the frame is one for this connection: its record stands at or past the offsets noted at login, and
-// an earlier record of the same event does not. Before Activate that is not known: the frame may be.
+// no earlier record of the same event does. Before Activate that is not known: the frame may be.
 func (a *Attachment) serves(h heldFrame) bool {
-	return a.from == nil || (a.covers(h.at) && (h.first == h.at || !a.covers(h.first)))
+	return a.from == nil || (a.covers(h.at) && !slices.ContainsFunc(h.earlier, a.covers))
 }
 
 func (a *Attachment) covers(at Position) bool {
@@ -235,8 +238,12 @@ func (a *Attachment) covers(at Position) bool {
 
 // show hands the frame over, or holds it while the login is not answered.
 func (a *Attachment) show(h heldFrame) {
+	h.known = math.MaxInt64 // nobody hides from itself
+	if h.sender != a.user {
+		h.hidden, h.known = a.blocks.Hides(h.sender), a.blocks.Version(h.sender)
+	}
 	switch {
-	case !a.serves(h):
+	case h.hidden && a.from != nil, !a.serves(h):
 	case a.released:
 		a.conn.Deliver(h.frame, h.echoOf)
 	case len(a.held) >= maxHeld:

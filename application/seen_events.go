@@ -1,33 +1,45 @@
 package application
 
-import "chatting/domain"
+import (
+	"slices"
 
-// maxSeen bounds the ids that the node remembers for a local user. A message that is sent again after more than this many
-// named ones may reach a connection a second time.
+	"chatting/domain"
+)
+
+// maxSeen bounds the ids that the node remembers for a local user. An event that is repeated after more than this many
+// others that could be may reach a connection a second time.
 const maxSeen = 1024
 
-// seenEvents remembers where the latest named events of a user were first seen. The zero value is empty.
+// seenEvents remembers where the latest events of a user that may be repeated were seen. The zero value is empty.
 type seenEvents struct {
-	first map[domain.EventID]Position
-	order []domain.EventID // a ring once full
-	next  int
+	latest map[domain.EventID][]Position // the latest of each partition
+	order  []domain.EventID              // a ring once full
+	next   int
 }
 
-// note remembers an event and returns where it was seen first: at, unless it was seen before.
-func (s *seenEvents) note(id domain.EventID, at Position) Position {
-	if first, ok := s.first[id]; ok {
-		return first
+// note remembers that an event stands at, and returns where it stood latest before, in each partition where it did. The
+// result is the caller's.
+func (s *seenEvents) note(id domain.EventID, at Position) []Position {
+	if latest, ok := s.latest[id]; ok {
+		earlier := slices.Clone(latest)
+		same := slices.IndexFunc(latest, func(p Position) bool { return p.Partition == at.Partition })
+		if same >= 0 {
+			latest[same] = at
+		} else {
+			s.latest[id] = append(latest, at)
+		}
+		return earlier
 	}
-	if s.first == nil {
-		s.first = make(map[domain.EventID]Position)
+	if s.latest == nil {
+		s.latest = make(map[domain.EventID][]Position)
 	}
-	s.first[id] = at
+	s.latest[id] = []Position{at}
 	if len(s.order) < maxSeen {
 		s.order = append(s.order, id)
-		return at
+		return nil
 	}
-	delete(s.first, s.order[s.next])
+	delete(s.latest, s.order[s.next])
 	s.order[s.next] = id
 	s.next = (s.next + 1) % maxSeen
-	return at
+	return nil
 }

@@ -24,5 +24,5 @@ func (l *BlockList) Apply(target UserID, blocked bool, version int64) {
 // Hides tells whether what sender says is kept from the list's owner.
 func (l *BlockList) Hides(sender UserID) bool { return l.entries[sender].blocked }
 
-// Knows tells whether the list has a state of its own, blocked or not, for sender.
-func (l *BlockList) Knows(sender UserID) bool { return l.entries[sender].version > 0 }
+// Version returns the version of the state that the list has for sender, 0 where it has none.
+func (l *BlockList) Version(sender UserID) int64 { return l.entries[sender].version }

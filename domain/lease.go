@@ -36,6 +36,15 @@ func (l *Lease) Alive(other Incarnation) {
 	}
 }
 
+// Continue goes on judging for the same node under another name, after its burial. The old name is one of the others from
+// now on, until it is Buried; and the beats that were missing when the node was buried count as a gap.
+func (l *Lease) Continue(self Incarnation) {
+	old := l.self
+	l.self = self
+	delete(l.silentSince, self)
+	l.Alive(old)
+}
+
 // Buried forgets a node.
 func (l *Lease) Buried(other Incarnation) { delete(l.silentSince, other) }
 

@@ -1,0 +1,667 @@
+package application_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// stage is one node's delivery beside a log and a table of blocks, driven step by step.
+type stage struct {
+	t        testing.TB
+	delivery *application.Delivery
+	log      conversations
+	next     []int
+	blocks   map[domain.UserID]map[domain.UserID]application.BlockEntry
+	events   uint64
+}
+
+func newStage(t testing.TB, partitions int) *stage {
+	return &stage{
+		t: t, delivery: application.NewDelivery(quiet), log: newConversations(partitions), next: make([]int, partitions),
+		blocks: make(map[domain.UserID]map[domain.UserID]application.BlockEntry),
+	}
+}
+
+// append puts an event in the log and returns where it stands.
+func (s *stage) append(event domain.Event) application.Position {
+	if event.ID == (domain.EventID{}) {
+		s.events++
+		event.ID = domain.DerivedID("test", fmt.Sprint(s.events))
+	}
+	partition := s.log.partitionOf(event.Body.Conversation())
+	at := application.Position{Partition: partition, Offset: int64(len(s.log.partitions[partition]))}
+	s.log.Append(event, func(error) {})
+	return at
+}
+
+func (s *stage) chat(from, to domain.UserID) application.Position {
+	return s.append(domain.Event{Body: domain.ChatMessage{From: from, To: to}})
+}
+
+// named appends a chat message that its sender named.
+func (s *stage) named(from, to domain.UserID, name domain.ClientMessageID) application.Position {
+	return s.append(domain.Event{
+		ID: domain.MessageID(from, name), Body: domain.ChatMessage{From: from, To: to}, ClientMessageID: name,
+	})
+}
+
+// commit writes a change of a pair to the table, and returns the event that reports it.
+func (s *stage) commit(blocker, target domain.UserID, blocked bool) domain.Event {
+	if s.blocks[blocker] == nil {
+		s.blocks[blocker] = make(map[domain.UserID]application.BlockEntry)
+	}
+	entry := application.BlockEntry{Target: target, Blocked: blocked, Version: s.blocks[blocker][target].Version + 1}
+	s.blocks[blocker][target] = entry
+	return domain.Event{Body: domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: entry.Version}}
+}
+
+func (s *stage) block(blocker, target domain.UserID)   { s.append(s.commit(blocker, target, true)) }
+func (s *stage) unblock(blocker, target domain.UserID) { s.append(s.commit(blocker, target, false)) }
+
+func (s *stage) load(user domain.UserID) []application.BlockEntry {
+	var entries []application.BlockEntry
+	for _, entry := range s.blocks[user] {
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
+func (s *stage) ends() []int64 {
+	ends, err := s.log.EndOffsets(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return ends
+}
+
+// step applies the next record of a partition, if there is one.
+func (s *stage) step(partition int) {
+	if offset := s.next[partition]; offset < len(s.log.partitions[partition]) {
+		s.next[partition]++
+		at := application.Position{Partition: partition, Offset: int64(offset)}
+		s.delivery.Apply(record{at: at, event: s.log.partitions[partition][offset]})
+	}
+}
+
+func (s *stage) tail() {
+	for partition := range s.next {
+		for s.next[partition] < len(s.log.partitions[partition]) {
+			s.step(partition)
+		}
+	}
+}
+
+// login attaches a connection and goes through the steps of a login.
+func (s *stage) login(user domain.UserID) (*conn, *application.Attachment) {
+	c := &conn{}
+	a := s.delivery.Attach(user, c)
+	a.Activate(s.load(user), s.ends())
+	c.LoggedIn(user, nil, someTime)
+	a.Release()
+	return c, a
+}
+
+// shown expects exactly the records at these places, in this order.
+func (s *stage) shown(what string, c *conn, want ...application.Position) {
+	s.t.Helper()
+	var frames []string
+	for _, d := range of[delivered](c) {
+		frames = append(frames, d.frame)
+	}
+	var wanted []string
+	for _, at := range want {
+		wanted = append(wanted, string(frameOf(at)))
+	}
+	if !slices.Equal(frames, wanted) {
+		s.t.Fatalf("%s: shown %v, want %v", what, frames, wanted)
+	}
+}
+
+func TestBothSidesSeeAMessageOnAllTheirConnections(t *testing.T) {
+	s := newStage(t, 4)
+	sender, _ := s.login(201)
+	sender2, _ := s.login(201)
+	target, _ := s.login(202)
+	other, _ := s.login(203)
+	at := s.chat(201, 202)
+	s.tail()
+	for what, c := range map[string]*conn{"sender": sender, "its second connection": sender2, "target": target} {
+		s.shown(what, c, at)
+	}
+	s.shown("a third user", other)
+}
+
+func TestTheNameOfAMessageIsForItsSendersConnectionsOnly(t *testing.T) {
+	s := newStage(t, 4)
+	sender, _ := s.login(201)
+	sender2, _ := s.login(201)
+	target, _ := s.login(202)
+	s.named(201, 202, "m1")
+	s.tail()
+	for _, c := range []*conn{sender, sender2} {
+		if got := of[delivered](c); len(got) != 1 || got[0].echoOf != "m1" {
+			t.Errorf("the sender got %v, want its echo of m1", got)
+		}
+	}
+	if got := of[delivered](target); len(got) != 1 || got[0].echoOf != "" {
+		t.Errorf("the target got %v, want the frame without a name", got)
+	}
+}
+
+func TestToOneselfThereIsOneFrame(t *testing.T) {
+	s := newStage(t, 4)
+	c, _ := s.login(201)
+	at := s.named(201, 201, "m1")
+	s.tail()
+	s.shown("the user", c, at)
+	if got := of[delivered](c); got[0].echoOf != "m1" {
+		t.Errorf("got %v, want the echo of m1", got)
+	}
+}
+
+func TestBlockedSenderStillGetsItsEchoAndTheBlockerNothing(t *testing.T) {
+	s := newStage(t, 4)
+	blocker, _ := s.login(202)
+	sender, _ := s.login(201)
+	before := s.chat(201, 202)
+	s.block(202, 201)
+	hidden := s.chat(201, 202)
+	invite := s.append(domain.Event{Body: domain.GameInvite{From: 201, To: 202, Status: domain.InviteOpened, Room: "r"}})
+	own := s.chat(202, 201)
+	system := s.append(domain.Event{Body: domain.SystemMessage{To: 202}})
+	s.unblock(202, 201)
+	after := s.chat(201, 202)
+	s.tail()
+	s.shown("blocked sender", sender, before, hidden, invite, own, after)
+	// Partitions are read one after the other here: 0:202 is another than 201:202.
+	if s.log.partitionOf(domain.Between(0, 202)) > s.log.partitionOf(domain.Between(201, 202)) {
+		s.shown("blocker", blocker, before, own, after, system)
+	} else {
+		s.shown("blocker", blocker, system, before, own, after)
+	}
+}
+
+func TestABlockOfTheOtherSideHidesNothingFromItsTarget(t *testing.T) {
+	s := newStage(t, 1)
+	target, _ := s.login(201)
+	s.block(202, 201)
+	at := s.chat(202, 201)
+	s.tail()
+	s.shown("the blocked user", target, at)
+}
+
+func TestAConnectionIsServedFromTheEndsNotedAtItsLogin(t *testing.T) {
+	s := newStage(t, 1)
+	old, _ := s.login(202)
+	s.chat(201, 202) // in the log, but not yet read
+	c := &conn{}
+	a := s.delivery.Attach(202, c)
+	a.Activate(s.load(202), s.ends())
+	second := s.chat(201, 202)
+	s.tail()
+	if len(c.all()) != 0 {
+		t.Fatalf("got %v before the login was answered", c.all())
+	}
+	c.LoggedIn(202, nil, someTime)
+	a.Release()
+	third := s.chat(201, 202)
+	s.tail()
+	s.shown("the new connection", c, second, third)
+	if _, first := c.all()[0].(loggedIn); !first {
+		t.Errorf("got %v first, want the answer to the login", c.all()[0])
+	}
+	s.shown("the old one", old, application.Position{}, second, third)
+}
+
+func TestADetachedConnectionGetsNothing(t *testing.T) {
+	s := newStage(t, 1)
+	c, a := s.login(202)
+	other, b := s.login(202)
+	a.Detach()
+	at := s.chat(201, 202)
+	s.tail()
+	a.Detach()
+	s.shown("detached", c)
+	s.shown("the other connection", other, at)
+	b.Detach()
+	b.Activate(nil, s.ends())
+	b.Release()
+	s.chat(201, 202)
+	s.tail()
+	s.shown("the other connection, detached", other, at)
+}
+
+func TestTheSameMessageAgainReachesOnlyWhoDidNotHaveIt(t *testing.T) {
+	s := newStage(t, 1)
+	sender, a := s.login(201)
+	target, _ := s.login(202)
+	first := s.named(201, 202, "m1")
+	s.tail()
+	s.named(201, 202, "m1")
+	s.tail()
+	s.shown("sender", sender, first)
+	s.shown("target", target, first)
+	// The sender lost its connection before it read the echo: on the next one it sends m1 again, and again.
+	a.Detach()
+	sender, _ = s.login(201)
+	target2, _ := s.login(202)
+	again := s.named(201, 202, "m1")
+	s.named(201, 202, "m1")
+	other := s.named(201, 202, "m2")
+	s.tail()
+	s.named(201, 202, "m1")
+	s.tail()
+	s.shown("sender's new connection", sender, again, other)
+	s.shown("target", target, first, other)
+	s.shown("target's new connection", target2, again, other)
+}
+
+func TestTheSameMessageAgainDuringALoginIsShownOnce(t *testing.T) {
+	s := newStage(t, 1)
+	keeper, _ := s.login(202)
+	first := s.named(201, 202, "m1")
+	c := &conn{}
+	a := s.delivery.Attach(202, c)
+	s.tail() // held: the ends are not noted
+	ends := s.ends()
+	second := s.named(201, 202, "m1")
+	s.tail()
+	a.Activate(nil, ends)
+	s.named(201, 202, "m1")
+	s.tail()
+	a.Release()
+	s.named(201, 202, "m1")
+	s.tail()
+	s.shown("the new connection", c, second)
+	s.shown("the one that was there", keeper, first)
+}
+
+func TestASystemMessageRepeatedUnderItsIDIsShownOnce(t *testing.T) {
+	s := newStage(t, 1)
+	c, _ := s.login(7)
+	event := domain.Event{ID: domain.DerivedID("idempotency key", "k"), Body: domain.SystemMessage{To: 7}}
+	at := s.append(event)
+	s.append(event)
+	s.tail()
+	s.shown("the user", c, at)
+}
+
+func TestTheNodeForgetsOldNamesAndNotMoreThanItMust(t *testing.T) {
+	s := newStage(t, 1)
+	c, _ := s.login(202)
+	var want []application.Position
+	for i := range 1024 {
+		want = append(want, s.named(201, 202, domain.ClientMessageID(fmt.Sprint(i))))
+	}
+	s.named(201, 202, "0") // the oldest of those remembered
+	s.named(201, 202, "1023")
+	want = append(want, s.named(201, 202, "new")) // "0" is forgotten for it
+	s.named(201, 202, "1")
+	want = append(want, s.named(201, 202, "0"))
+	s.tail()
+	s.shown("the target", c, want...)
+}
+
+func TestALoginIsBoundedInWhatItHolds(t *testing.T) {
+	s := newStage(t, 1)
+	c := &conn{}
+	a := s.delivery.Attach(202, c)
+	a.Activate(nil, s.ends())
+	for range 1024 {
+		s.chat(201, 202)
+	}
+	s.tail()
+	if got := c.all(); len(got) != 0 {
+		t.Fatalf("got %v while nothing was exceeded", got[0])
+	}
+	s.chat(201, 202)
+	s.tail()
+	if got := of[closed](c); len(got) != 1 || got[0].reason != application.CloseSlow {
+		t.Fatalf("got %v, want it closed as slow", got)
+	}
+}
+
+func TestNobodyHidesFromItself(t *testing.T) {
+	s := newStage(t, 1)
+	s.block(201, 201) // no request makes such a change: somebody else wrote it to the log
+	c, _ := s.login(201)
+	at := s.chat(201, 202)
+	to := s.chat(201, 201)
+	s.tail()
+	s.shown("the user", c, at, to)
+}
+
+func TestRecordsThatAreNotOursAreSkipped(t *testing.T) {
+	s := newStage(t, 1)
+	c, _ := s.login(202)
+	bad := domain.Event{Body: domain.ChatMessage{From: 201, To: 202}}
+	s.delivery.Apply(record{event: bad, err: errors.New("hostile")})
+	s.shown("the target", c)
+	at := s.chat(201, 202)
+	s.tail()
+	s.shown("the target, afterwards", c, at)
+}
+
+func TestAfterAHoleEveryConnectionIsClosed(t *testing.T) {
+	s := newStage(t, 1)
+	a, _ := s.login(201)
+	b, _ := s.login(202)
+	s.delivery.CloseAll(application.CloseHole)
+	for _, c := range []*conn{a, b} {
+		if got := of[closed](c); len(got) != 1 || got[0].reason != application.CloseHole {
+			t.Errorf("got %v, want it closed for the hole", got)
+		}
+	}
+}
+
+// A relay may publish a change again long after a newer one. What such a record says must not count for a login that has
+// not loaded the table yet.
+func TestALateRepetitionOfABlockDoesNotMisleadALogin(t *testing.T) {
+	s := newStage(t, 1)
+	first := s.commit(202, 201, true)
+	s.append(first)
+	second := s.commit(202, 201, false)
+	s.append(second)
+	s.tail()
+
+	visible := &conn{}
+	a := s.delivery.Attach(202, visible)
+	s.append(first) // again
+	ends := s.ends()
+	at := s.chat(201, 202)
+	s.tail()
+	a.Activate(s.load(202), ends)
+	a.Release()
+	s.shown("unblocked in truth", visible, at)
+	a.Detach()
+
+	s.block(202, 201)
+	s.tail()
+	hidden := &conn{}
+	b := s.delivery.Attach(202, hidden)
+	s.append(second) // again
+	ends = s.ends()
+	s.chat(201, 202)
+	s.tail()
+	b.Activate(s.load(202), ends)
+	b.Release()
+	s.shown("blocked in truth", hidden)
+}
+
+// Two logins of one user, while the tail is behind: the second's newer list says nothing about what the first must see.
+func TestALaterLoginDoesNotChangeWhatAnEarlierOneSees(t *testing.T) {
+	s := newStage(t, 1)
+	s.block(202, 201)
+	s.tail()
+	early := &conn{}
+	a := s.delivery.Attach(202, early)
+	blocks, ends := s.load(202), s.ends()
+	s.chat(201, 202) // while 202 blocks 201
+	s.unblock(202, 201)
+	_, b := s.login(202)
+	s.tail()
+	a.Activate(blocks, ends)
+	a.Release()
+	at := s.chat(201, 202)
+	s.tail()
+	s.shown("the earlier login", early, at)
+	b.Detach()
+}
+
+func TestALaterLoginsBlockDoesNotHideWhatStoodBeforeIt(t *testing.T) {
+	s := newStage(t, 1)
+	early := &conn{}
+	a := s.delivery.Attach(202, early)
+	blocks, ends := s.load(202), s.ends()
+	at := s.chat(201, 202)
+	s.block(202, 201)
+	s.login(202)
+	s.tail()
+	a.Activate(blocks, ends)
+	a.Release()
+	s.shown("the earlier login", early, at)
+}
+
+// login steps of the property test.
+type watched struct {
+	user   domain.UserID
+	conn   *conn
+	at     *application.Attachment
+	blocks []application.BlockEntry
+	from   []int64
+	until  []int // where the tail was when it detached; nil while attached
+	stage  int   // 0 attached, 1 loaded, 2 ends noted, 3 active, 4 answered, 5 released, 6 detached
+}
+
+// A block takes effect exactly at its record, for every connection, whatever happens in whatever order: chats, blocks,
+// their repetitions, logins in progress, and a tail that is behind.
+//
+// Where a change is committed but not yet in the log, a login may take it over before its record: those chats, appended
+// between a commit and its record, may be shown or not. Nobody was told yet that the change has happened.
+func TestABlockTakesEffectExactlyAtItsRecord(t *testing.T) {
+	for seed := range uint64(400) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		everythingInItsPlace(t, seed, random)
+	}
+}
+
+func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand) {
+	const partitions = 2
+	users := []domain.UserID{1, 2, 3}
+	s := newStage(t, partitions)
+	pick := func() domain.UserID { return users[random.IntN(len(users))] }
+	pending := make(map[pair][]domain.Event)
+	published := make(map[pair][]domain.Event)
+	disputed := make(map[application.Position]map[domain.UserID]bool) // for whom
+	var conns []*watched
+
+	for range 150 {
+		switch random.IntN(14) {
+		case 0, 1, 2:
+			from, to := pick(), pick()
+			var at application.Position
+			if random.IntN(2) == 0 {
+				name := domain.ClientMessageID(fmt.Sprintf("%d-%d", to, random.IntN(6)))
+				at = s.named(from, to, name)
+			} else {
+				at = s.chat(from, to)
+			}
+			if len(pending[pair{to, from}]) > 0 {
+				disputed[at] = map[domain.UserID]bool{to: true}
+			}
+		case 3: // a request commits
+			a, b := pick(), pick()
+			if a != b {
+				p := pair{a, b}
+				pending[p] = append(pending[p], s.commit(a, b, !s.blocks[a][b].Blocked))
+			}
+		case 4, 5: // a request or the relay publishes
+			for p, events := range pending {
+				s.append(events[0])
+				published[p] = append(published[p], events[0])
+				if pending[p] = events[1:]; len(pending[p]) == 0 {
+					delete(pending, p)
+				}
+				break
+			}
+		case 6: // the relay repeats
+			for _, events := range published {
+				s.append(events[random.IntN(len(events))])
+				break
+			}
+		case 7:
+			user := pick()
+			c := &conn{}
+			conns = append(conns, &watched{user: user, conn: c, at: s.delivery.Attach(user, c)})
+		case 8, 9, 10:
+			if len(conns) > 0 {
+				w := conns[random.IntN(len(conns))]
+				if w.stage < 5 {
+					s.proceed(w)
+				} else if w.stage == 5 && random.IntN(10) == 0 {
+					s.proceed(w)
+				}
+			}
+		default:
+			s.step(random.IntN(partitions))
+		}
+	}
+	for _, w := range conns {
+		for w.stage < 5 {
+			s.proceed(w)
+		}
+	}
+	s.tail()
+
+	for i, w := range conns {
+		if msg := s.judge(w, disputed); msg != "" {
+			t.Fatalf("seed %d, connection %d of user %d, from %v: %s\nlog %v\ngot %v",
+				seed, i, w.user, w.from, msg, s.log.partitions, w.conn.all())
+		}
+	}
+}
+
+// proceed takes the next step of a login, or ends the connection.
+func (s *stage) proceed(w *watched) {
+	switch w.stage {
+	case 0:
+		w.blocks = s.load(w.user)
+	case 1:
+		w.from = s.ends()
+	case 2:
+		w.at.Activate(w.blocks, w.from)
+	case 3:
+		w.conn.LoggedIn(w.user, nil, someTime)
+	case 4:
+		w.at.Release()
+	case 5:
+		w.until = slices.Clone(s.next)
+		w.at.Detach()
+	}
+	w.stage++
+}
+
+// judge compares what a connection got with what the log alone says.
+func (s *stage) judge(w *watched, disputed map[application.Position]map[domain.UserID]bool) string {
+	got := make([][]string, len(s.next))
+	for _, d := range of[delivered](w.conn) {
+		var partition int
+		fmt.Sscanf(d.frame, "%d/", &partition)
+		got[partition] = append(got[partition], d.frame)
+	}
+	for partition, events := range s.log.partitions {
+		var blocks domain.BlockList
+		seen := make(map[domain.EventID]bool)
+		frames := got[partition]
+		for offset, event := range events {
+			if w.until != nil && offset >= w.until[partition] {
+				break
+			}
+			if change, ok := event.Body.(domain.BlockChanged); ok {
+				if change.Blocker == w.user {
+					blocks.Apply(change.Target, change.Blocked, change.Version)
+				}
+				continue
+			}
+			if !event.Body.Conversation().Has(w.user) || int64(offset) < w.from[partition] {
+				continue
+			}
+			repeated := seen[event.ID]
+			seen[event.ID] = true
+			at := application.Position{Partition: partition, Offset: int64(offset)}
+			isNext := len(frames) > 0 && frames[0] == string(frameOf(at))
+			sender := event.Body.Actor()
+			visible := !repeated && (sender == w.user || !blocks.Hides(sender))
+			switch {
+			case isNext && !repeated && disputed[at][w.user]:
+				frames = frames[1:]
+			case disputed[at][w.user]:
+			case isNext && !visible:
+				return fmt.Sprintf("%s must not be shown", frames[0])
+			case !isNext && visible:
+				return fmt.Sprintf("a hole at %s", frameOf(at))
+			case isNext:
+				frames = frames[1:]
+			}
+		}
+		if len(frames) > 0 {
+			return "too much, or out of order: " + strings.Join(frames, " ")
+		}
+	}
+	return ""
+}
+
+func TestDeliveryByManyGoroutinesLosesAndDoublesNothing(t *testing.T) {
+	const users, messages = 50, 200
+	log := newConversations(8)
+	delivery := application.NewDelivery(quiet)
+	stop := log.follow(func(partition, offset int, event domain.Event) {
+		delivery.Apply(record{at: application.Position{Partition: partition, Offset: int64(offset)}, event: event})
+	})
+	defer stop()
+	var conns [users + 1]*conn
+	for user := 1; user <= users; user++ {
+		conns[user] = &conn{}
+		a := delivery.Attach(domain.UserID(user), conns[user])
+		ends, err := log.EndOffsets(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Activate(nil, ends)
+		a.Release()
+	}
+	done := make(chan struct{})
+	for user := 1; user <= users; user++ {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			from, to := domain.UserID(user), domain.UserID(user%users+1)
+			for n := range messages {
+				name := domain.ClientMessageID(fmt.Sprintf("%d", n))
+				log.Append(domain.Event{
+					ID: domain.MessageID(from, name), ClientMessageID: name, Body: domain.ChatMessage{From: from, To: to},
+				}, func(error) {})
+				// Others come and go on the same user all the while.
+				if n%20 == 0 {
+					extra := delivery.Attach(to, &conn{})
+					extra.Activate(nil, make([]int64, 8))
+					extra.Release()
+					extra.Detach()
+				}
+			}
+		}()
+	}
+	for range users {
+		<-done
+	}
+	eventually(t, func() bool {
+		for user := 1; user <= users; user++ {
+			if len(of[delivered](conns[user])) < 2*messages {
+				return false
+			}
+		}
+		return true
+	})
+	for user := 1; user <= users; user++ {
+		var echoes []string
+		for _, d := range of[delivered](conns[user]) {
+			if d.echoOf != "" {
+				echoes = append(echoes, string(d.echoOf))
+			}
+		}
+		for n := range messages {
+			if n >= len(echoes) || echoes[n] != fmt.Sprint(n) {
+				t.Fatalf("user %d got the echoes %v", user, echoes)
+			}
+		}
+		if got := len(of[delivered](conns[user])); got != 2*messages {
+			t.Fatalf("user %d got %d frames, want %d", user, got, 2*messages)
+		}
+	}
+}
