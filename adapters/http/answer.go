@@ -11,8 +11,8 @@ import (
 	"chatting/domain"
 )
 
-// statuses maps every code of the domain to an HTTP status. Handlers answer the codes for which the contract has a body of
-// its own before it comes to this.
+// statuses maps every code of the domain to an HTTP status. Handlers answer the codes for which the contract has a
+// body of its own before it comes to this.
 var statuses = map[domain.Code]int{
 	domain.CodeBadJSON:         http.StatusBadRequest,
 	domain.CodeBadFrame:        http.StatusBadRequest,

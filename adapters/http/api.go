@@ -48,7 +48,8 @@ type Options struct {
 	Concurrency int
 }
 
-// The defaults. The longest legitimate body is a system message of domain.MaxTextBytes, every byte of it escaped to six.
+// The defaults. The longest legitimate body is a system message of domain.MaxTextBytes, every byte of it escaped to
+// six.
 const (
 	DefaultRequestTimeout = 10 * time.Second
 	DefaultProbeTimeout   = 2 * time.Second

@@ -20,8 +20,8 @@ type Authenticator interface {
 	Execute(ctx context.Context, token string) (application.Identity, error)
 }
 
-// withUser runs handle for the user whose token the request bears. Requests without a good one get 401. The context ends
-// with the time for the request.
+// withUser runs handle for the user whose token the request bears. Requests without a good one get 401. The context
+// ends with the time for the request.
 func (a *API) withUser(handle func(context.Context, *fiber.Ctx, domain.UserID) error) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		ctx, cancel := a.deadline(c)
@@ -51,8 +51,8 @@ func (a *API) authenticate(ctx context.Context, c *fiber.Ctx) (application.Ident
 	return a.deps.Authenticate.Execute(ctx, token)
 }
 
-// bearer returns the token of an Authorization header (RFC 6750 §2.1; RFC 9110 §11.1: the scheme in any case). The token
-// outlives the request.
+// bearer returns the token of an Authorization header (RFC 6750 §2.1; RFC 9110 §11.1: the scheme in any case). The
+// token outlives the request.
 func bearer(header string) (string, bool) {
 	scheme, token, _ := strings.Cut(header, " ")
 	token = strings.Trim(token, " ")

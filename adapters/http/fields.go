@@ -27,8 +27,8 @@ const (
 // maxIntegerText is the longest text that is looked at as an integer, in characters.
 const maxIntegerText = 1000
 
-// asUser reads a field that names a user. The complaint is "" for a good one. A number that no user can have, because it
-// is zero, negative or beyond 64 bits, is no error here: its id is nobody, which was never seen.
+// asUser reads a field that names a user. The complaint is "" for a good one. A number that no user can have, because
+// it is zero, negative or beyond 64 bits, is no error here: its id is nobody, which was never seen.
 func (v value) asUser() (id domain.UserID, complaint string) {
 	var n int64
 	var ok bool
@@ -129,8 +129,8 @@ func cutSign(s string) (sign, rest string) {
 	return "", s
 }
 
-// asText reads a field that holds a text, trimmed. Numbers are their literals. The complaint is "" for a good one, which
-// is never blank.
+// asText reads a field that holds a text, trimmed. Numbers are their literals. The complaint is "" for a good one,
+// which is never blank.
 func (v value) asText() (s, complaint string) {
 	switch v.kind {
 	case missing:

@@ -26,13 +26,15 @@ type IdempotencyStore interface {
 // settleTimeout bounds the store's calls after the work, which are made even when the request's own time is over.
 const settleTimeout = 5 * time.Second
 
-// idempotently does work once for a key, as draft-ietf-httpapi-idempotency-key-header says: a repetition gets the stored
-// answer, another payload under the key 422, a repetition while the first is under way 409.
+// idempotently does work once for a key, as draft-ietf-httpapi-idempotency-key-header says: a repetition gets the
+// stored answer, another payload under the key 422, a repetition while the first is under way 409.
 //
-// Only a success is stored. A failure (offline: nothing happened; unconfirmed: unknown) gives the key back: a repetition
-// is carried out again, under the same event id, so that an event that did come about is still one. Nor is the key kept
-// by a request that was refused for its form, which never gets here.
-func (a *API) idempotently(ctx context.Context, key string, fingerprint [sha256.Size]byte, work func() ([]byte, error)) (int, []byte, error) {
+// Only a success is stored. A failure (offline: nothing happened; unconfirmed: unknown) gives the key back: a
+// repetition is carried out again, under the same event id, so that an event that did come about is still one. Nor is
+// the key kept by a request that was refused for its form, which never gets here.
+func (a *API) idempotently(
+	ctx context.Context, key string, fingerprint [sha256.Size]byte, work func() ([]byte, error),
+) (int, []byte, error) {
 	status, body, found, err := a.deps.Idempotency.Begin(ctx, key, fingerprint, a.deps.Now())
 	if err != nil || found {
 		return status, body, err
@@ -67,8 +69,9 @@ func (a *API) settle(ctx context.Context, what string, call func(context.Context
 // maxIdempotencyKey is in characters.
 const maxIdempotencyKey = 255
 
-// idempotencyKey returns the request's key, "" where it has none: a structured field (RFC 9651 §3.3.3) that is a string
-// without parameters or, as many clients send it, the bare characters. "k" and k are the same key. Its error is an answer.
+// idempotencyKey returns the request's key, "" where it has none: a structured field (RFC 9651 §3.3.3) that is a
+// string without parameters or, as many clients send it, the bare characters. "k" and k are the same key. Its error
+// is an answer.
 func idempotencyKey(c *fiber.Ctx) (string, error) {
 	all := c.Request().Header.PeekAll("Idempotency-Key")
 	if len(all) == 0 {

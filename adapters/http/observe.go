@@ -14,8 +14,8 @@ import (
 	"chatting/domain"
 )
 
-// observe is the outermost middleware: it turns errors into answers, a panic into a 500 that says nothing of it, and logs
-// each request for debugging, without its query, headers or body.
+// observe is the outermost middleware: it turns errors into answers, a panic into a 500 that says nothing of it, and
+// logs each request for debugging, without its query, headers or body.
 func (a *API) observe(c *fiber.Ctx) error {
 	start := time.Now()
 	if err := a.recovered(c); err != nil {
@@ -23,7 +23,8 @@ func (a *API) observe(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request", slog.String("method", methodOf(c)), slog.String("path", c.Path()),
+	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request",
+		slog.String("method", methodOf(c)), slog.String("path", c.Path()),
 		slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
 	return nil
 }
@@ -32,7 +33,8 @@ func (a *API) observe(c *fiber.Ctx) error {
 func (a *API) recovered(c *fiber.Ctx) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			a.deps.Logger.Error("request panicked", "method", methodOf(c), "path", c.Path(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+			a.deps.Logger.Error("request panicked", "method", methodOf(c), "path", c.Path(),
+				"panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 			err = &answer{http.StatusInternalServerError, newProblem(http.StatusInternalServerError, domain.CodeInternal, unexplained)}
 		}
 	}()

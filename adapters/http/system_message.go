@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -75,8 +74,8 @@ func (a *API) sendSystemMessage(ctx context.Context, command application.SystemM
 
 var errOffline = detail(http.StatusNotFound, "No User or Offline")
 
-// systemMessage reads the fields of a system message and names all that are wrong. Room and opponent count with the type
-// invite_game only; without it they are not looked at, like any other field that the contract does not know.
+// systemMessage reads the fields of a system message and names all that are wrong. Room and opponent count with the
+// type invite_game only; without it they are not looked at, like any other field that the contract does not know.
 func (f fields) systemMessage() (domain.SystemMessage, error) {
 	wrong := fieldErrors{}
 	note := func(field, complaint string) {
@@ -139,11 +138,5 @@ func (f fields) opponent() (domain.UserID, string) {
 
 // fingerprint tells messages apart. It is over what the message means, so that a repetition may be spelled otherwise.
 func fingerprint(message domain.SystemMessage) [sha256.Size]byte {
-	var data []byte
-	data = binary.BigEndian.AppendUint64(data, uint64(message.To))
-	data = binary.BigEndian.AppendUint64(data, uint64(message.Opponent))
-	data = binary.BigEndian.AppendUint64(data, uint64(len(message.Room)))
-	data = append(data, message.Room...)
-	data = append(data, message.Text.String()...)
-	return sha256.Sum256(data)
+	return sha256.Sum256(fmt.Appendf(nil, "%d %d %q %q", message.To, message.Opponent, message.Room, message.Text.String()))
 }
