@@ -8,20 +8,26 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/twmb/franz-go/pkg/kfake"
 
+	"chatting/adapters/embedded"
 	"chatting/domain"
 )
 
 // eachBroker runs a suite on an embedded broker and, where CHATTING_TEST_KAFKA names one, on a real one.
 func eachBroker(t *testing.T, suite func(t *testing.T, cluster *Cluster)) {
 	t.Run("embedded", func(t *testing.T) {
-		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+		broker, err := embedded.Start(t.Context(), embedded.Options{
+			Addr: "127.0.0.1:0", Dir: t.TempDir(), Logger: testLogger(t),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(broker.Close)
-		suite(t, testCluster(t, broker.ListenAddrs()))
+		t.Cleanup(func() {
+			if err := broker.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		suite(t, testCluster(t, []string{broker.Addr()}))
 	})
 	t.Run("kafka", func(t *testing.T) {
 		brokers := os.Getenv("CHATTING_TEST_KAFKA")

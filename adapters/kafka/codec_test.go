@@ -1,0 +1,135 @@
+package kafka
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"chatting/domain"
+)
+
+// The partitioner must be that of the Java client and all who copy it; franz-go's is another implementation of it.
+func TestKeysGoWhereOtherClientsSendThem(t *testing.T) {
+	numbers := partitionNumbers(16)
+	theirs := kgo.StickyKeyPartitioner(nil).ForTopic("t")
+	for user := domain.UserID(0); user < 2000; user++ {
+		key := []byte(domain.Between(user, user*7+1).Key())
+		want := theirs.Partition(&kgo.Record{Key: key}, len(numbers))
+		if got := partitionOf(key, numbers); got != want {
+			t.Fatalf("%s goes to partition %d, not %d", key, got, want)
+		}
+	}
+}
+
+func mustText(t testing.TB, s string) domain.Text {
+	t.Helper()
+	text, err := domain.NewText(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestEventsComeBackAsTheyWent(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 123_000_000, time.UTC)
+	for _, event := range []domain.Event{
+		{Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(t, `<b>"hi"</b> & ' ü 😀`)}, ClientMessageID: `a"\b`},
+		{Body: domain.ChatMessage{From: 9, To: 9, Text: mustText(t, "")}},
+		{Body: domain.GameInvite{From: 10, To: 9, Status: domain.InviteOpened, Room: "r"}},
+		{Body: domain.GameInvite{From: 10, To: 9, Status: domain.InviteCancelled}},
+		{Body: domain.SystemMessage{To: 9, Text: mustText(t, "round 2"), Room: "r", Opponent: 8}},
+		{Body: domain.BlockChanged{Blocker: 9, Target: 10, Blocked: true, Version: 3}},
+		{Body: domain.BlockChanged{Blocker: 9, Target: 10, Version: 4}},
+	} {
+		event.ID, event.Time = domain.DerivedID("test", "x"), at
+		value, err := encodeEvent(event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, frame, err := decodeEvent(event.Body.Conversation(), value)
+		if err != nil {
+			t.Fatalf("%s: %v", value, err)
+		}
+		if !got.Time.Equal(event.Time) {
+			t.Errorf("time %v, not %v", got.Time, event.Time)
+		}
+		got.Time = event.Time
+		if got != event {
+			t.Errorf("%+v, not %+v", got, event)
+		}
+		if _, hidden := event.Body.(domain.BlockChanged); hidden != (frame == nil) {
+			t.Errorf("%s: shown as %s", value, frame)
+		}
+	}
+}
+
+func TestForgedRecordsAreRefused(t *testing.T) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	event := domain.Event{
+		ID: domain.DerivedID("test", "x"), Time: at,
+		Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(t, "hi")}, ClientMessageID: "name",
+	}
+	value, err := encodeEvent(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := decodeEvent(domain.Between(9, 11), value); err == nil {
+		t.Error("a record under another conversation's key was accepted")
+	}
+	for old, forged := range map[string]string{
+		`"id":"` + event.ID.String() + `","source"`: `"id":"00000000-0000-4000-8000-000000000000","source"`,
+		`chatting.chat_message.v1`:                  `chatting.system_message.v1`,
+		`"specversion":"1.0"`:                       `"specversion":"0.3"`,
+		`"from_id":9`:                               `"from_id":0`,
+		`"clientmsgid":"name"`:                      `"clientmsgid":"line\nbreak"`,
+		`"message":"hi"`:                            `"message":5`,
+	} {
+		changed := bytes.Replace(value, []byte(old), []byte(forged), 1)
+		if bytes.Equal(changed, value) {
+			t.Fatalf("%s is not in %s", old, value)
+		}
+		if _, _, err := decodeEvent(domain.Between(9, 10), changed); err == nil {
+			t.Errorf("accepted %s", changed)
+		}
+	}
+}
+
+func FuzzDecodeEvent(f *testing.F) {
+	f.Add([]byte(`{"specversion":"1.0","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","source":"/chatting","type":"chatting.chat_message.v1","subject":"9","time":"2026-11-23T12:45:19.712Z","datacontenttype":"application/json","data":{"type":"chat_message","message":"hello","from_id":9,"to_id":10,"time":"2026-11-23T12:45:19.712Z","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230"}}`))
+	f.Add([]byte(`{}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		event, frame, err := decodeEvent(domain.Between(9, 10), value)
+		if err != nil {
+			return
+		}
+		if event.Body.Conversation() != domain.Between(9, 10) {
+			t.Errorf("accepted an event of another conversation: %s", value)
+		}
+		if frame != nil && !bytes.Contains(frame, []byte("id")) {
+			t.Errorf("shows %q", frame)
+		}
+	})
+}
+
+func FuzzDecodeSession(f *testing.F) {
+	f.Add([]byte(`{"type":"up","incarnation":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","user":7,"count":1}`))
+	f.Add([]byte(`{"type":"dead","incarnation":"a1b90ad2-b63b-4d23-9053-16d9a9e54230"}`))
+	f.Add([]byte(`{"type":"later"}`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		r, err := decodeSession(value)
+		if err != nil {
+			return
+		}
+		domain.NewSessions().Apply(r, time.Time{})
+		again, err := encodeSession(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := decodeSession(again); err != nil || back != r {
+			t.Errorf("%s became %s: %v", value, again, err)
+		}
+	})
+}
