@@ -121,9 +121,11 @@ var idempotencyContract = map[string]func(*testing.T, database){
 	},
 	"APurgeThatDidNotGetThroughGoesOnAtTheNextRequest": func(t *testing.T, d database) {
 		s := d.migrated(t)
+		tx := s.writer.MustBegin()
 		for i := range purgeAtOnce + 1 {
-			s.writer.MustExecContext(t.Context(), beginKey, hashKey(fmt.Sprint(i)), printA[:], int64(i), int64(-1), int64(-1))
+			tx.MustExecContext(t.Context(), beginKey, hashKey(fmt.Sprint(i)), printA[:], int64(i), int64(-1), int64(-1))
 		}
+		noError(t, tx.Commit())
 		wantOwned(t, s, "new", printA, testTime)
 		if n := keyRows(t, s); n != 2 {
 			t.Fatalf("%d keys after one purge, want 2", n)

@@ -2,8 +2,11 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"chatting/domain"
 )
@@ -28,23 +31,23 @@ var migrationContract = map[string]func(*testing.T, database){
 	},
 	"ManyNodesMayMigrateAtOnce": func(t *testing.T, d database) {
 		const nodes = 12
-		stores := make([]*Store, nodes)
-		for i := range stores {
-			stores[i] = d.open(t, func(o *Options) { o.MaxOpen = 1 })
-		}
 		atOnce(nodes, func(i int) {
-			if err := stores[i].Migrate(t.Context()); err != nil {
+			s, err := Open(t.Context(), Options{
+				URL: d.url, MaxOpen: 1, Timeout: 30 * time.Second, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+			})
+			if err != nil {
 				t.Errorf("node %d: %v", i, err)
 				return
 			}
-			if err := stores[i].Remember(t.Context(), domain.UserID(i+1)); err != nil {
+			if err := errors.Join(s.Migrate(t.Context()), s.Remember(t.Context(), domain.UserID(i+1)), s.Close()); err != nil {
 				t.Errorf("node %d: %v", i, err)
 			}
 		})
+		s := d.open(t)
 		var applied int
-		noError(t, stores[0].reader.GetContext(t.Context(), &applied,
+		noError(t, s.reader.GetContext(t.Context(), &applied,
 			"SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"))
-		if _, known, err := stores[0].Version(t.Context()); err != nil || int64(applied) != known {
+		if _, known, err := s.Version(t.Context()); err != nil || int64(applied) != known {
 			t.Errorf("%d migrations applied, %d known (%v)", applied, known, err)
 		}
 	},
@@ -63,11 +66,9 @@ var migrationContract = map[string]func(*testing.T, database){
 		s := d.open(t)
 		_, release, err := s.dialect.openToMigrate(t.Context())
 		noError(t, err)
-		waiting, cancel := context.WithCancel(t.Context())
-		failed := make(chan error, 1)
-		go func() { failed <- s.Migrate(waiting) }()
-		cancel()
-		wantCode(t, <-failed, domain.CodeUnavailable)
+		waiting, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		wantCode(t, s.Migrate(waiting), domain.CodeUnavailable)
 		noError(t, release())
 		noError(t, s.Migrate(t.Context()))
 	},

@@ -165,7 +165,7 @@ func blockUntilKilled(url string) {
 		c := change(1, 2, i%2 == 0)
 		c.Event.ID = crashEventID(i)
 		if _, err = s.SetBlocked(context.Background(), c); err == nil {
-			fmt.Println("acknowledged")
+			fmt.Fprintln(os.Stdout, "acknowledged")
 		}
 	}
 	fmt.Fprintln(os.Stderr, err)

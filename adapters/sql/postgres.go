@@ -79,7 +79,7 @@ func openPostgresToMigrate(ctx context.Context, config pq.Config) (*sql.DB, func
 	if err != nil {
 		return nil, nil, err
 	}
-	lock, err := pool.DB.Conn(ctx)
+	lock, err := pool.Conn(ctx)
 	if err == nil {
 		_, err = lock.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(migrationLock))
 	}
@@ -148,6 +148,7 @@ type boundedConn struct {
 	timeout time.Duration
 }
 
+// Read implements net.Conn.
 func (c *boundedConn) Read(b []byte) (int, error) {
 	if err := c.SetReadDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, err
@@ -155,6 +156,7 @@ func (c *boundedConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// Write implements net.Conn.
 func (c *boundedConn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
 		return 0, err
@@ -168,6 +170,7 @@ type cutConn struct {
 	stop func() bool
 }
 
+// Close implements net.Conn.
 func (c *cutConn) Close() error {
 	c.stop()
 	return c.Conn.Close()

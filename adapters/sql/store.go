@@ -150,7 +150,7 @@ func (s *Store) write(ctx context.Context, op string, f func(context.Context, *s
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; after a failure the failure is what counts
+		defer tx.Rollback() // after Commit it does nothing; after a failure the failure is what counts
 		if err := f(ctx, tx); err != nil {
 			return err
 		}

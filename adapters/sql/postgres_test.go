@@ -1,0 +1,174 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/lib/pq"
+
+	"chatting/domain"
+)
+
+func TestPostgreSQLThatCutsItsConnectionsIsReachedAgain(t *testing.T) {
+	requirePostgres(t)
+	d := newPostgresDatabase(t)
+	killer := d.migrated(t)
+	s := d.open(t, func(o *Options) { o.MaxOpen = 1 })
+	for i := range 3 {
+		var pid int
+		noError(t, s.writer.GetContext(t.Context(), &pid, "SELECT pg_backend_pid()"))
+		killer.writer.MustExecContext(t.Context(), "SELECT pg_terminate_backend($1, 10000)", pid)
+		if !set(t, s, change(1, domain.UserID(10+i), true)) {
+			t.Error("no change")
+		}
+	}
+}
+
+func TestPostgreSQLThatHangsDoesNotHangItsCallers(t *testing.T) {
+	requirePostgres(t)
+	d := newPostgresDatabase(t)
+	d.migrated(t)
+	proxy := startProxy(t, d.url)
+	const timeout = time.Second
+	s := database{url: proxy.url(t, d.url)}.open(t, func(o *Options) { o.Timeout = timeout; o.MaxOpen = 1 })
+	// The timeout is short: on a slow machine it may hit a healthy call too.
+	untilItWorks(t, s.Ping)
+
+	proxy.hang()
+	failed := make(chan error, 1)
+	calls := map[string]func() error{
+		"write":   func() error { _, err := s.SetBlocked(t.Context(), change(1, 2, false)); return err },
+		"read":    func() error { _, err := s.Blocks(t.Context(), 1); return err },
+		"ping":    func() error { return s.Ping(t.Context()) },
+		"version": func() error { _, _, err := s.Version(t.Context()); return err },
+		"migrate": func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			return s.Migrate(ctx)
+		},
+	}
+	for name, call := range calls {
+		go func() { failed <- call() }()
+		select {
+		case err := <-failed:
+			if domain.CodeOf(err) != domain.CodeUnavailable {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s hangs", name)
+		}
+	}
+
+	proxy.resume()
+	untilItWorks(t, func(ctx context.Context) error {
+		_, err := s.SetBlocked(ctx, change(1, 3, true))
+		return err
+	})
+}
+
+// untilItWorks calls f until it succeeds, for half a minute.
+func untilItWorks(t *testing.T, f func(context.Context) error) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := f(t.Context())
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// proxy stands before a server and can stop passing bytes on, without closing anything.
+type proxy struct {
+	listener net.Listener
+	server   string
+	gate     chan chan struct{} // holds the gate that bytes pass: closed when open
+	ended    context.Context
+}
+
+func startProxy(t *testing.T, rawURL string) *proxy {
+	t.Helper()
+	config, err := pq.NewConfig(rawURL)
+	noError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	noError(t, err)
+	ended, end := context.WithCancel(context.Background())
+	p := &proxy{
+		listener: listener, server: net.JoinHostPort(config.Host, fmt.Sprint(config.Port)),
+		gate: make(chan chan struct{}, 1), ended: ended,
+	}
+	open := make(chan struct{})
+	close(open)
+	p.gate <- open
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		p.accept()
+	}()
+	t.Cleanup(func() {
+		end()
+		_ = listener.Close()
+		<-accepting
+	})
+	return p
+}
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.server)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		context.AfterFunc(p.ended, func() { _ = client.Close(); _ = server.Close() })
+		go p.pass(client, server)
+		go p.pass(server, client)
+	}
+}
+
+func (p *proxy) pass(to, from net.Conn) {
+	defer to.Close()
+	buffer := make([]byte, 4096)
+	for {
+		n, err := from.Read(buffer)
+		gate := <-p.gate
+		p.gate <- gate
+		select {
+		case <-gate:
+		case <-p.ended.Done():
+			return
+		}
+		if n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) hang() { <-p.gate; p.gate <- make(chan struct{}) }
+
+func (p *proxy) resume() {
+	gate := <-p.gate
+	close(gate)
+	p.gate <- gate
+}
+
+func (p *proxy) url(t *testing.T, rawURL string) string {
+	host, port, err := net.SplitHostPort(p.listener.Addr().String())
+	noError(t, err)
+	return withParameter(t, withParameter(t, rawURL, "host", host), "port", port)
+}
