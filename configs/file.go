@@ -11,8 +11,8 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 )
 
-// strictYAML parses the configuration file for koanf. Beyond what koanf's own parser checks it refuses unknown keys, keys
-// that stand twice, values of the wrong shape, anchors, and more than one document; and it keeps the lines of the keys.
+// strictYAML parses the configuration file for koanf. Beyond what koanf's own parser checks it refuses unknown keys,
+// keys that stand twice, values of the wrong shape, anchors, and more than one document; and it keeps the keys' lines.
 // Values stay the text that they are in the file, so that a value means the same here as in the environment.
 type strictYAML struct {
 	yaml.YAML

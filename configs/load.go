@@ -36,8 +36,8 @@ type setting struct {
 	source string // "" for the default
 }
 
-// Load reads, merges and checks all sources. Its error is one sentence that names the option and its source; it holds no
-// secret.
+// Load reads, merges and checks all sources. Its error is one sentence that names the option and its source; it holds
+// no secret.
 func Load(sources Sources) (Config, error) {
 	settings, err := merge(sources)
 	if err != nil {
@@ -127,9 +127,6 @@ func merge(sources Sources) ([]setting, error) {
 			case l.values.String(o.Key) != "":
 				return nil, fmt.Errorf("%s (%s) and %s (%s) are both set: set one of them",
 					o.Key, l.source(o.Key), o.FileKey(), l.source(o.FileKey()))
-			default:
-				l.values.Delete(o.Key)
-				merged.Delete(o.Key)
 			}
 		}
 		for _, key := range l.values.Keys() {
@@ -197,8 +194,8 @@ func layers(sources Sources) ([]layer, error) {
 	return layers, nil
 }
 
-// readEnvironment returns what the environment sets, by key, and the file that it names. Unknown names with the server's
-// prefix are errors.
+// readEnvironment returns what the environment sets, by key, and the file that it names. Unknown names with the
+// server's prefix are errors.
 func readEnvironment(environ []string) (provider *env.Env, path string, err error) {
 	keys := map[string]string{}
 	known := []string{configEnv}

@@ -6,8 +6,8 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 )
 
-// Masked returns the effective configuration as YAML, every option in its place. A comment tells where a value comes from
-// that is not the default. Secrets and the passwords of URLs are masked.
+// Masked returns the effective configuration as YAML, every option in its place. A comment tells where a value comes
+// from that is not the default. Secrets and the passwords of URLs are masked.
 func (c Config) Masked() string {
 	root := &yamlv3.Node{Kind: yamlv3.MappingNode}
 	root.HeadComment = "The effective configuration. What has no comment is the default."

@@ -2,7 +2,8 @@ package configs
 
 import "fmt"
 
-// didYouMean returns the end of a sentence that names the known name nearest to an unknown one, or "" where none is near.
+// didYouMean returns the end of a sentence that names the known name nearest to an unknown one, or "" where none is
+// near.
 func didYouMean(unknown string, known []string) string {
 	if len(unknown) > 100 {
 		return ""

@@ -153,7 +153,7 @@ func tellsOfSecret(parameter string) bool {
 	return false
 }
 
-// parseOrigin reads an origin (RFC 6454 §6.2) and returns it as browsers send it: lower case, without the default port.
+// parseOrigin reads an origin (RFC 6454 §6.2) and returns it as browsers send it: lower case, no default port.
 func parseOrigin(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

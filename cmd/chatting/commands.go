@@ -75,7 +75,8 @@ func userFlag(cmd *cobra.Command) *string {
 	return &user.value
 }
 
-// mint returns a token that a server with this configuration accepts. It takes no lock, so that it works beside a server.
+// mint returns a token that a server with this configuration accepts. It takes no lock, so that it works beside a
+// server.
 func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 	if user == "" {
 		return "", errNoUser
@@ -128,11 +129,11 @@ when it starts; this is for doing it before, with the rights it takes. Repeating
 			URL: cfg.Database.URL.Reveal(), Timeout: cfg.Database.Timeout, Logger: newLogger(cfg.Log, s.err), Now: time.Now,
 		})
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", cfg.Database.URL, err)
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
 		if err := store.Migrate(cmd.Context()); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", cfg.Database.URL, err)
 		}
 		version, _, err := store.Version(cmd.Context())
 		if err != nil {

@@ -107,8 +107,8 @@ type chat struct {
 	token       string
 }
 
-// run logs in and chats until the input ends, ctx does, or the server closes the connection, which is an error unless it
-// closes with 1000.
+// run logs in and chats until the input ends, ctx does, or the server closes the connection, which is an error unless
+// it closes with 1000.
 func (c *chat) run(ctx context.Context) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -282,8 +282,8 @@ type inputLine struct {
 	err  error
 }
 
-// readLines returns the lines of the input, until it ends or stop is closed. A read of a terminal cannot be interrupted:
-// its goroutine then ends with the process, which leaves right after.
+// readLines returns the lines of the input, until it ends or stop is closed. A read of a terminal cannot be
+// interrupted: its goroutine then ends with the process, which leaves right after.
 func readLines(in io.Reader, stop <-chan struct{}) <-chan inputLine {
 	lines := make(chan inputLine)
 	go func() {

@@ -39,9 +39,10 @@ func run(ctx context.Context, args []string, s surroundings) int {
 	return 0
 }
 
-// oneLine joins the lines of an error.
+// oneLine joins the lines of an error, and sentences for clients with the causes behind them.
 func oneLine(err error) string {
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.ReplaceAll(strings.Join(lines, "; "), ".: ", ": ")
 }
 
 // newRoot returns the command line. Without a command it serves.

@@ -194,9 +194,9 @@ func TestMigratePrintsTheVersionEachTime(t *testing.T) {
 }
 
 func TestMigrateSaysWhatIsWrongWithTheDatabase(t *testing.T) {
-	command(t, []string{"CHATTING_DATABASE_URL=sqlite:/nowhere/x.db"}, "migrate").complains(t, "")
+	command(t, []string{"CHATTING_DATABASE_URL=sqlite:/nowhere/x.db"}, "migrate").complains(t, "chatting: sqlite:/nowhere/x.db: ")
 	o := command(t, []string{"CHATTING_DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/d?sslmode=disable"}, "migrate")
-	o.complains(t, "")
+	o.complains(t, "chatting: postgres://u:***@127.0.0.1:1/d?sslmode=disable: The database is not available: ")
 	if strings.Contains(o.err, "hunter2") {
 		t.Error(o.err)
 	}

@@ -9,8 +9,8 @@ import (
 // version is set by releases: go build -ldflags "-X main.version=v1.2.3".
 var version string
 
-// buildVersion returns the version and how it was built, "v1.2.3 (3f2a…, go1.26.8, linux/amd64)": that of the release, else
-// the module's, which Go takes from the version control system.
+// buildVersion returns the version and how it was built, "v1.2.3 (3f2a…, go1.26.8, linux/amd64)": that of the release,
+// else the module's, which Go takes from the version control system.
 func buildVersion() string {
 	name, revision := version, ""
 	if info, ok := debug.ReadBuildInfo(); ok {
