@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,20 +113,13 @@ func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, l
 	for range log.Partitions() {
 		p.partitions = append(p.partitions, domain.NewSessions())
 	}
-	p.incarnate()
+	p.self = domain.Incarnation(newID())
+	p.lease = domain.NewLease(p.self, times.Lease)
 	return p
 }
 
-// incarnate takes a new incarnation.
-func (p *SetPresence) incarnate() {
-	p.self = domain.Incarnation(p.newID())
-	old := p.lease
-	p.lease = domain.NewLease(p.self, p.times.Lease)
-	if old != nil {
-		old.EachOther(p.lease.Alive)
-	}
-	p.beatSent = time.Time{}
-}
+// errLeaving is why nobody logs in on a node that departs.
+var errLeaving = domain.NewError(domain.CodeUnavailable, "The node is going away.")
 
 // Online tells whether user has a connection anywhere, according to the log as far as this node has read it.
 func (p *SetPresence) Online(user domain.UserID) bool {
@@ -144,7 +138,7 @@ func (p *SetPresence) Enter(user domain.UserID, conn Connection, limit int) (*Me
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.leaving {
-		return nil, domain.NewError(domain.CodeUnavailable, "The node is going away.")
+		return nil, errLeaving
 	}
 	m := p.members[user]
 	if m == nil {
@@ -166,7 +160,9 @@ func (s *Membership) SetFriends(friends []domain.UserID) {
 	defer p.mu.Unlock()
 	if s.epoch != s.member.friendsEpoch {
 		p.markStale(s.member.user)
-		return
+		if !s.member.loadedAt.IsZero() {
+			return // what is known is no older
+		}
 	}
 	p.setFriends(s.member, friends)
 }
@@ -183,6 +179,10 @@ func (s *Membership) FriendsMissing() {
 func (s *Membership) Online(ctx context.Context) error {
 	p := s.presence
 	p.mu.Lock()
+	if p.leaving {
+		p.mu.Unlock()
+		return errLeaving
+	}
 	m := s.member
 	if m.start == nil {
 		p.lastCount++
@@ -215,17 +215,18 @@ func (s *Membership) Online(ctx context.Context) error {
 	return nil
 }
 
-// Leave ends the connection's part; with the last one of its user the user's session is ended in the log.
+// Leave ends the connection's part; with the last one of its user the user's session is ended in the log. Again, it does
+// nothing.
 func (s *Membership) Leave() {
 	p := s.presence
 	p.mu.Lock()
 	m := s.member
-	for i, other := range m.memberships {
-		if other == s {
-			m.memberships = append(m.memberships[:i], m.memberships[i+1:]...)
-			break
-		}
+	i := slices.Index(m.memberships, s)
+	if i < 0 {
+		p.mu.Unlock()
+		return
 	}
+	m.memberships = slices.Delete(m.memberships, i, i+1)
 	s.live = false
 	var actions actions
 	if len(m.memberships) == 0 {
@@ -277,6 +278,9 @@ func (p *SetPresence) write(m *member, record domain.SessionRecord, now time.Tim
 			}
 			p.mu.Lock()
 			defer p.mu.Unlock()
+			if record.Incarnation != p.self {
+				return // a burial came between: another record is under way
+			}
 			m.appending = time.Time{}
 			if record.Kind == domain.SessionUp && record.Count == m.count {
 				p.settle(m, err)

@@ -8,14 +8,14 @@ import (
 	"chatting/domain"
 )
 
-// setFriends replaces whom m watches.
+// setFriends replaces whom m watches. Without a connection here it watches nobody.
 func (p *SetPresence) setFriends(m *member, friends []domain.UserID) {
 	p.unwatch(m)
-	m.friends = friends
-	m.loadedAt = p.now()
 	if len(m.memberships) == 0 {
 		return
 	}
+	m.friends = friends
+	m.loadedAt = p.now()
 	for _, friend := range friends {
 		watchers := p.watchers[friend]
 		if watchers == nil {
@@ -35,6 +35,7 @@ func (p *SetPresence) unwatch(m *member) {
 		}
 	}
 	m.friends = nil
+	m.loadedAt = time.Time{}
 }
 
 // tell shows transitions to the connections of those who watch.
