@@ -205,7 +205,7 @@ func serve(t testing.TB, options Options, chat *chat) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app := fiber.New(fiber.Config{ReduceMemoryUsage: true, DisableStartupMessage: true, ReadTimeout: patience})
+	app := fiber.New(fiber.Config{ReduceMemoryUsage: true, DisableStartupMessage: true, ReadTimeout: 2 * time.Second})
 	app.Get("/plain", func(c *fiber.Ctx) error { return c.SendString("plain") })
 	app.Post("/plain", func(c *fiber.Ctx) error { return c.Send(c.Body()) })
 	if err := server.Mount(app); err != nil {

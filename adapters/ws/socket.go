@@ -31,9 +31,9 @@ func (l listener) Accept() (net.Conn, error) {
 // and puts it back into its pool when the hijack handler returns. A session that lives longer than the handler must
 // therefore never get that reader: it would read another connection's bytes from it, or crash. So:
 //
-//   - while the connection serves HTTP, Read returns nothing beyond the first line feed, and a request head ends with
-//     one: with ReduceMemoryUsage fasthttp lets go of the reader when it is empty after the request;
-//   - requests that could leave something in it nonetheless (a body, a folded header) are not upgraded: see check;
+//   - while the connection serves HTTP, no Read returns bytes on both sides of the empty line that ends a request head:
+//     with ReduceMemoryUsage fasthttp lets go of the reader when it is empty after the request;
+//   - requests that could leave something in it nonetheless (a body, a folded header) are not upgraded: see bare;
 //   - before the session begins, isDirect proves that reads come here with nothing between.
 //
 // Once upgraded, what the WebSocket library writes on its own (close frames after a violation) is not sent but noted, so
@@ -43,6 +43,8 @@ type socket struct {
 
 	// surplus was received and not yet read. It is touched by whoever reads: fasthttp's worker, then the session.
 	surplus []byte
+	// head is where in a request head the last byte stood that Read returned for HTTP.
+	head headState
 	// upgraded is set before the session's goroutines start.
 	upgraded bool
 	// probe is, during isDirect, the byte to be read to.
@@ -74,23 +76,58 @@ func (s *socket) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	case len(s.surplus) > 0:
-		n := copy(p, s.surplus[:lineLength(s.surplus)])
+		n := copy(p, s.surplus)
+		n = s.head.advance(p[:n])
 		s.skip(n)
 		return n, nil
 	}
 	n, err := s.Conn.Read(p)
-	if line := lineLength(p[:n]); line < n {
-		s.surplus = bytes.Clone(p[line:n])
+	if whole := s.head.advance(p[:n]); whole < n {
+		s.surplus = bytes.Clone(p[whole:n])
 		// An error would hide the surplus; it will come again after it.
-		return line, nil
+		return whole, nil
 	}
 	return n, err
 }
 
-// lineLength returns the length of the first line of b with its line feed, all of b if there is none.
-func lineLength(b []byte) int {
-	if i := bytes.IndexByte(b, '\n'); i >= 0 {
-		return i + 1
+// headState follows the lines of a byte stream to find the ends of request heads in it. It takes for one every empty line
+// (a line feed with or without a carriage return before it, as fasthttp has it) that follows a line which is not empty.
+// Each head ends with such a line, because it begins with a line that is not empty; bodies may have more of them.
+type headState struct {
+	line  lineState
+	lines bool // there was a line that is not empty since the last end
+}
+
+type lineState int
+
+const (
+	lineEmpty  lineState = iota
+	lineReturn           // a carriage return and nothing else
+	lineText
+)
+
+// advance goes through b until a head ends, at most, and returns how far it came.
+func (h *headState) advance(b []byte) int {
+	for i := 0; i < len(b); i++ {
+		switch {
+		case b[i] == '\n' && h.line == lineText:
+			h.line, h.lines = lineEmpty, true
+		case b[i] == '\n':
+			h.line = lineEmpty
+			if h.lines {
+				h.lines = false
+				return i + 1
+			}
+		case b[i] == '\r' && h.line == lineEmpty:
+			h.line = lineReturn
+		default:
+			h.line = lineText
+			if feed := bytes.IndexByte(b[i:], '\n'); feed > 0 {
+				i += feed - 1
+			} else {
+				return len(b)
+			}
+		}
 	}
 	return len(b)
 }

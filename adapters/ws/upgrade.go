@@ -34,9 +34,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !ok:
 		s.deps.Logger.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
 		return problem(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
-	// RFC 9112 §5.2 lets a server refuse folded headers. Unfolding makes fasthttp miscount the head's length.
-	case header.ContentLength() > 0, header.ContentLength() == -1, len(header.Peek(fiber.HeaderTransferEncoding)) > 0,
-		len(header.Peek(fiber.HeaderExpect)) > 0, folded(header.RawHeaders()):
+	case !bare(header.RawHeaders()):
 		c.Context().SetConnectionClose()
 		return problem(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
 	case !s.origins.allow(header.PeekAll(fiber.HeaderOrigin), header.Host()):
@@ -71,9 +69,25 @@ func (s *Server) check(c *fiber.Ctx) error {
 	return nil
 }
 
-// folded tells whether a header goes on in a line that begins with a blank.
-func folded(head []byte) bool {
-	return bytes.Contains(head, []byte("\n ")) || bytes.Contains(head, []byte("\n\t"))
+// bare tells whether a request, by its headers as they were received, has nothing that could leave bytes behind in the HTTP
+// server: no body (fasthttp forgets the Transfer-Encoding of a body that it has read), no Expect, and no folded header,
+// which RFC 9112 §5.2 lets a server refuse: unfolding it, fasthttp miscounts the length of the head.
+func bare(head []byte) bool {
+	for line := range bytes.Lines(head) {
+		if line[0] == ' ' || line[0] == '\t' {
+			return false
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch strings.ToLower(string(bytes.TrimSpace(name))) {
+		case "content-length":
+			if string(bytes.TrimSpace(value)) != "0" {
+				return false
+			}
+		case "transfer-encoding", "expect", "trailer":
+			return false
+		}
+	}
+	return true
 }
 
 // validKey checks what RFC 6455 §4.1 says of the key.

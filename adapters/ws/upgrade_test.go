@@ -1,0 +1,201 @@
+package ws
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+	"github.com/gofiber/fiber/v2"
+)
+
+func TestUpgradeHasNoSubprotocolAndNeedsNoLastSlash(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	dialer := websocket.Dialer{Subprotocols: []string{"chat"}}
+	for _, path := range []string{"/ws/chatting/", "/ws/chatting"} {
+		conn, response, err := dialer.Dial("ws://"+f.addr+path, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if _, chosen := response.Header["Sec-Websocket-Protocol"]; chosen {
+			t.Errorf("%s: chose %v", path, response.Header)
+		}
+		_ = conn.Close()
+	}
+}
+
+func TestOrigins(t *testing.T) {
+	options := Options{AllowedOrigins: []string{"https://Play.example", "http://dev.example:3000", "https://other.example:443"}}
+	for _, test := range []struct {
+		host, origin string
+		want         int
+	}{
+		{"chat.example", "", 101},
+		{"chat.example", "http://chat.example", 101},
+		{"chat.example:80", "http://CHAT.example", 101},
+		{"chat.example", "https://chat.example:443", 101},
+		{"chat.example:8000", "http://chat.example:8000", 101},
+		{"chat.example:8000", "http://chat.example", 403},
+		{"chat.example", "http://chat.example.evil", 403},
+		{"chat.example", "http://evil", 403},
+		{"chat.example", "null", 403},
+		{"chat.example", "chat.example", 403},
+		{"chat.example", "http://user@chat.example", 403},
+		{"chat.example", "http://chat.example\r\nOrigin: http://chat.example", 403},
+		{"chat.example", "https://play.example", 101},
+		{"chat.example", "http://play.example", 403},
+		{"chat.example", "http://dev.example:3000", 101},
+		{"chat.example", "http://dev.example", 403},
+		{"chat.example", "https://other.example", 101},
+	} {
+		f := serve(t, options, newChat())
+		head := strings.Replace(upgradeHead, "Host: x", "Host: "+test.host, 1)
+		if test.origin != "" {
+			head += "Origin: " + test.origin + "\r\n"
+		}
+		if got := statusOfRequest(t, f, head+"\r\n"); got != test.want {
+			t.Errorf("origin %q of %s: %d, want %d", test.origin, test.host, got, test.want)
+		}
+	}
+	f := serve(t, Options{AllowedOrigins: []string{"*"}}, newChat())
+	if got := statusOfRequest(t, f, upgradeHead+"Origin: null\r\n\r\n"); got != 101 {
+		t.Errorf("any origin: %d", got)
+	}
+}
+
+func TestWhatIsNoOriginIsRefusedAtStart(t *testing.T) {
+	for _, entry := range []string{"", "example.com", "http://", "http://a/b", "http://*.example", "://x"} {
+		deps := Deps{Login: newChat().login, Messages: messagesOf{}, Invites: invitesOf{}, Now: time.Now, Logger: slog.Default()}
+		if _, err := New(Options{AllowedOrigins: []string{entry}}, deps); err == nil {
+			t.Errorf("%q was accepted", entry)
+		}
+	}
+}
+
+// statusOfRequest sends a request and returns the status of the first reply.
+func statusOfRequest(t *testing.T, f *fixture, request string) int {
+	t.Helper()
+	conn := f.raw(t)
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	head := make([]byte, 12)
+	if _, err := io.ReadFull(conn, head); err != nil {
+		t.Fatalf("reading the reply to %q: %v", request, err)
+	}
+	_ = conn.Close()
+	return int(head[9]-'0')*100 + int(head[10]-'0')*10 + int(head[11]-'0')
+}
+
+func TestRequestsThatAreNotUpgraded(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	for _, test := range []struct {
+		name, request string
+		want          int
+	}{
+		{"no upgrade", "GET /ws/chatting/ HTTP/1.1\r\nHost: x\r\n\r\n", 426},
+		{"HTTP/1.0", strings.Replace(upgradeHead, "HTTP/1.1", "HTTP/1.0", 1) + "\r\n", 426},
+		{"connection close", upgradeHead + "Connection: close\r\n\r\n", 426},
+		{"another version", strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n", 426},
+		{"short key", strings.Replace(upgradeHead, "AAAA==", "==", 1) + "\r\n", 400},
+		{"post", strings.Replace(upgradeHead, "GET", "POST", 1) + "\r\n", 405},
+		{"body", upgradeHead + "Content-Length: 5\r\n\r\nhello", 400},
+		{"chunks", upgradeHead + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+		{"expect", upgradeHead + "Expect: something\r\n\r\n", 400},
+		{"folded header", upgradeHead + "X-A: b\r\n c\r\n\r\n", 400},
+		{"header folded with a tab", upgradeHead + "X-A: b\n\tc\r\n\r\n", 400},
+		{"empty body", upgradeHead + "Content-Length: 0\r\n\r\n", 101},
+	} {
+		if got := statusOfRequest(t, f, test.request); got != test.want {
+			t.Errorf("%s: %d, want %d", test.name, got, test.want)
+		}
+	}
+	eventually(t, "none of them is counted", func() bool { return f.Connections() == 0 })
+}
+
+func TestRefusalIsAProblemDocument(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	response, err := http.Get("http://" + f.addr + Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close(); http.DefaultClient.CloseIdleConnections() }()
+	body, _ := io.ReadAll(response.Body)
+	if response.Header.Get("Content-Type") != "application/problem+json" || decode(t, body)["status"] != 426.0 {
+		t.Errorf("%v %s", response.Header, body)
+	}
+}
+
+func TestCapsOnConnections(t *testing.T) {
+	f := serve(t, Options{MaxConnections: 3, MaxPerAddress: 2}, newChat())
+	f.dial(t) // not logged in: counted all the same
+	second := f.login(t, 7)
+	if got := statusOfRequest(t, f, upgradeHead+"\r\n"); got != 503 {
+		t.Errorf("a third connection of one address: %d", got)
+	}
+	from := func(address string) int {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+		ws := websocket.Dialer{NetDial: func(network, addr string) (net.Conn, error) { return dialer.Dial(network, addr) }}
+		conn, response, err := ws.Dial("ws://"+f.addr+Path, http.Header{"X-Forwarded-For": {"10.0.0.1"}})
+		if response == nil {
+			t.Fatal(err)
+		}
+		if response.StatusCode == 503 && response.Header.Get("Retry-After") == "" {
+			t.Error("a refusal without Retry-After")
+		}
+		if conn != nil {
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+		return response.StatusCode
+	}
+	if got := from("127.0.0.2"); got != 101 {
+		t.Errorf("another address: %d", got)
+	}
+	if got := from("127.0.0.3"); got != 503 {
+		t.Errorf("a fourth connection in all: %d", got)
+	}
+	_ = second.Close()
+	eventually(t, "the ended one is not counted", func() bool { return f.Connections() == 2 })
+	if got := from("127.0.0.1"); got != 101 {
+		t.Errorf("after one ended: %d", got)
+	}
+}
+
+func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {
+	chat := newChat()
+	deps := Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+	server, err := New(Options{}, deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server.Mount(fiber.New()) == nil {
+		t.Error("mounted without ReduceMemoryUsage")
+	}
+	app := fiber.New(fiber.Config{ReduceMemoryUsage: true, DisableStartupMessage: true})
+	if err := server.Mount(app); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- app.Listener(listener) }() // not wrapped
+	f := &fixture{Server: server, addr: listener.Addr().String()}
+	if got := statusOfRequest(t, f, upgradeHead+"\r\n"); got != 500 {
+		t.Errorf("upgraded on a plain listener: %d", got)
+	}
+	if err := server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := app.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
