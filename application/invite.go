@@ -30,7 +30,16 @@ func (i *Invite) Execute(command InviteCommand, done func(error)) {
 	}
 	invite := domain.GameInvite{From: command.Sender, To: command.Target, Status: command.Status}
 	if command.Status == domain.InviteOpened {
-		invite.Room = domain.RoomID(i.NewID().String())
+		invite.Room = domain.RoomID(i.room(command, id).String())
 	}
 	i.Log.Append(domain.Event{ID: id, Time: i.Now.stamp(), Body: invite, ClientMessageID: command.ClientMessageID}, done)
+}
+
+// room returns a new room. An invite that is sent again names the same one: its two copies may reach different
+// connections, which have to meet.
+func (i *Invite) room(command InviteCommand, id domain.EventID) domain.EventID {
+	if command.ClientMessageID == "" {
+		return i.NewID()
+	}
+	return domain.DerivedID("room", id.String())
 }
