@@ -1,0 +1,319 @@
+package application_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// blocking is a Block beside its store and log, where 201 and 202 are known.
+func blocking() (*application.Block, *blockStore, conversations) {
+	store, log := newBlockStore(), newConversations(2)
+	known := &users{known: map[domain.UserID]bool{201: true, 202: true, 203: true}}
+	return &application.Block{Store: store, Users: known, Log: log, Now: local, NewID: counter()}, store, log
+}
+
+// changes returns the block changes in the log, in short: "+1" for a block of version 1, "-2" for an unblock of version 2.
+func changes(log conversations) string {
+	var text []string
+	for partition := range log.partitions {
+		for _, event := range log.all(partition) {
+			change := event.Body.(domain.BlockChanged)
+			sign := "-"
+			if change.Blocked {
+				sign = "+"
+			}
+			text = append(text, fmt.Sprint(sign, change.Version))
+		}
+	}
+	return strings.Join(text, " ")
+}
+
+func TestABlockIsAnsweredOnceTheLogHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		block, store, log := blocking()
+		log.decide(func(domain.Event) fate { return delayed })
+		outcome := make(chan error, 1)
+		go func() { outcome <- block.Block(t.Context(), 202, 201) }()
+		synctest.Wait()
+		select {
+		case err := <-outcome:
+			t.Fatalf("answered with %v before the log had it", err)
+		default:
+		}
+		log.release()
+		if err := <-outcome; err != nil {
+			t.Fatal(err)
+		}
+		event := only(t, log)
+		want := domain.BlockChanged{Blocker: 202, Target: 201, Blocked: true, Version: 1}
+		if event.Body != want || !event.Time.Equal(stamped) || len(store.outbox) != 0 {
+			t.Fatalf("the log has %v, the outbox %v", event, store.outbox)
+		}
+	})
+}
+
+func TestBlockingTwiceIsNoErrorAndNoSecondChange(t *testing.T) {
+	block, _, log := blocking()
+	for range 2 {
+		if err := block.Block(t.Context(), 202, 201); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := changes(log); got != "+1" {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+func TestUnblockingEndsABlockOnce(t *testing.T) {
+	block, _, log := blocking()
+	wantCode(t, "unblocking whom one never blocked", block.Unblock(t.Context(), 202, 201), domain.CodeNotBlocked)
+	if err := errors.Join(block.Block(t.Context(), 202, 201), block.Unblock(t.Context(), 202, 201)); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "unblocking twice", block.Unblock(t.Context(), 202, 201), domain.CodeNotBlocked)
+	if got := changes(log); got != "+1 -2" {
+		t.Errorf("the log has %s", got)
+	}
+}
+
+func TestWhomNobodyCanBlock(t *testing.T) {
+	block, store, log := blocking()
+	ctx := t.Context()
+	wantCode(t, "oneself", block.Block(ctx, 201, 201), domain.CodeSelf)
+	wantCode(t, "unblocking oneself", block.Unblock(ctx, 201, 201), domain.CodeNotBlocked)
+	wantCode(t, "a user never seen", block.Block(ctx, 201, 999), domain.CodeUnknownUser)
+	wantCode(t, "unblocking one", block.Unblock(ctx, 201, 999), domain.CodeUnknownUser)
+	_, err := block.IsBlocked(ctx, 201, 999)
+	wantCode(t, "asking for one", err, domain.CodeUnknownUser)
+	if len(store.entries) != 0 || changes(log) != "" {
+		t.Errorf("the store has %v, the log %s", store.entries, changes(log))
+	}
+}
+
+func TestTheListOfTheBlockedIsAscendingAndWithoutTheUnblocked(t *testing.T) {
+	block, _, _ := blocking()
+	ctx := t.Context()
+	if err := errors.Join(block.Block(ctx, 201, 203), block.Block(ctx, 201, 202), block.Block(ctx, 202, 201)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := block.Blocked(ctx, 201); err != nil || !slices.Equal(got, []domain.UserID{202, 203}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if err := block.Unblock(ctx, 201, 202); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := block.Blocked(ctx, 201); err != nil || !slices.Equal(got, []domain.UserID{203}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for target, want := range map[domain.UserID]bool{202: false, 203: true} {
+		if got, err := block.IsBlocked(ctx, 201, target); err != nil || got != want {
+			t.Errorf("IsBlocked(%d) = %v, %v", target, got, err)
+		}
+	}
+	if got, err := block.Blocked(ctx, 203); err != nil || got == nil || len(got) != 0 {
+		t.Errorf("got %v, %v; want an empty list", got, err)
+	}
+}
+
+func TestAnAppendThatFailedIsMadeUpForByTheNextRequest(t *testing.T) {
+	for what, test := range map[string]struct {
+		fate  fate
+		first domain.Code
+		log   string
+	}{
+		"refused": {refused, domain.CodeUnavailable, "+1 -2"},
+		"lost":    {lost, domain.CodeUnconfirmed, "+1 -2"},
+		"late":    {late, domain.CodeUnconfirmed, "+1 -2 -2"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			block, store, log := blocking()
+			if err := block.Block(t.Context(), 202, 201); err != nil {
+				t.Fatal(err)
+			}
+			log.decide(func(domain.Event) fate { return test.fate })
+			wantCode(t, "the unblock", block.Unblock(t.Context(), 202, 201), test.first)
+			log.decide(nil)
+			log.release()
+			// The table has it already; the log must have it too before this is said.
+			wantCode(t, "the retry", block.Unblock(t.Context(), 202, 201), domain.CodeNotBlocked)
+			if got := changes(log); got != test.log || len(store.outbox) != 0 {
+				t.Errorf("the log has %s, want %s; outbox %v", got, test.log, store.outbox)
+			}
+		})
+	}
+}
+
+func TestChangesOfAPairAreNeverPublishedOutOfOrder(t *testing.T) {
+	block, store, log := blocking()
+	log.decide(func(domain.Event) fate { return refused })
+	wantCode(t, "a block", block.Block(t.Context(), 202, 201), domain.CodeUnavailable)
+	wantCode(t, "its unblock", block.Unblock(t.Context(), 202, 201), domain.CodeUnavailable)
+	log.decide(func(event domain.Event) fate {
+		if event.Body.(domain.BlockChanged).Version == 1 {
+			return refused
+		}
+		return confirmed
+	})
+	wantCode(t, "another block", block.Block(t.Context(), 202, 201), domain.CodeUnavailable)
+	if got := changes(log); got != "" {
+		t.Fatalf("%s overtook +1", got)
+	}
+	log.decide(nil)
+	if err := block.Block(t.Context(), 202, 201); err != nil {
+		t.Fatal(err)
+	}
+	if got := changes(log); got != "+1 -2 +3" || len(store.outbox) != 0 {
+		t.Errorf("the log has %s; outbox %v", got, store.outbox)
+	}
+}
+
+func TestAFailureToClearTheOutboxIsReportedAndHarmless(t *testing.T) {
+	block, store, log := blocking()
+	store.marking = errRefused
+	wantCode(t, "the block", block.Block(t.Context(), 202, 201), domain.CodeUnavailable)
+	store.marking = nil
+	if err := block.Block(t.Context(), 202, 201); err != nil {
+		t.Fatal(err)
+	}
+	events := log.all(log.partitionOf(domain.Between(201, 202)))
+	if len(events) != 2 || events[0] != events[1] {
+		t.Errorf("the log has %v, want the same event twice", events)
+	}
+}
+
+func TestADatabaseThatIsAwayFailsEveryRequest(t *testing.T) {
+	block, store, log := blocking()
+	store.err = errRefused
+	ctx := t.Context()
+	_, listErr := block.Blocked(ctx, 202)
+	_, isErr := block.IsBlocked(ctx, 202, 201)
+	for what, err := range map[string]error{
+		"block": block.Block(ctx, 202, 201), "unblock": block.Unblock(ctx, 202, 201), "list": listErr, "one": isErr,
+	} {
+		wantCode(t, what, err, domain.CodeUnavailable)
+	}
+	block.Users = &users{err: errRefused}
+	wantCode(t, "without the users", block.Block(ctx, 202, 201), domain.CodeUnavailable)
+	if changes(log) != "" {
+		t.Errorf("the log has %s", changes(log))
+	}
+}
+
+func TestManyRequestsForOnePairEndWithTheTablesState(t *testing.T) {
+	block, store, log := blocking()
+	var group sync.WaitGroup
+	for i := range 40 {
+		group.Go(func() {
+			if i%2 == 0 {
+				_ = block.Block(context.Background(), 202, 201)
+			} else {
+				_ = block.Unblock(context.Background(), 202, 201)
+			}
+		})
+	}
+	group.Wait()
+	var list domain.BlockList
+	for _, event := range log.all(log.partitionOf(domain.Between(201, 202))) {
+		change := event.Body.(domain.BlockChanged)
+		if change.Version > list.Version(change.Target)+1 {
+			t.Fatalf("version %d stands before version %d", change.Version, list.Version(change.Target)+1)
+		}
+		list.Apply(change.Target, change.Blocked, change.Version)
+	}
+	want := store.entries[pair{202, 201}]
+	if list.Version(201) != want.Version || list.Hides(201) != want.Blocked || len(store.outbox) != 0 {
+		t.Errorf("the log ends with version %d, the table has %v; outbox %v", list.Version(201), want, store.outbox)
+	}
+}
+
+// relaying runs a relay until the test ends.
+func relaying(t *testing.T, store *blockStore, log conversations) {
+	relay := &application.RelayBlocks{Outbox: store, Log: log, Now: time.Now, Every: time.Second, Logger: quiet}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		relay.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+func TestTheRelayPublishesWhatACrashLeftUnderTheSameID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		block, store, log := blocking()
+		block.Now = time.Now
+		relaying(t, store, log)
+		// The process died between commit and append.
+		id := domain.DerivedID("test", "1")
+		for i, blocked := range []bool{true, false, true} {
+			event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(i+1)), Time: time.Now().UTC()}
+			change := application.BlockChange{Blocker: 202, Target: 201, Blocked: blocked, Event: event}
+			if _, err := store.SetBlocked(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(9 * time.Second)
+		if got := changes(log); got != "" {
+			t.Fatalf("%s was taken from the request that may be publishing it", got)
+		}
+		time.Sleep(3 * time.Second)
+		if got := changes(log); got != "+1 -2 +3" {
+			t.Fatalf("the log has %q", got)
+		}
+		if got := log.all(log.partitionOf(domain.Between(201, 202)))[0].ID; got != id {
+			t.Errorf("the id is %s, want %s", got, id)
+		}
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		if len(store.outbox) != 0 {
+			t.Errorf("outbox %v", store.outbox)
+		}
+	})
+}
+
+func TestTheRelayGoesOnAfterFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		block, store, log := blocking()
+		block.Now = time.Now
+		log.decide(func(domain.Event) fate { return refused })
+		wantCode(t, "the block", block.Block(t.Context(), 202, 201), domain.CodeUnavailable)
+		relaying(t, store, log)
+		time.Sleep(time.Minute)
+		log.decide(nil)
+		time.Sleep(2 * time.Second)
+		if got := changes(log); got != "+1" {
+			t.Fatalf("the log has %q", got)
+		}
+	})
+}
+
+func TestTheRelayTakesMoreThanOneBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, store, log := blocking()
+		for i := range 250 {
+			event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(i)), Time: time.Now().UTC()}
+			change := application.BlockChange{Blocker: 1, Target: domain.UserID(2 + i), Blocked: true, Event: event}
+			if _, err := store.SetBlocked(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		relaying(t, store, log)
+		time.Sleep(12 * time.Second)
+		if got := len(log.all(0)) + len(log.all(1)); got != 250 {
+			t.Fatalf("%d changes were published, want 250", got)
+		}
+	})
+}
