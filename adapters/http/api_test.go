@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
 	"go.uber.org/goleak"
 
 	"chatting/application"
@@ -46,9 +47,15 @@ type world struct {
 	panicWith                      any
 
 	keys map[string]*storedKey
-	logs lockedBuffer
-	api  *API
-	url  string
+	// tokens are those that were verified, as they were handed over.
+	tokens []string
+	logs   lockedBuffer
+	// peer is where all connections seem to come from, if not nil.
+	peer net.Addr
+	// mount adds another adapter's routes, if not nil.
+	mount func(*fiber.App)
+	api   *API
+	url   string
 }
 
 type storedKey struct {
@@ -74,6 +81,27 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// peerListener and peerConn show another address of the peer than the real one.
+type peerListener struct {
+	net.Listener
+	peer net.Addr
+}
+
+func (l peerListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil || l.peer == nil {
+		return conn, err
+	}
+	return peerConn{conn, l.peer}, nil
+}
+
+type peerConn struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (c peerConn) RemoteAddr() net.Addr { return c.peer }
 
 // newWorld serves an API on a free port until the test ends. change may alter the options and parts.
 func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
@@ -105,6 +133,9 @@ func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
 	if w.api, err = New(options, deps); err != nil {
 		t.Fatal(err)
 	}
+	if w.mount != nil {
+		w.mount(w.api.App())
+	}
 	w.serve(t)
 	return w
 }
@@ -117,7 +148,9 @@ func (w *world) serve(t testing.TB) {
 	}
 	w.url = "http://" + listener.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- w.api.App().Listener(listener) }()
+	go func() { served <- w.api.App().Listener(peerListener{listener, w.peer}) }()
+	// A server that is shut down before it serves would never hear of it.
+	w.call(t, "GET", "/healthz", "")
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
 		if err := w.api.App().ShutdownWithTimeout(5 * time.Second); err != nil {
@@ -178,6 +211,9 @@ func (w *world) Verify(_ context.Context, token string) (application.Identity, e
 	if w.panicWith != nil {
 		panic(w.panicWith)
 	}
+	w.mu.Lock()
+	w.tokens = append(w.tokens, token)
+	w.mu.Unlock()
 	if w.tokensErr != nil {
 		return application.Identity{}, w.tokensErr
 	}

@@ -73,10 +73,10 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 					"Without a token only servers on this machine may do this.")}
 			}
 		} else {
-			token, ok := bearer(c.Get(fiber.HeaderAuthorization))
+			token, _ := bearer(c.Get(fiber.HeaderAuthorization)) // "" for none, which is not the token
 			got := sha256.Sum256([]byte(token))
 			// Digests, because the comparison's time would tell the token's length.
-			if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !ok {
+			if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 				return detail(http.StatusUnauthorized, "The token of the platform's servers is required.")
 			}
 		}
@@ -90,10 +90,11 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 // for whatever page it shows, a proxy the others for whomever it serves. That they are there counts, not what they say.
 var ofOthers = []string{fiber.HeaderOrigin, "Sec-Fetch-Site", fiber.HeaderXForwardedFor, fiber.HeaderForwarded}
 
-// local tells whether the TCP peer is this machine and speaks for itself.
+// local tells whether the TCP peer is this machine (127.0.0.0/8, ::1, the former also mapped to IPv6) and speaks for
+// itself.
 func local(c *fiber.Ctx) bool {
 	peer, ok := c.Context().RemoteAddr().(*net.TCPAddr)
-	if !ok || !peer.AddrPort().Addr().Unmap().IsLoopback() {
+	if !ok || !peer.AddrPort().Addr().IsLoopback() {
 		return false
 	}
 	for _, name := range ofOthers {

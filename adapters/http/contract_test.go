@@ -1,10 +1,13 @@
 package rest
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"chatting/application"
 )
 
 // row is a request and the answer that the contract has for it.
@@ -81,7 +84,7 @@ func targetRows(method, path string) []row {
 	add("form, malformed", `%zz=1&target_id=a;b`, 400, target("This field is required."), asUser1, asForm)
 	add("media type", `{"target_id":7}`, 415, `{"detail":"Unsupported media type \"text/plain; x=1\" in request."}`, asUser1, "Content-Type: text/plain; x=1")
 	add("no media type", `{"target_id":7}`, 415, `{"detail":"Unsupported media type \"\" in request."}`, asUser1)
-	add("multipart", "--x\r\n\r\n\r\n--x--\r\n", 415, `{"detail":"Unsupported media type \"multipart/form-data; boundary=x\" in request."}`, asUser1, "Content-Type: multipart/form-data; boundary=x")
+	add("multipart", `{"target_id":7}`, 415, `{"detail":"Unsupported media type \"multipart/form-data; boundary=x\" in request."}`, asUser1, "Content-Type: multipart/form-data; boundary=x")
 	add("packed", `{"target_id":7}`, 415, `{"detail":"Unsupported content encoding \"gzip\" in request."}`, asUser1, asJSON, "Content-Encoding: gzip")
 	const invalid = `{"detail":"The token is not valid."}`
 	add("bad token", `{"target_id":7}`, 401, invalid, asJSON, "Authorization: Bearer x")
@@ -292,5 +295,26 @@ func TestWorkEndsWithTheTimeForTheRequest(t *testing.T) {
 	got.mustBe(t, 503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The append could not be confirmed.","code":"unconfirmed"}`)
 	if got.header.Get("Retry-After") != retryAfter || got.header.Get("Content-Type") != problemType {
 		t.Errorf("headers are %v", got.header)
+	}
+}
+
+// deadlines is an Authenticator that tells how much time it is given.
+type deadlines chan time.Duration
+
+func (d deadlines) Execute(ctx context.Context, _ string) (application.Identity, error) {
+	deadline, _ := ctx.Deadline()
+	d <- time.Until(deadline)
+	return application.Identity{User: 1}, nil
+}
+
+func TestTimeForARequestIsTheConfiguredOne(t *testing.T) {
+	given := make(deadlines, 1)
+	w := newWorld(t, func(_ *world, o *Options, d *Deps) {
+		o.RequestTimeout = time.Hour
+		d.Authenticate = given
+	})
+	w.call(t, "GET", blockedPath, "", asUser1)
+	if left := <-given; left > time.Hour || left < time.Hour/2 {
+		t.Errorf("given %v", left)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,10 +111,23 @@ func TestPanicsAreAnsweredAndLogged(t *testing.T) {
 }
 
 func TestOtherAdaptersRoutesAreRefusedAsProblems(t *testing.T) {
-	w := newWorld(t)
-	w.api.App().Get("/ws/chatting/", func(*fiber.Ctx) error { return fiber.NewError(http.StatusForbidden, "The origin may not.") })
+	w := newWorld(t, func(w *world, _ *Options, _ *Deps) {
+		w.mount = func(app *fiber.App) {
+			app.Get("/ws/chatting/", func(*fiber.Ctx) error { return fiber.NewError(http.StatusForbidden, "The origin may not.") })
+		}
+	})
 	got := w.call(t, "GET", "/ws/chatting", "")
 	got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"The origin may not."}`)
+}
+
+func TestAppIsWhatTheWebSocketAdapterNeeds(t *testing.T) {
+	api, err := New(Options{}, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !api.App().Config().ReduceMemoryUsage || !api.App().Server().ReduceMemoryUsage {
+		t.Error("without ReduceMemoryUsage the bytes behind an upgrade reach another connection's reader")
+	}
 }
 
 func TestNoServerHeaderIsSent(t *testing.T) {
@@ -294,7 +308,21 @@ func TestManyClientsGetTheirOwnAnswers(t *testing.T) {
 	clients.Wait()
 }
 
+func TestTokensOutliveTheirRequest(t *testing.T) {
+	w := newWorld(t)
+	want := []string{"token-1", "token-2", "token-3"}
+	for _, token := range want { // over one connection, whose buffer is used again
+		w.call(t, "GET", blockedPath, "", "Authorization: Bearer "+token)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !slices.Equal(w.tokens, want) {
+		t.Errorf("tokens are %q", w.tokens)
+	}
+}
+
 func TestReadinessNamesWhatIsAway(t *testing.T) {
+	const probeTimeout = 100 * time.Millisecond
 	var mu sync.Mutex
 	errs := map[string]error{}
 	check := func(name string) Check {
@@ -302,6 +330,9 @@ func TestReadinessNamesWhatIsAway(t *testing.T) {
 			mu.Lock()
 			err := errs[name]
 			mu.Unlock()
+			if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > probeTimeout {
+				t.Errorf("%s is given until %v", name, deadline)
+			}
 			if errors.Is(err, context.DeadlineExceeded) {
 				<-ctx.Done()
 				return ctx.Err()
@@ -310,7 +341,7 @@ func TestReadinessNamesWhatIsAway(t *testing.T) {
 		}}
 	}
 	w := newWorld(t, func(_ *world, o *Options, d *Deps) {
-		o.ProbeTimeout = 50 * time.Millisecond
+		o.ProbeTimeout = probeTimeout
 		d.Checks = []Check{check("broker"), check("database"), check("tail")}
 	})
 	ready := `{"status":"ok","checks":{"broker":"ok","database":"ok","tail":"ok"}}`

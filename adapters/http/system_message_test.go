@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -169,6 +170,34 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 		got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Without a token only servers on this machine may do this."}`)
 		if got.header.Get("Content-Type") != problemType {
 			t.Errorf("media type is %s", got.header.Get("Content-Type"))
+		}
+	}
+}
+
+func TestServersElsewhereNeedTheToken(t *testing.T) {
+	const body = `{"target_id":7,"message":"m"}`
+	for peer, here := range map[net.Addr]bool{
+		&net.TCPAddr{IP: net.IPv4(127, 9, 9, 9)}:           true,
+		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1).To4()}:     true,
+		&net.TCPAddr{IP: net.ParseIP("::ffff:127.0.0.1")}:  true,
+		&net.TCPAddr{IP: net.IPv6loopback}:                 true,
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}:           false,
+		&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1")}:  false,
+		&net.TCPAddr{IP: net.ParseIP("2001:db8::1")}:       false,
+		&net.TCPAddr{IP: net.IPv4zero}:                     false,
+		&net.TCPAddr{}:                                     false,
+		&net.UnixAddr{Name: "/tmp/127.0.0.1", Net: "unix"}: false,
+	} {
+		w := newWorld(t, func(w *world, _ *Options, _ *Deps) { w.peer = peer })
+		if got := w.system(t, body); (got.status == 200) != here || (got.status == 403) == here {
+			t.Errorf("%v: answer is %d %s", peer, got.status, got.body)
+		}
+		w = newWorld(t, func(w *world, o *Options, _ *Deps) { w.peer, o.S2SToken = peer, "s2s-token" })
+		if got := w.system(t, body, "Authorization: Bearer s2s-token"); got.status != 200 {
+			t.Errorf("%v with token: answer is %d %s", peer, got.status, got.body)
+		}
+		if got := w.system(t, body); got.status != 401 {
+			t.Errorf("%v without token: answer is %d %s", peer, got.status, got.body)
 		}
 	}
 }
