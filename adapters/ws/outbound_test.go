@@ -1,0 +1,273 @@
+package ws
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"chatting/domain"
+)
+
+func TestSlowReaderIsClosedAndNobodyElseDelayed(t *testing.T) {
+	f := serve(t, Options{QueueBytes: 256 << 10, Times: Times{Close: patience}}, newChat())
+	slow, fast := f.login(t, 7), f.login(t, 8)
+	slowConn, fastConn := f.chat.connectionOf(t, 7).(*connection), f.chat.connectionOf(t, 8)
+	data := []byte(`{"message":"` + strings.Repeat("x", 16<<10) + `"}`)
+	sent := 0
+	for ; !slowConn.out.isClosing(); sent++ {
+		slowConn.Deliver(data, "")
+		fastConn.Deliver(fmt.Appendf(nil, `{"n":%d}`, sent), "")
+		if got := fast.next()["n"]; got != float64(sent) {
+			t.Fatalf("the fast one got %v instead of %d", got, sent)
+		}
+		if sent > 10_000 {
+			t.Fatal("the queue has no bound")
+		}
+	}
+	fast.send(`{"target_id":8,"message":"alive"}`)
+	fast.next()
+	// When it reads again, it finds whole frames and then why it was closed.
+	received := 0
+	for {
+		_, got, err := slow.ReadMessage()
+		if websocket.IsCloseError(err, 1013) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %d frames: %v", received, err)
+		}
+		if !bytes.Equal(got, data) {
+			t.Fatal("a frame was mangled")
+		}
+		received++
+	}
+	if received >= sent {
+		t.Errorf("%d of %d frames came: nothing was dropped", received, sent)
+	}
+}
+
+func TestReaderThatNeverReadsIsCut(t *testing.T) {
+	f := serve(t, Options{QueueBytes: 64 << 10, Times: Times{Close: 50 * time.Millisecond}}, newChat())
+	f.login(t, 7)
+	conn := f.chat.connectionOf(t, 7)
+	data := []byte(strings.Repeat("x", 16<<10))
+	eventually(t, "the session ends", func() bool {
+		conn.Deliver(data, "")
+		f.chat.mu.Lock()
+		defer f.chat.mu.Unlock()
+		return f.chat.ended == 1
+	})
+}
+
+func TestStuckWriteClosesAsSlow(t *testing.T) {
+	f := serve(t, Options{QueueBytes: 64 << 20, Times: Times{Write: 50 * time.Millisecond, Close: patience}}, newChat())
+	c := f.login(t, 7)
+	conn := f.chat.connectionOf(t, 7).(*connection)
+	data := []byte(strings.Repeat("x", 1<<20))
+	for range 32 {
+		conn.Deliver(data, "")
+	}
+	eventually(t, "the write is found stuck", conn.out.isClosing)
+	if code := c.closed(); code != 1013 {
+		t.Errorf("closed with %d", code)
+	}
+}
+
+func TestIdleConnectionHasNoWriter(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	c := f.login(t, 7)
+	out := &f.chat.connectionOf(t, 7).(*connection).out
+	for range 3 {
+		c.send(`{"target_id":7,"message":"x"}`)
+		c.next()
+		eventually(t, "the writer ends", func() bool {
+			out.mu.Lock()
+			defer out.mu.Unlock()
+			return !out.writing && out.queue == nil
+		})
+	}
+}
+
+func TestFramesOfAllLengthsAreCutAtTheirEnds(t *testing.T) {
+	var all []byte
+	var ends []int
+	for _, n := range []int{0, 1, 125, 126, 65535, 65536, 200_000, 3, 20_000, 20_000} {
+		all = appendFrame(all, opText, make([]byte, n))
+		ends = append(ends, len(all))
+	}
+	at, cuts := 0, 0
+	for rest := all; len(rest) > 0; cuts++ {
+		n := wholeFrames(rest)
+		at += n
+		rest = rest[n:]
+		found := false
+		for _, end := range ends {
+			found = found || end == at
+		}
+		if !found {
+			t.Fatalf("cut at %d, which is inside a frame", at)
+		}
+	}
+	if cuts < 4 {
+		t.Errorf("%d cuts", cuts)
+	}
+}
+
+func TestCloseWhileEverybodySendsEndsEachSessionOnce(t *testing.T) {
+	f := serve(t, Options{Times: Times{Silence: time.Millisecond}}, newChat())
+	for round := range 20 {
+		c := f.login(t, round+1)
+		conn := f.chat.connectionOf(t, domain.UserID(round+1))
+		stop := make(chan struct{})
+		senders := make(chan struct{}, 3)
+		for range cap(senders) {
+			go func() {
+				defer func() { senders <- struct{}{} }()
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						conn.Deliver([]byte(`{"x":1}`), "")
+					}
+				}
+			}()
+		}
+		go func() { _, _ = io.Copy(io.Discard, c.NetConn()) }()
+		c.send(`{"target_id":1,"message":"x"}`)
+		if round%2 == 0 {
+			go conn.Close("hole")
+		}
+		_ = c.Close()
+		eventually(t, "the session ends", func() bool {
+			f.chat.mu.Lock()
+			defer f.chat.mu.Unlock()
+			return f.chat.ended == round+1
+		})
+		close(stop)
+		for range cap(senders) {
+			<-senders
+		}
+	}
+}
+
+func TestShutdownWaitsForOutcomesAndClosesWithRestart(t *testing.T) {
+	chat := newChat()
+	var finish atomic.Pointer[func()]
+	chat.append = func(deliver func(), done func(error)) {
+		f := func() { deliver(); done(nil) }
+		finish.Store(&f)
+	}
+	f := serve(t, Options{}, chat)
+	c, idle := f.login(t, 7), f.dial(t)
+	c.send(`{"target_id":7,"message":"under way"}`)
+	eventually(t, "the append is under way", func() bool { return finish.Load() != nil })
+	ended := make(chan error, 1)
+	go func() { ended <- f.Shutdown(t.Context()) }()
+	eventually(t, "no more upgrades", func() bool { return statusOfRequest(t, f, upgradeHead+"\r\n") == 503 })
+	c.send(`{"target_id":7,"message":"too late"}`)
+	if got := c.next(); got["code"] != "unavailable" {
+		t.Errorf("got %v", got)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the shutdown did not wait: %v", err)
+	default:
+	}
+	(*finish.Load())()
+	if got := c.next(); got["message"] != "under way" {
+		t.Errorf("got %v", got)
+	}
+	if code := c.closed(); code != 1012 {
+		t.Errorf("closed with %d", code)
+	}
+	if code := idle.closed(); code != 1012 {
+		t.Errorf("the one not logged in closed with %d", code)
+	}
+	_, _ = c.Close(), idle.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownEndsWithItsContext(t *testing.T) {
+	chat := newChat()
+	outcome := make(chan func(error), 1)
+	chat.append = func(_ func(), done func(error)) { outcome <- done }
+	f := serve(t, Options{}, chat)
+	c := f.login(t, 7)
+	c.send(`{"target_id":7,"message":"never confirmed"}`)
+	done := <-outcome
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := f.Shutdown(ctx); err == nil {
+		t.Error("no error although an append had no outcome")
+	}
+	if n := f.Connections(); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+	done(nil)
+}
+
+// BenchmarkOutbound compares frames written one by one with frames that may share writes. Compare the two, not their
+// values.
+func BenchmarkOutbound(b *testing.B) {
+	data := []byte(`{"type":"chat_message","message":"` + strings.Repeat("x", 100) + `"}`)
+	for _, burst := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("burst=%d", burst), func(b *testing.B) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = listener.Close() }()
+			received := make(chan struct{})
+			var count atomic.Int64
+			go func() {
+				defer close(received)
+				peer, err := net.Dial("tcp", listener.Addr().String())
+				if err != nil {
+					return
+				}
+				defer func() { _ = peer.Close() }()
+				buffer := make([]byte, 1<<20)
+				for {
+					n, err := peer.Read(buffer)
+					count.Add(int64(n))
+					if err != nil {
+						return
+					}
+				}
+			}()
+			conn, err := listener.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := &Server{deps: Deps{Logger: slog.Default()}}
+			times := Times{}.withDefaults()
+			var out outbound
+			out.init(&socket{Conn: conn}, 1<<20, &times, s.guard)
+			b.ResetTimer()
+			for n := 0; n < b.N; n += burst {
+				for range burst {
+					out.send(data)
+				}
+				out.awaitWriter()
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
+			b.StopTimer()
+			out.close(closeNormal)
+			out.awaitWriter()
+			_ = conn.Close()
+			<-received
+		})
+	}
+}
