@@ -39,6 +39,24 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// wholeBatch reads the batch at the start of raw. It is nil where there is none or its CRC does not hold; size is the
+// bytes that it takes according to its length, 0 where that cannot be.
+func wholeBatch(raw []byte) (batch *kmsg.RecordBatch, size int) {
+	if len(raw) < batchHead {
+		return nil, 0
+	}
+	claimed := int64(binary.BigEndian.Uint32(raw[batchLength:])) + lengthFrom
+	if claimed < batchHead || claimed > int64(len(raw)) {
+		return nil, 0
+	}
+	size = int(claimed)
+	batch = new(kmsg.RecordBatch)
+	if batch.ReadFrom(raw[:size]) != nil || uint32(batch.CRC) != crc32.Checksum(raw[crcFrom:size], castagnoli) {
+		return nil, size
+	}
+	return batch, size
+}
+
 // unacceptableBatch stands in for a batch that kfake must not store: a control batch, whole and with a right CRC, which
 // kfake answers with INVALID_RECORD.
 var unacceptableBatch = func() []byte {
@@ -59,9 +77,8 @@ var unacceptableBatch = func() []byte {
 // the broker is stored with a CRC that does not hold, and kfake throws it away at the next start together with what
 // follows it.
 func checkBatch(raw []byte, now time.Time) error {
-	var batch kmsg.RecordBatch
-	if batch.ReadFrom(raw) != nil || batch.Magic != 2 || int(batch.Length) != len(raw)-lengthFrom ||
-		uint32(batch.CRC) != crc32.Checksum(raw[crcFrom:], castagnoli) {
+	batch, size := wholeBatch(raw)
+	if batch == nil || size != len(raw) || batch.Magic != 2 {
 		return nil
 	}
 	if batch.Attributes&^attrCodec != 0 || batch.Attributes&attrCodec > codecHighest {
@@ -81,7 +98,7 @@ func checkBatch(raw []byte, now time.Time) error {
 }
 
 // checkRecords reads the records as kfake does when it looks for a time, and demands that they are what the header says.
-func checkRecords(batch kmsg.RecordBatch) error {
+func checkRecords(batch *kmsg.RecordBatch) error {
 	codec := kgo.CompressionCodecType(batch.Attributes & attrCodec)
 	if !fitsUncompressed(batch.Records, codec) {
 		return refuse("a batch that is damaged or above %d bytes when uncompressed", maxUncompressed)

@@ -138,18 +138,36 @@ func TestTopicsConfigsAndGroupOffsetsSurviveSIGKILL(t *testing.T) {
 	if code := createTopic(t, c.addr, "kept", 16, flat...); code != 0 {
 		t.Fatalf("create: error %d", code)
 	}
+	groups := filepath.Join(dir, groupsFile)
 	commit := versioned(kmsg.NewPtrOffsetCommitRequest())
 	commit.Group, commit.Generation = "readers", -1
 	topic := kmsg.NewOffsetCommitRequestTopic()
 	topic.Topic = "kept"
 	partition := kmsg.NewOffsetCommitRequestTopicPartition()
-	partition.Partition, partition.Offset = 7, 42
+	partition.Partition, partition.Offset = 7, 40
 	topic.Partitions = append(topic.Partitions, partition)
 	commit.Topics = append(commit.Topics, topic)
 	if code := answered(t, c.addr, commit).(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode; code != 0 {
 		t.Fatalf("commit: error %d", code)
 	}
 	c.kill()
+	// A torn entry at the end, and entries behind it, twice.
+	for _, offset := range []int64{41, 42} {
+		torn, err := os.OpenFile(groups, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := torn.Write([]byte{40, 0, 0, 0, 1, 2, 3, 4, 1, 0, '{'}); err != nil {
+			t.Fatal(err)
+		}
+		if err := torn.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c = startChild(t, dir)
+		commit.Topics[0].Partitions[0].Offset = offset
+		answered(t, c.addr, commit)
+		c.kill()
+	}
 	c = startChild(t, dir)
 
 	describe := versioned(kmsg.NewPtrDescribeConfigsRequest())

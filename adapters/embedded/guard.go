@@ -79,12 +79,12 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 				return nil, errShut
 			case <-time.After(acceptPause):
 			}
-			l.refused("cannot accept", nil, err)
+			l.refused("accept", l.Addr(), err)
 			continue
 		}
 		guarded, err := l.admit(conn)
 		if err != nil {
-			l.refused("connection refused", conn.RemoteAddr(), errors.Join(err, conn.Close()))
+			l.refused("connection", conn.RemoteAddr(), errors.Join(err, conn.Close()))
 			continue
 		}
 		return guarded, nil
@@ -146,7 +146,7 @@ func (l *guardedListener) wait() { l.open.Wait() }
 func (l *guardedListener) refused(what string, peer net.Addr, err error) {
 	total := l.refusals.Add(1)
 	l.notice.Do(func() {
-		l.logger.Warn("embedded Kafka broker: "+what, "peer", peer, "reason", err, "refusals so far", total)
+		l.logger.Warn("embedded Kafka broker: refused", "what", what, "address", peer, "reason", err, "refusals", total)
 	})
 }
 
@@ -190,7 +190,7 @@ func (c *guardedConn) nextFrame() error {
 		c.release()
 		var refusal refusalError
 		if errors.As(err, &refusal) {
-			c.listener.refused("request refused", c.RemoteAddr(), err)
+			c.listener.refused("request", c.RemoteAddr(), err)
 		}
 		_ = c.Close() // kfake closes as well; the refused client is not to wait for that
 		return err

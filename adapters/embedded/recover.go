@@ -28,6 +28,7 @@ const (
 	windowsFile  = "seq_windows.json"
 	pidsFile     = "pids.log"
 	sessionsFile = "session_state.json"
+	groupsFile   = "groups.log"
 	// damagedDir is ours: where bytes go that were cut from damaged files.
 	damagedDir = "damaged"
 	// windowSize is how many batches of one producer kfake (as Kafka) knows again.
@@ -72,6 +73,9 @@ func readTopics(dir string) ([]topic, error) {
 // after anything else it is for an operator to look at. Damage whose end cannot be told reaches to the end of its file.
 // Where the last batch of a partition is lost, its offsets are given out again.
 //
+// A torn entry at the end of the groups' log is cut as well: kfake would write behind it and find nothing from there on
+// at the next start.
+//
 // It also removes what kfake noted at Close about members of consumer groups and fetch sessions, so that a start after
 // Close is as one after SIGKILL: members join again. (A fetch session taken up from there can panic kfake.)
 func recoverProducers(ctx context.Context, dir string, logger *slog.Logger) error {
@@ -91,6 +95,9 @@ func recoverProducers(ctx context.Context, dir string, logger *slog.Logger) erro
 		}
 	}
 	if err := os.Remove(filepath.Join(dir, sessionsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := cutTornEntry(filepath.Join(dir, groupsFile)); err != nil {
 		return err
 	}
 	pids, windows, err := known.encode()
@@ -162,7 +169,7 @@ func (p producers) readPartition(dir, topic string, number int32, logger *slog.L
 			return err
 		}
 		logger.Warn("embedded Kafka broker: damage was cut from a file of the log", "topic", topic, "partition", number,
-			"file", file, "bytes cut", len(damaged), "kept as", kept)
+			"file", file, "bytes_cut", len(damaged), "kept_as", kept)
 	}
 	return nil
 }
@@ -187,23 +194,6 @@ func (p producers) readBatches(raw []byte, from partition) (whole, damaged []byt
 }
 
 func isWhole(raw []byte) bool { batch, _ := wholeBatch(raw); return batch != nil }
-
-// wholeBatch returns the batch at the start of raw, nil where there is none or it is damaged, and the bytes that it
-// takes according to its length, 0 where that cannot be.
-func wholeBatch(raw []byte) (*kmsg.RecordBatch, int) {
-	if len(raw) < batchHead {
-		return nil, 0
-	}
-	size := int64(binary.BigEndian.Uint32(raw[batchLength:])) + lengthFrom
-	if size < batchHead || size > int64(len(raw)) {
-		return nil, 0
-	}
-	batch := new(kmsg.RecordBatch)
-	if batch.ReadFrom(raw[:size]) != nil || uint32(batch.CRC) != crc32.Checksum(raw[crcFrom:size], castagnoli) {
-		return nil, int(size)
-	}
-	return batch, int(size)
-}
 
 // note takes a batch over as kfake does when it appends one.
 func (p producers) note(batch kmsg.RecordBatch, from partition) {
@@ -266,6 +256,31 @@ func (p producers) encode() (pids, windows []byte, err error) {
 	}
 	windows, err = json.Marshal(kept)
 	return pids, windows, err
+}
+
+// cutTornEntry shortens a log of kfake's, in the format of appendProducer, to its whole entries.
+func cutTornEntry(file string) error {
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	const head, least = 4 + 4, 2 // kfake ends at an entry without a format, zeros for instance
+	whole := 0
+	for rest := raw; len(rest) >= head; rest = raw[whole:] {
+		size := int64(binary.LittleEndian.Uint32(rest))
+		if size < least || size > int64(len(rest)-head) ||
+			binary.LittleEndian.Uint32(rest[4:]) != crc32.Checksum(rest[head:head+size], castagnoli) {
+			break
+		}
+		whole += head + int(size)
+	}
+	if whole == len(raw) {
+		return nil
+	}
+	return os.Truncate(file, int64(whole))
 }
 
 // appendProducer adds an entry to a log of kfake's: length, CRC32C of what follows it, format, JSON; little-endian.
