@@ -21,8 +21,8 @@ const (
 // through a float64 and an int64, which make anything of them.
 const maxNumericDate = 253402300799
 
-// identityOf reads whom verified claims stand for. They must have been decoded with json.Number, because a float64 does
-// not hold every id.
+// identityOf reads whom verified claims stand for, and demands exp. They must have been decoded with json.Number, because
+// a float64 does not hold every id.
 func identityOf(claims jwt.Claims) (application.Identity, error) {
 	held, ok := claims.(jwt.MapClaims)
 	if !ok {

@@ -120,8 +120,12 @@ func (r *remoteKeys) find(ctx context.Context, token *jwt.Token) (any, error) {
 		return nil, errKeysAway
 	}
 	key, err := set.find(ctx, token)
-	if errors.Is(err, jwkset.ErrKeyNotFound) && r.awaitLoad(ctx) {
-		key, err = r.set.Load().find(ctx, token)
+	if errors.Is(err, jwkset.ErrKeyNotFound) {
+		r.awaitLoad(ctx)
+		// Also without a wait a newer set may be there by now.
+		if newer := r.set.Load(); newer != set {
+			key, err = newer.find(ctx, token)
+		}
 	}
 	if err != nil {
 		return nil, errNoKey
@@ -137,9 +141,9 @@ func (s *keySet) find(ctx context.Context, token *jwt.Token) (any, error) {
 	return keys.KeyfuncCtx(ctx)(token)
 }
 
-// awaitLoad asks for a load and waits for its end, keyWait at most. It does not wait, and reports false, where it is too
-// early for one: the load then follows when the pause is over.
-func (r *remoteKeys) awaitLoad(ctx context.Context) bool {
+// awaitLoad asks for a load and waits for its end, keyWait at most. It does not wait where it is too early for one: the
+// load then follows when the pause is over.
+func (r *remoteKeys) awaitLoad(ctx context.Context) {
 	r.mu.Lock()
 	phase, finished := r.phase, r.finished
 	r.mu.Unlock()
@@ -150,18 +154,16 @@ func (r *remoteKeys) awaitLoad(ctx context.Context) bool {
 		}
 	}
 	if phase == pausing {
-		return false
+		return
 	}
 	timer := time.NewTimer(keyWait)
 	defer timer.Stop()
 	select {
 	case <-finished:
-		return true
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-r.ended:
 	}
-	return false
 }
 
 // run loads until ctx ends.

@@ -92,7 +92,6 @@ func New(o Options) (*Verifier, error) {
 		jwt.WithValidMethods(methods),
 		jwt.WithJSONNumber(),
 		jwt.WithStrictDecoding(),
-		jwt.WithExpirationRequired(),
 		jwt.WithIssuedAt(),
 		jwt.WithLeeway(clockLeeway),
 	)
@@ -149,8 +148,6 @@ func classify(err error) error {
 		return unauthenticated("The token is not valid.")
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return errExpired
-	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
-		return unauthenticated("The token does not say when it expires.")
 	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return unauthenticated("The token is not valid yet.")
 	default:

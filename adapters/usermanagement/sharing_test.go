@@ -2,9 +2,12 @@ package usermanagement
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -247,10 +250,7 @@ func TestRememberedAnswersAreBoundedAndHoldNoToken(t *testing.T) {
 
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	g := newGate()
-	c, err := New(Options{URL: serve(t, g.ServeHTTP), Timeout: patient})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newClient(t, Options{URL: serve(t, g.ServeHTTP), Timeout: time.Hour})
 	outcomes := make(chan error, 2)
 	go func() {
 		_, err := c.Verify(context.Background(), goodToken)
@@ -261,16 +261,49 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 		outcomes <- err
 	}()
 	until(t, "both questions", func() bool { return g.asked.Load() == 2 })
-	c.Close()
-	c.Close() // again is no error
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		c.Close()
+		c.Close() // again is no error
+	}()
+	select {
+	case <-closed:
+	case <-time.After(patient):
+		close(g.open) // so that the test can end
+		t.Fatal("Close waits for the answers")
+	}
 	for range 2 {
 		mustFail(t, <-outcomes, domain.CodeUnavailable)
 	}
-	_, err = c.Verify(t.Context(), goodToken)
+	_, err := c.Verify(t.Context(), goodToken)
 	mustFail(t, err, domain.CodeUnavailable)
-	_, err = c.Friends(t.Context(), 201)
-	mustFail(t, err, domain.CodeUnavailable)
-	if n := g.asked.Load(); n != 2 {
-		t.Fatalf("the service was asked %d times", n)
+	if !errors.Is(err, errClosed) {
+		t.Fatalf("verified after Close: %v", err)
 	}
+	if _, err = c.Friends(t.Context(), 201); !errors.Is(err, errClosed) {
+		t.Fatalf("asked for friends after Close: %v", err)
+	}
+}
+
+func TestCloseLeavesNoConnection(t *testing.T) {
+	var open atomic.Int64
+	server := httptest.NewUnstartedServer(answer(200, `{"id":201}`))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	c := newClient(t, Options{URL: server.URL})
+	if _, err := c.Verify(t.Context(), goodToken); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the connection", func() bool { return open.Load() == 1 })
+	c.Close()
+	until(t, "the end of the connection", func() bool { return open.Load() == 0 })
 }
