@@ -50,7 +50,7 @@ func TestEventsStandInTheConversationOfTheirTwoSides(t *testing.T) {
 func TestOnlyTheCanonicalKeyIsAConversation(t *testing.T) {
 	for _, key := range []string{
 		"", ":", "1", "1:", ":1", "10:9", "0:0", "01:2", "1:02", "00:1", "+1:2", "-1:2", " 1:2", "1:2 ", "1:2:3", "1 :2", "1;2",
-		"1:9223372036854775808", "1:99999999999999999999", "1:18446744073709551617", "a:b", "1:2\n", "１:２",
+		"1:9223372036854775808", "9223372036854775808:1", "18446744073709551615:1", "1:99999999999999999999", "1:18446744073709551617", "a:b", "1:2\n", "１:２",
 	} {
 		if c, ok := domain.ParseConversation([]byte(key)); ok {
 			t.Errorf("%q was read as %s", key, c.Key())

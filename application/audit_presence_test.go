@@ -1,0 +1,80 @@
+package application_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+func auditLog() []domain.SessionRecord {
+	a, b := incarnation(1, 1), incarnation(2, 1)
+	return []domain.SessionRecord{
+		{Kind: domain.SessionUp, Incarnation: a, User: 7, Count: 1},
+		{Kind: domain.SessionUp, Incarnation: b, User: 7, Count: 1},
+		{Kind: domain.SessionUp, Incarnation: a, User: 8, Count: 2},
+		{Kind: domain.SessionBeat, Incarnation: a},
+		{Kind: domain.SessionDown, Incarnation: b, User: 7, Count: 1},
+		{Kind: domain.SessionDead, Incarnation: a},
+		{Kind: domain.SessionUp, Incarnation: b, User: 7, Count: 2},
+	}
+}
+
+func TestTheAuditReportsEveryTransitionOnce(t *testing.T) {
+	audit := application.NewAuditPresence(3)
+	var got []domain.Transition
+	ids := make(map[domain.EventID]bool)
+	for offset, record := range auditLog() {
+		for _, event := range audit.Apply(int64(offset), record, someTime.Add(time.Duration(offset)*time.Second)) {
+			got = append(got, event.Transition)
+			if ids[event.ID] {
+				t.Errorf("the id %s comes twice", event.ID)
+			}
+			ids[event.ID] = true
+		}
+	}
+	at := func(offset int) time.Time { return someTime.Add(time.Duration(offset) * time.Second) }
+	want := []domain.Transition{
+		{User: 7, Online: true, At: at(0)}, {User: 8, Online: true, At: at(2)},
+		{User: 7, At: at(5)}, {User: 8, At: at(5)}, {User: 7, Online: true, At: at(6)},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestARepeatedAuditCarriesTheSameIDs(t *testing.T) {
+	records := auditLog()
+	run := func(partition, rebuilt int, began time.Time) (events []application.PresenceEvent) {
+		audit := application.NewAuditPresence(partition)
+		for offset, record := range records {
+			at := began.Add(time.Duration(offset) * time.Second)
+			if offset < rebuilt {
+				audit.Rebuild(record, at)
+			} else {
+				events = append(events, audit.Apply(int64(offset), record, at)...)
+			}
+		}
+		return events
+	}
+	all := run(3, 0, someTime)
+	for rebuilt := range records {
+		if rest := run(3, rebuilt, someTime); !slices.Equal(rest, all[len(all)-len(rest):]) {
+			t.Errorf("after %d rebuilt records: %v", rebuilt, rest)
+		}
+	}
+	if again := run(3, 5, someTime); len(again) != 3 {
+		t.Errorf("after a rebuild of 5 records %d events, want 3", len(again))
+	}
+	for what, others := range map[string][]application.PresenceEvent{
+		"another partition": run(4, 0, someTime), "a topic made anew": run(3, 0, someTime.Add(time.Hour)),
+	} {
+		for i := range others {
+			if others[i].ID == all[i].ID {
+				t.Errorf("%s has the id %s too", what, all[i].ID)
+			}
+		}
+	}
+}

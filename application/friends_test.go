@@ -1,0 +1,80 @@
+package application_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// announced counts the changes of a user's list that the log has.
+func announced(log *sessionTopic, user domain.UserID) int {
+	n := 0
+	for _, entry := range log.all(log.PartitionOf(user)) {
+		if entry.record == (domain.SessionRecord{Kind: domain.FriendsChanged, User: user}) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAFriendIsAddedOnceAndTakenAway(t *testing.T) {
+	log := newSessionTopic(sessionPartitions, time.Now)
+	friends := &application.Friends{Store: &friendStore{}, Sessions: log}
+	ctx := t.Context()
+	for _, friend := range []domain.UserID{7, 8, 7} {
+		if err := friends.Add(ctx, 201, friend); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := friends.List(ctx, 201); err != nil || !slices.Equal(got, []domain.UserID{7, 8}) {
+		t.Errorf("the list is %v, %v", got, err)
+	}
+	if announced(log, 201) != 3 {
+		t.Errorf("%d changes were announced, want one for each request: an earlier one may have been lost", announced(log, 201))
+	}
+	if err := friends.Remove(ctx, 201, 7); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "removing twice", friends.Remove(ctx, 201, 7), domain.CodeNotWatched)
+	if got, err := friends.List(ctx, 201); err != nil || !slices.Equal(got, []domain.UserID{8}) {
+		t.Errorf("the list is %v, %v", got, err)
+	}
+	if announced(log, 201) != 4 {
+		t.Errorf("%d changes were announced, want 4", announced(log, 201))
+	}
+	if got, err := friends.List(ctx, 7); err != nil || len(got) != 0 {
+		t.Errorf("the other side's list is %v, %v; want none: it is one direction only", got, err)
+	}
+}
+
+func TestWhatFriendsRefuses(t *testing.T) {
+	log := newSessionTopic(sessionPartitions, time.Now)
+	store := &friendStore{}
+	friends := &application.Friends{Store: store, Sessions: log}
+	ctx := t.Context()
+	wantCode(t, "oneself", friends.Add(ctx, 201, 201), domain.CodeSelf)
+	full := make([]domain.UserID, application.MaxFriends)
+	for i := range full {
+		full[i] = domain.UserID(1000 + i)
+	}
+	store.set(202, full...)
+	wantCode(t, "one too many", friends.Add(ctx, 202, 7), domain.CodeLimit)
+	if announced(log, 201)+announced(log, 202) != 0 {
+		t.Error("a refused change was announced")
+	}
+	for what, want := range map[fate]domain.Code{refused: domain.CodeUnavailable, lost: domain.CodeUnconfirmed} {
+		log.decide(func(sessionEntry) fate { return what })
+		wantCode(t, "an append that failed", friends.Add(ctx, 201, 7), want)
+	}
+	log.decide(func(sessionEntry) fate { return delayed })
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	wantCode(t, "a request that ended", friends.Add(short, 201, 7), domain.CodeUnconfirmed)
+	store.fail(errRefused)
+	wantCode(t, "without a database", friends.Add(ctx, 201, 8), domain.CodeUnavailable)
+	wantCode(t, "removing without one", friends.Remove(ctx, 201, 7), domain.CodeUnavailable)
+}
