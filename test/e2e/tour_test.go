@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fasthttp/websocket"
+)
+
+// tour returns the README's tour, which is a shell script but for what stands in its way here: it runs on another port,
+// and the program is built already.
+func tour(t *testing.T, addr string) string {
+	t.Helper()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(readme), "\n## Two minutes\n")
+	if !found {
+		t.Fatal("the README has no section Two minutes")
+	}
+	_, script, _ := strings.Cut(section, "```sh\n")
+	script, _, found = strings.Cut(script, "```")
+	if !found || !strings.Contains(script, "go build -o bin/chatting ./cmd/chatting\n") || !strings.Contains(script, "127.0.0.1:8000") {
+		t.Fatalf("the tour is not as it was:\n%s", script)
+	}
+	script = strings.Replace(script, "go build -o bin/chatting ./cmd/chatting\n", "", 1)
+	return strings.ReplaceAll(script, "127.0.0.1:8000", addr)
+}
+
+func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
+	for _, program := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(program + " is not installed")
+		}
+	}
+	dir := t.TempDir()
+	s := startServer(t, dir)
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(binary, filepath.Join(dir, "bin", "chatting")); err != nil {
+		t.Fatal(err)
+	}
+	shell := exec.Command("bash", "-e") //nolint:gosec,noctx // our own script
+	shell.Dir, shell.Env = dir, s.environ("CHATTING_HTTP_ADDR="+s.http)
+	shell.Stdin, shell.Stderr = strings.NewReader(tour(t, s.http)), t.Output()
+	out, err := shell.Output()
+	if err != nil {
+		t.Fatalf("the tour ended with %v:\n%s", err, out)
+	}
+	t.Logf("%s", out)
+	one, err := os.ReadFile(filepath.Join(dir, "one.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(one)) {
+		var f frame
+		if err := json.Unmarshal([]byte(line), &f); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		got = append(got, f.Type+" "+f.Status+f.Message)
+	}
+	want := []string{
+		"system_message You have successfully logged", "send_status online", "chat_message hello", "invite_game invite",
+		"send_status offline", "system_message round 2 starts",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("user 1 saw\n%s\nnot\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	blocked := s.kcat("chatting.conversations")
+	if blocked != "" && !strings.Contains(blocked, `"type":"chatting.user_blocked.v1"`) {
+		t.Errorf("the log does not hold the block:\n%s", blocked)
+	}
+	if err := s.stop(); err != nil {
+		t.Errorf("the server left with %v", err)
+	}
+}
+
+// kcat prints a topic with a client in another language, where it is installed.
+func (s *server) kcat(topic string) string {
+	s.t.Helper()
+	if _, err := exec.LookPath("kcat"); err != nil {
+		return ""
+	}
+	command := exec.Command("kcat", "-b", s.kafka, "-t", topic, "-C", "-e", "-q") //nolint:gosec,noctx // ends with the topic
+	command.Stderr = s.t.Output()
+	out, err := command.Output()
+	if err != nil {
+		s.t.Errorf("kcat: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		var event struct {
+			Version string `json:"specversion"`
+		}
+		if json.Unmarshal([]byte(line), &event) != nil || event.Version != "1.0" {
+			s.t.Errorf("kcat prints what is no CloudEvent: %s", line)
+		}
+	}
+	return string(out)
+}
+
+func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
+	running := startServer(t, t.TempDir())
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ dir, environ, says string }{
+		"port in use":        {t.TempDir(), "CHATTING_HTTP_ADDR=" + running.http, running.http + " is in use"},
+		"broker port in use": {t.TempDir(), "CHATTING_EMBEDDED_KAFKA_ADDR=" + running.kafka, running.kafka},
+		"locked data":        {running.dir, "CHATTING_LOG_LEVEL=info", "in use by another"},
+		"data is a file":     {t.TempDir(), "CHATTING_DATA_DIR=" + file, file},
+		"short secret":       {t.TempDir(), "CHATTING_JWT_SECRET=short", "32"},
+		"unknown variable":   {t.TempDir(), "CHATTING_HTTP_ADRR=:1", "CHATTING_HTTP_ADDR"},
+		"bad public key":     {t.TempDir(), "CHATTING_JWT_PUBLIC_KEY_FILE=" + file, "PEM"},
+		"unreadable secret":  {t.TempDir(), "CHATTING_JWT_SECRET_FILE=/nowhere/secret", "/nowhere/secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			command := exec.Command(binary) //nolint:gosec,noctx // our own program
+			command.Dir, command.Env = c.dir, running.environ(c.environ)
+			var stderr strings.Builder
+			command.Stderr = &stderr
+			err := command.Run()
+			if command.ProcessState.ExitCode() != 1 {
+				t.Errorf("it ended with %v", err)
+			}
+			var complaints []string
+			for line := range strings.Lines(stderr.String()) {
+				if !strings.HasPrefix(line, "{") { // not a log line
+					complaints = append(complaints, line)
+				}
+			}
+			if len(complaints) != 1 || !strings.HasPrefix(complaints[0], "chatting: ") || !strings.Contains(complaints[0], c.says) {
+				t.Errorf("it says:\n%s\nnot one line with %q", stderr.String(), c.says)
+			}
+		})
+	}
+}
+
+func TestSIGTERMClosesSocketsWith1012AndEndsSessions(t *testing.T) {
+	dir := t.TempDir()
+	s := startServer(t, dir)
+	c := mustConnect(t, s.http, s.token(1))
+	if err := c.send(1, "to myself"); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := c.next(); err != nil || f.Message != "to myself" {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	if err := s.stop(); err != nil {
+		t.Errorf("the server left with %v", err)
+	}
+	if _, err := c.next(); !websocket.IsCloseError(err, websocket.CloseServiceRestart) {
+		t.Errorf("the socket ended with %v", err)
+	}
+	again := startServer(t, dir)
+	if presence := again.kcat("chatting.presence"); presence != "" {
+		if !strings.Contains(presence, `"status":"online"`) {
+			t.Errorf("the audit holds no login:\n%s", presence)
+		}
+	}
+	if err := again.stop(); err != nil {
+		t.Errorf("the server left with %v", err)
+	}
+}
