@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -319,6 +320,32 @@ func TestTokensOutliveTheirRequest(t *testing.T) {
 	if !slices.Equal(w.tokens, want) {
 		t.Errorf("tokens are %q", w.tokens)
 	}
+}
+
+func TestOnlyHealthIsServedBeforeTheNodeIsReady(t *testing.T) {
+	var ready atomic.Bool
+	w := newWorld(t, func(_ *world, o *Options, d *Deps) {
+		o.CORSOrigins = []string{"https://a.example"}
+		d.Ready = func() error {
+			if ready.Load() {
+				return nil
+			}
+			return domain.NewError(domain.CodeUnavailable, "It starts.")
+		}
+	})
+	for _, path := range []string{blockedPath, friendsPath, onlinePath, "/s2sapi/system-message"} {
+		got := w.call(t, "POST", path, "", asUser1, asJSON, "Origin: https://a.example")
+		if got.status != 503 || got.header.Get("Retry-After") == "" || strings.HasPrefix(path, "/api") != (got.header.Get("Access-Control-Allow-Origin") != "") {
+			t.Errorf("%s: answer is %d %v", path, got.status, got.header)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got := w.call(t, "GET", path, ""); got.status != 200 {
+			t.Errorf("%s: answer is %d %s", path, got.status, got.body)
+		}
+	}
+	ready.Store(true)
+	w.call(t, "GET", blockedPath, "", asUser1).mustBe(t, 200, "[]")
 }
 
 func TestReadinessNamesWhatIsAway(t *testing.T) {
