@@ -72,7 +72,7 @@ func TestConflictsAreRetriedAFewTimesAndThenUnavailable(t *testing.T) {
 	}{
 		{"40001", 3, 4, ""},
 		{"40P01", 1, 2, ""},
-		{"40001", 100, 6, domain.CodeUnavailable},
+		{"40001", 100, 8, domain.CodeUnavailable},
 		{"23505", 100, 1, domain.CodeInternal},
 		{"57014", 100, 1, domain.CodeUnavailable},
 		{"53300", 100, 1, domain.CodeUnavailable},

@@ -69,6 +69,35 @@ func TestPostgreSQLThatHangsDoesNotHangItsCallers(t *testing.T) {
 	})
 }
 
+func TestMigrationEndsWithItsContextThoughPostgreSQLHangs(t *testing.T) {
+	requirePostgres(t)
+	d := newPostgresDatabase(t)
+	other := d.open(t)
+	_, release, err := other.dialect.openToMigrate(t.Context())
+	noError(t, err)
+	defer func() { noError(t, release()) }()
+
+	proxy := startProxy(t, d.url)
+	s := database{url: proxy.url(t, d.url)}.open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	migrated := make(chan error, 1)
+	go func() { migrated <- s.Migrate(ctx) }()
+	untilItWorks(t, func(ctx context.Context) error { // wait until it waits for the lock
+		var waits int
+		return other.reader.GetContext(ctx, &waits,
+			"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted LIMIT 1")
+	})
+	proxy.hang()
+	cancel()
+	select {
+	case err := <-migrated:
+		wantCode(t, err, domain.CodeUnavailable)
+	case <-time.After(30 * time.Second):
+		t.Fatal("the migration hangs")
+	}
+}
+
 // untilItWorks calls f until it succeeds, for half a minute.
 func untilItWorks(t *testing.T, f func(context.Context) error) {
 	t.Helper()

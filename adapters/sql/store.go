@@ -129,8 +129,10 @@ func (s *Store) Ping(ctx context.Context) error { return s.ping(ctx, s.reader) }
 func (s *Store) ping(ctx context.Context, pool *sqlx.DB) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	var one int
-	return s.classify(ctx, "ping", pool.GetContext(ctx, &one, "SELECT 1"))
+	return s.classify(ctx, "ping", s.retryConflicts(ctx, func(ctx context.Context) error {
+		var one int
+		return pool.GetContext(ctx, &one, "SELECT 1")
+	}))
 }
 
 // read runs queries that change nothing.
@@ -158,9 +160,10 @@ func (s *Store) write(ctx context.Context, op string, f func(context.Context, *s
 	}))
 }
 
-// retryConflicts runs f again, a few times, while it fails by a conflict after which nothing of it was done.
+// retryConflicts runs f again, a few times within about a second, while it fails by a conflict after which nothing of it
+// was done. On SQLite that also happens to those who open a new file at once: its change to WAL waits for nobody.
 func (s *Store) retryConflicts(ctx context.Context, f func(context.Context) error) error {
-	backoff := retry.WithMaxRetries(5, retry.WithJitterPercent(50, retry.NewExponential(10*time.Millisecond)))
+	backoff := retry.WithMaxRetries(7, retry.WithJitterPercent(50, retry.NewExponential(10*time.Millisecond)))
 	return retry.Do(ctx, backoff, func(ctx context.Context) error {
 		err := f(ctx)
 		if err != nil && s.dialect.conflict(err) {
