@@ -57,8 +57,8 @@ func readSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("the token secret: %s is not a regular file", path)
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("the token secret: everybody on this machine may use %s (mode %04o): chmod 600 it, and make a new one if others had access",
-			path, info.Mode().Perm())
+		return nil, fmt.Errorf("the token secret: everybody on this machine may use %s (mode %04o): "+
+			"delete it to get a new one, or chmod 600 it if nobody did", path, info.Mode().Perm())
 	}
 	file, err := os.Open(path)
 	if err != nil {

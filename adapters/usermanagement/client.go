@@ -32,11 +32,11 @@ const (
 	maxFriends      = 2 * application.MaxFriends
 	maxHeaderBytes  = 64 << 10
 	maxCached       = 10_000
-	// maxPending bounds the verifications that are under way or wait for their turn; further ones are refused at once.
-	maxPending = 4096
+	// maxWaiting bounds the verifications that wait for their turn; further ones are refused at once.
+	maxWaiting = 4096
 )
 
-// Options say where the service is and how it is treated. Zero values mean the defaults.
+// Options say where the service is and how it is treated.
 type Options struct {
 	// URL is the service's base, http or https, with or without a path and a slash at its end.
 	URL string
@@ -46,7 +46,7 @@ type Options struct {
 	// turns of their own, so that slow friends lists hold up no login. Default 64.
 	Concurrency int
 	// CacheFor is how long a good answer to a verification is believed, and so how long a revoked token may still be
-	// accepted. Default 5 s.
+	// accepted; 0 means that every verification asks. Some 5 s spare most questions of a client that reconnects.
 	CacheFor time.Duration
 }
 
@@ -95,7 +95,6 @@ func New(o Options) (*Client, error) {
 	}
 	orDefault(&o.Timeout, 2*time.Second)
 	orDefault(&o.Concurrency, 64)
-	orDefault(&o.CacheFor, 5*time.Second)
 	verified, err := lru.New[tokenHash, verification](maxCached)
 	if err != nil {
 		return nil, err
@@ -116,7 +115,7 @@ func New(o Options) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		verifyTurns:  semaphore.NewWeighted(int64(o.Concurrency)),
-		pending:      semaphore.NewWeighted(maxPending),
+		pending:      semaphore.NewWeighted(int64(o.Concurrency) + maxWaiting),
 		friendsTurns: semaphore.NewWeighted(int64(o.Concurrency)),
 		verified:     verified,
 		ctx:          ctx,

@@ -18,7 +18,7 @@ func (c *Client) Friends(ctx context.Context, user domain.UserID) ([]domain.User
 	defer c.running.Done()
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)()
+	defer context.AfterFunc(c.ctx, cancel)() //nolint:contextcheck // the end of either context ends the question
 	if err := c.friendsTurns.Acquire(ctx, 1); err != nil {
 		return nil, noFriends(err)
 	}

@@ -128,8 +128,8 @@ func TestWhoGetsNoTurnInTimeIsRefusedAsUnavailable(t *testing.T) {
 
 func TestWhenTooManyWaitFurtherOnesAreRefusedAtOnce(t *testing.T) {
 	g := newGate()
-	c := newClient(t, Options{URL: serve(t, g.ServeHTTP)})
-	if !c.pending.TryAcquire(maxPending - 1) {
+	c := newClient(t, Options{URL: serve(t, g.ServeHTTP), Concurrency: 1})
+	if !c.pending.TryAcquire(maxWaiting) {
 		t.Fatal("someone waits")
 	}
 	held := make(chan error, 1)
@@ -192,6 +192,20 @@ func TestABadAnswerIsNotRemembered(t *testing.T) {
 	}
 	if n := g.asked.Load(); n != 3 {
 		t.Fatalf("the service was asked %d times, want 3", n)
+	}
+}
+
+func TestWithoutACacheEveryVerificationAsks(t *testing.T) {
+	g := newGate()
+	close(g.open)
+	c := newClient(t, Options{URL: serve(t, g.ServeHTTP)})
+	for asked := int64(1); asked <= 3; asked++ {
+		if _, err := c.Verify(t.Context(), goodToken); err != nil {
+			t.Fatal(err)
+		}
+		if n := g.asked.Load(); n != asked {
+			t.Fatalf("the service was asked %d times, want %d", n, asked)
+		}
 	}
 }
 

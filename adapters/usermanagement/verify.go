@@ -40,7 +40,9 @@ func (c *Client) Verify(ctx context.Context, token string) (application.Identity
 		return application.Identity{User: known.user}, nil
 	}
 	// The question outlives a caller that gives up: others may wait for its answer. It ends with its own timeout.
-	answer := c.same.DoChan(string(hash[:]), func() (any, error) { return c.verify(token, hash) })
+	answer := c.same.DoChan(string(hash[:]), func() (any, error) {
+		return c.verify(token, hash) //nolint:contextcheck // on purpose, see above
+	})
 	select {
 	case <-ctx.Done():
 		return application.Identity{}, unavailable(ctx.Err())
@@ -82,7 +84,9 @@ func (c *Client) verify(token string, hash tokenHash) (domain.UserID, error) {
 	if !ok {
 		return 0, errNotAccepted
 	}
-	c.verified.Add(hash, verification{user: user, until: asked.Add(c.cacheFor)})
+	if c.cacheFor > 0 {
+		c.verified.Add(hash, verification{user: user, until: asked.Add(c.cacheFor)})
+	}
 	return user, nil
 }
 
