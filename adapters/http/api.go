@@ -185,7 +185,7 @@ func (a *API) routes() {
 // whenReady keeps requests from parts that are not there yet: the tables of the database, say.
 func (a *API) whenReady(c *fiber.Ctx) error {
 	if err := a.deps.Ready(); err != nil {
-		return &answer{http.StatusServiceUnavailable, newProblem(http.StatusServiceUnavailable, domain.CodeOf(err), err.Error())}
+		return &answer{http.StatusServiceUnavailable, newProblem(http.StatusServiceUnavailable, domain.CodeOf(err), stateOf(err))}
 	}
 	return c.Next()
 }

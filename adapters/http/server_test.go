@@ -330,12 +330,13 @@ func TestOnlyHealthIsServedBeforeTheNodeIsReady(t *testing.T) {
 			if ready.Load() {
 				return nil
 			}
-			return domain.NewError(domain.CodeUnavailable, "It starts.")
+			return domain.WrapError(domain.CodeUnavailable, "It starts.", errors.New("secret"))
 		}
 	})
 	for _, path := range []string{blockedPath, friendsPath, onlinePath, "/s2sapi/system-message"} {
 		got := w.call(t, "POST", path, "", asUser1, asJSON, "Origin: https://a.example")
-		if got.status != 503 || got.header.Get("Retry-After") == "" || strings.HasPrefix(path, "/api") != (got.header.Get("Access-Control-Allow-Origin") != "") {
+		if got.status != 503 || strings.Contains(got.body, "secret") || got.header.Get("Retry-After") == "" ||
+			strings.HasPrefix(path, "/api") != (got.header.Get("Access-Control-Allow-Origin") != "") {
 			t.Errorf("%s: answer is %d %v", path, got.status, got.header)
 		}
 	}
