@@ -40,9 +40,8 @@ func (c *Client) Verify(ctx context.Context, token string) (application.Identity
 		return application.Identity{User: known.user}, nil
 	}
 	// The question outlives a caller that gives up: others may wait for its answer. It ends with its own timeout.
-	answer := c.same.DoChan(string(hash[:]), func() (any, error) {
-		return c.verify(token, hash) //nolint:contextcheck // on purpose, see above
-	})
+	//nolint:contextcheck // therefore without ctx
+	answer := c.same.DoChan(string(hash[:]), func() (any, error) { return c.verify(token, hash) })
 	select {
 	case <-ctx.Done():
 		return application.Identity{}, unavailable(ctx.Err())
