@@ -172,7 +172,7 @@ func databaseURL(c *Config, text string) error {
 			return errors.New("is no PostgreSQL URL: write postgres://user:password@host:port/database")
 		}
 	default:
-		return errors.New("must begin with postgres://, postgresql:// or sqlite:")
+		return errors.New("must begin with sqlite:, postgres:// or postgresql://, as in sqlite:FILE")
 	}
 	c.Database.URL = URL{raw: text}
 	return nil

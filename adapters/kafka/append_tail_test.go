@@ -24,7 +24,6 @@ type readLog struct {
 	mu      sync.Mutex
 	records map[int][]string // values, a partition
 	holes   int
-	changed chan struct{}
 }
 
 func (r *readLog) Record(record *TailRecord) {

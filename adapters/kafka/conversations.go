@@ -79,12 +79,15 @@ type conversationRecord struct {
 	conversation domain.Conversation
 }
 
+// Position implements application.Record.
 func (r conversationRecord) Position() application.Position {
 	return application.Position{Partition: r.record.Partition, Offset: r.record.Offset}
 }
 
+// Conversation implements application.Record.
 func (r conversationRecord) Conversation() domain.Conversation { return r.conversation }
 
+// Open implements application.Record.
 func (r conversationRecord) Open() (domain.Event, []byte, error) {
 	value, err := r.record.Value()
 	if err != nil {

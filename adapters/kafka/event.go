@@ -61,7 +61,7 @@ func encodeEvent(event domain.Event) ([]byte, error) {
 
 // eventType names an event: its frame's type between the prefix and the version of its schema.
 func eventType(body domain.Body) (string, error) {
-	kind := ""
+	var kind string
 	switch e := body.(type) {
 	case domain.ChatMessage:
 		kind = frame.TypeChat

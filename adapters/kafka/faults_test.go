@@ -80,8 +80,8 @@ func (n *faultyNetwork) dial(ctx context.Context, network, address string) (net.
 
 // serve passes requests and answers, one at a time, as kafka-go sends them.
 func (n *faultyNetwork) serve(client, broker net.Conn, network, address string) {
-	defer client.Close() //nolint:errcheck // test
-	defer broker.Close() //nolint:errcheck // test
+	defer client.Close()
+	defer broker.Close()
 	for {
 		request, err := readFrame(client)
 		if err != nil {
@@ -165,7 +165,7 @@ func sendAlone(network, address string, request []byte) {
 	if err != nil {
 		return
 	}
-	defer conn.Close() //nolint:errcheck // test
+	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
 	if _, err := conn.Write(request); err == nil {
 		_, _ = readFrame(conn)

@@ -54,7 +54,7 @@ func (a *PresenceAudit) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("presence audit: %w", err)
 	}
-	defer group.Close() //nolint:errcheck // leaving a group that cannot be reached: it finds out by the session timeout
+	defer group.Close() // a group that cannot be reached finds out by the session timeout
 	for {
 		generation, err := group.Next(ctx)
 		switch {

@@ -110,7 +110,9 @@ func readSession(r *TailRecord) (domain.SessionRecord, error) {
 
 // SessionLookback returns where a starting node begins to read the sessions topic (the first record not older than
 // lookback) and up to where it must have read before it knows everybody.
-func SessionLookback(ctx context.Context, cluster *Cluster, topic string, partitions int, lookback time.Duration) (from, to map[int]int64, err error) {
+func SessionLookback(
+	ctx context.Context, cluster *Cluster, topic string, partitions int, lookback time.Duration,
+) (from, to map[int]int64, err error) {
 	numbers := partitionNumbers(partitions)
 	starts, err := cluster.listOffsets(ctx, topic, numbers, now().Add(-lookback).UnixMilli())
 	if err != nil {

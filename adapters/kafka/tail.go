@@ -19,7 +19,7 @@ type TailHandler interface {
 	// BatchEnd tells that the records of one answer of one partition are through, if there were any: the next one will be
 	// at or past next.
 	BatchEnd(partition int, next int64)
-	// Hole tells that the offsets from (included) to to (excluded) of a partition are lost to this tail.
+	// Hole tells that a partition's offsets from the first (included) to the second (excluded) are lost to this tail.
 	Hole(partition int, from, to int64)
 }
 

@@ -53,7 +53,7 @@ the secret in the data directory, which is made here if the server has not been 
 	load := configFlags(cmd, s, "data_dir")
 	user := userFlag(cmd)
 	ttl := cmd.Flags().Duration("ttl", time.Hour, "for how long it is good")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = func(*cobra.Command, []string) error {
 		cfg, err := load()
 		if err != nil {
 			return err

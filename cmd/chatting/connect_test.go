@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -56,7 +57,8 @@ func newFakeServer(t *testing.T, talk func(conn *websocket.Conn)) *fakeServer {
 			_, _, err = conn.ReadMessage()
 		}
 		code := -1
-		if closeError, ok := err.(*websocket.CloseError); ok {
+		var closeError *websocket.CloseError
+		if errors.As(err, &closeError) {
 			code = closeError.Code
 		}
 		f.closed <- code

@@ -203,7 +203,8 @@ func (n *node) stop(ctx context.Context) error {
 
 // announce says in one line that the node serves, what is embedded, and what that is not for.
 func (n *node) announce() {
-	attributes := []any{"http", "http://" + n.parts.Listener.Addr().String(), "websocket", "ws://" + n.parts.Listener.Addr().String() + ws.Path}
+	http := n.parts.Listener.Addr().String()
+	attributes := []any{"http", "http://" + http, "websocket", "ws://" + http + ws.Path}
 	if n.parts.Broker.Broker != nil {
 		attributes = append(attributes, "embedded_kafka", n.parts.Broker.Addr())
 	} else {
@@ -212,9 +213,9 @@ func (n *node) announce() {
 	if n.parts.Config.Database.Embedded {
 		attributes = append(attributes, "embedded_sqlite", n.parts.Config.DataDir)
 	}
-	message := "ready"
 	if n.parts.Broker.Broker != nil || n.parts.Config.Database.Embedded {
-		message = "ready, on embedded parts: for trial, development and one small node, not for production"
+		n.parts.Logger.Info("ready, on embedded parts: for trial, development and one small node, not for production", attributes...)
+		return
 	}
-	n.parts.Logger.Info(message, attributes...)
+	n.parts.Logger.Info("ready", attributes...)
 }

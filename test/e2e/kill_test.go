@@ -136,7 +136,7 @@ func block(addr, token string, target int) bool {
 	if err != nil {
 		return false
 	}
-	defer response.Body.Close() //nolint:errcheck // read no further
+	defer response.Body.Close()
 	return response.StatusCode == http.StatusCreated
 }
 
@@ -189,12 +189,12 @@ func readBlocks(t *testing.T, dataDir string) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // read only
+	defer db.Close()
 	rows, err := db.QueryContext(t.Context(), "SELECT blocker, target FROM blocks WHERE blocked")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rows.Close() //nolint:errcheck // read only
+	defer rows.Close()
 	stored := make(map[string]bool)
 	for rows.Next() {
 		var blocker, target int

@@ -28,9 +28,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "chatting")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/chatting") //nolint:gosec,noctx // our own program
+	build := exec.Command("go", "build", "-o", binary, "../../cmd/chatting")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "building the server:", err)
@@ -53,7 +53,7 @@ type server struct {
 func startServer(t *testing.T, dir string, environ ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: dir, ended: make(chan error, 1)}
-	s.process = exec.Command(binary) //nolint:gosec,noctx // our own program
+	s.process = exec.Command(binary)
 	s.process.Dir = dir
 	s.process.Env = s.environ(environ...)
 	stderr, err := s.process.StderrPipe()
@@ -122,7 +122,7 @@ func (s *server) stop() error {
 // token asks the binary for one, in the server's directory.
 func (s *server) token(user int) string {
 	s.t.Helper()
-	command := exec.Command(binary, "token", "--user", fmt.Sprint(user)) //nolint:gosec,noctx // our own program
+	command := exec.Command(binary, "token", "--user", fmt.Sprint(user))
 	command.Dir, command.Env, command.Stderr = s.dir, s.environ(), s.t.Output()
 	out, err := command.Output()
 	if err != nil {

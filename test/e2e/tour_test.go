@@ -46,7 +46,7 @@ func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
 	if err := os.Symlink(binary, filepath.Join(dir, "bin", "chatting")); err != nil {
 		t.Fatal(err)
 	}
-	shell := exec.Command("bash", "-e") //nolint:gosec,noctx // our own script
+	shell := exec.Command("bash", "-e")
 	shell.Dir, shell.Env = dir, s.environ("CHATTING_HTTP_ADDR="+s.http)
 	shell.Stdin, shell.Stderr = strings.NewReader(tour(t, s.http)), t.Output()
 	out, err := shell.Output()
@@ -88,7 +88,7 @@ func (s *server) kcat(topic string) string {
 	if _, err := exec.LookPath("kcat"); err != nil {
 		return ""
 	}
-	command := exec.Command("kcat", "-b", s.kafka, "-t", topic, "-C", "-e", "-q") //nolint:gosec,noctx // ends with the topic
+	command := exec.Command("kcat", "-b", s.kafka, "-t", topic, "-C", "-e", "-q")
 	command.Stderr = s.t.Output()
 	out, err := command.Output()
 	if err != nil {
@@ -122,7 +122,7 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 		"unreadable secret":  {t.TempDir(), "CHATTING_JWT_SECRET_FILE=/nowhere/secret", "/nowhere/secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			command := exec.Command(binary) //nolint:gosec,noctx // our own program
+			command := exec.Command(binary)
 			command.Dir, command.Env = c.dir, running.environ(c.environ)
 			var stderr strings.Builder
 			command.Stderr = &stderr

@@ -40,7 +40,7 @@ func startOwnBroker(t *testing.T) *ownBroker {
 	}
 	dir := t.TempDir()
 	run := func(script string) string {
-		command := exec.Command("../infra/" + script) //nolint:gosec,noctx // one of two scripts of ours, run to its end
+		command := exec.Command("../infra/" + script)
 		command.Env = append(os.Environ(), "CHATTING_TEST_INFRA_DIR="+dir)
 		command.Stderr = t.Output()
 		out, err := command.Output()
@@ -92,7 +92,7 @@ func (b *ownBroker) restart(ctx context.Context) {
 			b.t.Fatal("the broker does not end")
 		}
 	}
-	if err := exec.Command(filepath.Join(b.dir, "broker-1.start")).Run(); err != nil { //nolint:gosec,noctx // as above
+	if err := exec.Command(filepath.Join(b.dir, "broker-1.start")).Run(); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -265,7 +265,7 @@ func readTexts(ctx context.Context, t *testing.T, addr, topic string) map[domain
 	defer client.Close()
 	left := int64(0)
 	for partition := range partitions {
-		left += endOf(ctx, t, client, topic, int32(partition)) //nolint:gosec // a few
+		left += endOf(ctx, t, client, topic, int32(partition))
 	}
 	texts := make(map[domain.UserID][]int)
 	for left > 0 {
