@@ -19,6 +19,8 @@ type BlockEntry struct {
 	Target  domain.UserID
 	Blocked bool
 	Version int64
+	// Pending tells that the outbox still holds a change of the pair: the log may not have this state yet.
+	Pending bool
 }
 
 // BlockStore keeps who blocks whom, and the changes that the log has not yet confirmed (the outbox).
@@ -75,7 +77,8 @@ func (b *Block) Block(ctx context.Context, blocker, target domain.UserID) error 
 	if _, err := b.Store.SetBlocked(ctx, b.change(blocker, target, true)); err != nil {
 		return err
 	}
-	return b.publish(ctx, blocker, target)
+	_, err := b.publish(ctx, blocker, target)
+	return err
 }
 
 // Unblock ends a block and returns once the log has it. Errors: those of Block, and CodeNotBlocked.
@@ -87,11 +90,12 @@ func (b *Block) Unblock(ctx context.Context, blocker, target domain.UserID) erro
 	if err != nil {
 		return err
 	}
-	// An unblock whose append was not confirmed is tried again by its user: publish what it left, then answer as before.
-	if err := b.publish(ctx, blocker, target); err != nil {
+	published, err := b.publish(ctx, blocker, target)
+	if err != nil {
 		return err
 	}
-	if !changed {
+	// An unblock whose append was not confirmed is tried again by its user: then this one has completed it.
+	if !changed && !published {
 		return domain.NewError(domain.CodeNotBlocked, "The user is not blocked.")
 	}
 	return nil
@@ -140,14 +144,14 @@ func (b *Block) change(blocker, target domain.UserID, blocked bool) BlockChange 
 	}
 }
 
-// publish appends what the pair's outbox holds, oldest first. Two requests, or a request and the relay, may publish the
+// publish appends what the pair's outbox holds, oldest first, and tells whether that was anything. Two requests, or a request and the relay, may publish the
 // same change twice; readers ignore versions that are not newer than theirs.
-func (b *Block) publish(ctx context.Context, blocker, target domain.UserID) error {
+func (b *Block) publish(ctx context.Context, blocker, target domain.UserID) (bool, error) {
 	events, err := b.Store.PendingOf(ctx, blocker, target)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return publish(ctx, b.Store, b.Log, events)
+	return len(events) > 0, publish(ctx, b.Store, b.Log, events)
 }
 
 // publish appends events one after the other, waiting for each, and takes those that the log has out of the outbox. A

@@ -428,6 +428,10 @@ func (s *blockStore) Blocks(_ context.Context, blocker domain.UserID) ([]applica
 	var entries []application.BlockEntry
 	for key, entry := range s.entries {
 		if key.blocker == blocker {
+			entry.Pending = slices.ContainsFunc(s.outbox, func(event domain.Event) bool {
+				change := event.Body.(domain.BlockChanged)
+				return change.Blocker == key.blocker && change.Target == key.target
+			})
 			entries = append(entries, entry)
 		}
 	}

@@ -49,10 +49,14 @@ func (f *Friends) Remove(ctx context.Context, user, friend domain.UserID) error 
 	if err != nil {
 		return err
 	}
+	// Also when it was removed before: that may have been by a request whose announcement failed.
+	if err := f.announce(ctx, user); err != nil {
+		return err
+	}
 	if !removed {
 		return domain.NewError(domain.CodeNotWatched, "The user is not a friend.")
 	}
-	return f.announce(ctx, user)
+	return nil
 }
 
 // List returns user's friends in ascending order.

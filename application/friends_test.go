@@ -43,8 +43,8 @@ func TestAFriendIsAddedOnceAndTakenAway(t *testing.T) {
 	if got, err := friends.List(ctx, 201); err != nil || !slices.Equal(got, []domain.UserID{8}) {
 		t.Errorf("the list is %v, %v", got, err)
 	}
-	if announced(log, 201) != 4 {
-		t.Errorf("%d changes were announced, want 4", announced(log, 201))
+	if announced(log, 201) != 5 {
+		t.Errorf("%d changes were announced, want one for each request", announced(log, 201))
 	}
 	if got, err := friends.List(ctx, 7); err != nil || len(got) != 0 {
 		t.Errorf("the other side's list is %v, %v; want none: it is one direction only", got, err)

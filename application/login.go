@@ -19,6 +19,7 @@ type LogEnds interface {
 type Login struct {
 	Authenticate *Authenticate
 	Blocks       BlockStore
+	Log          ConversationLog
 	Friends      FriendLists
 	Ends         LogEnds
 	Delivery     *Delivery
@@ -66,7 +67,7 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 
 func (l *Login) complete(ctx context.Context, session *Session) error {
 	user := session.Identity.User
-	blocks, err := l.Blocks.Blocks(ctx, user)
+	blocks, err := l.loadBlocks(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -84,6 +85,28 @@ func (l *Login) complete(ctx context.Context, session *Session) error {
 	}
 	session.attachment.Activate(blocks, ends)
 	return session.membership.Online(ctx)
+}
+
+// loadBlocks returns the user's blocks as the log has them by the time it returns, or later. What the outbox still holds of
+// them is published first: else the database would judge records in whose place the log says otherwise.
+func (l *Login) loadBlocks(ctx context.Context, user domain.UserID) ([]BlockEntry, error) {
+	blocks, err := l.Blocks.Blocks(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range blocks {
+		if !entry.Pending {
+			continue
+		}
+		events, err := l.Blocks.PendingOf(ctx, user, entry.Target)
+		if err != nil {
+			return nil, err
+		}
+		if err := publish(ctx, l.Blocks, l.Log, events); err != nil {
+			return nil, err
+		}
+	}
+	return blocks, nil
 }
 
 // Renew takes another token of the same user: its expiry counts from now. Errors: CodeUnauthenticated for a bad or

@@ -36,7 +36,7 @@ func newServer(t *testing.T) *server {
 	delivery := application.NewDelivery(quiet)
 	s.login = &application.Login{
 		Authenticate: &application.Authenticate{Tokens: tokens{}, Users: s.known},
-		Blocks:       s.blocks, Friends: s.friends, Ends: s.log, Delivery: delivery, Presence: s.presence, Logger: quiet, MaxPerUser: 3,
+		Blocks:       s.blocks, Log: s.log, Friends: s.friends, Ends: s.log, Delivery: delivery, Presence: s.presence, Logger: quiet, MaxPerUser: 3,
 	}
 	s.block = &application.Block{Store: s.blocks, Users: s.known, Log: s.log, Now: time.Now, NewID: counter()}
 	s.send = &application.SendMessage{Log: s.log, Online: s.presence, Now: time.Now, NewID: counter()}
@@ -192,6 +192,34 @@ func TestABlockHoldsOnConnectionsThatComeLater(t *testing.T) {
 		synctest.Wait()
 		if got := of[delivered](c); len(got) != 0 {
 			t.Fatalf("the blocker was shown %v", got)
+		}
+	})
+}
+
+// An unblock that died between its commit and its append is in the table and not in the log. A login publishes it first:
+// what was sent before is judged by the block that the log still had then.
+func TestALoginPublishesWhatTheOutboxHoldsOfItsUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		s.in(t, 201)
+		s.in(t, 202)
+		if err := s.block.Block(t.Context(), 202, 201); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.blocks.SetBlocked(t.Context(), application.BlockChange{
+			Blocker: 202, Target: 201, Event: domain.Event{ID: domain.EventID{9}, Time: time.Now()},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		s.log.Append(domain.Event{Body: domain.ChatMessage{From: 201, To: 202}}, func(error) {})
+		c, _ := s.in(t, 202)
+		s.log.Append(domain.Event{Body: domain.ChatMessage{From: 201, To: 202}}, func(error) {})
+		synctest.Wait()
+		if got := of[delivered](c); len(got) != 1 {
+			t.Errorf("shown %v, not the one message after the unblock", got)
+		}
+		if left, err := s.blocks.PendingOf(t.Context(), 202, 201); err != nil || len(left) != 0 {
+			t.Errorf("still in the outbox: %v, %v", left, err)
 		}
 	})
 }

@@ -2,8 +2,11 @@ package application
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
+
+	"chatting/domain"
 )
 
 // RelayBlocks publishes the block changes that a crash, or an unconfirmed append, left in the outbox: at least once,
@@ -40,15 +43,38 @@ func (r *RelayBlocks) Run(ctx context.Context) {
 	}
 }
 
-// round publishes until the outbox holds nothing old enough.
+// round publishes until the outbox holds nothing old enough. A pair whose log is stuck holds up no other of its batch.
 func (r *RelayBlocks) round(ctx context.Context) error {
 	for {
 		events, err := r.Outbox.Pending(ctx, r.Now.stamp().Add(-relayAge), relayBatch)
 		if err != nil || len(events) == 0 {
 			return err
 		}
-		if err := publish(ctx, r.Outbox, r.Log, events); err != nil {
-			return err
+		var failed error
+		for _, ofPair := range byPair(events) {
+			failed = errors.Join(failed, publish(ctx, r.Outbox, r.Log, ofPair))
+		}
+		if failed != nil {
+			return failed
 		}
 	}
+}
+
+// byPair groups block changes by who blocks whom; each group keeps its order.
+func byPair(events []domain.Event) [][]domain.Event {
+	type pair struct{ blocker, target domain.UserID }
+	index := make(map[pair]int)
+	var groups [][]domain.Event
+	for _, event := range events {
+		change, _ := event.Body.(domain.BlockChanged)
+		p := pair{change.Blocker, change.Target}
+		at, known := index[p]
+		if !known {
+			at = len(groups)
+			index[p] = at
+			groups = append(groups, nil)
+		}
+		groups[at] = append(groups[at], event)
+	}
+	return groups
 }

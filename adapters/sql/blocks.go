@@ -28,7 +28,9 @@ const (
 	insertOutbox = `
 		INSERT INTO outbox (event_id, blocker, target, blocked, version, occurred_at) VALUES ($1, $2, $3, $4, $5, $6)`
 	selectBlocks = `
-		SELECT target, blocked, version FROM blocks WHERE blocker = $1 ORDER BY target`
+		SELECT target, blocked, version,
+			EXISTS (SELECT 1 FROM outbox WHERE outbox.blocker = blocks.blocker AND outbox.target = blocks.target) AS pending
+		FROM blocks WHERE blocker = $1 ORDER BY target`
 	selectIsBlocked = `
 		SELECT EXISTS (SELECT 1 FROM blocks WHERE blocker = $1 AND target = $2 AND blocked)`
 )

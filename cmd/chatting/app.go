@@ -78,7 +78,7 @@ var useCases = fx.Provide(
 		log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, logger *slog.Logger,
 	) *application.Login {
 		return &application.Login{
-			Authenticate: authenticate, Blocks: store, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
+			Authenticate: authenticate, Blocks: store, Log: log, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
 			Logger: logger, MaxPerUser: cfg.Limit.ConnectionsPerUser,
 		}
 	},
