@@ -25,6 +25,10 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 		p.friendsChanged(record.User)
 	case domain.SessionDead:
 		actions = p.died(record.Incarnation)
+	case domain.SessionLeaving:
+		if !buried {
+			p.lease.Leaving(record.Incarnation, min(record.Grace, maxGrace))
+		}
 	case domain.SessionUp, domain.SessionDown, domain.SessionBeat:
 		switch {
 		case buried:
@@ -80,7 +84,7 @@ func (p *SetPresence) came(record domain.SessionRecord) actions {
 			m.written = p.now()
 		}
 		return p.reconcile(m)
-	case domain.SessionDead, domain.FriendsChanged:
+	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged:
 	}
 	return nil
 }
@@ -142,18 +146,32 @@ func (p *SetPresence) BuryOthers(ctx context.Context) error {
 	return nil
 }
 
-// Depart ends all sessions of this node in the log, for good: nobody can log in here afterwards, and whoever waits in a
-// login gets CodeUnavailable. It returns when the log
-// has it, or with CodeUnavailable or CodeUnconfirmed; then other nodes find out by the lease.
-func (p *SetPresence) Depart(ctx context.Context) error {
+// maxGrace bounds what a leaving node can ask for: anybody who may write the topic could have asked.
+const maxGrace = 10 * time.Minute
+
+// Freeze prepares for Depart: from now on nobody can log in here, whoever waits in a login gets CodeUnavailable, and a
+// connection that ends leaves its user online, as far as the log goes, until the node's sessions end together.
+func (p *SetPresence) Freeze() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.leaving = true
-	self := p.self
 	for _, m := range p.members {
 		p.settle(m, errLeaving)
 	}
+}
+
+// Depart ends all sessions of this node, for good. Without a grace they end in the log at once; with one, other nodes end
+// them when it has passed, and users who have reconnected elsewhere by then never went offline. It returns when the log
+// has it, or with CodeUnavailable or CodeUnconfirmed; then other nodes find out by the lease.
+func (p *SetPresence) Depart(ctx context.Context, grace time.Duration) error {
+	p.Freeze()
+	p.mu.Lock()
+	self := p.self
 	p.mu.Unlock()
-	return p.buryAndWait(ctx, self)
+	if grace == 0 {
+		return p.buryAndWait(ctx, self)
+	}
+	return appendSessionAndWait(ctx, p.log, domain.SessionRecord{Kind: domain.SessionLeaving, Incarnation: self, Grace: grace})
 }
 
 func (p *SetPresence) buryAndWait(ctx context.Context, incarnation domain.Incarnation) error {
@@ -186,7 +204,7 @@ func (p *SetPresence) tick() {
 	p.mu.Lock()
 	var actions actions
 	now := p.now()
-	if !p.leaving && (p.beatSent.IsZero() || now.Sub(p.beatSent) > appendStale) {
+	if p.beatSent.IsZero() || now.Sub(p.beatSent) > appendStale {
 		p.beatSent = now
 		p.beats++
 		beat := domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: p.self, Count: p.beats}

@@ -526,7 +526,7 @@ func TestADepartedNodeServesNobodyAndItsUsersAreOffline(t *testing.T) {
 		_, late := n.enter(t, 11)
 		synctest.Wait()
 		began := time.Now()
-		if err := n.presence.Depart(t.Context()); err != nil {
+		if err := n.presence.Depart(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
 		wantCode(t, "the login that waited", <-outcome, domain.CodeUnavailable)
@@ -549,6 +549,39 @@ func TestADepartedNodeServesNobodyAndItsUsersAreOffline(t *testing.T) {
 	})
 }
 
+func TestUsersOfANodeThatLeavesWithAGraceAndComeBackInTimeNeverGoOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newSessionTopic(sessionPartitions, time.Now)
+		leaving, staying := newNode(log, 1).start(t), newNode(log, 2).start(t)
+		watcher, _ := staying.login(t, 8, 7, 10)
+		_, back := leaving.login(t, 7)
+		_, away := leaving.login(t, 10)
+		leaving.presence.Freeze()
+		back.Leave()
+		away.Leave()
+		time.Sleep(8 * time.Second) // longer than a lease: a node that takes its time to leave still beats
+		const grace = 20 * time.Second
+		if err := leaving.presence.Depart(t.Context(), grace); err != nil {
+			t.Fatal(err)
+		}
+		leaving.kill()
+		left := time.Now()
+		time.Sleep(10 * time.Second)
+		staying.login(t, 7)
+		wantStatuses(t, "the watcher, within the grace", watcher, status{8, 7, true}, status{8, 10, true})
+		for staying.presence.Online(10) {
+			time.Sleep(time.Second)
+			if time.Since(left) > 3*grace {
+				t.Fatal("who did not come back is online for ever")
+			}
+		}
+		if waited := time.Since(left); waited < grace {
+			t.Errorf("buried after %v, within the grace", waited)
+		}
+		wantStatuses(t, "the watcher, in the end", watcher, status{8, 7, true}, status{8, 10, true}, status{8, 10, false})
+	})
+}
+
 func TestADepartureThatFailsSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, log := oneNode(t)
@@ -558,10 +591,10 @@ func TestADepartureThatFailsSaysSo(t *testing.T) {
 			}
 			return confirmed
 		})
-		wantCode(t, "Depart", n.presence.Depart(t.Context()), domain.CodeUnconfirmed)
+		wantCode(t, "Depart", n.presence.Depart(t.Context(), 0), domain.CodeUnconfirmed)
 		log.decide(func(sessionEntry) fate { return delayed })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		wantCode(t, "Depart, without an answer", n.presence.Depart(ctx), domain.CodeUnconfirmed)
+		wantCode(t, "Depart, without an answer", n.presence.Depart(ctx, 0), domain.CodeUnconfirmed)
 	})
 }

@@ -51,6 +51,15 @@ func TestANodeIsDeadAfterALeaseOfOwnBeatsWithoutItsOwn(t *testing.T) {
 	}
 }
 
+func TestANodeThatLeftIsDeadAfterItsGrace(t *testing.T) {
+	j := newJudge(t, nodeA)
+	j.lease.Alive(nodeB)
+	j.lease.Leaving(nodeB, 2*leaseLength)
+	j.lease.Alive(nodeB) // a record of its users that stood in another partition
+	j.expect("after a lease", j.beats(0, 11))
+	j.expect("after its grace", j.beats(12, 12), nodeB)
+}
+
 func TestASignOfLifeStartsTheLeaseAnew(t *testing.T) {
 	j := newJudge(t, nodeA)
 	j.lease.Alive(nodeB)

@@ -12,18 +12,22 @@ type Incarnation EventID
 // String returns the UUID.
 func (i Incarnation) String() string { return EventID(i).String() }
 
+// MarshalText returns the UUID, for logs.
+func (i Incarnation) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
 // Compare orders incarnations by their bytes; the order ranks the nodes that could bury a dead one.
 func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[:]) }
 
 // SessionKind says what a record of the sessions topic reports.
 type SessionKind string
 
-// The kinds of session records. Up, Down and FriendsChanged stand in the partition of their user, Beat in partition 0,
-// Dead in every partition.
+// The kinds of session records. Up, Down and FriendsChanged stand in the partition of their user, Beat and Leaving
+// in partition 0, Dead in every partition.
 const (
 	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
 	SessionDown    SessionKind = "down"    // the end of the last one: ends Up of this and lower Counts
 	SessionBeat    SessionKind = "beat"    // Incarnation lives
+	SessionLeaving SessionKind = "leaving" // Incarnation goes away on purpose, and is to be buried after Grace
 	SessionDead    SessionKind = "dead"    // Incarnation's sessions end here, and it is ignored for ever
 	FriendsChanged SessionKind = "friends" // User's list of friends changed: whoever serves User loads it again
 )
@@ -34,6 +38,7 @@ type SessionRecord struct {
 	Incarnation Incarnation
 	User        UserID
 	Count       int64
+	Grace       time.Duration
 }
 
 // Transition is a user's change between offline and online, as every node derives it from the log.
@@ -94,7 +99,7 @@ func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
 		})
 	case SessionDead:
 		return s.bury(record.Incarnation, at)
-	case SessionBeat, FriendsChanged:
+	case SessionBeat, SessionLeaving, FriendsChanged:
 	}
 	return nil
 }

@@ -150,10 +150,14 @@ type sessionValue struct {
 	Incarnation string             `json:"incarnation,omitempty"`
 	User        domain.UserID      `json:"user,omitempty"`
 	Count       int64              `json:"count,omitempty"`
+	GraceMillis int64              `json:"grace_ms,omitempty"`
 }
 
+// maxGraceMillis is an hour: no node asks for so much.
+const maxGraceMillis = 3_600_000
+
 func encodeSession(r domain.SessionRecord) ([]byte, error) {
-	value := sessionValue{Type: r.Kind, User: r.User, Count: r.Count}
+	value := sessionValue{Type: r.Kind, User: r.User, Count: r.Count, GraceMillis: r.Grace.Milliseconds()}
 	if r.Incarnation != (domain.Incarnation{}) {
 		value.Incarnation = r.Incarnation.String()
 	}
@@ -167,7 +171,12 @@ func decodeSession(value []byte) (domain.SessionRecord, error) {
 	if err := json.Unmarshal(value, &v); err != nil {
 		return domain.SessionRecord{}, fmt.Errorf("no session record: %w", err)
 	}
-	r := domain.SessionRecord{Kind: v.Type, User: v.User, Count: v.Count}
+	if v.GraceMillis < 0 || v.GraceMillis > maxGraceMillis {
+		return domain.SessionRecord{}, errors.New("no session record: its grace is out of bounds")
+	}
+	r := domain.SessionRecord{
+		Kind: v.Type, User: v.User, Count: v.Count, Grace: time.Duration(v.GraceMillis) * time.Millisecond,
+	}
 	if v.Incarnation != "" {
 		id, ok := domain.ParseEventID(v.Incarnation)
 		if !ok {
@@ -180,7 +189,7 @@ func decodeSession(value []byte) (domain.SessionRecord, error) {
 		if r.User <= 0 || r.Count <= 0 || v.Incarnation == "" {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its user, count or incarnation")
 		}
-	case domain.SessionBeat, domain.SessionDead:
+	case domain.SessionBeat, domain.SessionLeaving, domain.SessionDead:
 		if v.Incarnation == "" {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its incarnation")
 		}

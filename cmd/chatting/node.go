@@ -183,6 +183,7 @@ func (n *node) lostSessions() {
 // sessions, the background. What ctx leaves no time for is cut.
 func (n *node) stop(ctx context.Context) error {
 	n.parts.API.SetDraining()
+	n.parts.Presence.Freeze()
 	var failed error
 	if err := n.parts.Sockets.Shutdown(ctx); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("closing sockets: %w", err))
@@ -191,7 +192,7 @@ func (n *node) stop(ctx context.Context) error {
 		failed = errors.Join(failed, fmt.Errorf("ending requests: %w", err))
 	}
 	if n.parts.Readiness.isOpen() {
-		if err := n.parts.Presence.Depart(ctx); err != nil {
+		if err := n.parts.Presence.Depart(ctx, 0); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("ending sessions: %w", err))
 		}
 	}
