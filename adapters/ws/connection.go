@@ -292,7 +292,7 @@ func (c *connection) waiting(f func(context.Context)) {
 
 // resume notes that reading goes on; the silence so far was not the client's.
 func (c *connection) resume() {
-	c.sock.heard.Store(time.Now().UnixNano())
+	c.sock.noteHeard()
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.busy = false
@@ -340,7 +340,7 @@ func (c *connection) claim() bool {
 			c.out.changed.Wait()
 		}
 		c.busy = false
-		c.sock.heard.Store(time.Now().UnixNano())
+		c.sock.noteHeard()
 	}
 	if c.out.closing {
 		return false

@@ -357,14 +357,6 @@ func textFrame(payload string) string { return masked(finalBit|opText, payload) 
 const upgradeHead = "GET /ws/chatting/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 
-// status returns the status code of a reply's head.
-func statusOf(reply string) string {
-	if len(reply) < 12 {
-		return reply
-	}
-	return reply[9:12]
-}
-
 // replyTo writes a request and returns all that comes back until the server closes or n bytes are there.
 func replyTo(t testing.TB, conn net.Conn, request string) string {
 	t.Helper()

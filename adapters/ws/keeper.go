@@ -30,7 +30,7 @@ func (s *Server) keep() {
 // closed with 1001, which a peer that is gone does not see either.
 func (c *connection) keep() {
 	now, times := time.Now(), &c.server.options.Times
-	heard := time.Unix(0, c.sock.heard.Load())
+	heard := c.sock.lastHeard()
 	c.out.mu.Lock()
 	var do func()
 	switch {

@@ -3,6 +3,7 @@ package ws
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strconv"
 
 	"chatting/adapters/frame"
@@ -77,7 +78,7 @@ func parseFrame(data []byte) (request, error) {
 	}
 	target, errTarget := parseTarget(f.target)
 	switch {
-	case errTarget != nil && errTarget != errOffline:
+	case errTarget != nil && !errors.Is(errTarget, errOffline):
 		return req, errTarget
 	case f.message != nil:
 		err = req.readMessage(f)

@@ -41,7 +41,8 @@ func (c *connection) Close(reason application.CloseReason) {
 
 // refuse answers a frame with an error frame.
 func (c *connection) refuse(req request, err error) {
-	code, sentence := domain.CodeOf(err), ""
+	code := domain.CodeOf(err)
+	var sentence string
 	var classified *domain.Error
 	switch {
 	case code == domain.CodeNoUserOrOffline:

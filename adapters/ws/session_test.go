@@ -256,7 +256,10 @@ func TestViolationsCloseWithTheirCodes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := serve(t, Options{}, newChat()).login(t, 7)
-			go func() { _, _ = c.NetConn().Write([]byte(test.sent)) }()
+			// All of it is taken, or else the peer would see a reset instead of the code.
+			if _, err := c.NetConn().Write([]byte(test.sent)); err != nil {
+				t.Error(err)
+			}
 			if got := c.closed(); got != test.want {
 				t.Errorf("closed with %d, want %d", got, test.want)
 			}

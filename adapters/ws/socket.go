@@ -55,7 +55,7 @@ type socket struct {
 	// refusal is the code of the close frame that the library wanted to send, 0 for none.
 	refusal int
 
-	heard atomic.Int64 // when something was last received, in nanoseconds since the epoch
+	heard atomic.Int64 // when something was last received, in nanoseconds since started
 
 	mu      sync.Mutex
 	closed  bool
@@ -150,10 +150,18 @@ func (s *socket) readSession(p []byte) (n int, err error) {
 	}
 	if n > 0 {
 		s.allowance -= n
-		s.heard.Store(time.Now().UnixNano())
+		s.noteHeard()
 	}
 	return n, err
 }
+
+// started is the origin of monotonic times that are kept as numbers.
+var started = time.Now()
+
+func (s *socket) noteHeard() { s.heard.Store(int64(time.Since(started))) }
+
+// lastHeard returns when something was last received.
+func (s *socket) lastHeard() time.Time { return started.Add(time.Duration(s.heard.Load())) }
 
 // permit lets the session receive n more bytes from now on.
 func (s *socket) permit(n int) { s.allowance = n }
@@ -196,7 +204,7 @@ func (s *socket) takeOver() (release func(), ok bool) {
 	}
 	release, s.onClose = s.onClose, nil
 	s.upgraded = true
-	s.heard.Store(time.Now().UnixNano())
+	s.noteHeard()
 	return release, true
 }
 

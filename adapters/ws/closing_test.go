@@ -1,0 +1,126 @@
+package ws
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+)
+
+func TestOneCloseFrameIsSentAndThenTheEnd(t *testing.T) {
+	// The peer does not end its own side: it learns that nothing follows from the server's end, long before the drain's.
+	f := serve(t, Options{Times: Times{Drain: 10 * patience}}, newChat())
+	for sent, want := range map[string]string{
+		"\x81\x01x":                          "\x88\x02\x03\xea", // not masked: 1002, of which the library has an own frame
+		textFrame(strings.Repeat("x", 70e3)): "\x88\x02\x03\xf1", // 1009
+		textFrame("no login"):                "\x88\x02\x0d\x49", // 3401
+		masked(finalBit|opClose, "\x03\xe9"): "\x88\x02\x03\xe9", // 1001, the client's own
+	} {
+		reply := replyTo(t, f.raw(t), upgradeHead+"\r\n"+sent)
+		if _, frames, _ := strings.Cut(reply, "\r\n\r\n"); frames != want {
+			t.Errorf("after %.20q came %q, want %q", sent, frames, want)
+		}
+	}
+}
+
+func TestManyPingsBetweenMessagesAreNoOffence(t *testing.T) {
+	f := serve(t, Options{MaxFrame: 64}, newChat())
+	c := f.login(t, 7)
+	for range 500 {
+		if err := c.WriteControl(websocket.PingMessage, make([]byte, 125), time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.send(`{"target_id":7,"message":"still here"}`)
+	if got := c.next(); got["message"] != "still here" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestTalkingPeerIsNotPinged(t *testing.T) {
+	f := serve(t, Options{Times: Times{Scan: time.Millisecond}}, newChat())
+	c := f.login(t, 7)
+	c.SetPingHandler(func(string) error {
+		t.Error("pinged")
+		return nil
+	})
+	for i := range 300 {
+		c.send(fmt.Sprintf(`{"target_id":7,"message":"%d"}`, i))
+		c.next()
+	}
+}
+
+func TestShutdownEndsALoginThatHangs(t *testing.T) {
+	chat := newChat()
+	begun := make(chan struct{})
+	chat.logIn = func(ctx context.Context, _ string) error {
+		close(begun)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	f := serve(t, Options{Times: Times{Login: 10 * patience}}, chat)
+	c := f.dial(t)
+	c.send(`{"token":"user-7"}`)
+	<-begun
+	ended := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		ended <- f.Shutdown(ctx)
+	}()
+	if code := c.closed(); code != 1012 {
+		t.Errorf("closed with %d", code)
+	}
+	_ = c.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAdmissionIsGivenBackWhenNoSessionTakesOver(t *testing.T) {
+	server, peer := net.Pipe()
+	defer func() { _ = peer.Close() }()
+	sock, released := &socket{Conn: server}, 0
+	if !sock.hold(func() { released++ }) {
+		t.Fatal("not held")
+	}
+	_, _ = sock.Close(), sock.Close()
+	if _, ok := sock.takeOver(); ok || released != 1 {
+		t.Errorf("released %d times, taken over: %t", released, ok)
+	}
+	if sock.hold(func() {}) {
+		t.Error("a closed socket holds an admission")
+	}
+}
+
+func TestConnectionThatBeginsDuringTheShutdownIsClosed(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	f.mu.Lock()
+	f.stopped = true // its upgrade had been admitted before
+	f.mu.Unlock()
+	if code := f.dial(t).closed(); code != 1012 {
+		t.Errorf("closed with %d", code)
+	}
+}
+
+func TestPeerThatVanishesEndsItsSession(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	c := f.login(t, 7)
+	_ = c.NetConn().(interface{ SetLinger(int) error }).SetLinger(0) // a reset
+	_ = c.Close()
+	half := f.login(t, 8)
+	_ = half.NetConn().(interface{ CloseWrite() error }).CloseWrite()
+	if _, err := io.ReadAll(half.NetConn()); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "both sessions end", func() bool {
+		f.chat.mu.Lock()
+		defer f.chat.mu.Unlock()
+		return f.chat.ended == 2
+	})
+}
