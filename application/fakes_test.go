@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -20,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // fate is what becomes of an append.
 type fate int
@@ -118,13 +117,6 @@ func (t *topic[T]) all(partition int) []T {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.partitions[partition])
-}
-
-func (t *topic[T]) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closed = true
-	t.grown.Broadcast()
 }
 
 // follow calls f with the records of every partition, in order, one goroutine in all, until the topic is closed or stop.

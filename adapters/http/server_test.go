@@ -451,3 +451,13 @@ func TestCORSLetsTheListedOriginsIn(t *testing.T) {
 		}
 	}
 }
+
+// fasthttp would read the end of such a head again, as the next request: who shares a connection to us with others, behind
+// a proxy, could put words into their mouths.
+func TestAFoldedHeaderSmugglesNoSecondRequest(t *testing.T) {
+	w := newWorld(t)
+	got, closed := w.raw(t, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Folded: a\r\n b\r\n\tc\r\nX-Pad: "+strings.Repeat("p", 64)+"\r\n\r\n")
+	if got.status != http.StatusBadRequest || !closed {
+		t.Errorf("answered with %d, closed: %t", got.status, closed)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -123,4 +124,59 @@ func TestPeerThatVanishesEndsItsSession(t *testing.T) {
 		defer f.chat.mu.Unlock()
 		return f.chat.ended == 2
 	})
+}
+
+func TestShutdownClosesInWavesAndEveryConnectionInTheEnd(t *testing.T) {
+	const connections, over = 60, time.Second // more connections than waves
+	chat := newChat()
+	f := serve(t, Options{CloseOver: over}, chat)
+	clients := make([]*client, connections)
+	for i := range clients {
+		clients[i] = f.login(t, i+1)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- f.Shutdown(t.Context()) }()
+	first := 0
+	eventually(t, "the first wave has left", func() bool {
+		first = connections - f.Connections()
+		return first > 0
+	})
+	if first == connections {
+		t.Error("all connections were closed at once")
+	}
+	for _, c := range clients {
+		if code := c.closed(); code != 1012 {
+			t.Errorf("closed with %d", code)
+		}
+		_ = c.Close()
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownHasNoTimeForWavesWhenItsContextEnds(t *testing.T) {
+	f := serve(t, Options{CloseOver: time.Hour}, newChat())
+	a, b := f.login(t, 7), f.login(t, 8)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := f.Shutdown(ctx); err == nil {
+		t.Error("no error although connections had to be cut")
+	}
+	if n := f.Connections(); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+	_, _ = a.Close(), b.Close()
+}
+
+func TestAddressesAreCountedByHostOrIPv6Network(t *testing.T) {
+	of := func(text string) netip.Addr {
+		return addressOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)))
+	}
+	if of("127.0.0.1:1") != of("127.0.0.1:2") || of("127.0.0.1:1") == of("127.0.0.2:1") || of("[::ffff:127.0.0.1]:1") != of("127.0.0.1:1") {
+		t.Error("IPv4 addresses are not counted one by one")
+	}
+	if of("[2001:db8::1]:1") != of("[2001:db8::ffff:1]:2") || of("[2001:db8:0:1::1]:1") == of("[2001:db8::1]:1") {
+		t.Error("IPv6 addresses are not counted by their network of 64 bits")
+	}
 }

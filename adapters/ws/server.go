@@ -28,7 +28,8 @@ type Options struct {
 	AllowedOrigins []string
 	// MaxConnections caps the sockets from their upgrade on, logged in or not; 0 means no cap.
 	MaxConnections int
-	// MaxPerAddress caps those of one remote address, that of the TCP peer; 0 means no cap.
+	// MaxPerAddress caps those of one remote address, that of the TCP peer, or of one IPv6 network of 64 bits, which one
+	// host commonly has to itself; 0 means no cap.
 	MaxPerAddress int
 	// FramesPerSecond is how many messages and control frames a second one connection may send for long, twice as many
 	// at once; 0 means no limit.
@@ -37,6 +38,9 @@ type Options struct {
 	MaxFrame int
 	// QueueBytes bounds what waits to be written to one connection; 0 means 1 MiB.
 	QueueBytes int
+	// CloseOver is over how much time Shutdown spreads the closing of connections, so that not all of their clients come
+	// to the other nodes at once; 0 means at once.
+	CloseOver time.Duration
 	// Times are the deadlines; those left 0 are the defaults.
 	Times Times
 }
@@ -200,7 +204,7 @@ func (s *Server) Connections() int {
 const afterAbort = time.Second
 
 // Shutdown refuses further upgrades and frames, waits until everything that clients sent has its outcome, closes all
-// connections with 1012 and waits until they have ended. When ctx ends first, it cuts what is left and returns ctx's
+// connections with 1012, in waves, and waits until they have ended. When ctx ends first, it cuts what is left and returns ctx's
 // error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
@@ -213,9 +217,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
-	for _, c := range s.snapshot(nil) {
-		c.out.close(closeRestart)
-	}
+	s.closeInWaves(ctx)
 	ended := s.sockets.close()
 	if errEnded := wait(ctx, ended); errEnded != nil {
 		for _, c := range s.snapshot(nil) {
@@ -236,6 +238,32 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("closing the WebSocket connections: %w", err)
 	}
 	return nil
+}
+
+// waves is how many parts a spread closing has at most.
+const waves = 40
+
+// closeInWaves closes all connections, spread over CloseOver; those that are left when ctx ends, at once.
+func (s *Server) closeInWaves(ctx context.Context) {
+	open := s.snapshot(nil)
+	size := (len(open) + waves - 1) / waves
+	for len(open) > 0 {
+		wave := open[:min(size, len(open))]
+		open = open[len(wave):]
+		for _, c := range wave {
+			c.out.close(closeRestart)
+		}
+		if len(open) == 0 || s.options.CloseOver == 0 {
+			continue
+		}
+		timer := time.NewTimer(s.options.CloseOver / waves)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			size = len(open)
+		}
+		timer.Stop()
+	}
 }
 
 func wait(ctx context.Context, ended <-chan struct{}) error {

@@ -96,12 +96,18 @@ func validKey(key []byte) bool {
 	return err == nil && len(decoded) == 16
 }
 
-// addressOf returns the address of the TCP peer without its port; the zero Addr where there is none.
+// addressOf returns what the TCP peer is counted under: its address without the port, of IPv6 the network of 64 bits; the
+// zero Addr where there is none.
 func addressOf(addr net.Addr) netip.Addr {
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
 	}
-	return netip.Addr{}
+	address := tcp.AddrPort().Addr().Unmap()
+	if address.Is6() {
+		return netip.PrefixFrom(address.WithZone(""), 64).Masked().Addr()
+	}
+	return address
 }
 
 // problem answers with RFC 9457 problem details.
