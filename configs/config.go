@@ -51,7 +51,46 @@ type Kafka struct {
 	Brokers        []string // host:port; empty: the embedded broker
 	Partitions     int      // of each topic that the server creates
 	AppendDeadline time.Duration
+	Topics         TopicsMode
+	TLS            KafkaTLS
+	SASL           KafkaSASL
 }
+
+// TopicsMode says who makes the topics.
+type TopicsMode string
+
+// The ways to come to topics.
+const (
+	TopicsCreate TopicsMode = "create" // the server creates those that are missing
+	TopicsVerify TopicsMode = "verify" // the operator made them, and the server refuses to start on wrong ones
+)
+
+// KafkaTLS is the encryption of connections to the brokers. Its files are named, not read.
+type KafkaTLS struct {
+	On         bool
+	CAFile     string // PEM; empty: the system's roots
+	CertFile   string // PEM, the client's certificate chain; empty, as KeyFile then is: none
+	KeyFile    string // PEM
+	ServerName string // that the brokers' certificates must be for; empty: the host of each broker's address
+}
+
+// KafkaSASL is how the server proves to the brokers who it is.
+type KafkaSASL struct {
+	Mechanism SASLMechanism
+	Username  string // as Password, set where there is a mechanism and only there
+	Password  Secret
+}
+
+// SASLMechanism is the name of a mechanism as brokers spell it; SASLNone for none.
+type SASLMechanism string
+
+// The mechanisms.
+const (
+	SASLNone        SASLMechanism = ""
+	SASLPlain       SASLMechanism = "PLAIN"
+	SASLScramSHA256 SASLMechanism = "SCRAM-SHA-256"
+	SASLScramSHA512 SASLMechanism = "SCRAM-SHA-512"
+)
 
 // Embedded tells whether the broker inside the process is the log.
 func (k Kafka) Embedded() bool { return len(k.Brokers) == 0 }
@@ -117,12 +156,14 @@ type WebSocket struct {
 
 // Presence has the times of presence.
 type Presence struct {
-	Lease time.Duration // a node silent for so long is dead
+	Lease      time.Duration // a node silent for so long is dead
+	LeaveGrace time.Duration // the users of a node that leaves on purpose stay online for so long
 }
 
 // Shutdown has the times of leaving.
 type Shutdown struct {
-	Deadline time.Duration
+	Deadline  time.Duration
+	CloseOver time.Duration // the closing of sockets is spread over it; less than Deadline
 }
 
 // Log says what is logged and how.

@@ -70,38 +70,6 @@ func (s setting) name() string {
 	return s.option.Key + " (" + s.source + ")"
 }
 
-// check refuses combinations that cannot work.
-func (c Config) check() error {
-	if c.DropIn() {
-		for _, s := range c.settings {
-			switch s.option.Key {
-			case "jwt.secret", "jwt.public_key_file", "jwks.url":
-				if s.text != "" {
-					return fmt.Errorf("%s cannot be set beside %s: in drop-in mode that service alone decides on tokens",
-						s.name(), c.named("user_management.url"))
-				}
-			}
-		}
-	}
-	if c.Kafka.Embedded() && c.HTTP.Addr.clashes(c.EmbeddedKafka.Addr) {
-		return fmt.Errorf("%s and %s are the same address", c.named("http.addr"), c.named("embedded_kafka.addr"))
-	}
-	if c.Database.MaxIdleConns > c.Database.MaxOpenConns {
-		return fmt.Errorf("%s is more than %s", c.named("database.max_idle_conns"), c.named("database.max_open_conns"))
-	}
-	return nil
-}
-
-// named tells an option, by its key, and its source.
-func (c Config) named(key string) string {
-	for _, s := range c.settings {
-		if s.option.Key == key {
-			return s.name()
-		}
-	}
-	return key
-}
-
 // layer is one source: values by key, and where each was found.
 type layer struct {
 	values *koanf.Koanf

@@ -58,6 +58,9 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"kafka.brokers", c.Kafka.Embedded(), true},
 		{"kafka.partitions", c.Kafka.Partitions, 16},
 		{"kafka.append_deadline", c.Kafka.AppendDeadline, 5 * time.Second},
+		{"kafka.topics", c.Kafka.Topics, TopicsCreate},
+		{"kafka.tls", c.Kafka.TLS, KafkaTLS{}},
+		{"kafka.sasl", c.Kafka.SASL, KafkaSASL{}},
 		{"topic_prefix", c.TopicPrefix, "chatting"},
 		{"database.url", c.Database.URL.Reveal(), "sqlite:data/chatting.db"},
 		{"database embedded", c.Database.Embedded, true},
@@ -68,7 +71,8 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"websocket", c.WebSocket, WebSocket{64 << 10, 1 << 20, 10 * time.Second, 20 * time.Second, 30 * time.Second, 10 * time.Second, nil}},
 		{"user_management.friends_reload", c.UserManagement.FriendsReload, time.Minute},
 		{"presence.lease", c.Presence.Lease, 6 * time.Second},
-		{"shutdown.deadline", c.Shutdown.Deadline, 10 * time.Second},
+		{"presence.leave_grace", c.Presence.LeaveGrace, time.Duration(0)},
+		{"shutdown", c.Shutdown, Shutdown{10 * time.Second, 2 * time.Second}},
 		{"log", c.Log, Log{slog.LevelInfo, LogAuto}},
 	} {
 		if !reflect.DeepEqual(check.got, check.want) {
@@ -258,7 +262,7 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_KAFKA_BROKERS=a:0", want: "needs a host and a port"},
 		{environ: "CHATTING_TOPIC_PREFIX=a/b", want: "character"},
 		{environ: "CHATTING_TOPIC_PREFIX=" + strings.Repeat("x", 230), want: "room for 229"},
-		{environ: "CHATTING_DATABASE_URL=mysql://x", want: "must begin with postgres://"},
+		{environ: "CHATTING_DATABASE_URL=mysql://x", want: "must begin with sqlite:, postgres://"},
 		{environ: "CHATTING_DATABASE_URL=postgres:x", want: "is no PostgreSQL URL"},
 		{environ: "CHATTING_DATABASE_URL=sqlite:", want: "names no file"},
 		{environ: "CHATTING_DATABASE_URL=postgres://u:hunter2%@h/d", want: "percent-encoded"},
@@ -287,6 +291,28 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_LOG_FORMAT=xml", want: "none of auto"},
 		{environ: "CHATTING_HTTP_ADDR=:9092", want: "http.addr (environment CHATTING_HTTP_ADDR) and embedded_kafka.addr are the same address"},
 		{environ: "CHATTING_DATABASE_MAX_OPEN_CONNS=2", want: "database.max_idle_conns is more than"},
+		{environ: "CHATTING_PRESENCE_LEAVE_GRACE=6m", want: "from 0s to 5m"},
+		{environ: "CHATTING_SHUTDOWN_CLOSE_OVER=10s", want: "shutdown.close_over (environment CHATTING_SHUTDOWN_CLOSE_OVER) is not less than shutdown.deadline"},
+		{environ: "CHATTING_SHUTDOWN_DEADLINE=2s", want: "shutdown.close_over is not less than shutdown.deadline (environment"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TOPICS=check", want: `"check" is neither create nor verify`},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS=tls", want: "neither true nor false"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS=true|CHATTING_KAFKA_TLS_SERVER_NAME=a b", want: "no host name"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS_CA_FILE=ca", want: "kafka.tls_ca_file (environment CHATTING_KAFKA_TLS_CA_FILE) needs kafka.tls, which is not set"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS_SERVER_NAME=k", want: "needs kafka.tls,"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS=false|CHATTING_KAFKA_TLS_CERT_FILE=c|CHATTING_KAFKA_TLS_KEY_FILE=k", want: "kafka.tls_cert_file (environment CHATTING_KAFKA_TLS_CERT_FILE) needs kafka.tls,"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS_KEY_FILE=k", want: "needs kafka.tls,"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS=true|CHATTING_KAFKA_TLS_CERT_FILE=c", want: "needs kafka.tls_key_file"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_TLS=true|CHATTING_KAFKA_TLS_KEY_FILE=k", want: "needs kafka.tls_cert_file"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_SASL_MECHANISM=GSSAPI", want: `"GSSAPI" is none of PLAIN`},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_SASL_PASSWORD=hunter2", want: "kafka.sasl_password (environment CHATTING_KAFKA_SASL_PASSWORD) needs kafka.sasl_mechanism"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_SASL_USERNAME=u", want: "needs kafka.sasl_mechanism"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_SASL_MECHANISM=PLAIN|CHATTING_KAFKA_SASL_USERNAME=u", want: "needs kafka.sasl_password"},
+		{environ: "CHATTING_KAFKA_BROKERS=k:1|CHATTING_KAFKA_SASL_MECHANISM=PLAIN|CHATTING_KAFKA_SASL_PASSWORD=hunter2", want: "needs kafka.sasl_username"},
+		{environ: "CHATTING_KAFKA_SASL_PASSWORD=hunter2\x00", want: "kafka.sasl_password (environment CHATTING_KAFKA_SASL_PASSWORD): is no UTF-8 text"},
+		{environ: "CHATTING_KAFKA_SASL_USERNAME=u\x00", want: "control characters"},
+		{environ: "CHATTING_KAFKA_TLS=true", want: "needs kafka.brokers, which is not set"},
+		{environ: "CHATTING_KAFKA_TOPICS=verify", want: "needs kafka.brokers"},
+		{environ: "CHATTING_KAFKA_SASL_MECHANISM=PLAIN|CHATTING_KAFKA_SASL_USERNAME=u|CHATTING_KAFKA_SASL_PASSWORD=hunter2", want: "needs kafka.brokers"},
 		{environ: "CHATTING_USER_MANAGEMENT_URL=http://u|CHATTING_JWT_SECRET=" + longSecret, want: "in drop-in mode that service alone"},
 		{environ: "CHATTING_USER_MANAGEMENT_URL=http://u|CHATTING_JWKS_URL=http://k", want: "in drop-in mode that service alone"},
 		{environ: "CHATTING_USER_MANAGEMENT_URL=http://u|CHATTING_JWT_PUBLIC_KEY_FILE=k", want: "in drop-in mode that service alone"},
@@ -328,8 +354,25 @@ func TestTwoListenersMayShareAPortOnDifferentHosts(t *testing.T) {
 	mustLoad(t, "", "CHATTING_HTTP_ADDR=:9092", "CHATTING_KAFKA_BROKERS=k:9092")
 }
 
+func TestTheConnectionToTheBrokersIsReadFromEverySource(t *testing.T) {
+	password := write(t, "password", "hunter2\n")
+	c := mustLoad(t, "kafka:\n  brokers: k:9093\n  topics: verify\n  tls: true\n  tls_ca_file: ca.pem\n  tls_server_name: kafka.example\n"+
+		"  tls_cert_file: me.pem\n  tls_key_file: me.key\n  sasl_mechanism: scram-sha-512\n  sasl_username: us\n  sasl_password_file: "+password+"\n",
+		"CHATTING_KAFKA_SASL_USERNAME=chatting", "CHATTING_PRESENCE_LEAVE_GRACE=30s", "CHATTING_SHUTDOWN_CLOSE_OVER=0s", "CHATTING_SHUTDOWN_DEADLINE=1s")
+	if want := (KafkaTLS{true, "ca.pem", "me.pem", "me.key", "kafka.example"}); c.Kafka.TLS != want || c.Kafka.Topics != TopicsVerify {
+		t.Errorf("%+v", c.Kafka)
+	}
+	if s := c.Kafka.SASL; s.Mechanism != SASLScramSHA512 || s.Username != "chatting" || s.Password.Reveal() != "hunter2" {
+		t.Errorf("%+v", s)
+	}
+	if c.Presence.LeaveGrace != 30*time.Second || c.Shutdown.CloseOver != 0 {
+		t.Errorf("%+v %+v", c.Presence, c.Shutdown)
+	}
+}
+
 func TestNoWayOfPrintingShowsASecret(t *testing.T) {
-	c := mustLoad(t, "", "CHATTING_JWT_SECRET="+longSecret, "CHATTING_S2S_TOKEN="+longToken+"t",
+	c := mustLoad(t, "", "CHATTING_KAFKA_BROKERS=k:1", "CHATTING_KAFKA_SASL_MECHANISM=PLAIN", "CHATTING_KAFKA_SASL_USERNAME=u",
+		"CHATTING_KAFKA_SASL_PASSWORD=hunter4", "CHATTING_JWT_SECRET="+longSecret, "CHATTING_S2S_TOKEN="+longToken+"t",
 		"CHATTING_DATABASE_URL=postgres://chat:hunter2@db/chat?sslmode=disable&password=hunter3",
 		"CHATTING_JWKS_URL=https://u:hunter2@keys/x?token=hunter3")
 	var log strings.Builder
@@ -337,7 +380,7 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 	for name, printed := range map[string]string{
 		"masked": c.Masked(), "log": log.String(),
 		"%v": fmt.Sprintf("%v", c.JWT), "%+v": fmt.Sprintf("%+v", c.Database), "%#v": fmt.Sprintf("%#v", c.S2S),
-		"%s": fmt.Sprintf("%s", c.JWKS.URL), "%q": fmt.Sprintf("%q", c.JWT.Secret), "%x": fmt.Sprintf("%x", c.JWT.Secret),
+		"%s": fmt.Sprintf("%s", c.JWKS.URL), "%q": fmt.Sprintf("%q", c.JWT.Secret), "%+v of kafka": fmt.Sprintf("%+v", c.Kafka), "%x": fmt.Sprintf("%x", c.JWT.Secret),
 	} {
 		for _, secret := range []string{longSecret, longToken, "hunter"} {
 			if strings.Contains(printed, secret) || strings.Contains(printed, fmt.Sprintf("%x", secret)) {

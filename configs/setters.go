@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 )
@@ -216,6 +218,63 @@ func path(mayBeEmpty bool, field func(*Config) *string) setter {
 	}
 }
 
+// host reads a host name or an IP address; empty for none.
+func host(field func(*Config) *string) setter {
+	return func(c *Config, text string) error {
+		if !isHost(text) {
+			return fmt.Errorf("%q is no host name", text)
+		}
+		*field(c) = text
+		return nil
+	}
+}
+
+// credential reads a user name; empty for none.
+func credential(field func(*Config) *string) setter {
+	return func(c *Config, text string) error {
+		if !isCredential(text) {
+			return errNoCredential
+		}
+		*field(c) = text
+		return nil
+	}
+}
+
+func saslPassword(c *Config, text string) error {
+	if !isCredential(text) {
+		return errNoCredential
+	}
+	return secret(0, func(c *Config) *Secret { return &c.Kafka.SASL.Password })(c, text)
+}
+
+var errNoCredential = errors.New("is no UTF-8 text, or has control characters")
+
+// isCredential accepts what every SASL mechanism can carry: PLAIN separates its parts by NUL (RFC 4616 §2), and SCRAM
+// takes no control characters (RFC 4013 §2.3).
+func isCredential(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+func saslMechanism(c *Config, text string) error {
+	switch mechanism := SASLMechanism(strings.ToUpper(text)); mechanism {
+	case SASLNone, SASLPlain, SASLScramSHA256, SASLScramSHA512:
+		c.Kafka.SASL.Mechanism = mechanism
+		return nil
+	default:
+		return fmt.Errorf("%q is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", text)
+	}
+}
+
+func topicsMode(c *Config, text string) error {
+	switch mode := TopicsMode(strings.ToLower(text)); mode {
+	case TopicsCreate, TopicsVerify:
+		c.Kafka.Topics = mode
+		return nil
+	default:
+		return fmt.Errorf("%q is neither create nor verify", text)
+	}
+}
+
 // longestTopicSuffix is what the server puts behind the prefix at most, and maxTopicName what Kafka takes.
 const (
 	longestTopicSuffix = ".system-messages.dlt"
@@ -240,18 +299,24 @@ func topicPrefix(c *Config, text string) error {
 	return nil
 }
 
+func boolean(field func(*Config) *bool) setter {
+	return func(c *Config, text string) error {
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		*field(c) = on
+		return nil
+	}
+}
+
 // htmlEscape reads a switch whose default depends on the mode; the table's default, "", leaves it to Load.
 func htmlEscape(c *Config, text string) error {
 	if text == "" {
 		c.Chat.HTMLEscape = c.DropIn()
 		return nil
 	}
-	on, err := strconv.ParseBool(text)
-	if err != nil {
-		return fmt.Errorf("%q is neither true nor false", text)
-	}
-	c.Chat.HTMLEscape = on
-	return nil
+	return boolean(func(c *Config) *bool { return &c.Chat.HTMLEscape })(c, text)
 }
 
 func logLevel(c *Config, text string) error {
