@@ -144,8 +144,8 @@ func (b *Block) change(blocker, target domain.UserID, blocked bool) BlockChange 
 	}
 }
 
-// publish appends what the pair's outbox holds, oldest first, and tells whether that was anything. Two requests, or a request and the relay, may publish the
-// same change twice; readers ignore versions that are not newer than theirs.
+// publish appends what the pair's outbox holds, oldest first, and tells whether that was anything. Two requests, or a
+// request and the relay, may publish the same change twice; readers ignore versions that are not newer than theirs.
 func (b *Block) publish(ctx context.Context, blocker, target domain.UserID) (bool, error) {
 	events, err := b.Store.PendingOf(ctx, blocker, target)
 	if err != nil {

@@ -212,7 +212,8 @@ func (c *chat) leave(r *receiver) error {
 // dial opens the socket.
 func (c *chat) dial(ctx context.Context) (*websocket.Conn, error) {
 	dialer := websocket.Dialer{HandshakeTimeout: connectTimeout}
-	conn, response, err := dialer.DialContext(ctx, c.socket.String(), nil) //nolint:bodyclose // there is nothing to close: the library has read it
+	//nolint:bodyclose // the library has read the body of a refusal, and made it one that needs no closing
+	conn, response, err := dialer.DialContext(ctx, c.socket.String(), nil)
 	if err == nil {
 		conn.SetReadLimit(maxServerFrame)
 		return conn, nil
