@@ -20,7 +20,7 @@ func TestOneCloseFrameIsSentAndThenTheEnd(t *testing.T) {
 		"\x81\x01x":                          "\x88\x02\x03\xea", // not masked: 1002, of which the library has an own frame
 		textFrame(strings.Repeat("x", 70e3)): "\x88\x02\x03\xf1", // 1009
 		textFrame("no login"):                "\x88\x02\x0d\x49", // 3401
-		masked(finalBit|opClose, "\x03\xe9"): "\x88\x02\x03\xe9", // 1001, the client's own
+		masked(finalBit|opClose, "\x03\xe9"): "\x88\x02\x03\xe8", // 1000, though the client says 1001
 	} {
 		reply := replyTo(t, f.raw(t), upgradeHead+"\r\n"+sent)
 		if _, frames, _ := strings.Cut(reply, "\r\n\r\n"); frames != want {

@@ -137,10 +137,9 @@ func (c *connection) permit() { c.sock.permit(8*c.server.options.MaxFrame + 4096
 func (c *connection) readFailed(err error) {
 	var closed *websocket.CloseError
 	switch {
-	case errors.As(err, &closed) && closed.Code == websocket.CloseNoStatusReceived:
-		c.out.close(closeNormal)
 	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
-		c.out.close(closeCode(closed.Code))
+		// RFC 6455 §5.5.1 has the code typically echoed; the contract has 1000 for every close of a client.
+		c.out.close(closeNormal)
 	case c.sock.refusal != 0:
 		c.out.close(closeCode(c.sock.refusal))
 	case errors.Is(err, websocket.ErrReadLimit):
