@@ -114,7 +114,7 @@ func (l *lane) stuck() bool {
 
 // run sends what is queued until the lane is closed and empty, or ctx ends.
 func (l *lane) run(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		b, more := l.take()
 		if b != nil {
 			l.finish(b, l.deliver(ctx, b))
@@ -126,11 +126,11 @@ func (l *lane) run(ctx context.Context) {
 		select {
 		case <-l.wake:
 		case <-ctx.Done():
-			l.close()
-			l.expire(time.Now().Add(l.deadline)) // everything
-			return
 		}
 	}
+	// What is still queued is not sent any more: after a batch of unknown outcome it could be taken for that one.
+	l.close()
+	l.expire(time.Now().Add(l.deadline)) // everything
 }
 
 // take makes the next batch of what is queued. more is false when nothing will come any more.
@@ -227,6 +227,7 @@ func (l *lane) deliver(ctx context.Context, b *batch) error {
 			l.logger.Error("the broker refuses a batch", "records", len(records), "error", result.err)
 			return domain.WrapError(domain.CodeUnavailable, "The log refused the event.", result.err)
 		case result.verdict == verdictRefused:
+			l.sender.bump() // else the next batch could be taken for this one, and be lost
 			l.logger.Error("the broker refuses a batch that it may already have", "records", len(records), "error", result.err)
 			return errUnconfirmed
 		case ctx.Err() != nil && b.maybeSent:

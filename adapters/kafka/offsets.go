@@ -18,7 +18,7 @@ const (
 	timestampEarliest int64 = -2
 )
 
-// listOffsets asks the leaders for the offset of each partition in 0 to count-1: the end, the start, or the first record
+// listOffsets asks the leaders for an offset of each of the partitions: the end, the start, or the first record
 // stamped at or after a time in milliseconds (the end where there is none). It tries again until ctx ends, because a
 // leader that was just elected may not know yet.
 func (c *Cluster) listOffsets(ctx context.Context, topic string, partitions []int, timestamp int64) ([]int64, error) {
@@ -63,7 +63,7 @@ func (c *Cluster) tryListOffsets(ctx context.Context, topic string, partitions [
 		case !asked:
 			continue
 		case p.ErrorCode != 0:
-			return nil, partitionError(topic, int(p.Partition), kafka.Error(p.ErrorCode))
+			return nil, fmt.Errorf("%s/%d: %w", topic, p.Partition, kafka.Error(p.ErrorCode))
 		case p.Offset < 0:
 			missing = append(missing, i)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -108,10 +107,13 @@ func (s *sender) judge(response kafka.Response, count int) sendResult {
 		s.bump()
 		return sendResult{maybeSent: true, err: code}
 	case kafka.InvalidProducerEpoch, kafka.InvalidProducerIDMapping:
+		// Somebody else uses this producer's id: what an earlier attempt came to cannot be found out any more, and under
+		// another id the batch could be there twice.
 		s.known = false
-		return sendResult{maybeSent: true, err: code}
-	case kafka.NotLeaderForPartition, kafka.LeaderNotAvailable, kafka.UnknownTopicOrPartition, kafka.NotEnoughReplicas,
-		kafka.KafkaStorageError, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch:
+		return sendResult{verdict: verdictRefused, err: code}
+	case kafka.NotEnoughReplicas:
+		// The only one that says so before the append. What a broker answers that is no leader (any more), or whose disk
+		// failed, it also answers to a batch that it has appended and that the next leader may have got from it.
 		return sendResult{err: code}
 	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidRecord, kafka.InvalidTimestamp,
 		kafka.TopicAuthorizationFailed, kafka.ClusterAuthorizationFailed, kafka.InvalidTopic,
@@ -144,7 +146,7 @@ func (s *sender) advance(count int) {
 	s.stamp.sequence = int32(next % (math.MaxInt32 + 1))
 }
 
-// bump starts the next epoch; after the last one, a new producer id.
+// bump starts the next epoch, under which no batch is taken for one of the last; after the last one, a new producer id.
 func (s *sender) bump() {
 	if s.stamp.epoch == math.MaxInt16 {
 		s.known = false
@@ -177,9 +179,4 @@ func (b *backoff) wait(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// partitionError says which partition answered what.
-func partitionError(topic string, partition int, err error) error {
-	return fmt.Errorf("%s/%d: %w", topic, partition, err)
 }
