@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,14 +11,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 )
 
-// replayRow runs the steps of a row, on sockets and users that nobody else has.
-func replayRow(t *testing.T, target *target, row row) {
+// replayRow runs the steps of a row, on sockets and users that nobody else has. The error says what was not so; it is
+// errors.ErrUnsupported where the server cannot be asked this.
+func replayRow(ctx context.Context, target *target, row row) error {
 	r := &replay{
-		t: t, target: target, users: map[string]int64{}, tokens: map[string]string{}, sockets: map[string]*socket{},
+		ctx: ctx, target: target, users: map[string]int64{}, tokens: map[string]string{}, sockets: map[string]*socket{},
 		matcher: matcher{original: target.original},
 	}
 	defer func() {
@@ -26,20 +27,19 @@ func replayRow(t *testing.T, target *target, row row) {
 		}
 	}()
 	for _, s := range row.steps {
-		if err := r.step(s); errors.Is(err, errors.ErrUnsupported) {
-			t.Skipf("%s:%d: %s %s: %v", row.file, s.line, s.subject, s.verb, err)
-		} else if err != nil {
-			t.Fatalf("%s:%d: %s %s %.300s: %v", row.file, s.line, s.subject, s.verb, s.rest, err)
+		if err := r.step(s); err != nil {
+			return fmt.Errorf("%s:%d: %s %s %.300s: %w", row.file, s.line, s.subject, s.verb, s.rest, err)
 		}
 	}
 	if err := r.nothingElse(); err != nil {
-		t.Errorf("%s:%d: %v", row.file, row.line, err)
+		return fmt.Errorf("%s:%d: %w", row.file, row.line, err)
 	}
+	return nil
 }
 
 // replay is a row that runs.
 type replay struct {
-	t       *testing.T
+	ctx     context.Context // the row's
 	target  *target
 	users   map[string]int64
 	tokens  map[string]string // the good tokens of users, by name
@@ -200,7 +200,7 @@ func (r *replay) dial(how string) (*socket, int, error) {
 	if name, value, ok := strings.Cut(header, ": "); ok {
 		headers.Set(name, strings.ReplaceAll(value, "HOST", strings.TrimPrefix(r.target.url, "http://")))
 	}
-	return dial(r.t.Context(), "ws"+strings.TrimPrefix(r.target.url, "http")+path, headers)
+	return dial(r.ctx, "ws"+strings.TrimPrefix(r.target.url, "http")+path, headers)
 }
 
 func (r *replay) connect(name, how string) error {
@@ -405,7 +405,7 @@ func (r *replay) request(s step, target string) error {
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
-		case <-r.t.Context().Done():
+		case <-r.ctx.Done():
 			return err
 		}
 	}
@@ -413,7 +413,7 @@ func (r *replay) request(s step, target string) error {
 
 func (r *replay) requestOnce(s step, target string) error {
 	path, body, _ := strings.Cut(target, " ")
-	request, err := http.NewRequestWithContext(r.t.Context(), s.verb, r.target.url+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(r.ctx, s.verb, r.target.url+path, strings.NewReader(body))
 	if err != nil {
 		return err
 	}

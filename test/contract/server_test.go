@@ -202,7 +202,7 @@ func (p *process) stop(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	log := p.stderr.String()
-	for _, never := range []string{"panic", "DATA RACE", secret, s2sToken, confidential, `"Bearer `, "eyJ"} {
+	for _, never := range []string{"panic", "DATA RACE", secret, s2sToken, confidential, "eyJ", "token-"} {
 		if strings.Contains(log, never) {
 			t.Errorf("the server %s wrote %q", p.name, never)
 		}
