@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -61,27 +62,35 @@ func (c *Cluster) Close() {
 // String names the bootstrap brokers, for logs.
 func (c *Cluster) String() string { return strings.Join(c.options.Brokers, ",") }
 
-// Ping asks a broker for the cluster's metadata over a connection of its own: the transport would answer from its cache.
+// Ping asks the bootstrap brokers for the cluster's metadata, all at once, over connections of their own: the transport would
+// answer from its cache. It returns nil once one of them answers, or else why one did not.
 func (c *Cluster) Ping(ctx context.Context) error {
-	dialer := c.dialer()
-	var failed error
+	ctx, cancel := context.WithCancel(ctx)
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	defer cancel()
+	answers := make(chan error, len(c.options.Brokers))
 	for _, broker := range c.options.Brokers {
-		conn, err := dialer.DialContext(ctx, "tcp", broker)
-		if err != nil {
-			failed = err
-			continue
-		}
-		if deadline, ok := ctx.Deadline(); ok {
-			_ = conn.SetDeadline(deadline)
-		}
-		_, err = conn.Brokers()
-		_ = conn.Close()
-		if err == nil {
+		asked.Go(func() { answers <- c.ping(ctx, broker) })
+	}
+	var failed error
+	for range c.options.Brokers {
+		if failed = <-answers; failed == nil {
 			return nil
 		}
-		failed = err
 	}
 	return failed
+}
+
+func (c *Cluster) ping(ctx context.Context, broker string) error {
+	conn, err := c.dialer().DialContext(ctx, "tcp", broker)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	_, err = conn.Brokers()
+	return err
 }
 
 // dialer returns a dialer for the parts of kafka-go that do not use a transport.
