@@ -49,7 +49,7 @@ func testCluster(t *testing.T, brokers []string) *Cluster {
 func testTopics(t *testing.T, cluster *Cluster, partitions int) TopicNames {
 	t.Helper()
 	names := NamesFor("test-" + strings.ToLower(strings.NewReplacer("/", "-").Replace(t.Name())) + "-" + randomSuffix())
-	if err := EnsureTopics(testContext(t), cluster, names, partitions); err != nil {
+	if err := (TopicSetup{Names: names, Partitions: partitions, Logger: testLogger(t)}).Ensure(testContext(t), cluster); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

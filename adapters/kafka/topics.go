@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -27,7 +28,13 @@ func NamesFor(prefix string) TopicNames {
 	}
 }
 
-const day = 24 * time.Hour
+const (
+	day = 24 * time.Hour
+
+	configCleanup   = "cleanup.policy"
+	configRetention = "retention.ms"
+	configUnclean   = "unclean.leader.election.enable"
+)
 
 // settings returns how each topic is made. No topic is compacted: presence is rebuilt from what was written lately.
 func (n TopicNames) settings() []topicSettings {
@@ -47,9 +54,9 @@ type topicSettings struct {
 
 func (s topicSettings) config(partitions, brokers int) kafka.TopicConfig {
 	entries := []kafka.ConfigEntry{
-		{ConfigName: "cleanup.policy", ConfigValue: "delete"},
-		{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(s.retention.Milliseconds(), 10)},
-		{ConfigName: "unclean.leader.election.enable", ConfigValue: "false"},
+		{ConfigName: configCleanup, ConfigValue: "delete"},
+		{ConfigName: configRetention, ConfigValue: strconv.FormatInt(s.retention.Milliseconds(), 10)},
+		{ConfigName: configUnclean, ConfigValue: "false"},
 	}
 	if s.segment > 0 {
 		entries = append(entries, kafka.ConfigEntry{
@@ -66,15 +73,38 @@ func (s topicSettings) config(partitions, brokers int) kafka.TopicConfig {
 	}
 }
 
-// EnsureTopics creates the topics that are missing and waits until every partition has a leader. A topic with another
-// number of partitions is an error: keys would move between partitions. It tries again until ctx ends.
-func EnsureTopics(ctx context.Context, cluster *Cluster, names TopicNames, partitions int) error {
+// TopicSetup makes, or only checks, the topics of one installation.
+type TopicSetup struct {
+	Names      TopicNames
+	Partitions int
+	// VerifyOnly leaves the making to the operator.
+	VerifyOnly bool
+	Logger     *slog.Logger
+}
+
+// TopicError tells that a topic is not as the server needs it. Trying again does not help.
+type TopicError struct{ Topic, Problem string }
+
+// Error implements error.
+func (e *TopicError) Error() string { return "topic " + e.Topic + " " + e.Problem }
+
+// WrongPartitions is the error for a topic with another number of partitions than keys were sent by so far.
+func WrongPartitions(topic string, actual, want int) *TopicError {
+	return &TopicError{topic, fmt.Sprintf("has %d partitions, not %d: that would move keys between partitions", actual, want)}
+}
+
+// Ensure creates the topics that are missing, or refuses them, and waits until every partition has a leader. It tries
+// again until ctx ends, a broker that is away included; a *TopicError ends it.
+func (t TopicSetup) Ensure(ctx context.Context, cluster *Cluster) error {
 	retry := backoff{}
 	for {
-		err := ensureTopics(ctx, cluster, names, partitions)
-		var mismatch *PartitionMismatchError
-		if err == nil || errors.As(err, &mismatch) {
+		err := t.try(ctx, cluster)
+		var permanent *TopicError
+		if err == nil || errors.As(err, &permanent) {
 			return err
+		}
+		if retry.count == 0 {
+			t.Logger.Warn("the topics are not ready yet, waiting for them", "brokers", cluster.String(), "error", err)
 		}
 		retry.wait(ctx)
 		if ctx.Err() != nil {
@@ -83,54 +113,119 @@ func EnsureTopics(ctx context.Context, cluster *Cluster, names TopicNames, parti
 	}
 }
 
-// PartitionMismatchError tells that a topic has another number of partitions than the configuration says.
-type PartitionMismatchError struct {
-	Topic        string
-	Actual, Want int
-}
+// setupTimeout bounds one attempt.
+const setupTimeout = 10 * time.Second
 
-// Error implements error.
-func (e *PartitionMismatchError) Error() string {
-	return fmt.Sprintf("topic %s has %d partitions, not %d: that would move keys between partitions", e.Topic, e.Actual, e.Want)
-}
-
-func ensureTopics(ctx context.Context, cluster *Cluster, names TopicNames, partitions int) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func (t TopicSetup) try(ctx context.Context, cluster *Cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	layout, err := cluster.layout(ctx)
+	found, err := cluster.layout(ctx)
 	if err != nil {
 		return err
 	}
-	var missing []kafka.TopicConfig
-	for _, settings := range names.settings() {
-		if topic, known := layout.topics[settings.name]; !known || topic.missing {
-			missing = append(missing, settings.config(partitions, layout.brokers))
+	missing := t.missing(found)
+	switch {
+	case len(missing) > 0 && t.VerifyOnly:
+		return &TopicError{missing[0].Topic, fmt.Sprintf("is missing: make it with %d partitions, or let the server make it", t.Partitions)}
+	case len(missing) > 0:
+		if err := cluster.createTopics(ctx, missing); err != nil {
+			return err
 		}
-	}
-	if len(missing) > 0 {
-		response, err := cluster.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: missing})
-		if err != nil {
-			return fmt.Errorf("creating topics: %w", err)
-		}
-		for topic, err := range response.Errors {
-			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-				return fmt.Errorf("creating topic %s: %w", topic, err)
-			}
-		}
-		if layout, err = cluster.layout(ctx); err != nil {
+		if found, err = cluster.layout(ctx); err != nil {
 			return err
 		}
 	}
-	for _, settings := range names.settings() {
-		topic, known := layout.topics[settings.name]
+	for _, settings := range t.Names.settings() {
+		topic, known := found.topics[settings.name]
 		switch {
 		case !known || topic.missing || topic.leaderless > 0:
-			return fmt.Errorf("topic %s is not ready yet", settings.name)
-		case topic.partitions != partitions:
-			return &PartitionMismatchError{Topic: settings.name, Actual: topic.partitions, Want: partitions}
+			return fmt.Errorf("topic %s has partitions without a leader", settings.name)
+		case topic.partitions != t.Partitions:
+			return WrongPartitions(settings.name, topic.partitions, t.Partitions)
+		}
+	}
+	if t.VerifyOnly {
+		return t.verify(ctx, cluster)
+	}
+	return nil
+}
+
+func (t TopicSetup) missing(found layout) []kafka.TopicConfig {
+	var missing []kafka.TopicConfig
+	for _, settings := range t.Names.settings() {
+		if topic, known := found.topics[settings.name]; !known || topic.missing {
+			missing = append(missing, settings.config(t.Partitions, found.brokers))
+		}
+	}
+	return missing
+}
+
+func (c *Cluster) createTopics(ctx context.Context, topics []kafka.TopicConfig) error {
+	response, err := c.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: topics})
+	if err != nil {
+		return fmt.Errorf("creating topics: %w", err)
+	}
+	for topic, err := range response.Errors {
+		switch {
+		case err == nil, errors.Is(err, kafka.TopicAlreadyExists): // another node was faster
+		case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
+			return &TopicError{topic, "is missing, and the broker lets this server create none"}
+		default:
+			return fmt.Errorf("creating topic %s: %w", topic, err)
 		}
 	}
 	return nil
+}
+
+// verify compares the settings of topics that others made with what the server relies on.
+func (t TopicSetup) verify(ctx context.Context, cluster *Cluster) error {
+	request := &kafka.DescribeConfigsRequest{}
+	wanted := make(map[string]topicSettings)
+	for _, settings := range t.Names.settings() {
+		wanted[settings.name] = settings
+		request.Resources = append(request.Resources, kafka.DescribeConfigRequestResource{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: settings.name,
+			ConfigNames: []string{configCleanup, configRetention, configUnclean},
+		})
+	}
+	response, err := cluster.client.DescribeConfigs(ctx, request)
+	if err != nil {
+		return fmt.Errorf("asking for the settings of topics: %w", err)
+	}
+	for _, resource := range response.Resources {
+		if resource.Error != nil {
+			if errors.Is(resource.Error, kafka.TopicAuthorizationFailed) {
+				return &TopicError{resource.ResourceName, "cannot be verified: the broker does not let this server describe its settings"}
+			}
+			return fmt.Errorf("asking for the settings of %s: %w", resource.ResourceName, resource.Error)
+		}
+		for _, entry := range resource.ConfigEntries {
+			if problem := wanted[resource.ResourceName].complaint(entry.ConfigName, entry.ConfigValue); problem != "" {
+				return &TopicError{resource.ResourceName, problem}
+			}
+		}
+	}
+	return nil
+}
+
+// complaint says what is wrong with a setting; "" where nothing is.
+func (s topicSettings) complaint(name, value string) string {
+	switch name {
+	case configCleanup:
+		if value != "delete" {
+			return fmt.Sprintf("has %s=%s, not delete: compaction would take records out of conversations", name, value)
+		}
+	case configRetention:
+		millis, err := strconv.ParseInt(value, 10, 64)
+		if err == nil && millis >= 0 && millis < s.retention.Milliseconds() {
+			return fmt.Sprintf("has %s=%s, less than %d", name, value, s.retention.Milliseconds())
+		}
+	case configUnclean:
+		if value == "true" {
+			return fmt.Sprintf("has %s=true: acknowledged records could be lost", name)
+		}
+	}
+	return ""
 }
 
 // layout is what the transport last heard of the cluster.

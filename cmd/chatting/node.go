@@ -158,7 +158,11 @@ func (n *node) prepare(ctx context.Context) error {
 	if err := n.parts.Store.Migrate(ctx); err != nil {
 		return err
 	}
-	if err := kafka.EnsureTopics(ctx, n.parts.Cluster, n.topics, n.parts.Config.Kafka.Partitions); err != nil {
+	topics := kafka.TopicSetup{
+		Names: n.topics, Partitions: n.parts.Config.Kafka.Partitions,
+		VerifyOnly: n.parts.Config.Kafka.Topics == configs.TopicsVerify, Logger: n.parts.Logger,
+	}
+	if err := topics.Ensure(ctx, n.parts.Cluster); err != nil {
 		return err
 	}
 	for _, topic := range []string{n.topics.Conversations, n.topics.Sessions} {
@@ -167,7 +171,7 @@ func (n *node) prepare(ctx context.Context) error {
 			return err
 		}
 		if recorded != n.parts.Config.Kafka.Partitions {
-			return &kafka.PartitionMismatchError{Topic: topic, Actual: n.parts.Config.Kafka.Partitions, Want: recorded}
+			return kafka.WrongPartitions(topic, n.parts.Config.Kafka.Partitions, recorded)
 		}
 	}
 	return nil
@@ -192,7 +196,7 @@ func (n *node) stop(ctx context.Context) error {
 		failed = errors.Join(failed, fmt.Errorf("ending requests: %w", err))
 	}
 	if n.parts.Readiness.isOpen() {
-		if err := n.parts.Presence.Depart(ctx, 0); err != nil {
+		if err := n.parts.Presence.Depart(ctx, n.parts.Config.Presence.LeaveGrace); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("ending sessions: %w", err))
 		}
 	}

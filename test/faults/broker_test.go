@@ -114,7 +114,7 @@ func TestABrokerThatIsStoppedAndKilledLosesNothingThatWasAcknowledged(t *testing
 	defer cluster.Close()
 	const writers = 16
 	names := kafka.NamesFor("faults")
-	if err := kafka.EnsureTopics(ctx, cluster, names, partitions); err != nil {
+	if err := (kafka.TopicSetup{Names: names, Partitions: partitions, Logger: logger}).Ensure(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
 	appender := kafka.NewAppender(cluster, kafka.AppenderOptions{

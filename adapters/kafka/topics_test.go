@@ -1,0 +1,70 @@
+package kafka
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/segmentio/kafka-go"
+)
+
+func TestManyNodesMakeTheTopicsOnce(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		names := NamesFor("test-many-" + randomSuffix())
+		var nodes sync.WaitGroup
+		for range 8 {
+			nodes.Go(func() {
+				setup := TopicSetup{Names: names, Partitions: 4, Logger: testLogger(t)}
+				if err := setup.Ensure(testContext(t), cluster); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		nodes.Wait()
+	})
+}
+
+func TestTopicsThatAreNotAsTheServerNeedsThemAreRefused(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		for name, c := range map[string]struct {
+			partitions int
+			change     map[string]string
+			says       string
+		}{
+			"good":            {2, nil, ""},
+			"partitions":      {3, nil, "has 3 partitions, not 2"},
+			"short retention": {2, map[string]string{"retention.ms": "60000"}, "retention.ms=60000"},
+			"unclean":         {2, map[string]string{"unclean.leader.election.enable": "true"}, "unclean.leader.election.enable=true"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				names := NamesFor("test-verify-" + randomSuffix())
+				setup := TopicSetup{Names: names, Partitions: 2, VerifyOnly: true, Logger: testLogger(t)}
+				var refused *TopicError
+				if err := setup.Ensure(testContext(t), cluster); !errors.As(err, &refused) || !strings.Contains(err.Error(), "is missing") {
+					t.Fatalf("missing topics: %v", err)
+				}
+				var topics []kafka.TopicConfig
+				for _, settings := range names.settings() {
+					topic := settings.config(c.partitions, 1)
+					for i, entry := range topic.ConfigEntries {
+						if value, changed := c.change[entry.ConfigName]; changed {
+							topic.ConfigEntries[i].ConfigValue = value
+						}
+					}
+					topics = append(topics, topic)
+				}
+				if err := cluster.createTopics(testContext(t), topics); err != nil {
+					t.Fatal(err)
+				}
+				err := setup.Ensure(testContext(t), cluster)
+				switch {
+				case c.says == "" && err != nil:
+					t.Error(err)
+				case c.says != "" && (!errors.As(err, &refused) || !strings.Contains(err.Error(), c.says)):
+					t.Errorf("it says %v, not %q", err, c.says)
+				}
+			})
+		}
+	})
+}
