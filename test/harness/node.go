@@ -1,0 +1,122 @@
+package harness
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Node is a server process.
+type Node struct {
+	// HTTP is the host:port that it serves on, Kafka that of its embedded broker, "" where it has none.
+	HTTP, Kafka string
+	// PID is its process id.
+	PID int
+
+	process *exec.Cmd
+	ended   chan error // holds how the process ended, once it did
+}
+
+// Environ returns this process's environment without settings of the server, and with those given.
+func Environ(more ...string) []string {
+	var environ []string
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "CHATTING_") {
+			environ = append(environ, variable)
+		}
+	}
+	return append(environ, more...)
+}
+
+// StartNode starts a server in dir, with the settings given and no others, and waits until it says that it is ready. It is
+// killed when the test ends.
+func StartNode(t *testing.T, dir string, settings ...string) *Node {
+	t.Helper()
+	n := Launch(t, dir, settings...)
+	if err := n.AwaitReady(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	return n.Node
+}
+
+// Launched is a server process that need not be ready yet.
+type Launched struct {
+	*Node
+
+	announced chan struct{} // closed once HTTP and Kafka are known
+}
+
+// Launch starts a server as StartNode does, and does not wait. HTTP and Kafka may be used once Ready is closed.
+func Launch(t *testing.T, dir string, settings ...string) *Launched {
+	t.Helper()
+	n := &Launched{Node: &Node{ended: make(chan error, 1)}, announced: make(chan struct{})}
+	n.process = exec.Command(Binary)
+	n.process.Dir = dir
+	n.process.Env = Environ(settings...)
+	stderr, err := n.process.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.PID = n.process.Process.Pid
+	t.Cleanup(n.Kill)
+	go func() {
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() {
+			var line struct {
+				Kafka string `json:"embedded_kafka"`
+				HTTP  string `json:"http"`
+			}
+			if json.Unmarshal(lines.Bytes(), &line) == nil && line.HTTP != "" && n.HTTP == "" {
+				n.HTTP, n.Kafka = strings.TrimPrefix(line.HTTP, "http://"), line.Kafka
+				close(n.announced)
+			}
+			if testing.Verbose() || !strings.Contains(lines.Text(), `"level":"INFO"`) {
+				fmt.Fprintf(t.Output(), "node %d: %s\n", n.PID, lines.Text())
+			}
+		}
+		n.ended <- n.process.Wait()
+	}()
+	return n
+}
+
+// Ready returns what is closed once the server says that it is ready.
+func (n *Launched) Ready() <-chan struct{} { return n.announced }
+
+// AwaitReady waits for that; it is an error if the server ends, or takes longer than limit.
+func (n *Launched) AwaitReady(limit time.Duration) error {
+	select {
+	case <-n.announced:
+		return nil
+	case err := <-n.ended:
+		n.ended <- err
+		return fmt.Errorf("the server ended: %w", err)
+	case <-time.After(limit):
+		return fmt.Errorf("the server is not ready after %s", limit)
+	}
+}
+
+// Kill ends the server with SIGKILL and waits for its end. A server that has ended is left alone.
+func (n *Node) Kill() {
+	n.Signal(syscall.SIGKILL)
+	n.ended <- <-n.ended
+}
+
+// Signal sends a signal to the process, if it has not ended.
+func (n *Node) Signal(signal syscall.Signal) { _ = n.process.Process.Signal(signal) }
+
+// Stop ends the server with SIGTERM and returns how it ended.
+func (n *Node) Stop() error {
+	n.Signal(syscall.SIGTERM)
+	err := <-n.ended
+	n.ended <- err
+	return err
+}
