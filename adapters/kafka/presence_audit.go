@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -41,12 +42,23 @@ const (
 	groupSession = 10 * time.Second
 	// commitInterval is how often progress is committed where nothing was published.
 	commitInterval = time.Minute
+	// maxUnsettled bounds the events of a partition that are appended and not yet acknowledged: the death of one node may
+	// end more sessions than the queue of the public topic takes at once.
+	maxUnsettled = 1000
+	// auditPause is between a failure and the next attempt: each rereads the lookback and has all nodes join again.
+	auditPause = 5 * time.Second
+	// leaveTimeout bounds the leaving of the group. A group that was not left finds out by the session timeout.
+	leaveTimeout = 2 * time.Second
 )
 
 // Run audits until ctx ends.
 func (a *PresenceAudit) Run(ctx context.Context) error {
+	dialer := a.cluster.dialer()
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
+	dialer.DialFunc = dialUntil(connected)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: a.options.Group, Brokers: a.cluster.options.Brokers, Dialer: a.cluster.dialer(),
+		ID: a.options.Group, Brokers: a.cluster.options.Brokers, Dialer: dialer,
 		Topics: []string{a.options.Sessions}, StartOffset: kafka.FirstOffset,
 		SessionTimeout: groupSession, RebalanceTimeout: groupSession, HeartbeatInterval: 2 * time.Second,
 		JoinGroupBackoff: time.Second, Timeout: 3 * time.Second,
@@ -54,7 +66,11 @@ func (a *PresenceAudit) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("presence audit: %w", err)
 	}
-	defer group.Close() // a group that cannot be reached finds out by the session timeout
+	defer func() {
+		// Joining and leaving take no context: without connections they end.
+		defer time.AfterFunc(leaveTimeout, disconnect).Stop()
+		_ = group.Close() // it never fails
+	}()
 	for {
 		generation, err := group.Next(ctx)
 		switch {
@@ -71,9 +87,40 @@ func (a *PresenceAudit) Run(ctx context.Context) error {
 		generation.Start(func(ctx context.Context) {
 			if err := a.audit(ctx, generation, assignments); err != nil && ctx.Err() == nil {
 				a.options.Logger.Warn("presence audit: starting over", "error", err)
+				select {
+				case <-time.After(auditPause):
+				case <-ctx.Done():
+				}
 			}
 		})
 	}
+}
+
+// dialUntil returns a dialer whose connections are closed when ctx ends.
+func dialUntil(ctx context.Context) func(context.Context, string, string) (net.Conn, error) {
+	return func(dialing context.Context, network, address string) (net.Conn, error) {
+		dialing, cancel := context.WithCancel(dialing)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		conn, err := (&net.Dialer{}).DialContext(dialing, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return connUntil{Conn: conn, forget: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+	}
+}
+
+// connUntil is a connection that something else may close, too.
+type connUntil struct {
+	net.Conn
+
+	forget func() bool
+}
+
+// Close implements net.Conn.
+func (c connUntil) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }
 
 // audit serves the partitions of one generation until it ends.
@@ -106,7 +153,14 @@ func (a *PresenceAudit) locate(ctx context.Context, assignment kafka.PartitionAs
 	if err != nil {
 		return 0, 0, err
 	}
+	ends, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, timestampLatest)
+	if err != nil {
+		return 0, 0, err
+	}
 	committed = max(assignment.Offset, starts[0]) // FirstOffset, of a group without a commit, is negative
+	if committed > ends[0] {
+		committed = starts[0] // a topic made anew: nothing of it is published
+	}
 	at, err := a.cluster.timeOf(ctx, a.options.Sessions, assignment.ID, committed)
 	if err != nil {
 		return 0, 0, err
@@ -134,7 +188,8 @@ type auditedPartition struct {
 	publishFrom int64
 	committed   int64
 	committedAt time.Time
-	outcomes    []chan error
+	outcomes    []chan error // of what was appended and is not settled
+	published   bool         // something was, since the last commit
 }
 
 // Record implements TailHandler.
@@ -157,9 +212,13 @@ func (a *auditor) Record(r *TailRecord) {
 			a.fail(err)
 			return
 		}
+		if len(p.outcomes) == maxUnsettled && !a.settle(p) {
+			return
+		}
 		key := []byte(event.Transition.User.String())
 		outcome := make(chan error, 1)
 		p.outcomes = append(p.outcomes, outcome)
+		p.published = true
 		a.options.Presence.appendTo(a.options.Presence.PartitionOf(key),
 			eventRecord(key, value), func(err error) { outcome <- err })
 	}
@@ -171,19 +230,11 @@ func (a *auditor) BatchEnd(partition int, next int64) {
 	if a.err != nil || next <= p.committed {
 		return
 	}
-	published := len(p.outcomes) > 0
-	for _, outcome := range p.outcomes {
-		select {
-		case err := <-outcome:
-			if err != nil {
-				a.fail(err)
-				return
-			}
-		case <-a.ctx.Done():
-			return
-		}
+	if !a.settle(p) {
+		return
 	}
-	p.outcomes = nil
+	published := p.published
+	p.published = false
 	if !published && time.Since(p.committedAt) < commitInterval {
 		return
 	}
@@ -195,8 +246,28 @@ func (a *auditor) BatchEnd(partition int, next int64) {
 	p.committed, p.committedAt = next, time.Now()
 }
 
+// settle waits until everything that was appended for p is durable. It is false where that failed, or the generation ended.
+func (a *auditor) settle(p *auditedPartition) bool {
+	for _, outcome := range p.outcomes {
+		select {
+		case err := <-outcome:
+			if err != nil {
+				a.fail(err)
+				return false
+			}
+		case <-a.ctx.Done():
+			return false
+		}
+	}
+	p.outcomes = p.outcomes[:0]
+	return true
+}
+
 // Hole implements TailHandler: whatever was in it is not in the audit either.
 func (a *auditor) Hole(partition int, from, to int64) {
+	if p := a.partitions[partition]; to < from { // a topic made anew
+		p.publishFrom, p.committed = to, to
+	}
 	a.options.Logger.Error("presence audit: records were lost", "partition", partition, "from", from, "to", to)
 }
 

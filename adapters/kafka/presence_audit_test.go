@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,33 +39,12 @@ func TestTheAuditPublishesEveryTransitionAndGoesOnWhereItStopped(t *testing.T) {
 		defer sessionsAppender.Close(testContext(t))
 		presence := testAppender(t, cluster, names.Presence, 1)
 		defer presence.Close(testContext(t))
-		sessions := NewSessions(sessionsAppender)
-		tail, log := startTail(t, cluster, names.Presence, 1)
+		_, log := startTail(t, cluster, names.Presence, 1)
 		audit := NewPresenceAudit(cluster, AuditOptions{
 			Sessions: names.Sessions, Group: names.Sessions + ".audit", Presence: presence,
 			Lookback: 20 * time.Minute, Logger: testLogger(t),
 		})
-		run := func() (stop func()) {
-			ctx, cancel := context.WithCancel(testContext(t))
-			done := make(chan error, 1)
-			go func() { done <- audit.Run(ctx) }()
-			return func() {
-				cancel()
-				if err := <-done; err != nil {
-					t.Error(err)
-				}
-			}
-		}
 		node := domain.Incarnation{1}
-		write := func(records ...domain.SessionRecord) {
-			for _, r := range records {
-				outcome := make(chan error, 1)
-				sessions.Append(r, func(err error) { outcome <- err })
-				if err := <-outcome; err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
 		up := func(user domain.UserID, count int64) domain.SessionRecord {
 			return domain.SessionRecord{Kind: domain.SessionUp, Incarnation: node, User: user, Count: count}
 		}
@@ -72,28 +52,29 @@ func TestTheAuditPublishesEveryTransitionAndGoesOnWhereItStopped(t *testing.T) {
 			return domain.SessionRecord{Kind: domain.SessionDown, Incarnation: node, User: user, Count: count}
 		}
 
-		write(up(7, 1), up(8, 2), up(7, 1), down(8, 2))
-		stop := run()
-		waitForValues(t, tail, log, 0, 3)
+		// What was published and not committed when the audit stopped comes again, under the same id.
+		once := func() (once []string) {
+			events, ids := presenceOf(t, log.of(0))
+			for i, id := range ids {
+				if !slices.Contains(ids[:i], id) {
+					once = append(once, events[i])
+				}
+			}
+			return once
+		}
+
+		writeSessions(t, sessionsAppender, up(7, 1), up(8, 2), up(7, 1), down(8, 2))
+		stop := runAudit(t, audit)
+		waitUntil(t, func() bool { return len(once()) == 3 })
 		stop()
-		write(down(7, 1), up(9, 3)) // while nobody audits
-		stop = run()
-		got := waitForValues(t, tail, log, 0, 5)
+		writeSessions(t, sessionsAppender, down(7, 1), up(9, 3)) // while nobody audits
+		stop = runAudit(t, audit)
+		waitUntil(t, func() bool { return len(once()) >= 5 })
 		stop()
 
-		events, ids := presenceOf(t, got)
-		// What was published and not committed when the audit stopped comes again, under the same id.
-		distinct := make(map[string]bool)
-		var once []string
-		for i, id := range ids {
-			if !distinct[id] {
-				distinct[id] = true
-				once = append(once, events[i])
-			}
-		}
 		want := fmt.Sprint([]string{"7 online", "8 online", "8 offline", "7 offline", "9 online"})
-		if fmt.Sprint(once) != want {
-			t.Errorf("published %v, not %v", once, want)
+		if got := fmt.Sprint(once()); got != want {
+			t.Errorf("published %s, not %s", got, want)
 		}
 	})
 }

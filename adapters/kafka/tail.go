@@ -19,7 +19,8 @@ type TailHandler interface {
 	// BatchEnd tells that the records of one answer of one partition are through, if there were any: the next one will be
 	// at or past next.
 	BatchEnd(partition int, next int64)
-	// Hole tells that a partition's offsets from the first (included) to the second (excluded) are lost to this tail.
+	// Hole tells that a partition's offsets from the first (included) to the second (excluded) are lost to this tail; a
+	// second below the first tells that the topic was made anew and is read on from there.
 	Hole(partition int, from, to int64)
 }
 

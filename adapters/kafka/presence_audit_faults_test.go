@@ -1,0 +1,238 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"chatting/domain"
+)
+
+// runAudit runs an audit until the returned function is called, which waits for its end.
+func runAudit(t *testing.T, audit *PresenceAudit) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(testContext(t))
+	done := make(chan error, 1)
+	go func() { done <- audit.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// writeSessions appends session records to partition 0 and waits for them.
+func writeSessions(t *testing.T, appender *Appender, records ...domain.SessionRecord) {
+	t.Helper()
+	outcomes := make(chan error, len(records))
+	for _, r := range records {
+		NewSessions(appender).Append(r, func(err error) { outcomes <- err })
+	}
+	for range records {
+		if err := <-outcomes; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A topic whose records had all expired may start at 0 again after a restart of an embedded broker, which still knows
+// what the group committed.
+func TestTheAuditOfATopicMadeAnewPublishesFromItsStart(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		names := testTopics(t, cluster, 1)
+		sessions, presence := testAppender(t, cluster, names.Sessions, 1), testAppender(t, cluster, names.Presence, 1)
+		defer sessions.Close(testContext(t))
+		defer presence.Close(testContext(t))
+		group := names.Sessions + ".audit"
+		commitOffset(t, cluster, group, names.Sessions, 1000)
+		writeSessions(t, sessions, domain.SessionRecord{
+			Kind: domain.SessionUp, Incarnation: domain.Incarnation{1}, User: 7, Count: 1,
+		})
+		tail, log := startTail(t, cluster, names.Presence, 1)
+		stop := runAudit(t, NewPresenceAudit(cluster, AuditOptions{
+			Sessions: names.Sessions, Group: group, Presence: presence, Lookback: 20 * time.Minute, Logger: testLogger(t),
+		}))
+		waitForValues(t, tail, log, 0, 1)
+		stop()
+	})
+}
+
+// commitOffset commits an offset of partition 0 for a group without members.
+func commitOffset(t *testing.T, cluster *Cluster, group, topic string, offset int64) {
+	t.Helper()
+	// Later versions name topics by their ids.
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.options.Brokers...), kgo.MaxVersions(kversion.V3_0_0()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	request := kmsg.NewPtrOffsetCommitRequest()
+	request.Group, request.Generation = group, -1
+	request.Topics = []kmsg.OffsetCommitRequestTopic{{
+		Topic: topic, Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Partition: 0, Offset: offset, LeaderEpoch: -1}},
+	}}
+	response, err := request.RequestWith(testContext(t), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := response.Topics[0].Partitions[0].ErrorCode; code != 0 {
+		t.Fatalf("committing an offset: error %d", code)
+	}
+}
+
+// The death of one node may cause more events at once than the queue of the public topic takes.
+func TestTheAuditPublishesTheEndOfMoreSessionsThanItsQueueTakes(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		const users = 3 * maxUnsettled
+		names := testTopics(t, cluster, 1)
+		sessions := testAppender(t, cluster, names.Sessions, 1)
+		defer sessions.Close(testContext(t))
+		presence := NewAppender(cluster, AppenderOptions{
+			Topic: names.Presence, Partitions: 1, Deadline: 5 * time.Second, QueueBytes: 1 << 20, Logger: testLogger(t),
+		})
+		defer presence.Close(testContext(t))
+		node := domain.Incarnation{1}
+		for user := domain.UserID(1); user <= users; user += 100 {
+			var ups []domain.SessionRecord
+			for u := user; u < user+100; u++ {
+				ups = append(ups, domain.SessionRecord{Kind: domain.SessionUp, Incarnation: node, User: u, Count: int64(u)})
+			}
+			writeSessions(t, sessions, ups...)
+		}
+		writeSessions(t, sessions, domain.SessionRecord{Kind: domain.SessionDead, Incarnation: node})
+		tail, log := startTail(t, cluster, names.Presence, 1)
+		stop := runAudit(t, NewPresenceAudit(cluster, AuditOptions{
+			Sessions: names.Sessions, Group: names.Sessions + ".audit", Presence: presence, Lookback: 20 * time.Minute,
+			Logger: testLogger(t),
+		}))
+		values := waitForValues(t, tail, log, 0, 2*users)
+		stop()
+		events, _ := presenceOf(t, values)
+		offline := make(map[string]bool)
+		for _, event := range events {
+			if user, ok := strings.CutSuffix(event, " offline"); ok {
+				offline[user] = true
+			}
+		}
+		if len(offline) != users {
+			t.Errorf("%d users went offline, not %d", len(offline), users)
+		}
+	})
+}
+
+func TestAFailedAuditPausesBeforeItStartsOver(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		names := testTopics(t, cluster, 1)
+		sessions, presence := testAppender(t, cluster, names.Sessions, 1), testAppender(t, cluster, names.Presence, 1)
+		defer sessions.Close(testContext(t))
+		presence.Close(testContext(t)) // it refuses everything
+		writeSessions(t, sessions, domain.SessionRecord{
+			Kind: domain.SessionUp, Incarnation: domain.Incarnation{1}, User: 7, Count: 1,
+		})
+		failures := make(chan time.Time, 100)
+		stop := runAudit(t, NewPresenceAudit(cluster, AuditOptions{
+			Sessions: names.Sessions, Group: names.Sessions + ".audit", Presence: presence, Lookback: 20 * time.Minute,
+			Logger: slog.New(&warnings{at: failures}),
+		}))
+		defer stop()
+		first := <-failures
+		if pause := (<-failures).Sub(first); pause < auditPause {
+			t.Errorf("it started over after %s", pause)
+		}
+	})
+}
+
+// warnings is a log handler that tells when there was a warning, as long as somebody reads it.
+type warnings struct{ at chan time.Time }
+
+func (w *warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (w *warnings) Handle(_ context.Context, r slog.Record) error {
+	select {
+	case w.at <- r.Time:
+	default:
+	}
+	return nil
+}
+func (w *warnings) WithAttrs([]slog.Attr) slog.Handler { return w }
+func (w *warnings) WithGroup(string) slog.Handler      { return w }
+
+// Whoever joins a group waits for all its members, for longer than a node that is asked to leave may take.
+func TestAnAuditThatIsStillJoiningItsGroupStopsAtOnce(t *testing.T) {
+	joining := make(chan struct{}, 1)
+	address := hangingCoordinator(t, joining)
+	audit := NewPresenceAudit(testCluster(t, []string{address}), AuditOptions{
+		Sessions: "sessions", Group: "audit", Logger: testLogger(t),
+	})
+	stop := runAudit(t, audit)
+	<-joining
+	since := time.Now()
+	stop()
+	if took := time.Since(since); took > 3*leaveTimeout {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// hangingCoordinator is a broker that names itself the coordinator of every group, and does not answer who joins.
+func hangingCoordinator(t *testing.T, joining chan<- struct{}) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _ := listener.Addr().(*net.TCPAddr)
+	var serving sync.WaitGroup
+	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
+	serve := func(conn net.Conn) {
+		defer conn.Close()
+		for {
+			request, err := readFrame(conn)
+			if err != nil {
+				return
+			}
+			answer := request[8:12:12] // the correlation id
+			switch binary.BigEndian.Uint16(request[4:]) {
+			case 18: // ApiVersions 0: no error; JoinGroup up to 1
+				answer = append(answer, 0, 0, 0, 0, 0, 1, 0, 11, 0, 0, 0, 1)
+			case 10: // FindCoordinator 0: no error, broker 1, host, port
+				answer = append(answer, 0, 0, 0, 0, 0, 1, 0, 9)
+				answer = append(answer, "127.0.0.1"...)
+				answer = binary.BigEndian.AppendUint32(answer, uint32(address.Port))
+			case 11: // JoinGroup
+				select {
+				case joining <- struct{}{}:
+				default:
+				}
+				continue
+			}
+			size := binary.BigEndian.AppendUint32(nil, uint32(len(answer)))
+			if _, err := conn.Write(append(size, answer...)); err != nil {
+				return
+			}
+		}
+	}
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				serving.Go(func() { serve(conn) })
+			}
+		}
+	})
+	return address.String()
+}
