@@ -37,8 +37,9 @@ type TailOptions struct {
 // with all its partitions. Changes of leaders, brokers that are away, lost starts of logs and damaged batches are its
 // own affair; what is lost by them is reported as a hole.
 type Tail struct {
-	cluster *Cluster
-	options TailOptions
+	cluster  *Cluster
+	options  TailOptions
+	patience time.Duration // pastEndPatience, but in tests
 
 	mu         sync.Mutex
 	partitions map[int]*tailPartition
@@ -55,14 +56,15 @@ type tailPartition struct {
 	fetching bool
 	notYet   time.Time // after an error: when to ask again
 	retry    backoff
-	isolate  bool // an answer with this partition could not be decoded: ask for it alone
-	damaged  int  // how often it could not be decoded alone
+	isolate  bool      // an answer with this partition could not be decoded: ask for it alone
+	damaged  int       // how often it could not be decoded alone
+	pastEnd  time.Time // since when its leader says that its log ends before the position; zero while it does not
 }
 
 // NewTail prepares a tail.
 func NewTail(cluster *Cluster, options TailOptions) *Tail {
 	t := &Tail{
-		cluster: cluster, options: options,
+		cluster: cluster, options: options, patience: pastEndPatience,
 		partitions: make(map[int]*tailPartition, len(options.From)), moved: make(chan struct{}),
 	}
 	for partition, from := range options.From {
@@ -81,6 +83,10 @@ const (
 	fetchPartitionBytes = 1 << 20
 	// leaderPoll is how often partitions without a leader are looked at again.
 	leaderPoll = 100 * time.Millisecond
+	// pastEndPatience is for how long a log must end before the position until it counts as made anew. A leader that was
+	// stopped, or cut off, and does not know yet that it was deposed says the same, and may be asked while the metadata is its
+	// own: read from its end, records would come twice.
+	pastEndPatience = 15 * time.Second
 )
 
 // fetched is what one fetch came to.
@@ -215,10 +221,18 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 		t.failed(ctx, result)
 		return
 	}
+	answered := make(map[int]bool, len(result.partitions))
 	for i := range result.response.Topics {
 		topic := &result.response.Topics[i]
 		for j := range topic.Partitions {
+			answered[int(topic.Partitions[j].Partition)] = true
 			t.takePartition(ctx, &topic.Partitions[j])
+		}
+	}
+	// A broker that throttles answers at once, and names no partition.
+	for _, partition := range result.partitions {
+		if !answered[partition] {
+			t.postpone(t.partitions[partition])
 		}
 	}
 }
@@ -233,7 +247,7 @@ func (t *Tail) takePartition(ctx context.Context, p *fetch.ResponsePartition) {
 	case 0:
 		before := state.position
 		next := t.records(partition, state, p)
-		state.retry, state.isolate, state.damaged = backoff{}, false, 0
+		state.retry, state.isolate, state.damaged, state.pastEnd = backoff{}, false, 0, time.Time{}
 		if next > before {
 			t.options.Handler.BatchEnd(partition, next)
 		}
@@ -312,8 +326,8 @@ func (t *Tail) stepOver(ctx context.Context, partition int, state *tailPartition
 	t.options.Handler.Hole(partition, from, from+1)
 }
 
-// relocate handles a position outside the log: before its start to the start, past its end (a topic made anew) to the
-// end.
+// relocate handles a position outside the log: before its start to the start; past its end to the end, once that has lasted
+// (a topic made anew).
 func (t *Tail) relocate(ctx context.Context, partition int, state *tailPartition) {
 	one := []int{partition}
 	starts, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampEarliest)
@@ -326,12 +340,19 @@ func (t *Tail) relocate(ctx context.Context, partition int, state *tailPartition
 		t.postpone(state)
 		return
 	}
-	from := state.position
-	to := ends[0]
-	if from < starts[0] {
+	from, to := state.position, ends[0]
+	switch {
+	case from < starts[0]:
 		to = starts[0]
-	} else if from <= to {
-		t.postpone(state) // back in range: a leader that was behind
+	case from <= to: // back in range: a leader that was behind
+		state.pastEnd = time.Time{}
+		t.postpone(state)
+		return
+	case state.pastEnd.IsZero():
+		state.pastEnd = time.Now()
+		fallthrough
+	case time.Since(state.pastEnd) < t.patience:
+		t.postpone(state)
 		return
 	}
 	t.options.Logger.Error("the log was lost at the position of the tail", "topic", t.options.Topic,

@@ -103,6 +103,7 @@ func TestATailPastTheEndOfTheLogReportsTheHoleAndGoesOnAtTheEnd(t *testing.T) {
 		tail := NewTail(cluster, TailOptions{
 			Topic: names.Conversations, From: map[int]int64{0: 1000}, Handler: log, Logger: testLogger(t),
 		})
+		tail.patience = 100 * time.Millisecond
 		ctx, cancel := context.WithCancel(testContext(t))
 		done := make(chan struct{})
 		go func() { defer close(done); _ = tail.Run(ctx) }()

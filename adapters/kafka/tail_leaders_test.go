@@ -1,0 +1,91 @@
+package kafka
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// controlledTopic is a topic of one partition, in a broker that can be made to answer wrongly.
+func controlledTopic(t *testing.T) (broker *kfake.Cluster, cluster *Cluster, topic string) {
+	t.Helper()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	return broker, testCluster(t, broker.ListenAddrs()), "log"
+}
+
+// A broker that was stopped while it led goes on as if it still did, until it has heard otherwise.
+func TestATailDoesNotGoBackForALeaderThatDoesNotKnowItWasDeposed(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	appender := testAppender(t, cluster, topic, 1)
+	defer appender.Close(testContext(t))
+	tail, log := startTail(t, cluster, topic, 1)
+	appendAll(t, appender, 0, "a", "b", "c")
+	waitForValues(t, tail, log, 0, 3)
+
+	var refused atomic.Int64
+	broker.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		if refused.Add(1) > 5 {
+			return nil, nil, false
+		}
+		broker.KeepControl()
+		fetch, _ := request.(*kmsg.FetchRequest)
+		response, _ := fetch.ResponseKind().(*kmsg.FetchResponse)
+		partition := kmsg.NewFetchResponseTopicPartition()
+		partition.ErrorCode = kerr.OffsetOutOfRange.Code
+		response.Topics = []kmsg.FetchResponseTopic{{
+			Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition},
+		}}
+		return response, nil, true
+	})
+	broker.ControlKey(int16(kmsg.ListOffsets), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		if refused.Load() > 5 {
+			return nil, nil, false
+		}
+		broker.KeepControl()
+		list, _ := request.(*kmsg.ListOffsetsRequest)
+		response, _ := list.ResponseKind().(*kmsg.ListOffsetsResponse)
+		partition := kmsg.NewListOffsetsResponseTopicPartition()
+		partition.Offset = 1 // its end; as its start it says nothing wrong
+		if list.Topics[0].Partitions[0].Timestamp == timestampEarliest {
+			partition.Offset = 0
+		}
+		response.Topics = []kmsg.ListOffsetsResponseTopic{{
+			Topic: topic, Partitions: []kmsg.ListOffsetsResponseTopicPartition{partition},
+		}}
+		return response, nil, true
+	})
+	waitUntil(t, func() bool { return refused.Load() > 5 })
+	appendAll(t, appender, 0, "d")
+	waitForValues(t, tail, log, 0, 4)
+	if got := log.of(0); len(got) != 4 || got[3] != "d" || log.holes != 0 {
+		t.Errorf("read %v, with %d holes", got, log.holes)
+	}
+}
+
+func TestATailIsNotHurriedByAnswersThatNameNoPartition(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	var mu sync.Mutex
+	var at []time.Time
+	broker.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		at = append(at, time.Now())
+		fetch, _ := request.(*kmsg.FetchRequest)
+		return fetch.ResponseKind(), nil, true
+	})
+	startTail(t, cluster, topic, 1)
+	waitUntil(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(at) >= 6 })
+	if took := at[5].Sub(at[0]); took < 300*time.Millisecond { // 20, 40, 80, 160 and 320 ms
+		t.Errorf("six fetches in %s", took)
+	}
+}
