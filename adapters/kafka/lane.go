@@ -15,6 +15,9 @@ type lane struct {
 	deadline   time.Duration
 	queueBytes int
 	logger     *slog.Logger
+	// complained tells that a failure was logged since the last batch that went through: while a broker is away for long,
+	// there is a line about it for each partition, not for each batch. It is the lane's goroutine's own.
+	complained bool
 
 	mu     sync.Mutex
 	queue  []pending
@@ -222,13 +225,17 @@ func (l *lane) deliver(ctx context.Context, b *batch) error {
 		result := l.attempt(ctx, b, encoded, len(records))
 		switch {
 		case result.verdict == verdictAppended:
+			if l.complained {
+				l.complained = false
+				l.logger.Info("appends go through again")
+			}
 			return nil
 		case result.verdict == verdictRefused && !b.maybeSent:
-			l.logger.Error("the broker refuses a batch", "records", len(records), "error", result.err)
+			l.complain(ctx, slog.LevelError, "the broker refuses a batch", len(records), result.err)
 			return domain.WrapError(domain.CodeUnavailable, "The log refused the event.", result.err)
 		case result.verdict == verdictRefused:
 			l.sender.bump() // else the next batch could be taken for this one, and be lost
-			l.logger.Error("the broker refuses a batch that it may already have", "records", len(records), "error", result.err)
+			l.complain(ctx, slog.LevelError, "the broker refuses a batch that it may already have", len(records), result.err)
 			return errUnconfirmed
 		case ctx.Err() != nil && b.maybeSent:
 			return errUnconfirmed
@@ -237,11 +244,16 @@ func (l *lane) deliver(ctx context.Context, b *batch) error {
 		case !b.maybeSent && time.Since(b.since) >= l.deadline:
 			return domain.WrapError(domain.CodeUnavailable, "The log cannot be reached.", result.err)
 		}
-		if retry.count == 0 {
-			l.logger.Warn("an append has no answer yet, sending it again", "records", len(records), "error", result.err)
-		}
+		l.complain(ctx, slog.LevelWarn, "an append has no answer yet, sending it again", len(records), result.err)
 		retry.wait(ctx)
 		l.expire(time.Now())
+	}
+}
+
+func (l *lane) complain(ctx context.Context, level slog.Level, message string, records int, err error) {
+	if !l.complained {
+		l.complained = true
+		l.logger.Log(ctx, level, message, "records", records, "error", err)
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -184,3 +186,50 @@ func TestWhatWasNotSentWhenTheAppenderIsCutIsReportedAsNotSent(t *testing.T) {
 		}
 	})
 }
+
+func TestABrokerThatIsAwayIsLoggedOnceAndItsReturnToo(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		topic := testTopics(t, cluster, 1).Conversations
+		var away atomic.Bool
+		away.Store(true)
+		unreachable := NewCluster(cluster.options)
+		dial := unreachable.transport.Dial
+		unreachable.transport.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if away.Load() {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+			}
+			return dial(ctx, network, address)
+		}
+		t.Cleanup(unreachable.Close)
+		lines := make(chan string, 100)
+		appender := NewAppender(unreachable, AppenderOptions{
+			Topic: topic, Partitions: 1, Deadline: 50 * time.Millisecond, QueueBytes: 4 << 20, Logger: slog.New(messages{lines}),
+		})
+		defer appender.Close(testContext(t))
+		for range 5 {
+			if err := <-appendOne(appender, "lost"); err == nil {
+				t.Fatal("an append reached a broker that is away")
+			}
+			waitUntil(t, func() bool { return idle(appender.lanes[0]) })
+		}
+		away.Store(false)
+		waitUntil(t, func() bool { return <-appendOne(appender, "next") == nil })
+		appender.Close(testContext(t))
+		close(lines)
+		var got []string
+		for line := range lines {
+			got = append(got, line)
+		}
+		if len(got) != 2 || got[1] != "appends go through again" {
+			t.Errorf("the log says %q", got)
+		}
+	})
+}
+
+// messages is a log handler that hands on the messages.
+type messages struct{ to chan<- string }
+
+func (m messages) Enabled(context.Context, slog.Level) bool      { return true }
+func (m messages) Handle(_ context.Context, r slog.Record) error { m.to <- r.Message; return nil }
+func (m messages) WithAttrs([]slog.Attr) slog.Handler            { return m }
+func (m messages) WithGroup(string) slog.Handler                 { return m }
