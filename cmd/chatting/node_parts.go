@@ -62,16 +62,6 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.
 	return broker{started}, nil
 }
 
-func newCluster(lc fx.Lifecycle, cfg configs.Config, own broker) *kafka.Cluster {
-	brokers := cfg.Kafka.Brokers
-	if own.Broker != nil {
-		brokers = []string{own.Addr()}
-	}
-	cluster := kafka.NewCluster(kafka.ClusterOptions{Brokers: brokers})
-	lc.Append(fx.StopHook(cluster.Close))
-	return cluster
-}
-
 func openStore(lc fx.Lifecycle, cfg configs.Config, _ dataDir, logger *slog.Logger) (*sqlstore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

@@ -8,6 +8,8 @@
 #   broker-N.pid           the process of broker N, for tests that stop or kill it
 #   broker-N.start         starts broker N again, in the background, after a test killed it
 #   broker-N/              its configuration, data and log
+#   security/              with --security: ca.pem, other-ca.pem (trusted by nobody), client.pem and client.key. The user of
+#                          every SASL mechanism is chatting, its password test-only-password
 #   postgres.dir           names the folder of PostgreSQL's data and log
 #   postgres.pid           its process
 

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"chatting/configs"
+)
+
+func TestFilesForKafkaThatCannotBeUsedAreNamed(t *testing.T) {
+	file := func(name, content string) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	text := file("text", "no PEM at all")
+	for _, row := range []struct {
+		options configs.KafkaTLS
+		want    []string
+	}{
+		{configs.KafkaTLS{On: true, CAFile: "/nowhere/ca.pem"}, []string{"kafka.tls_ca_file", "/nowhere/ca.pem", "no such file"}},
+		{configs.KafkaTLS{On: true, CAFile: text}, []string{"kafka.tls_ca_file", text, "no certificate"}},
+		{configs.KafkaTLS{On: true, CertFile: text, KeyFile: text}, []string{"kafka.tls_cert_file " + text, "kafka.tls_key_file " + text, "PEM"}},
+	} {
+		config, err := kafkaTLS(row.options)
+		if err == nil || config != nil {
+			t.Errorf("%+v: no error", row.options)
+			continue
+		}
+		for _, words := range row.want {
+			if !strings.Contains(err.Error(), words) {
+				t.Errorf("%+v: %v, want %q", row.options, err, words)
+			}
+		}
+	}
+}
+
+func TestKafkaSpeaksPlainTextUnlessToldOtherwise(t *testing.T) {
+	config, err := kafkaTLS(configs.KafkaTLS{})
+	mechanism, err2 := kafkaSASL(configs.KafkaSASL{})
+	if config != nil || err != nil || mechanism != nil || err2 != nil {
+		t.Error(config, err, mechanism, err2)
+	}
+}
+
+func TestAPasswordThatScramCannotCarryIsNotShown(t *testing.T) {
+	cfg, err := configs.Load(configs.Sources{Environ: []string{
+		"CHATTING_KAFKA_BROKERS=k:1", "CHATTING_KAFKA_SASL_MECHANISM=SCRAM-SHA-256", "CHATTING_KAFKA_SASL_USERNAME=u",
+		"CHATTING_KAFKA_SASL_PASSWORD=hunter2\ue000",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kafkaSASL(cfg.Kafka.SASL); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "kafka.sasl_password") {
+		t.Error(err)
+	}
+}
