@@ -77,14 +77,11 @@ Input from a pipe is sent line by line; after its end, connect stays until no fr
 
 // defaultSocket returns where a server with this configuration can be reached from its own machine.
 func defaultSocket(cfg configs.Config) (string, error) {
-	host := cfg.HTTP.Addr.Host()
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+	host, err := ownAddress(cfg)
+	if err != nil {
+		return "", err
 	}
-	if cfg.HTTP.Addr.Port() == 0 {
-		return "", errors.New("http.addr has no fixed port: say where the server is with --url")
-	}
-	return "ws://" + net.JoinHostPort(host, fmt.Sprint(cfg.HTTP.Addr.Port())) + socketPath, nil
+	return "ws://" + host + socketPath, nil
 }
 
 // parseSocketURL reads a ws or wss URL.

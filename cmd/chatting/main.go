@@ -75,8 +75,10 @@ chatting config shows what that comes to.`,
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 	})
 	asServe(root, s)
-	serve := newServeCommand(s)
-	root.AddCommand(serve, newTokenCommand(s), newConnectCommand(s), newMigrateCommand(s), newConfigCommand(s), newVersionCommand())
+	root.AddCommand(
+		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newHealthCommand(s), newMigrateCommand(s), newConfigCommand(s),
+		newVersionCommand(),
+	)
 	for _, command := range root.Commands() {
 		command.Args = noArguments
 	}

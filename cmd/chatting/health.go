@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"chatting/configs"
+)
+
+// healthTimeout bounds one question; a server gives its own checks 2 s.
+const healthTimeout = 5 * time.Second
+
+func newHealthCommand(s surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask a server whether it serves users",
+		Long: `Ask a server on this machine whether it serves users: that its broker, database and tail are well and that it is
+not leaving. With --live only whether its process answers at all. The exit code is 0 or 1: it is the health check of
+containers, which have no curl.`,
+		Example: `  chatting health
+  chatting health --live
+  chatting health --url http://node1:8000/readyz`,
+	}
+	load := configFlags(cmd, s, "http.addr")
+	address := &textFlag{unit: "URL"}
+	cmd.Flags().Var(address, "url", "what to ask instead of the server at http.addr of the configuration")
+	live := cmd.Flags().Bool("live", false, "ask only whether the process answers (/healthz)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		target := address.value
+		if target == "" {
+			cfg, err := load()
+			if err != nil {
+				return err
+			}
+			host, err := ownAddress(cfg)
+			if err != nil {
+				return err
+			}
+			target = "http://" + host + "/readyz"
+			if *live {
+				target = "http://" + host + "/healthz"
+			}
+		} else if *live {
+			return errors.New("--live and --url exclude each other")
+		} else if u, err := url.Parse(target); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return fmt.Errorf("--url: %q is no http:// or https:// URL", target)
+		}
+		if err := askHealth(cmd.Context(), target); err != nil {
+			return fmt.Errorf("%s: %w", target, err)
+		}
+		_, err := fmt.Fprintln(s.out, "ok")
+		return err
+	}
+	return cmd
+}
+
+// ownAddress returns host:port of a server with this configuration as its own machine reaches it.
+func ownAddress(cfg configs.Config) (string, error) {
+	host := cfg.HTTP.Addr.Host()
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	if cfg.HTTP.Addr.Port() == 0 {
+		return "", errors.New("http.addr has no fixed port: say where the server is with --url")
+	}
+	return net.JoinHostPort(host, fmt.Sprint(cfg.HTTP.Addr.Port())), nil
+}
+
+// askHealth returns nil where the answer is 200.
+func askHealth(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true}, // and no proxy
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			err = inner.Err // without the URL, which the caller names
+		}
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		return nil
+	}
+	var problem struct {
+		Detail string            `json:"detail"`
+		Checks map[string]string `json:"checks"`
+	}
+	// An answer of another shape is told by its status alone.
+	_ = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&problem)
+	failing := []string{response.Status}
+	if problem.Detail != "" {
+		failing = append(failing, problem.Detail)
+	}
+	var checks []string
+	for name, state := range problem.Checks {
+		if state != "ok" {
+			checks = append(checks, name+" "+state)
+		}
+	}
+	slices.Sort(checks)
+	return errors.New(strings.Join(append(failing, checks...), ": "))
+}
