@@ -179,6 +179,9 @@ func (u *userManagement) answer(w http.ResponseWriter, r *http.Request, question
 	_, _ = w.Write([]byte(body)) // a server that asks no more has no interest in it
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.told[question] != how {
+		return // told otherwise meanwhile: who waits wants answers of the new kind
+	}
 	u.answered[question]++
 	close(u.changed)
 	u.changed = make(chan struct{})
