@@ -60,7 +60,7 @@ func newNode(parts nodeParts) (*node, error) {
 }
 
 // start serves at once, though until the node is ready only the health paths, and gets ready in the background: a broker
-// or database that is away is waited for.
+// that is away is waited for; a database that is away ends the process.
 func (n *node) start(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
