@@ -124,8 +124,9 @@ func (c *chatter) converse(
 		if stopped && len(open) == 0 {
 			return nil, true
 		}
-		for ; !stopped && len(open) < c.window; n++ {
+		for !stopped && len(open) < c.window {
 			text := fmt.Sprintf("%d.%d.%d", c.user, connection, n)
+			n++
 			open = append(open, waiting{text: text, sent: time.Now()})
 			if client.SendNamed(c.partner, text, text) != nil {
 				break

@@ -48,9 +48,9 @@ const (
 	leeway = 3
 )
 
-// testLimit bounds a test that waits in vain.
+// testContext bounds a test that waits in vain.
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), scaled(5*time.Minute, 20*time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), scaled(2*time.Minute, 20*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }
