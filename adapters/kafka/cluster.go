@@ -62,8 +62,8 @@ func (c *Cluster) Close() {
 // String names the bootstrap brokers, for logs.
 func (c *Cluster) String() string { return strings.Join(c.options.Brokers, ",") }
 
-// Ping asks the bootstrap brokers for the cluster's metadata, all at once, over connections of their own: the transport would
-// answer from its cache. It returns nil once one of them answers, or else why one did not.
+// Ping asks the bootstrap brokers for the cluster's metadata, all at once, over connections of their own: the transport
+// would answer from its cache. It returns nil once one of them answers, or else why one did not.
 func (c *Cluster) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var asked sync.WaitGroup

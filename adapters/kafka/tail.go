@@ -84,8 +84,8 @@ const (
 	// leaderPoll is how often partitions without a leader are looked at again.
 	leaderPoll = 100 * time.Millisecond
 	// pastEndPatience is for how long a log must end before the position until it counts as made anew. A leader that was
-	// stopped, or cut off, and does not know yet that it was deposed says the same, and may be asked while the metadata is its
-	// own: read from its end, records would come twice.
+	// stopped, or cut off, and does not know yet that it was deposed says the same, and may be asked while the metadata is
+	// its own: read from its end, records would come twice.
 	pastEndPatience = 15 * time.Second
 )
 
@@ -326,8 +326,8 @@ func (t *Tail) stepOver(ctx context.Context, partition int, state *tailPartition
 	t.options.Handler.Hole(partition, from, from+1)
 }
 
-// relocate handles a position outside the log: before its start to the start; past its end to the end, once that has lasted
-// (a topic made anew).
+// relocate handles a position outside the log: before its start to the start; past its end to the end, once that has
+// lasted (a topic made anew).
 func (t *Tail) relocate(ctx context.Context, partition int, state *tailPartition) {
 	one := []int{partition}
 	starts, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampEarliest)
