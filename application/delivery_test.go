@@ -50,7 +50,7 @@ func (s *stage) chat(from, to domain.UserID) application.Position {
 // named appends a chat message that its sender named.
 func (s *stage) named(from, to domain.UserID, name domain.ClientMessageID) application.Position {
 	return s.append(domain.Event{
-		ID: domain.MessageID(from, name), Body: domain.ChatMessage{From: from, To: to}, ClientMessageID: name,
+		ID: domain.MessageID(from, to, name), Body: domain.ChatMessage{From: from, To: to}, ClientMessageID: name,
 	})
 }
 
@@ -625,7 +625,7 @@ func TestDeliveryByManyGoroutinesLosesAndDoublesNothing(t *testing.T) {
 			for n := range messages {
 				name := domain.ClientMessageID(fmt.Sprintf("%d", n))
 				log.Append(domain.Event{
-					ID: domain.MessageID(from, name), ClientMessageID: name, Body: domain.ChatMessage{From: from, To: to},
+					ID: domain.MessageID(from, to, name), ClientMessageID: name, Body: domain.ChatMessage{From: from, To: to},
 				}, func(error) {})
 				// Others come and go on the same user all the while.
 				if n%20 == 0 {

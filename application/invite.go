@@ -26,7 +26,7 @@ func (i *Invite) Execute(command InviteCommand, done func(error)) {
 	}
 	id := i.NewID()
 	if command.ClientMessageID != "" {
-		id = domain.MessageID(command.Sender, command.ClientMessageID)
+		id = domain.InviteID(command.Sender, command.Target, command.ClientMessageID)
 	}
 	invite := domain.GameInvite{From: command.Sender, To: command.Target, Status: command.Status}
 	if command.Status == domain.InviteOpened {

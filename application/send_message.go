@@ -60,7 +60,9 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	}
 	id := s.NewID
 	if command.ClientMessageID != "" {
-		id = func() domain.EventID { return domain.MessageID(command.Sender, command.ClientMessageID) }
+		id = func() domain.EventID {
+			return domain.MessageID(command.Sender, command.Target, command.ClientMessageID)
+		}
 	}
 	s.Log.Append(domain.Event{
 		ID:              id(),

@@ -79,7 +79,7 @@ func TestAMessageSentAgainIsTheSameEvent(t *testing.T) {
 		}
 	}
 	for _, event := range log.all(0) {
-		if event.ID != domain.MessageID(201, "m1") || event.ClientMessageID != "m1" {
+		if event.ID != domain.MessageID(201, 202, "m1") || event.ClientMessageID != "m1" {
 			t.Errorf("got %v, want the id of m1", event)
 		}
 	}
@@ -165,7 +165,7 @@ func TestAnInviteSentAgainNamesTheSameRoom(t *testing.T) {
 		}
 	}
 	events := log.all(0)
-	if events[0].ID != events[1].ID || events[0].ID != domain.MessageID(201, "i1") {
+	if events[0].ID != events[1].ID || events[0].ID != domain.InviteID(201, 202, "i1") {
 		t.Errorf("ids %s and %s", events[0].ID, events[1].ID)
 	}
 	if a, b := events[0].Body.(domain.GameInvite).Room, events[1].Body.(domain.GameInvite).Room; a != b || a == "" {

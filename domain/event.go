@@ -55,10 +55,15 @@ func DerivedID(kind, name string) EventID {
 	return id
 }
 
-// MessageID returns the id of the message that sender named id: whichever node a message is sent again through, it is the
-// same event.
-func MessageID(sender UserID, id ClientMessageID) EventID {
-	return DerivedID("client_msg_id", sender.String()+":"+string(id))
+// MessageID returns the id of the message to target that sender named id: whichever node a message is sent again through,
+// it is the same event. The same name to another target is another message.
+func MessageID(sender, target UserID, id ClientMessageID) EventID {
+	return DerivedID("client_msg_id", sender.String()+":"+target.String()+":"+string(id))
+}
+
+// InviteID is MessageID for invites: a name says nothing across the two.
+func InviteID(sender, target UserID, id ClientMessageID) EventID {
+	return DerivedID("invite client_msg_id", sender.String()+":"+target.String()+":"+string(id))
 }
 
 // Event is something that happened in a conversation, with what the log needs to know about it. Times are UTC with

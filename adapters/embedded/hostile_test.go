@@ -351,6 +351,40 @@ func TestBrokerAdvertisesWhatTheGuardLetsThrough(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatAsksForNothingMakesRoomForAnother(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newGuardedListener(inner, slog.New(slog.DiscardHandler))
+	l.limit, l.spareIdle = 2, 0
+	closed := make(chan int, 3)
+	go func() { // what kfake does: read each until its end
+		for n := 0; ; n++ {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(io.Discard, conn)
+				closed <- n
+			}()
+		}
+	}()
+	for range 3 {
+		conn, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if n := <-closed; n != 0 {
+		t.Errorf("connection %d was closed, not the one that was idle longest", n)
+	}
+	l.shut()
+	l.wait()
+}
+
 func TestOneConnectionTooManyIsClosed(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

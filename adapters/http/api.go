@@ -151,7 +151,7 @@ func (a *API) SetDraining() { a.draining.Store(true) }
 
 // routes names every path once. The router takes each with and without trailing slashes, and GET routes for HEAD.
 func (a *API) routes() {
-	a.app.Use(a.observe, refuseFolded)
+	a.app.Use(a.observe, refuseAmbiguous)
 	if len(a.options.CORSOrigins) > 0 {
 		a.app.Use("/api", cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.options.CORSOrigins, ","),

@@ -88,7 +88,10 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 
 // ofOthers are headers that say that a request was not made by a program on this machine: a browser sends the first two
 // for whatever page it shows, a proxy the others for whomever it serves. That they are there counts, not what they say.
-var ofOthers = []string{fiber.HeaderOrigin, "Sec-Fetch-Site", fiber.HeaderXForwardedFor, fiber.HeaderForwarded}
+var ofOthers = []string{
+	fiber.HeaderOrigin, "Sec-Fetch-Site", fiber.HeaderXForwardedFor, fiber.HeaderForwarded, fiber.HeaderVia,
+	fiber.HeaderXForwardedHost, fiber.HeaderXForwardedProto, "X-Real-Ip",
+}
 
 // local tells whether the TCP peer is this machine (127.0.0.0/8, ::1, the former also mapped to IPv6) and speaks for
 // itself.

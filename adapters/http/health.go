@@ -68,9 +68,9 @@ func (a *API) probe() map[string]string {
 	}
 	if ready := failed == nil; a.ready.Swap(ready) != ready {
 		if ready {
-			a.deps.Logger.Info("ready")
+			a.deps.Logger.Info("readiness: all checks pass")
 		} else {
-			a.deps.Logger.Warn("not ready", "error", failed)
+			a.deps.Logger.Warn("readiness: a check fails", "error", failed)
 		}
 	}
 	return states

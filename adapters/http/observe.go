@@ -30,15 +30,34 @@ func (a *API) observe(c *fiber.Ctx) error {
 	return nil
 }
 
-// refuseFolded refuses a request with a folded header line, which RFC 9112 §5.2 lets a server do, and closes the connection:
-// fasthttp 1.52 miscounts the length of such a head and would read its end again, as the next request.
-func refuseFolded(c *fiber.Ctx) error {
-	head := c.Request().Header.RawHeaders()
-	if bytes.Contains(head, []byte("\n ")) || bytes.Contains(head, []byte("\n\t")) {
-		c.Context().SetConnectionClose()
-		return &answer{http.StatusBadRequest, newProblem(http.StatusBadRequest, "", "Folded header lines are refused.")}
+// refuseAmbiguous refuses what servers are known to read differently, and closes the connection: behind a proxy, which
+// shares it among clients, the end of one request could pass for the beginning of another's.
+//
+//   - a folded header line (RFC 9112 §5.2 lets a server refuse it): fasthttp 1.52 miscounts the length of such a head and
+//     reads its end again, as the next request;
+//   - Content-Length beside Transfer-Encoding (RFC 9112 §6.3). The parsed header has lost one of them.
+func refuseAmbiguous(c *fiber.Ctx) error {
+	var length, encoding bool
+	for line := range bytes.Lines(c.Request().Header.RawHeaders()) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case line[0] == ' ' || line[0] == '\t':
+			return ambiguous(c, "Folded header lines are refused.")
+		case bytes.EqualFold(bytes.TrimSpace(name), []byte(fiber.HeaderContentLength)):
+			length = true
+		case bytes.EqualFold(bytes.TrimSpace(name), []byte(fiber.HeaderTransferEncoding)):
+			encoding = true
+		}
+	}
+	if length && encoding {
+		return ambiguous(c, "Content-Length and Transfer-Encoding together are refused.")
 	}
 	return c.Next()
+}
+
+func ambiguous(c *fiber.Ctx, sentence string) error {
+	c.Context().SetConnectionClose()
+	return &answer{http.StatusBadRequest, newProblem(http.StatusBadRequest, "", sentence)}
 }
 
 // recovered runs the rest of the chain. Nothing of a panic's value reaches the client, be it an error or not.

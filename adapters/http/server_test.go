@@ -452,12 +452,17 @@ func TestCORSLetsTheListedOriginsIn(t *testing.T) {
 	}
 }
 
-// fasthttp would read the end of such a head again, as the next request: who shares a connection to us with others, behind
-// a proxy, could put words into their mouths.
-func TestAFoldedHeaderSmugglesNoSecondRequest(t *testing.T) {
+// fasthttp would read the end of such a request again, as the next one: who shares a connection to us with others, behind a
+// proxy, could put words into their mouths.
+func TestAnAmbiguousRequestSmugglesNoSecondOne(t *testing.T) {
 	w := newWorld(t)
-	got, closed := w.raw(t, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Folded: a\r\n b\r\n\tc\r\nX-Pad: "+strings.Repeat("p", 64)+"\r\n\r\n")
-	if got.status != http.StatusBadRequest || !closed {
-		t.Errorf("answered with %d, closed: %t", got.status, closed)
+	for name, request := range map[string]string{
+		"folded": "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Folded: a\r\n b\r\n\tc\r\nX-Pad: " + strings.Repeat("p", 64) + "\r\n\r\n",
+		"two lengths": "POST /api/chatting/blockedusers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n" +
+			"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
+		if got, closed := w.raw(t, request); got.status != http.StatusBadRequest || !closed {
+			t.Errorf("%s: answered with %d, closed: %t", name, got.status, closed)
+		}
 	}
 }

@@ -34,7 +34,7 @@ func (s *Store) Migrate(ctx context.Context) (err error) {
 	}
 	applied, err := provider.Up(ctx)
 	for _, migration := range applied {
-		s.logger.Info("database migrated", "version", migration.Source.Version, "took", migration.Duration)
+		s.logger.Info("database migrated", "version", migration.Source.Version, "took", migration.Duration.String())
 	}
 	return err
 }

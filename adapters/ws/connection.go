@@ -2,6 +2,7 @@ package ws
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"sync"
@@ -21,6 +22,10 @@ const (
 	maxUnderWay = 256
 	// maxBadJSON is how many frames in a row may be no JSON before the connection is closed with 1008.
 	maxBadJSON = 10
+	// maxRefused is how many messages in a row may be over the rate before the connection is closed with 1008: each costs
+	// its parsing and an answer.
+	maxRefused = 1000
+	costBytes  = 4 << 10
 	// drainBytes bounds what is read and thrown away of a closing connection, for its peer to see the close frame: a
 	// socket closed with unread bytes is reset.
 	drainBytes = 4 << 20
@@ -33,12 +38,14 @@ type connection struct {
 	inner  *websocket.Conn
 	out    outbound
 	frames *rate.Limiter // nil where there is no limit
+	// stranger is its place among those not logged in; nil once it has none. Guarded by the server's lock.
+	stranger *list.Element
 
 	// What follows belongs to the reading goroutine.
-	session  Session
-	user     domain.UserID
-	features features
-	badJSON  int
+	session Session
+	user    domain.UserID
+	badJSON int
+	refused int // frames over the rate in a row
 
 	// What follows is guarded by out.mu.
 	began    time.Time
@@ -207,8 +214,14 @@ func (c *connection) handle(data []byte) bool {
 	} else {
 		c.badJSON = 0
 	}
-	if c.frames != nil && !c.frames.Allow() {
+	if c.frames != nil && !c.frames.AllowN(time.Now(), c.cost(data)) {
+		if c.refused++; c.refused >= maxRefused {
+			c.out.close(closePolicy)
+			return false
+		}
 		err = errRateLimited
+	} else {
+		c.refused = 0
 	}
 	if err != nil {
 		c.refuse(req, err)
@@ -220,6 +233,10 @@ func (c *connection) handle(data []byte) bool {
 	return c.submit(req)
 }
 
+// cost is what a message takes of the frames that its connection may send: one, and another for every 4 KiB, so that the
+// rate bounds bytes as well; never more than may be sent at once.
+func (c *connection) cost(data []byte) int { return min(1+len(data)/costBytes, c.frames.Burst()) }
+
 var (
 	errRateLimited = domain.NewError(domain.CodeRateLimited, "Too many frames.")
 	errGoingAway   = domain.NewError(domain.CodeUnavailable, "The server is going away.")
@@ -230,7 +247,7 @@ func (c *connection) logIn(data []byte) bool {
 	c.out.mu.Lock()
 	c.named = true
 	c.out.mu.Unlock()
-	token, features, ok := parseLogin(data)
+	token, ok := parseLogin(data)
 	if !ok {
 		c.out.close(closeUnauthenticated)
 		return false
@@ -249,7 +266,8 @@ func (c *connection) logIn(data []byte) bool {
 		c.out.close(code)
 		return false
 	}
-	c.session, c.user, c.features = session, identity.User, features
+	c.session, c.user = session, identity.User
+	c.server.known(c)
 	c.expireAt(identity.Expires)
 	return true
 }

@@ -124,43 +124,20 @@ func parseName(raw []byte) (domain.ClientMessageID, error) {
 	return domain.NewClientMessageID(s)
 }
 
-// features are what a client named at login: it understands the frames that go with them.
-type features uint8
-
-const (
-	featureInvites features = 1 << iota
-	featureResume
-)
-
-// parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored, and so
-// are features.
-func parseLogin(data []byte) (token string, named features, ok bool) {
+// parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored; so far
+// that includes features.
+func parseLogin(data []byte) (token string, ok bool) {
 	f, err := split(data)
 	if err != nil || f.halfSurrogate {
-		return "", 0, false
+		return "", false
 	}
 	token, ok = text(f.token)
-	if !ok || token == "" {
-		return "", 0, false
-	}
-	var names []string
-	if f.features == nil || json.Unmarshal(f.features, &names) != nil {
-		return token, 0, true
-	}
-	for _, name := range names {
-		switch name {
-		case "invites":
-			named |= featureInvites
-		case "resume":
-			named |= featureResume
-		}
-	}
-	return token, named, true
+	return token, ok && token != ""
 }
 
 // fields are the values of the keys that the server knows, as they were sent; nil for a key that is not there.
 type fields struct {
-	token, features, target, message, kind, status, name []byte
+	token, target, message, kind, status, name []byte
 	// halfSurrogate tells that there is an escape of half a surrogate pair somewhere.
 	halfSurrogate bool
 }
@@ -170,8 +147,6 @@ func (f *fields) field(key string) *[]byte {
 	switch key {
 	case "token":
 		return &f.token
-	case "features":
-		return &f.features
 	case "target_id":
 		return &f.target
 	case "message":

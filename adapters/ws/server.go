@@ -7,6 +7,7 @@
 package ws
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"golang.org/x/time/rate"
 
 	"chatting/application"
 )
@@ -131,9 +133,13 @@ type Server struct {
 	admitted    int
 	perAddress  map[netip.Addr]int
 	connections map[*connection]struct{}
+	// strangers are the connections that are not logged in, oldest first. They make room for others.
+	strangers *list.List
 
 	// sockets counts what was admitted and has not ended, appends what clients sent and has no outcome yet.
 	sockets, appends tally
+
+	notice rate.Sometimes // of refusals
 
 	stop       chan struct{} // ends the keeper
 	stopOnce   sync.Once
@@ -163,6 +169,8 @@ func New(options Options, deps Deps) (*Server, error) {
 		options: options, origins: allowed, deps: deps,
 		perAddress:  make(map[netip.Addr]int),
 		connections: make(map[*connection]struct{}),
+		strangers:   list.New(),
+		notice:      rate.Sometimes{First: 1, Interval: 10 * time.Second},
 		stop:        make(chan struct{}),
 		keeperDone:  make(chan struct{}),
 	}, nil
@@ -287,14 +295,17 @@ var (
 )
 
 // admit counts a socket that is about to be upgraded. The returned function takes it out again and must be called once.
+// Where all places are taken, the connection that has waited longest without logging in gives up its own: whoever fills
+// the server with sockets that say nothing keeps nobody out who does.
 func (s *Server) admit(address netip.Addr) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	full := s.options.MaxConnections > 0 && s.admitted >= s.options.MaxConnections
 	switch {
 	case s.draining:
 		return nil, errDraining
-	case s.options.MaxConnections > 0 && s.admitted >= s.options.MaxConnections,
-		s.options.MaxPerAddress > 0 && s.perAddress[address] >= s.options.MaxPerAddress:
+	case s.options.MaxPerAddress > 0 && s.perAddress[address] >= s.options.MaxPerAddress, full && !s.evict():
+		s.notice.Do(func() { s.deps.Logger.Warn("WebSocket connections refused: too many", "connections", s.admitted) })
 		return nil, errFull
 	case !s.sockets.begin():
 		return nil, errDraining
@@ -312,10 +323,39 @@ func (s *Server) admit(address netip.Addr) (release func(), err error) {
 	}), nil
 }
 
+// evict cuts the oldest connection that is not logged in; false when there is none. It ends on its own goroutine, so that
+// for a moment there is one more than the cap.
+func (s *Server) evict() bool {
+	oldest := s.strangers.Front()
+	if oldest == nil {
+		return false
+	}
+	stranger, _ := s.strangers.Remove(oldest).(*connection)
+	stranger.stranger = nil
+	stranger.abort()
+	return true
+}
+
+// known notes that the connection is logged in.
+func (s *Server) known(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(c)
+}
+
+// forget takes the connection out of the strangers, if it is one.
+func (s *Server) forget(c *connection) {
+	if c.stranger != nil {
+		s.strangers.Remove(c.stranger)
+		c.stranger = nil
+	}
+}
+
 // register makes the connection known to the keeper and to Shutdown.
 func (s *Server) register(c *connection) {
 	s.mu.Lock()
 	s.connections[c] = struct{}{}
+	c.stranger = s.strangers.PushBack(c)
 	stopped := s.stopped
 	s.mu.Unlock()
 	if stopped {
@@ -327,6 +367,7 @@ func (s *Server) unregister(c *connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.connections, c)
+	s.forget(c)
 }
 
 // snapshot appends all connections to list.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -16,13 +17,32 @@ func (s *Server) WrapListener(inner net.Listener) net.Listener { return listener
 
 type listener struct{ net.Listener }
 
-// Accept waits for a connection and makes it a socket.
+// acceptPause is how long accepting rests after it failed for want of something that others will give back.
+const acceptPause = 50 * time.Millisecond
+
+// Accept waits for a connection and makes it a socket. Where the process or the system has no more files or buffers, it
+// tries again: the HTTP server would end, and with it the node.
 func (l listener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err == nil {
+			return &socket{Conn: conn}, nil
+		}
+		if !isShortage(err) {
+			return nil, err
+		}
+		time.Sleep(acceptPause)
 	}
-	return &socket{Conn: conn}, nil
+}
+
+// isShortage tells whether accepting may work again later.
+func isShortage(err error) bool {
+	for _, shortage := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, shortage) {
+			return true
+		}
+	}
+	return false
 }
 
 // socket is an accepted connection. It first serves HTTP, then one session.

@@ -1,11 +1,14 @@
 package ws
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,7 +134,7 @@ func TestRefusalIsAProblemDocument(t *testing.T) {
 }
 
 func TestCapsOnConnections(t *testing.T) {
-	f := serve(t, Options{MaxConnections: 3, MaxPerAddress: 2}, newChat())
+	f := serve(t, Options{MaxPerAddress: 2}, newChat())
 	f.dial(t) // not logged in: counted all the same
 	second := f.login(t, 7)
 	if got := statusOfRequest(t, f, upgradeHead+"\r\n"); got != 503 {
@@ -155,14 +158,84 @@ func TestCapsOnConnections(t *testing.T) {
 	if got := from("127.0.0.2"); got != 101 {
 		t.Errorf("another address: %d", got)
 	}
-	if got := from("127.0.0.3"); got != 503 {
-		t.Errorf("a fourth connection in all: %d", got)
-	}
 	_ = second.Close()
 	eventually(t, "the ended one is not counted", func() bool { return f.Connections() == 2 })
 	if got := from("127.0.0.1"); got != 101 {
 		t.Errorf("after one ended: %d", got)
 	}
+}
+
+func TestSocketsThatDoNotLogInMakeRoomForThoseThatDo(t *testing.T) {
+	f := serve(t, Options{MaxConnections: 3}, newChat())
+	oldest, younger := f.dial(t), f.dial(t)
+	logged := f.login(t, 7)
+	f.login(t, 8)
+	if _, _, err := oldest.ReadMessage(); err == nil || websocket.IsCloseError(err, 3401) {
+		t.Errorf("the oldest was not cut: %v", err)
+	}
+	f.login(t, 9)
+	if _, _, err := younger.ReadMessage(); err == nil {
+		t.Error("the next oldest was not cut")
+	}
+	// Now all places are taken by users: none of them gives up its own.
+	if got := statusOfRequest(t, f, upgradeHead+"\r\n"); got != 503 {
+		t.Errorf("one more than all: %d", got)
+	}
+	logged.send(`{"target_id":7,"message":"still here"}`)
+	if got := logged.next(); got["message"] != "still here" {
+		t.Errorf("got %v", got)
+	}
+	_ = logged.Close()
+	eventually(t, "the ended one is not counted", func() bool { return f.Connections() == 2 })
+	f.login(t, 10)
+}
+
+func TestAFloodOverTheRateEndsTheConnection(t *testing.T) {
+	f := serve(t, Options{FramesPerSecond: 1, QueueBytes: 8 << 20}, newChat())
+	c := f.login(t, 7)
+	for range 2 * maxRefused {
+		if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":7,"message":"x"}`)) != nil {
+			break // closed already
+		}
+	}
+	if code := c.closed(); code != 1008 {
+		t.Errorf("closed with %d", code)
+	}
+}
+
+func TestLongMessagesCountAsSeveralFrames(t *testing.T) {
+	f := serve(t, Options{FramesPerSecond: 4}, newChat()) // 8 at once
+	c := f.login(t, 7)
+	c.send(`{"target_id":7,"message":"` + strings.Repeat("x", 60<<10) + `"}`) // takes all that may be sent at once
+	c.send(`{"target_id":7,"message":"short"}`)
+	if got := c.next(); got["error"] == nil && len(got["message"].(string)) != 60<<10 {
+		t.Errorf("the long one: %.80v", got)
+	}
+	if got := c.next(); got["code"] != "rate_limited" {
+		t.Errorf("the short one: %v", got)
+	}
+}
+
+func TestAcceptingOutlastsAShortageOfFiles(t *testing.T) {
+	want := errors.New("broken for good")
+	inner := &shortListener{errs: []error{
+		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}, syscall.ENOBUFS, want,
+	}}
+	if _, err := (listener{inner}).Accept(); !errors.Is(err, want) {
+		t.Errorf("Accept ended with %v", err)
+	}
+}
+
+// shortListener fails with one error after the other.
+type shortListener struct {
+	net.Listener
+	errs []error
+}
+
+func (l *shortListener) Accept() (net.Conn, error) {
+	err := l.errs[0]
+	l.errs = l.errs[1:]
+	return nil, err
 }
 
 func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {

@@ -141,6 +141,9 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
 	running.Go(func() { errs <- audit.Run(ctx) })
 	n.parts.Readiness.open(sessions, conversations)
+	if err := n.parts.Readiness.wait(ctx); err != nil {
+		return err
+	}
 	n.announce()
 	select {
 	case err := <-errs:

@@ -50,6 +50,20 @@ func (r *readiness) probe(context.Context) error {
 	return nil
 }
 
+// wait waits until probe is content.
+func (r *readiness) wait(ctx context.Context) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for r.probe(ctx) != nil {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // gate refuses logins until the node serves users.
 func (r *readiness) gate(login ws.Login) ws.Login {
 	return func(ctx context.Context, token string, conn application.Connection) (ws.Session, application.Identity, error) {

@@ -54,7 +54,7 @@ func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
 		t.Fatalf("the tour ended with %v:\n%s", err, out)
 	}
 	t.Logf("%s", out)
-	one, err := os.ReadFile(filepath.Join(dir, "one.log"))
+	one, err := os.ReadFile(filepath.Join(dir, "bin", "one.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
