@@ -52,6 +52,9 @@ type topicSettings struct {
 	segment   time.Duration
 }
 
+// replicasFor returns how many copies of a record a cluster of so many brokers keeps.
+func replicasFor(brokers int) int { return min(brokers, 3) }
+
 func (s topicSettings) config(partitions, brokers int) kafka.TopicConfig {
 	entries := []kafka.ConfigEntry{
 		{ConfigName: configCleanup, ConfigValue: "delete"},
@@ -64,7 +67,7 @@ func (s topicSettings) config(partitions, brokers int) kafka.TopicConfig {
 		})
 	}
 	// One broker of three may be away without stopping appends, and an acknowledged record is on two.
-	replicas := min(brokers, 3)
+	replicas := replicasFor(brokers)
 	if replicas == 3 {
 		entries = append(entries, kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: "2"})
 	}
@@ -144,10 +147,21 @@ func (t TopicSetup) try(ctx context.Context, cluster *Cluster) error {
 			return WrongPartitions(settings.name, topic.partitions, t.Partitions)
 		}
 	}
+	t.warnOfFewReplicas(found)
 	if t.VerifyOnly {
 		return t.verify(ctx, cluster)
 	}
 	return nil
+}
+
+// warnOfFewReplicas says where a topic was made while fewer brokers were there than now: it stays on those.
+func (t TopicSetup) warnOfFewReplicas(found layout) {
+	for _, settings := range t.Names.settings() {
+		if topic := found.topics[settings.name]; topic.replicas < replicasFor(found.brokers) {
+			t.Logger.Warn("a topic has fewer replicas than the cluster could hold: the loss of a broker may lose it",
+				"topic", settings.name, "replicas", topic.replicas, "brokers", found.brokers)
+		}
+	}
 }
 
 func (t TopicSetup) missing(found layout) []kafka.TopicConfig {
@@ -238,6 +252,7 @@ type topicLayout struct {
 	missing    bool
 	partitions int
 	leaderless int
+	replicas   int // of the partition with the fewest
 }
 
 func (c *Cluster) layout(ctx context.Context) (layout, error) {
@@ -252,7 +267,10 @@ func (c *Cluster) layout(ctx context.Context) (layout, error) {
 	l := layout{brokers: len(answer.Brokers), topics: make(map[string]topicLayout, len(answer.Topics))}
 	for _, topic := range answer.Topics {
 		t := topicLayout{missing: topic.ErrorCode != 0, partitions: len(topic.Partitions)}
-		for _, partition := range topic.Partitions {
+		for i, partition := range topic.Partitions {
+			if replicas := len(partition.ReplicaNodes); i == 0 || replicas < t.replicas {
+				t.replicas = replicas
+			}
 			if partition.LeaderID < 0 || partition.ErrorCode != 0 {
 				t.leaderless++
 			}

@@ -187,8 +187,10 @@ func (n *node) lostSessions() {
 }
 
 // stop leaves in the order that loses nothing: no new work, the outcomes of the work under way, the sockets, the
-// sessions, the background. What ctx leaves no time for is cut.
+// sessions, the background. What ctx leaves no time for is cut; a tenth of it is left to the parts, which close after this.
 func (n *node) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.parts.Config.Shutdown.Deadline*9/10)
+	defer cancel()
 	n.parts.API.SetDraining()
 	n.parts.Presence.Freeze()
 	var failed error
