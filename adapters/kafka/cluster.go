@@ -87,7 +87,7 @@ func (c *Cluster) ping(ctx context.Context, broker string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // nothing was written that could be lost
+	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	_, err = conn.Brokers()
 	return err

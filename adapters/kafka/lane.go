@@ -231,11 +231,11 @@ func (l *lane) deliver(ctx context.Context, b *batch) error {
 			}
 			return nil
 		case result.verdict == verdictRefused && !b.maybeSent:
-			l.complain(ctx, slog.LevelError, "the broker refuses a batch", len(records), result.err)
+			l.logger.Error("the broker refuses a batch", "records", len(records), "error", result.err)
 			return domain.WrapError(domain.CodeUnavailable, "The log refused the event.", result.err)
 		case result.verdict == verdictRefused:
 			l.sender.bump() // else the next batch could be taken for this one, and be lost
-			l.complain(ctx, slog.LevelError, "the broker refuses a batch that it may already have", len(records), result.err)
+			l.logger.Error("the broker refuses a batch that it may already have", "records", len(records), "error", result.err)
 			return errUnconfirmed
 		case ctx.Err() != nil && b.maybeSent:
 			return errUnconfirmed
@@ -244,16 +244,16 @@ func (l *lane) deliver(ctx context.Context, b *batch) error {
 		case !b.maybeSent && time.Since(b.since) >= l.deadline:
 			return domain.WrapError(domain.CodeUnavailable, "The log cannot be reached.", result.err)
 		}
-		l.complain(ctx, slog.LevelWarn, "an append has no answer yet, sending it again", len(records), result.err)
+		l.complain(len(records), result.err)
 		retry.wait(ctx)
 		l.expire(time.Now())
 	}
 }
 
-func (l *lane) complain(ctx context.Context, level slog.Level, message string, records int, err error) {
+func (l *lane) complain(records int, err error) {
 	if !l.complained {
 		l.complained = true
-		l.logger.Log(ctx, level, message, "records", records, "error", err)
+		l.logger.Warn("an append has no answer yet, sending it again", "records", records, "error", err)
 	}
 }
 
