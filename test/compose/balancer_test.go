@@ -1,0 +1,272 @@
+package compose
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"chatting/configs"
+)
+
+const patience = 30 * time.Second
+
+func balancerConfig(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, "configs", "haproxy.cfg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestTheBalancerKnowsTheNodesAndWaitsLongerThanTheirPings(t *testing.T) {
+	config := balancerConfig(t)
+	p := project(t)
+	servers := regexp.MustCompile(`(?m)^ +server (\S+) (\S+):(\d+)$`).FindAllStringSubmatch(config, -1)
+	if len(servers) != len(nodes) {
+		t.Errorf("the servers are %v", servers)
+	}
+	for i, server := range servers {
+		cfg := loadNode(t, p.Services[nodes[i]])
+		if server[1] != nodes[i] || server[2] != nodes[i] || server[3] != fmt.Sprint(cfg.HTTP.Addr.Port()) {
+			t.Errorf("%v is not %s", server, nodes[i])
+		}
+		if _, waits := p.Services["balancer"].DependsOn[nodes[i]]; !waits {
+			t.Errorf("the balancer does not wait for %s", nodes[i])
+		}
+	}
+	cfg, err := configs.Load(configs.Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tunnel := regexp.MustCompile(`(?m)^ +timeout tunnel (\S+)$`).FindStringSubmatch(config)
+	if tunnel == nil {
+		t.Fatal("no timeout of sockets")
+	}
+	if wait, err := time.ParseDuration(tunnel[1]); err != nil || wait <= cfg.WebSocket.PingAfter+cfg.WebSocket.PongWait {
+		t.Errorf("%s, %v: a silent socket is cut before the server has pinged it", tunnel[1], err)
+	}
+	port := p.Services["balancer"].Ports[0].Target
+	if !strings.Contains(config, fmt.Sprintf("\n    bind :%d\n", port)) {
+		t.Errorf("it does not listen on %d", port)
+	}
+}
+
+// backend is a node that answers every path with its own name.
+type backend struct {
+	*httptest.Server
+	unready atomic.Bool
+
+	mu    sync.Mutex
+	asked []string // but /readyz
+}
+
+func startBackend(t *testing.T, name string) *backend {
+	t.Helper()
+	b := &backend{}
+	upgrader := websocket.Upgrader{}
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			if b.unready.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			return
+		}
+		b.mu.Lock()
+		b.asked = append(b.asked, r.URL.Path)
+		b.mu.Unlock()
+		if r.Header.Get("X-Forwarded-For") != "127.0.0.1" {
+			w.WriteHeader(http.StatusInternalServerError) // would pass for a program on the node's own machine
+		}
+		if websocket.IsWebSocketUpgrade(r) {
+			conn, err := upgrader.Upgrade(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			for {
+				kind, message, err := conn.ReadMessage()
+				if err != nil || conn.WriteMessage(kind, append([]byte(name+" "), message...)) != nil {
+					return
+				}
+			}
+		}
+		_, _ = io.WriteString(w, name)
+	}))
+	t.Cleanup(b.Close)
+	return b
+}
+
+// startBalancer runs HAProxy with the configuration as it is but for its addresses, and returns its own.
+func startBalancer(t *testing.T, backends ...*backend) string {
+	t.Helper()
+	haproxy, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Skip("haproxy is not installed: its configuration is only read, not tried")
+	}
+	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	_ = free.Close()
+	config := strings.Replace(balancerConfig(t), "bind :8080", "bind "+address, 1)
+	config = strings.Replace(config, "stdout", "stderr", 1)
+	for i, b := range backends {
+		config = strings.Replace(config, nodes[i]+":8000", strings.TrimPrefix(b.URL, "http://"), 1)
+	}
+	path := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	process := exec.CommandContext(ctx, haproxy, "-db", "-f", path)
+	process.Stderr, process.Stdout = t.Output(), t.Output()
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = process.Wait()
+	})
+	eventually(t, "answer of the balancer", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	return address
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("there was no %s within %s", what, patience)
+		}
+	}
+}
+
+// get asks for a path exactly as it is written and returns the status and the body.
+func get(t *testing.T, address, path string) (int, string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: chat.example\r\nX-Forwarded-For: 10.0.0.1\r\nConnection: close\r\n\r\n", path); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func TestTheBalancerPassesOnOnlyWhatIsForUsers(t *testing.T) {
+	b := startBackend(t, "one")
+	address := startBalancer(t, b, b)
+	for _, path := range []string{"/", "/ws/chatting/", "/ws/chatting", "/api/chatting/blockedusers/", "/api/chatting/is-online/?id=7",
+		"/api/chatting/friends", "http://chat.example/api/chatting/friends/"} {
+		if status, body := get(t, address, path); status != 200 || body != "one" {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	b.mu.Lock()
+	b.asked = nil
+	b.mu.Unlock()
+	for _, path := range []string{
+		"/s2sapi/system-message/", "/S2SAPI/system-message/", "//s2sapi/system-message/", "/%732sapi/system-message/", "/./s2sapi/system-message/",
+		"/api/../s2sapi/system-message/", "/api/%2e%2e/s2sapi/system-message/", "/api/..%2fs2sapi/system-message/", "/ws//../s2sapi/",
+		"/api//s2sapi/", "/api/\\..\\s2sapi/", "/api/;/../../s2sapi/", "http://chat.example/s2sapi/system-message/", "/healthz", "/readyz", "/metrics", "/apis2sapi",
+		"*", "/api/chatting/friends/?/../../s2sapi/\x01",
+	} {
+		if status, body := get(t, address, path); status != 404 && status != 400 {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.asked) > 0 {
+		t.Errorf("passed on: %v", b.asked)
+	}
+}
+
+func TestANodeThatIsNotReadyGetsNobodyNewAndKeepsItsUsers(t *testing.T) {
+	one, two := startBackend(t, "one"), startBackend(t, "two")
+	address := startBalancer(t, one, two)
+	ask := func() string { _, body := get(t, address, "/api/"); return body }
+	connect := func() *websocket.Conn {
+		conn, response, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+address+"/ws/chatting/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	say := func(conn *websocket.Conn) string {
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		if err := conn.WriteMessage(websocket.TextMessage, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		_, message, err := conn.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(message)
+	}
+	two.unready.Store(true)
+	eventually(t, "balancer without node two", func() bool {
+		for range 10 {
+			if ask() != "one" {
+				return false
+			}
+		}
+		return true
+	})
+	user := connect()
+	if got := say(user); got != "one hello" {
+		t.Fatal(got)
+	}
+	two.unready.Store(false)
+	one.unready.Store(true)
+	eventually(t, "balancer without node one", func() bool {
+		for range 10 {
+			if ask() != "two" {
+				return false
+			}
+		}
+		return true
+	})
+	if got := say(user); got != "one hello" {
+		t.Error(got)
+	}
+	if got := say(connect()); got != "two hello" {
+		t.Error(got)
+	}
+}
