@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +17,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"chatting/test/harness"
 )
 
 // target is a server that the table is replayed against.
@@ -136,9 +136,7 @@ type process struct {
 
 func newProcess(t *testing.T, name string, environ []string) *process {
 	t.Helper()
-	if err := openSources(); err != nil {
-		t.Fatal(err)
-	}
+	harness.TrackSources(t)
 	p := &process{name: name, cmd: exec.Command(program), ready: make(chan string, 1), ended: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Env = append(ownEnviron(), append([]string{
@@ -232,19 +230,6 @@ func build(dir string) error {
 	command := exec.Command("go", append(arguments, "chatting/cmd/chatting")...)
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
-	}
-	return nil
-}
-
-// openSources opens the folders of the server's source. Of a program that a test builds and runs, go test does not know;
-// of files and folders that its tests open (not TestMain), it does. Without this it would repeat an old result for a
-// changed server.
-func openSources() error {
-	for _, folder := range []string{"go.mod", "adapters", "application", "cmd", "configs", "domain", "migrations"} {
-		err := filepath.WalkDir(filepath.Join("..", "..", folder), func(_ string, _ fs.DirEntry, err error) error { return err })
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+
+	"chatting/test/harness"
 )
 
 // binary is the built server.
@@ -52,6 +54,7 @@ type server struct {
 // startServer starts a server on the data in dir and waits until it is ready.
 func startServer(t *testing.T, dir string, environ ...string) *server {
 	t.Helper()
+	harness.TrackSources(t)
 	s := &server{t: t, dir: dir, ended: make(chan error, 1)}
 	s.process = exec.Command(binary)
 	s.process.Dir = dir
