@@ -19,6 +19,9 @@ type ClusterOptions struct {
 	Brokers []string // host:port of one or more bootstrap brokers
 	TLS     *tls.Config
 	SASL    sasl.Mechanism
+	// Topics are those whose layout is asked for, once or twice a second; of a cluster that is shared with others, the
+	// layout of all topics can be large. nil: all.
+	Topics []string
 }
 
 // Cluster is the connection to the brokers that appenders, tails and topic setup share. It must be closed after them.
@@ -45,6 +48,8 @@ func NewCluster(options ClusterOptions) *Cluster {
 		TLS:         options.TLS,
 		SASL:        options.SASL,
 		Context:     ctx,
+
+		MetadataTopics: options.Topics,
 	}
 	addr := kafka.TCP(options.Brokers...)
 	return &Cluster{

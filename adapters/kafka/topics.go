@@ -28,6 +28,9 @@ func NamesFor(prefix string) TopicNames {
 	}
 }
 
+// All returns their names.
+func (n TopicNames) All() []string { return []string{n.Conversations, n.Presence, n.Sessions} }
+
 const (
 	day = 24 * time.Hour
 

@@ -12,6 +12,11 @@ import (
 func TestManyNodesMakeTheTopicsOnce(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		names := NamesFor("test-many-" + randomSuffix())
+		// As a server knows it: only by its own topics, which are not there yet.
+		options := cluster.options
+		options.Topics = names.All()
+		cluster = NewCluster(options)
+		t.Cleanup(cluster.Close)
 		var nodes sync.WaitGroup
 		for range 8 {
 			nodes.Go(func() {

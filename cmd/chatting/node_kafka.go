@@ -32,7 +32,7 @@ func newCluster(lc fx.Lifecycle, cfg configs.Config, own broker, logger *slog.Lo
 		lc.Append(fx.StopHook(cluster.Close))
 		return cluster, nil
 	}
-	options := kafka.ClusterOptions{Brokers: cfg.Kafka.Brokers}
+	options := kafka.ClusterOptions{Brokers: cfg.Kafka.Brokers, Topics: kafka.NamesFor(cfg.TopicPrefix).All()}
 	var err error
 	if options.TLS, err = kafkaTLS(cfg.Kafka.TLS); err != nil {
 		return nil, err
