@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,11 +28,13 @@ type chatter struct {
 
 	mu       sync.Mutex
 	clients  []*harness.Client
-	echoed   map[string]time.Time
+	echoed   map[string]bool
 	refused  map[string]bool // answered with "unavailable" or "no user": not in the log, and never will be
 	unsure   map[string]bool // answered with "unconfirmed"
 	resent   map[string]bool
-	slowest  time.Duration // to any answer
+	slowest  time.Duration // to any answer but the late ones
+	late     []lateAnswer
+	trips    roundTrips // of what was echoed
 	attempts int
 }
 
@@ -39,7 +43,7 @@ func newChatter(t *testing.T, user, partner int, addr string) *chatter {
 	return &chatter{
 		t: t, user: user, partner: partner, token: token(t, user), window: 4, pace: 10 * time.Millisecond,
 		place: func(int) string { return addr }, heldBack: func() bool { return false },
-		echoed: make(map[string]time.Time), refused: make(map[string]bool), unsure: make(map[string]bool),
+		echoed: make(map[string]bool), refused: make(map[string]bool), unsure: make(map[string]bool),
 		resent: make(map[string]bool),
 	}
 }
@@ -48,6 +52,13 @@ func newChatter(t *testing.T, user, partner int, addr string) *chatter {
 type waiting struct {
 	text string
 	sent time.Time
+}
+
+// lateAnswer is one that took very long. code is that of an error, "" of an echo.
+type lateAnswer struct {
+	text, code string
+	sent       time.Time
+	took       time.Duration
 }
 
 // connect returns a new connection, nil if ctx ends first.
@@ -159,9 +170,7 @@ func (c *chatter) note(f harness.Frame, open []waiting) ([]waiting, bool) {
 	switch {
 	case f.Type == "chat_message" && f.From == c.user:
 		text = f.Message
-		if _, again := c.echoed[text]; !again {
-			c.echoed[text] = f.At
-		}
+		c.echoed[text] = true
 	case f.Code == "unavailable", f.Code == "no_user_or_offline":
 		text = f.Name
 		c.refused[text] = true
@@ -173,7 +182,15 @@ func (c *chatter) note(f harness.Frame, open []waiting) ([]waiting, bool) {
 	}
 	for i, w := range open {
 		if w.text == text {
-			c.slowest = max(c.slowest, f.At.Sub(w.sent))
+			took := f.At.Sub(w.sent)
+			if took > appendDeadline+lease {
+				c.late = append(c.late, lateAnswer{text: text, code: f.Code, sent: w.sent, took: took})
+			} else {
+				c.slowest = max(c.slowest, took)
+			}
+			if f.Code == "" {
+				c.trips.note(w.sent, f.At)
+			}
 			return append(open[:i:i], open[i+1:]...), true
 		}
 	}
@@ -269,4 +286,71 @@ func (c *crowd) progress(ctx context.Context, t *testing.T, more int) {
 func (c *crowd) finish() {
 	close(c.stop)
 	c.running.Wait()
+}
+
+func (c *crowd) trips() []*roundTrips {
+	var all []*roundTrips
+	for _, chatter := range c.chatters {
+		all = append(all, &chatter.trips)
+	}
+	return all
+}
+
+func (c *crowd) echoes() int {
+	all := 0
+	for _, chatter := range c.chatters {
+		all += chatter.echoes()
+	}
+	return all
+}
+
+// failures counts what was not echoed, or not at once.
+func (c *crowd) failures() (refused, unsure int) {
+	for _, chatter := range c.chatters {
+		chatter.mu.Lock()
+		refused += len(chatter.refused)
+		unsure += len(chatter.unsure)
+		chatter.mu.Unlock()
+	}
+	return refused, unsure
+}
+
+// mustBeUndisturbed looks whether everybody has kept the first connection, and was told nothing of the partner, who has, too.
+func (c *crowd) mustBeUndisturbed(t *testing.T) {
+	t.Helper()
+	for _, chatter := range c.chatters {
+		connections := chatter.connections()
+		if len(connections) != 1 || connections[0].Err() != nil {
+			t.Errorf("user %d lost its connection: %v", chatter.user, connections[0].Err())
+		}
+		// Whoever logged in first was told of the other.
+		if said, _ := statuses(connections[0], chatter.partner); len(said) > 0 && strings.Join(said, " ") != "online" {
+			t.Errorf("user %d was told %v of user %d, which never left", chatter.user, said, chatter.partner)
+		}
+	}
+}
+
+// mustBeAnsweredWithin looks at how long every message waited for its answer, whatever that was: not longer than leeway
+// times the limit. Only a message that was appended just as the log went away, at one of the times given, may have had to
+// wait for its echo until it was back.
+func (c *crowd) mustBeAnsweredWithin(t *testing.T, limit time.Duration, cuts ...time.Time) {
+	t.Helper()
+	var slowest time.Duration
+	excused := 0
+	for _, chatter := range c.chatters {
+		slowest = max(slowest, chatter.slowest)
+		for _, l := range chatter.late {
+			atCut := slices.ContainsFunc(cuts, func(cut time.Time) bool { return l.sent.Sub(cut).Abs() < time.Second })
+			switch {
+			case l.code == "" && atCut:
+				excused++
+			case l.took > leeway*limit:
+				t.Errorf("user %d: %q was answered after %s (error: %q)", chatter.user, l.text, l.took, l.code)
+			default:
+				slowest = max(slowest, l.took)
+			}
+		}
+	}
+	t.Logf("the slowest answer took %s (limit: %s); %d messages were appended just as the log went away",
+		slowest.Round(time.Millisecond), limit, excused)
 }
