@@ -171,6 +171,8 @@ func (c *chatter) note(f harness.Frame, open []waiting) ([]waiting, bool) {
 	case f.Type == "chat_message" && f.From == c.user:
 		text = f.Message
 		c.echoed[text] = true
+	case f.Error != "" && f.Name == "":
+		c.t.Errorf("user %d got an error that does not say of what: %+v", c.user, f)
 	case f.Code == "unavailable", f.Code == "no_user_or_offline":
 		text = f.Name
 		c.refused[text] = true
@@ -344,6 +346,7 @@ func (c *crowd) mustBeAnsweredWithin(t *testing.T, limit time.Duration, cuts ...
 			switch {
 			case l.code == "" && atCut:
 				excused++
+				t.Logf("user %d: the echo of %q, sent at %s, took %s", chatter.user, l.text, l.sent.Format(time.StampMicro), l.took)
 			case l.took > leeway*limit:
 				t.Errorf("user %d: %q was answered after %s (error: %q)", chatter.user, l.text, l.took, l.code)
 			default:

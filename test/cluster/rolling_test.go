@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"chatting/test/harness"
+)
+
+// fleet is the nodes as a load balancer knows them: places, each with the node that is there now.
+type fleet struct {
+	mu    sync.Mutex
+	nodes []*harness.Node
+}
+
+func (f *fleet) at(place int) *harness.Node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.nodes[place%len(f.nodes)]
+}
+
+func (f *fleet) replace(place int, node *harness.Node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.nodes[place] = node
+}
+
+// unready returns how many nodes are not ready.
+func (f *fleet) unready(ctx context.Context) int {
+	count := 0
+	for place := range f.nodes {
+		if !isReady(ctx, f.at(place)) {
+			count++
+		}
+	}
+	return count
+}
+
+// Every node is restarted, one after the other, while everybody chats and reconnects.
+func TestARollingRestartLosesNothingAndNobodyIsSeenOffline(t *testing.T) {
+	ctx := testContext(t)
+	const grace = 10 * time.Second
+	c := newCluster(t, harness.SharedParts(t))
+	setting := "CHATTING_PRESENCE_LEAVE_GRACE=" + grace.String()
+	fleet := &fleet{nodes: c.startAll(3, setting)}
+	crowd := pairUp(t, scaled(30, 300), func(int) string { return "" })
+	for _, chatter := range crowd.chatters {
+		chatter.place = func(attempt int) string { return fleet.at(chatter.user + attempt).HTTP }
+		chatter.pace = scaled(50*time.Millisecond, 300*time.Millisecond)
+		befriend(ctx, t, fleet.at(0), chatter.user, chatter.partner)
+	}
+	crowd.login(ctx, t)
+	crowd.start(ctx)
+	crowd.progress(ctx, t, 5)
+
+	watching, unwatch := context.WithCancel(ctx)
+	var monitor sync.WaitGroup
+	monitor.Go(func() {
+		for ; watching.Err() == nil; harness.Pause(watching, 50*time.Millisecond) {
+			// Twice, because an answer may be late on a machine under load.
+			if fleet.unready(watching) > 1 && fleet.unready(watching) > 1 && watching.Err() == nil {
+				t.Error("two nodes were not ready at the same time")
+			}
+		}
+	})
+	terminated := make([]time.Time, 3)
+	for place := range terminated {
+		node := fleet.at(place)
+		terminated[place] = time.Now()
+		if err := node.Stop(); err != nil {
+			t.Errorf("a node left with %v", err)
+		}
+		left := time.Since(terminated[place])
+		settings := []string{setting}
+		if place != 1 { // one comes back on another port
+			settings = append(settings, "CHATTING_HTTP_ADDR="+node.HTTP)
+		}
+		fleet.replace(place, c.start(settings...))
+		harness.Until(ctx, t, "the new node is ready", func() bool { return isReady(ctx, fleet.at(place)) })
+		crowd.progress(ctx, t, 5)
+		t.Logf("node %d left in %s and was back after %s", place, left.Round(time.Millisecond),
+			time.Since(terminated[place]).Round(time.Millisecond))
+	}
+	unwatch()
+	monitor.Wait()
+	c.awaitBurials(ctx, 3)
+	crowd.progress(ctx, t, 5)
+	crowd.finish()
+	c.mustBeSound(ctx, crowd)
+	reconnects := 0
+	for _, chatter := range crowd.chatters {
+		reconnects += len(chatter.connections()) - 1
+		crowd.mustHaveStayed(t, chatter, terminated, grace)
+	}
+	t.Logf("%d reconnects", reconnects)
+}
+
+// mustHaveStayed looks whether the partner of a user was told anything after the logins, all the way.
+func (c *crowd) mustHaveStayed(t *testing.T, chatter *chatter, terminated []time.Time, grace time.Duration) {
+	t.Helper()
+	var away time.Duration // for how long the user was away, at most
+	connections := chatter.connections()
+	for _, client := range connections[1:] {
+		back := client.Frames()[0].At
+		var before time.Time
+		for _, at := range terminated {
+			if at.Before(back) {
+				before = at
+			}
+		}
+		away = max(away, back.Sub(before))
+	}
+	partner := c.chatters[chatter.partner-1]
+	for i, client := range partner.connections() {
+		said, _ := statuses(client, chatter.user)
+		if len(said) == 0 || (i == 0 && fmt.Sprint(said) == "[online]") {
+			continue // the first is that of the first login
+		}
+		if away > grace-2*time.Second {
+			t.Logf("user %d was away for up to %s: %v", chatter.user, away, said)
+			continue
+		}
+		t.Errorf("user %d was told %v of user %d, who was away for %s at most", partner.user, said, chatter.user, away)
+	}
+}
+
+// awaitBurials waits until so many incarnations are buried in every partition.
+func (c *cluster) awaitBurials(ctx context.Context, incarnations int) {
+	c.t.Helper()
+	const partitions = 16
+	harness.Until(ctx, c.t, fmt.Sprintf("%d nodes are buried", incarnations), func() bool {
+		harness.Pause(ctx, 300*time.Millisecond)
+		dead := make(map[string]map[int32]bool)
+		for _, r := range harness.ReadTopic(ctx, c.t, c.parts.Brokers, c.sessions()) {
+			var record struct {
+				Type        string `json:"type"`
+				Incarnation string `json:"incarnation"`
+			}
+			if err := json.Unmarshal(r.Value, &record); err != nil {
+				c.t.Fatal(err)
+			}
+			if record.Type == "dead" {
+				if dead[record.Incarnation] == nil {
+					dead[record.Incarnation] = make(map[int32]bool)
+				}
+				dead[record.Incarnation][r.Partition] = true
+			}
+		}
+		complete := 0
+		for _, in := range dead {
+			if len(in) == partitions {
+				complete++
+			}
+		}
+		return complete >= incarnations
+	})
+}

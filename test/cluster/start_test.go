@@ -1,0 +1,180 @@
+package cluster
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"chatting/test/harness"
+)
+
+// sessionRecords returns the records of the last twenty minutes of users who came and went, and are online now.
+func sessionRecords(topic, incarnation string, users, each int) []*kgo.Record {
+	began := time.Now().Add(-19 * time.Minute)
+	var records []*kgo.Record
+	for n := range each {
+		kind, count := "up", n/2+1
+		if n%2 == 1 && n < each-1 {
+			kind = "down"
+		}
+		at := began.Add(18 * time.Minute * time.Duration(n) / time.Duration(each))
+		for user := 1; user <= users; user++ {
+			records = append(records, &kgo.Record{
+				Topic: topic, Key: []byte(strconv.Itoa(user)), Timestamp: at,
+				Value: fmt.Appendf(nil, `{"type":%q,"incarnation":%q,"user":%d,"count":%d}`, kind, incarnation, user, count),
+			})
+		}
+	}
+	return records
+}
+
+// A node starts beside one that has very many users.
+func TestANodeStartsSoonBesideManySessions(t *testing.T) {
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	began := time.Now()
+	first := c.start()
+	empty := time.Since(began)
+	before := residentBytes(t, first.PID)
+	if err := first.Stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	users, each := scaled(10_000, 100_000), 10
+	incarnation := uuid.NewString()
+	writer := harness.Dial(t, c.parts.Brokers)
+	records := sessionRecords(c.sessions(), incarnation, users, each)
+	if err := writer.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	stop := c.keepAlive(ctx, incarnation)
+	defer stop()
+
+	began = time.Now()
+	read := readBare(ctx, t, c.parts.Brokers, c.sessions())
+	bare := time.Since(began)
+	if read < len(records) {
+		t.Fatalf("the bare library read %d of %d records", read, len(records))
+	}
+	began = time.Now()
+	node := c.start()
+	ready := time.Since(began)
+	t.Logf("%d records of %d sessions: ready after %s; an empty node: %s; a bare read: %s (%.1f times)", len(records), users,
+		ready.Round(time.Millisecond), empty.Round(time.Millisecond), bare.Round(time.Millisecond), float64(ready)/float64(bare))
+	t.Logf("%d bytes of memory a session", (residentBytes(t, node.PID)-before)/users)
+	if ready > 10*bare+empty {
+		t.Error("that is too slow")
+	}
+	// Who watches them sees them online.
+	var friends []int
+	for user := 1; user <= users; user += users / 10 {
+		friends = append(friends, user)
+	}
+	befriend(ctx, t, node, users+1, friends...)
+	if online := connect(t, node, users+1).Frames()[0].Friends; fmt.Sprint(online) != fmt.Sprint(friends) {
+		t.Errorf("of the friends %v, %v are online", friends, online)
+	}
+}
+
+// keepAlive writes the heartbeats of a node that is not there, until what it returns is called.
+func (c *cluster) keepAlive(ctx context.Context, incarnation string) (stop func()) {
+	client := harness.Dial(c.t, c.parts.Brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	ctx, cancel := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			err := client.ProduceSync(ctx, &kgo.Record{
+				Topic: c.sessions(), Key: []byte(incarnation),
+				Value: fmt.Appendf(nil, `{"type":"beat","incarnation":%q,"count":%d}`, incarnation, n),
+			}).FirstErr()
+			if err != nil && ctx.Err() == nil {
+				c.t.Errorf("a heartbeat: %v", err)
+			}
+			harness.Pause(ctx, beat)
+		}
+	})
+	return func() {
+		cancel()
+		beating.Wait()
+	}
+}
+
+// readBare reads a whole topic with nothing but the library, each partition on its own, and returns how many records it has.
+func readBare(ctx context.Context, t *testing.T, brokers, topic string) int {
+	t.Helper()
+	client := &kafka.Client{Addr: kafka.TCP(strings.Split(brokers, ",")...), Timeout: 10 * time.Second}
+	const partitions = 16
+	counts := make([]int, partitions)
+	var reading sync.WaitGroup
+	for partition := range partitions {
+		reading.Go(func() {
+			for offset, end := int64(0), int64(1); offset < end; {
+				fetched, err := client.Fetch(ctx, &kafka.FetchRequest{
+					Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20,
+					MaxWait: 100 * time.Millisecond,
+				})
+				if err == nil {
+					err = fetched.Error
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				end = fetched.HighWatermark
+				for {
+					record, err := fetched.Records.ReadRecord()
+					if errors.Is(err, io.EOF) {
+						break
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if _, err := kafka.ReadAll(record.Value); err != nil {
+						t.Error(err)
+						return
+					}
+					offset = record.Offset + 1
+					counts[partition]++
+				}
+			}
+		})
+	}
+	reading.Wait()
+	all := 0
+	for _, count := range counts {
+		all += count
+	}
+	return all
+}
+
+// residentBytes returns how much memory a process holds.
+func residentBytes(t *testing.T, pid int) int {
+	t.Helper()
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		var kib int
+		if n, _ := fmt.Sscanf(lines.Text(), "VmRSS: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	t.Fatal("the system does not say how much memory a process holds")
+	return 0
+}
