@@ -217,6 +217,7 @@ func newSockets(
 		MaxConnections: cfg.Limit.Connections, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
 		FramesPerSecond: cfg.Limit.FramesPerSecond,
 		MaxFrame:        cfg.WebSocket.MaxFrameBytes, QueueBytes: cfg.WebSocket.OutboundQueueBytes,
+		CloseOver: cfg.Shutdown.CloseOver,
 		Times: ws.Times{
 			FirstFrame: cfg.WebSocket.LoginDeadline, Silence: cfg.WebSocket.PingAfter, Pong: cfg.WebSocket.PongWait,
 			Write: cfg.WebSocket.WriteTimeout,
