@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fasthttp/websocket"
+
 	"chatting/test/harness"
 )
 
@@ -43,10 +45,12 @@ func (f *fleet) unready(ctx context.Context) int {
 // Every node is restarted, one after the other, while everybody chats and reconnects.
 func TestARollingRestartLosesNothingAndNobodyIsSeenOffline(t *testing.T) {
 	ctx := testContext(t)
-	const grace = 10 * time.Second
+	const grace, closeOver = 10 * time.Second, 2 * time.Second
 	c := newCluster(t, harness.SharedParts(t))
-	setting := "CHATTING_PRESENCE_LEAVE_GRACE=" + grace.String()
-	fleet := &fleet{nodes: c.startAll(3, setting)}
+	settings := []string{
+		"CHATTING_PRESENCE_LEAVE_GRACE=" + grace.String(), "CHATTING_SHUTDOWN_CLOSE_OVER=" + closeOver.String(),
+	}
+	fleet := &fleet{nodes: c.startAll(3, settings...)}
 	crowd := pairUp(t, scaled(30, 300), func(int) string { return "" })
 	for _, chatter := range crowd.chatters {
 		chatter.place = func(attempt int) string { return fleet.at(chatter.user + attempt).HTTP }
@@ -70,16 +74,20 @@ func TestARollingRestartLosesNothingAndNobodyIsSeenOffline(t *testing.T) {
 	terminated := make([]time.Time, 3)
 	for place := range terminated {
 		node := fleet.at(place)
+		waves := min(crowd.usersOn(node), 40) // at most so many parts
 		terminated[place] = time.Now()
 		if err := node.Stop(); err != nil {
 			t.Errorf("a node left with %v", err)
 		}
 		left := time.Since(terminated[place])
-		settings := []string{setting}
-		if place != 1 { // one comes back on another port
-			settings = append(settings, "CHATTING_HTTP_ADDR="+node.HTTP)
+		if spread := closeOver / 40 * time.Duration(waves-1); left < spread {
+			t.Errorf("a node closed %d sockets or more and left within %s, not over %s at least", waves, left, spread)
 		}
-		fleet.replace(place, c.start(settings...))
+		addr := node.HTTP
+		if place == 1 { // one comes back on another port
+			addr = "127.0.0.1:0"
+		}
+		fleet.replace(place, c.start(append(settings, "CHATTING_HTTP_ADDR="+addr)...))
 		harness.Until(ctx, t, "the new node is ready", func() bool { return isReady(ctx, fleet.at(place)) })
 		crowd.progress(ctx, t, 5)
 		t.Logf("node %d left in %s and was back after %s", place, left.Round(time.Millisecond),
@@ -93,10 +101,28 @@ func TestARollingRestartLosesNothingAndNobodyIsSeenOffline(t *testing.T) {
 	c.mustBeSound(ctx, crowd)
 	reconnects := 0
 	for _, chatter := range crowd.chatters {
-		reconnects += len(chatter.connections()) - 1
+		connections := chatter.connections()
+		for _, client := range connections[:len(connections)-1] {
+			reconnects++
+			if err := client.Err(); !websocket.IsCloseError(err, websocket.CloseServiceRestart) {
+				t.Errorf("a connection of user %d ended with %v, not with 1012", chatter.user, err)
+			}
+		}
 		crowd.mustHaveStayed(t, chatter, terminated, grace)
 	}
 	t.Logf("%d reconnects", reconnects)
+}
+
+// usersOn counts the users whose connections are on a node.
+func (c *crowd) usersOn(node *harness.Node) int {
+	count := 0
+	for _, chatter := range c.chatters {
+		connections := chatter.connections()
+		if last := connections[len(connections)-1]; last.Addr == node.HTTP && last.Err() == nil {
+			count++
+		}
+	}
+	return count
 }
 
 // mustHaveStayed looks whether the partner of a user was told anything after the logins, all the way.

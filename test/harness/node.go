@@ -55,6 +55,7 @@ type Launched struct {
 // Launch starts a server as StartNode does, and does not wait. HTTP and Kafka may be used once Ready is closed.
 func Launch(t *testing.T, dir string, settings ...string) *Launched {
 	t.Helper()
+	TrackSources(t)
 	n := &Launched{Node: &Node{ended: make(chan error, 1)}, announced: make(chan struct{})}
 	n.process = exec.Command(Binary)
 	n.process.Dir = dir
