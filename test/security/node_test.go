@@ -84,7 +84,7 @@ func (n *node) lines() []string {
 func (n *node) waitForLine(words ...string) string {
 	n.t.Helper()
 	var found string
-	n.eventually(fmt.Sprintf("a line with %q", words), func() bool {
+	eventually(n.t, fmt.Sprintf("a line with %q", words), func() bool {
 		for _, line := range n.lines() {
 			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
 				found = line
@@ -112,11 +112,11 @@ func (n *node) ready() int {
 	return response.StatusCode
 }
 
-func (n *node) eventually(what string, holds func() bool) {
-	n.t.Helper()
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			n.t.Fatalf("there was no %s within %s", what, patience)
+			t.Fatalf("there was no %s within %s", what, patience)
 		}
 	}
 }

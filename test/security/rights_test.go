@@ -2,7 +2,9 @@ package security
 
 import (
 	"flag"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,20 +20,32 @@ type right struct {
 	only                       string // the value of kafka.topics that it is for; "" for both
 }
 
-// documentedRights reads the commands of the manual that grant the server its rights.
-func documentedRights(t *testing.T, topics string) []right {
+// commands returns the lines of the manual that run a program.
+func commands(t *testing.T, program string) []string {
 	t.Helper()
 	content, err := os.ReadFile(manual)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rights []right
+	var lines []string
 	for line := range strings.Lines(string(content)) {
+		if strings.HasPrefix(line, program+" ") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	if len(lines) == 0 {
+		t.Fatalf("%s has no line that begins with %s", manual, program)
+	}
+	return lines
+}
+
+// documentedRights reads the commands of the manual that grant the server its rights.
+func documentedRights(t *testing.T, topics string) []right {
+	t.Helper()
+	var rights []right
+	for _, line := range commands(t, "kafka-acls.sh") {
 		command, comment, _ := strings.Cut(line, "#")
 		words := strings.Fields(command)
-		if len(words) == 0 || words[0] != "kafka-acls.sh" {
-			continue
-		}
 		var r right
 		var principal, server string
 		flags := flag.NewFlagSet(line, flag.ContinueOnError)
@@ -51,10 +65,56 @@ func documentedRights(t *testing.T, topics string) []right {
 			rights = append(rights, r)
 		}
 	}
-	if len(rights) == 0 {
-		t.Fatalf("%s has no line that begins with kafka-acls.sh", manual)
-	}
 	return rights
+}
+
+// makeTopics makes the topics as the manual says, under another prefix and on one broker.
+func makeTopics(t *testing.T, prefix string) {
+	t.Helper()
+	var topics []kafka.TopicConfig
+	for _, line := range commands(t, "kafka-topics.sh") {
+		var topic kafka.TopicConfig
+		var name, server string
+		flags := flag.NewFlagSet(line, flag.ContinueOnError)
+		flags.StringVar(&server, "bootstrap-server", "", "")
+		flags.StringVar(&name, "topic", "", "")
+		flags.Bool("create", false, "")
+		flags.IntVar(&topic.NumPartitions, "partitions", 0, "")
+		flags.IntVar(&topic.ReplicationFactor, "replication-factor", 0, "")
+		flags.Func("config", "", func(value string) error {
+			key, value, _ := strings.Cut(value, "=")
+			if key != "min.insync.replicas" {
+				topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: key, ConfigValue: value})
+			}
+			return nil
+		})
+		if err := flags.Parse(strings.Fields(line)[1:]); err != nil || flags.NArg() > 0 || topic.ReplicationFactor != 3 || server == "" {
+			t.Fatalf("%s: %s: %v %v", manual, line, err, flags.Args())
+		}
+		rest, ours := strings.CutPrefix(name, "chatting.")
+		if !ours {
+			t.Fatalf("%s: %s has not the prefix", manual, name)
+		}
+		topic.Topic, topic.ReplicationFactor = prefix+"."+rest, 1
+		topics = append(topics, topic)
+	}
+	client := kafka.Client{Addr: kafka.TCP(secured.plain)}
+	response, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: topics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for topic, err := range response.Errors {
+		if err != nil {
+			t.Fatalf("%s: %v", topic, err)
+		}
+	}
+	// The controller has made them. The broker hears of it in the order of events, so of the rights before.
+	eventually(t, "metadata of the topics", func() bool {
+		metadata, err := client.Metadata(t.Context(), &kafka.MetadataRequest{Topics: slices.Collect(maps.Keys(response.Errors))})
+		return err == nil && !slices.ContainsFunc(metadata.Topics, func(topic kafka.Topic) bool {
+			return topic.Error != nil || len(topic.Partitions) == 0
+		})
+	})
 }
 
 // grant gives the rights to a principal, for the topics and groups of another prefix.

@@ -55,13 +55,17 @@ func TestANodeServesWithTheDocumentedRightsHoweverItAuthenticates(t *testing.T) 
 		{"SCRAM-SHA-256", "User:" + saslUser, secured.sasl, "create", withSASL("SCRAM-SHA-256", saslPassword)},
 		{"SCRAM-SHA-512", "User:" + saslUser, secured.sasl, "create", []string{"CHATTING_KAFKA_SASL_MECHANISM=scram-sha-512",
 			"CHATTING_KAFKA_SASL_USERNAME=" + saslUser, "CHATTING_KAFKA_SASL_PASSWORD_FILE=" + passwordFile}},
+		{"topics of the operator", "User:" + saslUser, secured.sasl, "verify", withSASL("PLAIN", saslPassword)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			prefix := "s-" + strings.ToLower(row.name)
+			prefix := "s-" + strings.ToLower(strings.ReplaceAll(row.name, " ", "-"))
 			grant(t, documentedRights(t, row.topics), row.principal, prefix)
+			if row.topics == "verify" {
+				makeTopics(t, prefix)
+			}
 			n := startNode(t, append(overTLS(row.brokers, row.options...),
-				"CHATTING_TOPIC_PREFIX="+prefix, "CHATTING_KAFKA_PARTITIONS=2", "CHATTING_KAFKA_TOPICS="+row.topics)...)
-			n.eventually("readiness", func() bool { return n.ready() == 200 })
+				"CHATTING_TOPIC_PREFIX="+prefix, "CHATTING_KAFKA_TOPICS="+row.topics)...)
+			eventually(t, "readiness", func() bool { return n.ready() == 200 })
 			one, two := n.login(1), n.login(2)
 			one.send(map[string]any{"target_id": 2, "message": "hello over " + row.name})
 			one.waitFor("hello over " + row.name)
@@ -77,7 +81,7 @@ func readPresence(t *testing.T, topic string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	found := make(chan error, 2)
+	found := make(chan error, 16) // as many as there are partitions
 	for partition := range cap(found) {
 		reader := kafka.NewReader(kafka.ReaderConfig{
 			Brokers: []string{secured.plain}, Topic: topic, Partition: partition, MaxWait: 100 * time.Millisecond,
