@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -13,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	_ "modernc.org/sqlite" // the driver, to look into the server's file
+
+	"chatting/test/harness"
 )
 
 // A server is killed in the middle of traffic, again and again, and started on the same directory: every text that was
@@ -30,7 +30,7 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 		clients := make([]*client, 2*pairs)
 		for i := range clients {
 			tokens[i] = s.token(i + 1)
-			clients[i] = mustConnect(t, s.http, tokens[i])
+			clients[i] = mustConnect(t, s.HTTP, tokens[i])
 		}
 		var traffic sync.WaitGroup
 		var answered atomic.Int64
@@ -44,7 +44,7 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 			partner := (i ^ 1) + 1
 			traffic.Go(func() {
 				for n := 0; ; n++ {
-					if c.send(partner, fmt.Sprintf("%d %d %d", round, i+1, n)) != nil {
+					if c.Send(partner, fmt.Sprintf("%d %d %d", round, i+1, n)) != nil {
 						return // the server is dead
 					}
 					// One at a time: what is sent counts when it is echoed, and others' messages come in between.
@@ -69,7 +69,7 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 					if round == rounds-1 && target%2 == 0 {
 						continue
 					}
-					if !block(s.http, tokens[i], target) {
+					if !block(s.HTTP, tokens[i], target) {
 						return
 					}
 					blocked.note(fmt.Sprintf("%d %d", i+1, target))
@@ -81,12 +81,12 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 		case <-time.After(2 * time.Minute):
 			t.Error("the traffic does not go on")
 		}
-		s.kill()
+		s.Kill()
 		traffic.Wait()
 	}
 
 	s := startServer(t, dir)
-	logged := readLog(t, s.kafka)
+	logged := readLog(t, s.Kafka)
 	for text := range echoed.count {
 		if logged[text] != 1 {
 			t.Errorf("%q was echoed and is in the log %d times", text, logged[text])
@@ -104,7 +104,7 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 		}
 	}
 	t.Logf("%d texts echoed, %d logged; %d blocks answered, %d stored", len(echoed.count), len(logged), len(blocked.count), len(stored))
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)
 	}
 }
@@ -123,7 +123,7 @@ func (x *texts) note(text string) {
 
 // block tells whether the block was answered with 201.
 func block(addr, token string, target int) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), frameWait)
+	ctx, cancel := context.WithTimeout(context.Background(), harness.FrameWait)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/api/chatting/blockedusers/",
 		strings.NewReader(fmt.Sprintf(`{"target_id": %d}`, target)))
@@ -140,40 +140,16 @@ func block(addr, token string, target int) bool {
 	return response.StatusCode == http.StatusCreated
 }
 
-// readLog reads the texts of the conversations topic with a client that shares nothing with the server.
+// readLog counts the texts of the conversations topic.
 func readLog(t *testing.T, broker string) map[string]int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics("chatting.conversations"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
 	logged := make(map[string]int)
-	for idle := 0; idle < 4; {
-		poll, cancel := context.WithTimeout(ctx, time.Second)
-		fetches := client.PollFetches(poll)
-		cancel()
-		if fetches.NumRecords() == 0 {
-			idle++ // long-polls without news: the end
-			continue
+	for _, event := range harness.ReadEvents(ctx, t, broker, "chatting.conversations") {
+		if event.Type == harness.ChatEvent {
+			logged[event.Data.Message]++
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			var event struct {
-				Type string `json:"type"`
-				Data struct {
-					Message string `json:"message"`
-				} `json:"data"`
-			}
-			if err := json.Unmarshal(r.Value, &event); err != nil {
-				t.Fatalf("%s: %v", r.Value, err)
-			}
-			if event.Type == "chatting.chat_message.v1" {
-				logged[event.Data.Message]++
-			}
-		})
 	}
 	return logged
 }

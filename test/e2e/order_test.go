@@ -13,7 +13,7 @@ func TestTwoHundredUsersChattingAtOnceSeeEverythingOnceAndInOrder(t *testing.T) 
 	s := startServer(t, t.TempDir())
 	clients := make([]*client, users)
 	for i := range clients {
-		clients[i] = mustConnect(t, s.http, s.token(i+1))
+		clients[i] = mustConnect(t, s.HTTP, s.token(i+1))
 	}
 	seen := make([][]string, users) // as "from: text", in order
 	var chatting sync.WaitGroup
@@ -21,7 +21,7 @@ func TestTwoHundredUsersChattingAtOnceSeeEverythingOnceAndInOrder(t *testing.T) 
 		partner := i ^ 1
 		chatting.Go(func() {
 			for n := range each {
-				if err := c.send(partner+1, fmt.Sprint(n)); err != nil {
+				if err := c.Send(partner+1, fmt.Sprint(n)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -61,7 +61,7 @@ func TestTwoHundredUsersChattingAtOnceSeeEverythingOnceAndInOrder(t *testing.T) 
 	}
 	// Nothing comes after that: a further message is the next frame of everybody.
 	for i, c := range clients {
-		if err := c.send(i+1, "last"); err != nil {
+		if err := c.Send(i+1, "last"); err != nil {
 			t.Fatal(err)
 		}
 		f, err := c.next()
@@ -72,7 +72,7 @@ func TestTwoHundredUsersChattingAtOnceSeeEverythingOnceAndInOrder(t *testing.T) 
 			t.Errorf("user %d got one frame more: %+v", i+1, f)
 		}
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/fasthttp/websocket"
+
+	"chatting/test/harness"
 )
 
 // tour returns the README's tour, which is a shell script but for what stands in its way here: it runs on another port,
@@ -43,12 +45,12 @@ func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(binary, filepath.Join(dir, "bin", "chatting")); err != nil {
+	if err := os.Symlink(harness.Binary, filepath.Join(dir, "bin", "chatting")); err != nil {
 		t.Fatal(err)
 	}
 	shell := exec.Command("bash", "-e")
-	shell.Dir, shell.Env = dir, s.environ("CHATTING_HTTP_ADDR="+s.http)
-	shell.Stdin, shell.Stderr = strings.NewReader(tour(t, s.http)), t.Output()
+	shell.Dir, shell.Env = dir, harness.Environ(embedded("CHATTING_HTTP_ADDR="+s.HTTP)...)
+	shell.Stdin, shell.Stderr = strings.NewReader(tour(t, s.HTTP)), t.Output()
 	out, err := shell.Output()
 	if err != nil {
 		t.Fatalf("the tour ended with %v:\n%s", err, out)
@@ -60,7 +62,7 @@ func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
 	}
 	var got []string
 	for line := range strings.Lines(string(one)) {
-		var f frame
+		var f harness.Frame
 		if err := json.Unmarshal([]byte(line), &f); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
@@ -77,7 +79,7 @@ func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
 	if blocked != "" && !strings.Contains(blocked, `"type":"chatting.user_blocked.v1"`) {
 		t.Errorf("the log does not hold the block:\n%s", blocked)
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)
 	}
 }
@@ -88,7 +90,7 @@ func (s *server) kcat(topic string) string {
 	if _, err := exec.LookPath("kcat"); err != nil {
 		return ""
 	}
-	command := exec.Command("kcat", "-b", s.kafka, "-t", topic, "-C", "-e", "-q")
+	command := exec.Command("kcat", "-b", s.Kafka, "-t", topic, "-C", "-e", "-q")
 	command.Stderr = s.t.Output()
 	out, err := command.Output()
 	if err != nil {
@@ -112,8 +114,8 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ dir, environ, says string }{
-		"port in use":        {t.TempDir(), "CHATTING_HTTP_ADDR=" + running.http, running.http + " is in use"},
-		"broker port in use": {t.TempDir(), "CHATTING_EMBEDDED_KAFKA_ADDR=" + running.kafka, running.kafka},
+		"port in use":        {t.TempDir(), "CHATTING_HTTP_ADDR=" + running.HTTP, running.HTTP + " is in use"},
+		"broker port in use": {t.TempDir(), "CHATTING_EMBEDDED_KAFKA_ADDR=" + running.Kafka, running.Kafka},
 		"locked data":        {running.dir, "CHATTING_LOG_LEVEL=info", "in use by another"},
 		"data is a file":     {t.TempDir(), "CHATTING_DATA_DIR=" + file, file},
 		"short secret":       {t.TempDir(), "CHATTING_JWT_SECRET=short", "32"},
@@ -122,8 +124,8 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 		"unreadable secret":  {t.TempDir(), "CHATTING_JWT_SECRET_FILE=/nowhere/secret", "/nowhere/secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			command := exec.Command(binary)
-			command.Dir, command.Env = c.dir, running.environ(c.environ)
+			command := exec.Command(harness.Binary)
+			command.Dir, command.Env = c.dir, harness.Environ(embedded(c.environ)...)
 			var stderr strings.Builder
 			command.Stderr = &stderr
 			err := command.Run()
@@ -146,14 +148,14 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 func TestSIGTERMClosesSocketsWith1012AndEndsSessions(t *testing.T) {
 	dir := t.TempDir()
 	s := startServer(t, dir)
-	c := mustConnect(t, s.http, s.token(1))
-	if err := c.send(1, "to myself"); err != nil {
+	c := mustConnect(t, s.HTTP, s.token(1))
+	if err := c.Send(1, "to myself"); err != nil {
 		t.Fatal(err)
 	}
 	if f, err := c.next(); err != nil || f.Message != "to myself" {
 		t.Errorf("got %+v, %v", f, err)
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)
 	}
 	if _, err := c.next(); !websocket.IsCloseError(err, websocket.CloseServiceRestart) {
@@ -165,7 +167,7 @@ func TestSIGTERMClosesSocketsWith1012AndEndsSessions(t *testing.T) {
 			t.Errorf("the audit holds no login:\n%s", presence)
 		}
 	}
-	if err := again.stop(); err != nil {
+	if err := again.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)
 	}
 }
