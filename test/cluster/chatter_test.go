@@ -81,14 +81,6 @@ func (c *chatter) connect(ctx context.Context) *harness.Client {
 	return nil
 }
 
-// login makes the first connection.
-func (c *chatter) login(ctx context.Context) {
-	c.t.Helper()
-	if client := c.connect(ctx); client == nil {
-		c.t.Fatalf("user %d cannot log in", c.user)
-	}
-}
-
 // run writes until stop is closed, and returns when every message has its answer. ctx bounds it all.
 func (c *chatter) run(ctx context.Context, stop <-chan struct{}) {
 	var open []waiting
