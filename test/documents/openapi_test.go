@@ -1,0 +1,166 @@
+package documents
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+)
+
+// rest is the document beside a server that it describes.
+type rest struct {
+	t      *testing.T
+	server *server
+	doc    *openapi3.T
+	router routers.Router
+	seen   []string // "POST /healthz 200"
+}
+
+func openREST(t *testing.T, environ ...string) *rest {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromFile("../../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation()); err != nil {
+		t.Fatal(err)
+	}
+	s := startServer(t, environ...)
+	doc.Servers = openapi3.Servers{{URL: "http://" + s.addr}}
+	router, err := gorillamux.NewRouter(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rest{t: t, server: s, doc: doc, router: router}
+}
+
+// ask makes a request ("POST /path/ {body}") and checks the answer against the document; a good request, too, has to be as
+// the document says.
+func (r *rest) ask(want int, line string, headers ...string) {
+	r.t.Helper()
+	method, rest, _ := strings.Cut(line, " ")
+	path, body, _ := strings.Cut(rest, " ")
+	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.server.addr+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header.Set(name, value)
+	}
+	route, params, err := r.router.FindRoute(request)
+	if err != nil {
+		r.t.Fatalf("%s: %v", line, err)
+	}
+	input := &openapi3filter.RequestValidationInput{
+		Request: request, Route: route, PathParams: params,
+		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true},
+	}
+	if want < 300 {
+		if err := openapi3filter.ValidateRequest(r.t.Context(), input); err != nil {
+			r.t.Errorf("%s: the document has another request: %v", line, err)
+		}
+		request.Body = io.NopCloser(strings.NewReader(body))
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if response.StatusCode != want {
+		r.t.Errorf("%s: %d %s, want %d", line, response.StatusCode, content, want)
+	}
+	err = openapi3filter.ValidateResponse(r.t.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: input, Status: response.StatusCode, Header: response.Header,
+		Body: io.NopCloser(bytes.NewReader(content)), Options: input.Options,
+	})
+	if err != nil {
+		r.t.Errorf("%s: %d %s: %v", line, response.StatusCode, content, err)
+	}
+	r.seen = append(r.seen, fmt.Sprintf("%s %s %d", method, route.Path, response.StatusCode))
+}
+
+func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
+	r := openREST(t)
+	one, two := "Authorization: Bearer "+r.server.token(1), "Authorization: Bearer "+r.server.token(2)
+	const blocked, friends, online, system = "/api/chatting/blockedusers/", "/api/chatting/friends/", "/api/chatting/is-online/", "/s2sapi/system-message/"
+
+	r.ask(200, "GET /healthz")
+	r.ask(200, "GET /readyz")
+
+	r.ask(401, "GET "+friends)
+	r.ask(200, "GET "+friends, two)
+	r.ask(200, "GET "+friends, one)
+	r.ask(401, `POST `+friends+` {"target_id":2}`)
+	r.ask(201, `POST `+friends+` {"target_id":2}`, one)
+	r.ask(201, "POST "+friends+" target_id=3", one, "Content-Type: application/x-www-form-urlencoded")
+	r.ask(400, `POST `+friends+` {"target_id":1}`, one)
+	r.ask(400, `POST `+friends+` {`, one)
+	r.ask(400, `POST `+friends+` []`, one)
+	r.ask(200, "GET "+friends, one)
+	r.ask(401, `DELETE `+friends+` {"target_id":2}`, "Authorization: Bearer x")
+	r.ask(200, `DELETE `+friends+` {"target_id":2}`, one)
+	r.ask(400, `DELETE `+friends+` {"target_id":2}`, one)
+
+	r.ask(401, "GET "+blocked)
+	r.ask(401, `POST `+blocked+` {"target_id":2}`)
+	r.ask(201, `POST `+blocked+` {"target_id":2}`, one)
+	r.ask(400, `POST `+blocked+` {"target_id":99}`, one)
+	r.ask(400, `POST `+blocked+` {"target_id":[]}`, one)
+	r.ask(200, "GET "+blocked, one)
+	r.ask(200, "GET "+blocked+"?target_id=2", one)
+	r.ask(400, "GET "+blocked+"?target_id=x", one)
+	r.ask(404, "GET "+blocked+"?target_id=99", one)
+	r.ask(401, `DELETE `+blocked+` {"target_id":2}`)
+	r.ask(200, `DELETE `+blocked+` {"target_id":2}`, one)
+	r.ask(400, `DELETE `+blocked+` {"target_id":2}`, one)
+
+	r.ask(401, "GET "+online+"?id=2")
+	r.ask(401, "GET "+online+"?id=2", "Authorization: Bearer x")
+	r.ask(200, "GET "+online+"?id=2", one)
+	r.ask(400, "GET "+online, one)
+	r.ask(404, "GET "+online+"?id=99", one)
+
+	r.ask(404, `POST `+system+` {"target_id":2,"message":"x"}`)
+	r.server.login(2)
+	r.ask(200, `POST `+system+` {"target_id":2,"message":"x"}`)
+	r.ask(200, `POST `+system+` {"target_id":2,"message":"x","type":"invite_game","room_id":"r","opponent_id":1}`, "Idempotency-Key: k")
+	r.ask(200, `POST `+system+` {"target_id":2,"message":"x","type":"invite_game","room_id":"r","opponent_id":1}`, "Idempotency-Key: k")
+	r.ask(422, `POST `+system+` {"target_id":2,"message":"y"}`, "Idempotency-Key: k")
+	r.ask(400, `POST `+system+` {"target_id":2,"message":"y"}`, "Idempotency-Key: ")
+	r.ask(400, `POST `+system+` {"message":" "}`)
+	r.ask(400, `POST `+system+` {`)
+	r.ask(403, `POST `+system+` {"target_id":2,"message":"x"}`, "X-Forwarded-For: 127.0.0.1")
+
+	guarded := openREST(t, "CHATTING_S2S_TOKEN=0123456789abcdef")
+	guarded.ask(401, `POST `+system+` {"target_id":2,"message":"x"}`)
+	guarded.ask(404, `POST `+system+` {"target_id":2,"message":"x"}`, "Authorization: Bearer 0123456789abcdef")
+
+	// What the document has beyond that would be true of nothing. Parts that are away and requests under way take more
+	// than a server.
+	seen := append(r.seen, guarded.seen...)
+	for path, item := range r.doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			for status := range operation.Responses.Map() {
+				if answer := method + " " + path + " " + status; status != "503" && status != "409" && !slices.Contains(seen, answer) {
+					t.Errorf("nothing is answered by %s", answer)
+				}
+			}
+		}
+	}
+}
