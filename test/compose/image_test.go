@@ -18,6 +18,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"chatting/configs"
+	"chatting/test/harness"
 )
 
 // stages are those of the Dockerfile: what builds, and the image.
@@ -105,6 +106,7 @@ func TestTheImageServesOnThePortThatItExposes(t *testing.T) {
 }
 
 func TestHealthChecksAreCommandsOfTheServer(t *testing.T) {
+	harness.TrackSources(t)
 	_, image := stages(t)
 	checks := [][]string{commands[*instructions.HealthCheckCommand](image)[0].Health.Test}
 	for _, name := range nodes {

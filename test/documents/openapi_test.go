@@ -34,7 +34,7 @@ func openREST(t *testing.T, environ ...string) *rest {
 		t.Fatal(err)
 	}
 	s := startServer(t, environ...)
-	doc.Servers = openapi3.Servers{{URL: "http://" + s.addr}}
+	doc.Servers = openapi3.Servers{{URL: "http://" + s.HTTP}}
 	router, err := gorillamux.NewRouter(doc)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func (r *rest) ask(want int, line string, headers ...string) {
 	r.t.Helper()
 	method, rest, _ := strings.Cut(line, " ")
 	path, body, _ := strings.Cut(rest, " ")
-	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.server.addr+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.server.HTTP+path, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}

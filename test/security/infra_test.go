@@ -10,15 +10,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"chatting/test/harness"
 )
 
 // secured is what the tests run against.
 var secured struct {
-	binary string
-	dir    string // the folder of the certificates
-	plain  string // host:port of the listener where everybody may everything
-	ssl    string // host:port
-	sasl   string // host:port
+	dir   string // the folder of the certificates
+	plain string // host:port of the listener where everybody may everything
+	ssl   string // host:port
+	sasl  string // host:port
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -32,10 +33,6 @@ func run(m *testing.M) int {
 		return complain(err)
 	}
 	defer os.RemoveAll(dir)
-	secured.binary = filepath.Join(dir, "chatting")
-	if _, err := output(exec.Command("go", "build", "-o", secured.binary, "../../cmd/chatting")); err != nil {
-		return complain(err)
-	}
 	state := filepath.Join(dir, "infra")
 	infra := func(program string, args ...string) (string, error) {
 		command := exec.Command(filepath.Join("..", "infra", program), args...)
@@ -63,7 +60,7 @@ func run(m *testing.M) int {
 			secured.sasl = value
 		}
 	}
-	return m.Run()
+	return harness.Main(m)
 }
 
 func complain(err error) int {

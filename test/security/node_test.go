@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+
+	"chatting/test/harness"
 )
 
 // patience is how long a test waits for what should come soon.
@@ -33,6 +35,7 @@ type node struct {
 // startNode starts a server with an SQLite file of its own. It is killed at the end of the test.
 func startNode(t *testing.T, environ ...string) *node {
 	t.Helper()
+	harness.TrackSources(t)
 	// The address has to be known before the server is ready: most of these never are.
 	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,9 +45,9 @@ func startNode(t *testing.T, environ ...string) *node {
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, addr: addr, env: append(environ,
+	n := &node{t: t, addr: addr, env: append(harness.Environ(environ...),
 		"CHATTING_HTTP_ADDR="+addr, "CHATTING_DATA_DIR="+t.TempDir(), "CHATTING_LOG_FORMAT=json")}
-	command := exec.Command(secured.binary)
+	command := exec.Command(harness.Binary)
 	command.Env = n.env
 	stderr, err := command.StderrPipe()
 	if err != nil {
@@ -129,7 +132,7 @@ type user struct {
 
 func (n *node) login(id int) *user {
 	n.t.Helper()
-	command := exec.CommandContext(n.t.Context(), secured.binary, "token", "--user", fmt.Sprint(id))
+	command := exec.CommandContext(n.t.Context(), harness.Binary, "token", "--user", fmt.Sprint(id))
 	command.Env = n.env
 	token, err := output(command)
 	if err != nil {
