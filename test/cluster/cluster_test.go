@@ -50,7 +50,7 @@ const (
 
 // testContext bounds a test that waits in vain.
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), scaled(2*time.Minute, 20*time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), scaled(6*time.Minute, 30*time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }
