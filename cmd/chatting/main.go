@@ -16,8 +16,15 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal ends a process that takes its time to leave.
-	context.AfterFunc(ctx, stop)
+	// A second signal ends a process that takes its time to leave. The system would do that after stop alone, if fx did not
+	// hear the signals as well.
+	context.AfterFunc(ctx, func() {
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		stop()
+		<-again
+		os.Exit(1)
+	})
 	os.Exit(run(ctx, os.Args[1:], surroundings{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ()}))
 }
 
