@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"chatting/adapters/kafka"
 	"chatting/configs"
 )
 
@@ -57,5 +62,45 @@ func TestAPasswordThatScramCannotCarryIsNotShown(t *testing.T) {
 	}
 	if _, err := kafkaSASL(cfg.Kafka.SASL); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "kafka.sasl_password") {
 		t.Error(err)
+	}
+}
+
+func TestWaitingForBrokersSaysWhyOnceAndEndsWhenAsked(t *testing.T) {
+	closed, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangingUp := closed.Addr().String()
+	asked := make(chan struct{}, 100)
+	go func() { // a broker that does not like what it hears
+		for {
+			conn, err := closed.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+			asked <- struct{}{}
+		}
+	}()
+	defer closed.Close()
+	cluster := kafka.NewCluster(kafka.ClusterOptions{Brokers: []string{hangingUp}})
+	defer cluster.Close()
+	var log bytes.Buffer
+	waiting := brokerWait{cluster: cluster, logger: slog.New(slog.NewTextHandler(&log, nil))}
+	if err := waiting.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		select {
+		case <-asked:
+		case <-time.After(time.Minute):
+			t.Fatal("nobody asks")
+		}
+	}
+	if err := waiting.stop(t.Context()); err != nil { // joins the goroutine, so that the log may be read
+		t.Fatal(err)
+	}
+	if said := log.String(); strings.Count(said, "waiting for Kafka") != 1 || !strings.Contains(said, "kafka.tls") || !strings.Contains(said, hangingUp) {
+		t.Error(said)
 	}
 }
