@@ -77,7 +77,11 @@ func (a *PresenceAudit) Run(ctx context.Context) error {
 		case ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed):
 			return nil
 		case err != nil:
-			a.options.Logger.Debug("presence audit: joining the group again", "error", err)
+			level := slog.LevelDebug // the brokers' being away is said elsewhere
+			if errors.Is(err, kafka.GroupAuthorizationFailed) {
+				level = slog.LevelError
+			}
+			a.options.Logger.Log(ctx, level, "presence audit: joining the group again", "group", a.options.Group, "error", err)
 			continue
 		}
 		assignments := generation.Assignments[a.options.Sessions]
