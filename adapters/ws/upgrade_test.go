@@ -167,7 +167,18 @@ func TestCapsOnConnections(t *testing.T) {
 
 func TestSocketsThatDoNotLogInMakeRoomForThoseThatDo(t *testing.T) {
 	f := serve(t, Options{MaxConnections: 3}, newChat())
-	oldest, younger := f.dial(t), f.dial(t)
+	// A client has its answer a moment before the server knows the connection as one of those that wait.
+	waiting := func(n int) {
+		eventually(t, "the connection waits for its login", func() bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.strangers.Len() == n
+		})
+	}
+	oldest := f.dial(t)
+	waiting(1)
+	younger := f.dial(t)
+	waiting(2)
 	logged := f.login(t, 7)
 	f.login(t, 8)
 	if _, _, err := oldest.ReadMessage(); err == nil || websocket.IsCloseError(err, 3401) {
