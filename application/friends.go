@@ -71,12 +71,5 @@ func (f *Friends) announce(ctx context.Context, user domain.UserID) error {
 
 // appendSessionAndWait appends and waits for the outcome, or for the end of ctx, which leaves the outcome unknown.
 func appendSessionAndWait(ctx context.Context, log SessionLog, record domain.SessionRecord) error {
-	outcome := make(chan error, 1)
-	log.Append(record, func(err error) { outcome <- err })
-	select {
-	case err := <-outcome:
-		return err
-	case <-ctx.Done():
-		return domain.WrapError(domain.CodeUnconfirmed, "The append could not be confirmed.", ctx.Err())
-	}
+	return await(ctx, "The append could not be confirmed.", func(done func(error)) { log.Append(record, done) })
 }

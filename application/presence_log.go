@@ -175,14 +175,7 @@ func (p *SetPresence) Depart(ctx context.Context, grace time.Duration) error {
 }
 
 func (p *SetPresence) buryAndWait(ctx context.Context, incarnation domain.Incarnation) error {
-	outcome := make(chan error, 1)
-	p.log.Bury(incarnation, func(err error) { outcome <- err })
-	select {
-	case err := <-outcome:
-		return err
-	case <-ctx.Done():
-		return domain.WrapError(domain.CodeUnconfirmed, "The burial could not be confirmed.", ctx.Err())
-	}
+	return await(ctx, "The burial could not be confirmed.", func(done func(error)) { p.log.Bury(incarnation, done) })
 }
 
 // Run beats until ctx ends. Each beat also compares the sessions of all local users with the log, which writes again what

@@ -38,12 +38,18 @@ func (s *SendSystemMessage) Execute(ctx context.Context, command SystemMessageCo
 
 // appendAndWait appends and waits for the outcome, or for the end of ctx, which leaves the outcome unknown.
 func appendAndWait(ctx context.Context, log ConversationLog, event domain.Event) error {
+	return await(ctx, "The append could not be confirmed.", func(done func(error)) { log.Append(event, done) })
+}
+
+// await starts something that calls done once, and waits for its outcome, or for the end of ctx, which leaves the outcome
+// unknown: CodeUnconfirmed, with the sentence given.
+func await(ctx context.Context, unconfirmed string, start func(done func(error))) error {
 	outcome := make(chan error, 1)
-	log.Append(event, func(err error) { outcome <- err })
+	start(func(err error) { outcome <- err })
 	select {
 	case err := <-outcome:
 		return err
 	case <-ctx.Done():
-		return domain.WrapError(domain.CodeUnconfirmed, "The append could not be confirmed.", ctx.Err())
+		return domain.WrapError(domain.CodeUnconfirmed, unconfirmed, ctx.Err())
 	}
 }

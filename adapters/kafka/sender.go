@@ -170,9 +170,15 @@ func neverSent(err error) bool {
 // step.
 type backoff struct{ count int }
 
-func (b *backoff) wait(ctx context.Context) {
+// next returns the next pause, before any shortening.
+func (b *backoff) next() time.Duration {
 	pause := min(20*time.Millisecond<<min(b.count, 5), 500*time.Millisecond)
 	b.count++
+	return pause
+}
+
+func (b *backoff) wait(ctx context.Context) {
+	pause := b.next()
 	timer := time.NewTimer(pause - rand.N(pause/2)) //nolint:gosec // jitter, not a secret
 	defer timer.Stop()
 	select {

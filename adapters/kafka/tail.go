@@ -273,9 +273,7 @@ func (t *Tail) move(state *tailPartition, next int64, atEnd bool) {
 
 // postpone has the partition asked for a little later, each time later.
 func (t *Tail) postpone(state *tailPartition) {
-	pause := min(20*time.Millisecond<<min(state.retry.count, 5), 500*time.Millisecond)
-	state.retry.count++
-	state.notYet = time.Now().Add(pause)
+	state.notYet = time.Now().Add(state.retry.next())
 }
 
 func (t *Tail) released(partitions []int) {
