@@ -18,6 +18,9 @@ func (c Config) check() error {
 	if c.Kafka.Embedded() && c.HTTP.Addr.clashes(c.EmbeddedKafka.Addr) {
 		return fmt.Errorf("%s and %s are the same address", c.named("http.addr"), c.named("embedded_kafka.addr"))
 	}
+	if c.Chat.Offline == OfflineStore && !c.History.Enabled {
+		return fmt.Errorf("%s is store, which needs %s", c.named("chat.offline"), c.named("history.enabled"))
+	}
 	if c.Database.MaxIdleConns > c.Database.MaxOpenConns {
 		return fmt.Errorf("%s is more than %s", c.named("database.max_idle_conns"), c.named("database.max_open_conns"))
 	}

@@ -22,6 +22,7 @@ type Config struct {
 	UserManagement UserManagement
 	S2S            S2S
 	Chat           Chat
+	History        History
 	Limit          Limit
 	WebSocket      WebSocket
 	Presence       Presence
@@ -133,6 +134,22 @@ type S2S struct {
 // Chat has the rules for texts.
 type Chat struct {
 	HTMLEscape bool // & < > " ' are replaced before the append
+	Offline    OfflineMode
+}
+
+// OfflineMode says what becomes of messages to known users who are offline.
+type OfflineMode string
+
+// The modes for messages to offline users.
+const (
+	OfflineReject OfflineMode = "reject" // the sender is told
+	OfflineStore  OfflineMode = "store"  // they are delivered at the next login; only where the history is enabled
+)
+
+// History is what was said, as the database has it.
+type History struct {
+	Enabled   bool
+	Retention time.Duration // by the age of messages
 }
 
 // Limit holds the caps; 0 means none.

@@ -48,7 +48,8 @@ var sections = map[string]string{
 	"jwks":            "Tokens signed by an identity provider.",
 	"user_management": "Drop-in mode: the service that the original server asked decides on tokens and friends.",
 	"s2s":             "Calls of other servers of the platform.",
-	"chat":            "Texts.",
+	"chat":            "Texts, and who can be reached.",
+	"history":         "What was said, in the database.",
 	"limit":           "Caps; 0 means none.",
 	"websocket":       "The socket.",
 	"presence":        "Who is online.",
@@ -176,6 +177,17 @@ var options = []Option{
 	{Key: "chat.html_escape", Unit: "true or false",
 		Doc: "Replace & < > \" ' in texts by entities, as the original server did. Empty: true in drop-in mode, false otherwise.",
 		set: htmlEscape},
+	{Key: "chat.offline", Default: "reject", Unit: "reject or store",
+		Doc: "What becomes of a message to a known user who is offline. reject: its sender is told so. store: it is kept and " +
+			"delivered at the next login; needs history.enabled.",
+		set: offline},
+
+	{Key: "history.enabled", Default: "true", Unit: "true or false",
+		Doc: "Keep what is said in the database, for clients that scroll back. The same on all nodes.",
+		set: boolean(func(c *Config) *bool { return &c.History.Enabled })},
+	{Key: "history.retention", Default: "2160h", Unit: "duration",
+		Doc: "For how long it is kept there: 2160h are 90 days.",
+		set: duration(time.Hour, 10*365*24*time.Hour, func(c *Config) *time.Duration { return &c.History.Retention })},
 
 	{Key: "limit.frames_per_second", Default: "100", Unit: "number",
 		Doc: "Frames that one connection may send in a second.",

@@ -275,6 +275,16 @@ func topicsMode(c *Config, text string) error {
 	}
 }
 
+func offline(c *Config, text string) error {
+	switch mode := OfflineMode(strings.ToLower(text)); mode {
+	case OfflineReject, OfflineStore:
+		c.Chat.Offline = mode
+		return nil
+	default:
+		return fmt.Errorf("%q is neither reject nor store", text)
+	}
+}
+
 // longestTopicSuffix is what the server puts behind the prefix at most, and maxTopicName what Kafka takes.
 const (
 	longestTopicSuffix = ".system-messages.dlt"

@@ -1,0 +1,123 @@
+package application
+
+import (
+	"context"
+	"time"
+
+	"chatting/domain"
+)
+
+// LogPosition is a place in the conversation log that stays comparable when the topic is made anew: generation counts how
+// often it was, from 1 on. Within a partition places are ordered by generation, then offset; between partitions they are
+// not ordered.
+type LogPosition struct {
+	Generation int64
+	Partition  int
+	Offset     int64
+}
+
+// Before tells whether p stands before other, of the same partition.
+func (p LogPosition) Before(other LogPosition) bool {
+	return p.Generation < other.Generation || p.Generation == other.Generation && p.Offset < other.Offset
+}
+
+// HistoryEntry is one message, invite or system message as the history has it. Frame is the frame that clients got, byte
+// for byte, and must not be changed.
+type HistoryEntry struct {
+	ID       domain.EventID
+	Position LogPosition
+	Sender   domain.UserID
+	At       time.Time // the event's own time
+	Frame    []byte
+}
+
+// HistoryReader reads what one user may see of its conversations: everything but what it had blocked by then.
+type HistoryReader interface {
+	// Messages returns, newest first, at most limit entries of owner's conversation with partner, which may be System:
+	// those before the one with the id given, from the newest where that is nil. An id that owner does not see there (never
+	// heard of, expired, erased, hidden, of another conversation) gives none.
+	Messages(ctx context.Context, owner, partner domain.UserID, before *domain.EventID, limit int) ([]HistoryEntry, error)
+	// Conversations returns at most limit conversations in which owner sees anything, the one with the newest last entry
+	// first, those behind the cursor given, from the first where that is nil.
+	Conversations(ctx context.Context, owner domain.UserID, before *ConversationCursor, limit int) ([]ConversationSummary, error)
+}
+
+// ConversationCursor is the place of a conversation in its owner's list: At is the time of its last entry then. A
+// conversation that moves up meanwhile may be listed again, none is left out.
+type ConversationCursor struct {
+	At      time.Time // of millisecond precision
+	Partner domain.UserID
+}
+
+// MaxUnread is where the counting of unread messages ends: so many, or more.
+const MaxUnread = 1000
+
+// ConversationSummary is a conversation in its owner's list. Unread counts the chat messages and system messages of
+// Partner that stand behind the owner's mark and that the owner sees, at most MaxUnread.
+type ConversationSummary struct {
+	Partner domain.UserID // System for what the platform said
+	Last    HistoryEntry  // the newest that the owner sees
+	Unread  int
+}
+
+// Cursor returns the summary's place in the list.
+func (s ConversationSummary) Cursor() ConversationCursor {
+	return ConversationCursor{At: s.Last.At, Partner: s.Partner}
+}
+
+// ReadMarks remember up to where users have read their conversations.
+type ReadMarks interface {
+	// MarkRead moves owner's mark up to the message given or, where that is nil, to the newest that owner sees; never back.
+	// known is false, and nothing is done, where owner does not see that message (or the history has not got it yet).
+	MarkRead(ctx context.Context, owner, partner domain.UserID, message *domain.EventID) (known bool, err error)
+	// Unread counts as ConversationSummary.Unread does.
+	Unread(ctx context.Context, owner, partner domain.UserID) (int, error)
+}
+
+// UserEraser deletes what is kept about a user.
+type UserEraser interface {
+	// EraseUser forgets the user, in one transaction: that it was seen, its friends and its place in the lists of others,
+	// its history (for its partners, too), read marks and delivery cursor; and notes that what the log holds of its
+	// conversations before Ends is not to come back. Whom the user blocked it unblocks, with a change in the outbox of each,
+	// and returns them; the rows stay, because versions of a pair must not repeat. Blocks of others against it stay. known is
+	// false, and nothing is done, where the user was never seen.
+	EraseUser(ctx context.Context, erasure Erasure) (unblocked []domain.UserID, known bool, err error)
+}
+
+// Erasure is a wish to forget a user.
+type Erasure struct {
+	User domain.UserID
+	At   time.Time // of the changes of blocks
+	// Ends are the ends of the conversation log, noted before: LogEnds.EndOffsets.
+	Ends  []int64
+	NewID IDs // of the events of these changes
+}
+
+// HistoryRetention deletes what is older than the history is to reach back.
+type HistoryRetention interface {
+	// Expire deletes at most limit entries whose own time is before the one given, and tells how many.
+	Expire(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// ProjectedOffsets tells how far the history follows the log.
+type ProjectedOffsets interface {
+	// Projected returns, of each of the first so many partitions, the place that is projected next. One that was never
+	// projected is at the start of generation 1.
+	Projected(ctx context.Context, partitions int) ([]LogPosition, error)
+}
+
+// DeliveryCursors remember up to where everything addressed to a user was delivered.
+type DeliveryCursors interface {
+	// SaveCursors moves the cursor of each user forward, partition by partition; never back. Each is, a partition, the
+	// first offset that was not delivered; the generation is the one that the history is at.
+	SaveCursors(ctx context.Context, cursors map[domain.UserID][]int64) error
+	// Cursor returns the user's cursor, a place for each partition; nil where it has none. That of System is the place
+	// where storing for offline users began.
+	Cursor(ctx context.Context, user domain.UserID) ([]LogPosition, error)
+	// ForgetCursors deletes all cursors.
+	ForgetCursors(ctx context.Context) error
+	// Undelivered returns, for each partition, at most limit entries that are addressed to user, seen by it and chat
+	// messages or system messages of others, from the first place (included) to the second (excluded), in the log's order.
+	// Its arguments have one place for each partition, in the order of their numbers.
+	Undelivered(ctx context.Context, user domain.UserID, from, to []LogPosition, limit int) ([][]HistoryEntry, error)
+}
