@@ -3,9 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -38,93 +36,21 @@ func NewPresenceAudit(cluster *Cluster, options AuditOptions) *PresenceAudit {
 }
 
 const (
-	// groupSession is after how long the group gives a dead member's partitions to others.
-	groupSession = 10 * time.Second
+	// auditSession is after how long a dead node's share of the audit goes to others.
+	auditSession = 10 * time.Second
 	// commitInterval is how often progress is committed where nothing was published.
 	commitInterval = time.Minute
 	// maxUnsettled bounds the events of a partition that are appended and not yet acknowledged: the death of one node may
 	// end more sessions than the queue of the public topic takes at once.
 	maxUnsettled = 1000
-	// auditPause is between a failure and the next attempt: each rereads the lookback and has all nodes join again.
-	auditPause = 5 * time.Second
-	// leaveTimeout bounds the leaving of the group. A group that was not left finds out by the session timeout.
-	leaveTimeout = 2 * time.Second
 )
 
 // Run audits until ctx ends.
 func (a *PresenceAudit) Run(ctx context.Context) error {
-	dialer := a.cluster.dialer()
-	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
-	defer disconnect()
-	dialer.DialFunc = dialUntil(connected)
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: a.options.Group, Brokers: a.cluster.options.Brokers, Dialer: dialer,
-		Topics: []string{a.options.Sessions}, StartOffset: kafka.FirstOffset,
-		SessionTimeout: groupSession, RebalanceTimeout: groupSession, HeartbeatInterval: 2 * time.Second,
-		JoinGroupBackoff: time.Second, Timeout: 3 * time.Second,
-	})
-	if err != nil {
-		return fmt.Errorf("presence audit: %w", err)
-	}
-	defer func() {
-		// Joining and leaving take no context: without connections they end.
-		defer time.AfterFunc(leaveTimeout, disconnect).Stop()
-		_ = group.Close() // it never fails
-	}()
-	for {
-		generation, err := group.Next(ctx)
-		switch {
-		case ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed):
-			return nil
-		case err != nil:
-			level := slog.LevelDebug // the brokers' being away is said elsewhere
-			if errors.Is(err, kafka.GroupAuthorizationFailed) {
-				level = slog.LevelError
-			}
-			a.options.Logger.Log(ctx, level, "presence audit: joining the group again", "group", a.options.Group, "error", err)
-			continue
-		}
-		assignments := generation.Assignments[a.options.Sessions]
-		if len(assignments) == 0 {
-			continue
-		}
-		generation.Start(func(ctx context.Context) {
-			if err := a.audit(ctx, generation, assignments); err != nil && ctx.Err() == nil {
-				a.options.Logger.Warn("presence audit: starting over", "error", err)
-				select {
-				case <-time.After(auditPause):
-				case <-ctx.Done():
-				}
-			}
-		})
-	}
-}
-
-// dialUntil returns a dialer whose connections are closed when ctx ends.
-func dialUntil(ctx context.Context) func(context.Context, string, string) (net.Conn, error) {
-	return func(dialing context.Context, network, address string) (net.Conn, error) {
-		dialing, cancel := context.WithCancel(dialing)
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		conn, err := (&net.Dialer{}).DialContext(dialing, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return connUntil{Conn: conn, forget: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
-	}
-}
-
-// connUntil is a connection that something else may close, too.
-type connUntil struct {
-	net.Conn
-
-	forget func() bool
-}
-
-// Close implements net.Conn.
-func (c connUntil) Close() error {
-	c.forget()
-	return c.Conn.Close()
+	return runGroup(ctx, a.cluster, groupOptions{
+		ID: a.options.Group, Topic: a.options.Sessions, Session: auditSession,
+		What: "presence audit", Logger: a.options.Logger,
+	}, a.audit)
 }
 
 // audit serves the partitions of one generation until it ends.
