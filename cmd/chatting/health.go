@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -67,14 +66,10 @@ containers, which have no curl.`,
 
 // ownAddress returns host:port of a server with this configuration as its own machine reaches it.
 func ownAddress(cfg configs.Config) (string, error) {
-	host := cfg.HTTP.Addr.Host()
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
 	if cfg.HTTP.Addr.Port() == 0 {
 		return "", errors.New("http.addr has no fixed port: say where the server is with --url")
 	}
-	return net.JoinHostPort(host, fmt.Sprint(cfg.HTTP.Addr.Port())), nil
+	return ownHost(cfg.HTTP.Addr), nil
 }
 
 // askHealth returns nil where the answer is 200.
