@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/fields"
 	"chatting/domain"
 )
 
@@ -54,12 +55,9 @@ func detail(status int, sentence string) *answer {
 	return &answer{status: status, body: map[string]string{"detail": sentence}}
 }
 
-// fieldErrors is the body of a 400 that names wrong fields: a list of sentences a field.
-type fieldErrors map[string][]string
-
-// refused returns the 400 for one wrong field.
-func refused(field, sentence string) *answer {
-	return &answer{status: http.StatusBadRequest, body: fieldErrors{field: {sentence}}}
+// refusedTarget returns the 400 for a wrong target.
+func refusedTarget(sentence string) *answer {
+	return &answer{status: http.StatusBadRequest, body: fields.InvalidError{fields.TargetField: {sentence}}}
 }
 
 // problem is the body of RFC 9457. Type is about:blank: code tells problems apart, and title is the status's own.

@@ -6,11 +6,11 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/fields"
 	"chatting/domain"
 )
 
 const (
-	targetField      = "target_id"
 	sentenceNoBlock  = "자기 자신은 차단할 수 없습니다."
 	sentenceUnblock  = "차단되지 않은 사용자입니다."
 	sentenceNotFound = "Not found."
@@ -38,14 +38,14 @@ func idBodies(ids []domain.UserID) []idBody {
 func readTarget(c *fiber.Ctx) (domain.UserID, error) {
 	body, err := readFields(c)
 	if err != nil {
-		return nobody, err
+		return fields.Nobody, err
 	}
-	target, complaint := body[targetField].asUser()
+	target, complaint := body[fields.TargetField].AsUser()
 	if complaint != "" {
-		return nobody, refused(targetField, complaint)
+		return fields.Nobody, refusedTarget(complaint)
 	}
-	if target == nobody {
-		return nobody, refused(targetField, sentenceNever)
+	if target == fields.Nobody {
+		return fields.Nobody, refusedTarget(fields.SentenceNever)
 	}
 	return target, nil
 }
@@ -56,13 +56,13 @@ type targetSentences map[domain.Code]string
 // of returns err as the contract's answer where it has one.
 func (s targetSentences) of(err error) error {
 	if sentence, ok := s[domain.CodeOf(err)]; ok {
-		return refused(targetField, sentence)
+		return refusedTarget(sentence)
 	}
 	return err
 }
 
 var blockSentences = targetSentences{
-	domain.CodeUnknownUser: sentenceNever,
+	domain.CodeUnknownUser: fields.SentenceNever,
 	domain.CodeSelf:        sentenceNoBlock,
 	domain.CodeNotBlocked:  sentenceUnblock,
 }
@@ -91,7 +91,7 @@ func (a *API) unblock(ctx context.Context, c *fiber.Ctx, user domain.UserID) err
 
 // getBlocked answers with all whom the user blocks or, where the query names one, whether that one is blocked.
 func (a *API) getBlocked(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
-	named, ok := lastQuery(c, targetField)
+	named, ok := lastQuery(c, fields.TargetField)
 	if ok {
 		return a.getBlockedOne(ctx, c, user, named)
 	}
@@ -103,11 +103,11 @@ func (a *API) getBlocked(ctx context.Context, c *fiber.Ctx, user domain.UserID) 
 }
 
 func (a *API) getBlockedOne(ctx context.Context, c *fiber.Ctx, user domain.UserID, named string) error {
-	target, complaint := value{kind: text, text: named}.asUser()
+	target, complaint := fields.Value{Kind: fields.Text, Text: named}.AsUser()
 	if complaint != "" {
-		return refused(targetField, complaint)
+		return refusedTarget(complaint)
 	}
-	if target == nobody {
+	if target == fields.Nobody {
 		return detail(http.StatusNotFound, sentenceNotFound)
 	}
 	blocked, err := a.deps.Block.IsBlocked(ctx, user, target)

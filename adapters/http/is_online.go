@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/fields"
 	"chatting/domain"
 )
 
@@ -30,13 +31,13 @@ func (a *API) askOnline(ctx context.Context, c *fiber.Ctx, _ domain.UserID) erro
 	if named == "" {
 		return &answer{http.StatusBadRequest, errorBody{"id parameter is required"}}
 	}
-	n, ok := integerOfText(named)
+	n, ok := fields.IntegerOfText(named)
 	if !ok {
 		return &answer{http.StatusBadRequest, errorBody{"id must be an integer"}}
 	}
 	never := &answer{http.StatusNotFound, errorBody{"User not found"}}
-	user := userOf(n)
-	if user == nobody {
+	user := fields.UserOf(n)
+	if user == fields.Nobody {
 		return never
 	}
 	online, err := a.deps.IsOnline.Execute(ctx, user)

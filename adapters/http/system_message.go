@@ -7,17 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/fields"
 	"chatting/adapters/frame"
 	"chatting/application"
 	"chatting/domain"
 )
-
-// maxRoomID bounds the name of a room, in characters: the platform's rooms have UUIDs.
-const maxRoomID = 255
 
 // systemMessage sends what another server says to a user, and answers with the frame that the user gets. A request with
 // an Idempotency-Key is carried out once: see idempotently.
@@ -30,9 +27,9 @@ func (a *API) systemMessage(ctx context.Context, c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	message, err := body.systemMessage()
+	message, err := body.SystemMessage()
 	if err != nil {
-		return err
+		return asAnswer(err)
 	}
 	if key == "" {
 		sent, err := a.sendSystemMessage(ctx, application.SystemMessageCommand{Message: message})
@@ -59,7 +56,7 @@ func (a *API) systemMessage(ctx context.Context, c *fiber.Ctx) error {
 // sendSystemMessage returns the frame of the durable event.
 func (a *API) sendSystemMessage(ctx context.Context, command application.SystemMessageCommand) ([]byte, error) {
 	// Nobody is online under an id that no user can have, but the presence need not be asked.
-	if command.Message.To == nobody {
+	if command.Message.To == fields.Nobody {
 		return nil, errOffline
 	}
 	event, err := a.deps.SystemMessage.Execute(ctx, command)
@@ -73,68 +70,6 @@ func (a *API) sendSystemMessage(ctx context.Context, command application.SystemM
 }
 
 var errOffline = detail(http.StatusNotFound, "No User or Offline")
-
-// systemMessage reads the fields of a system message and names all that are wrong. Room and opponent count with the
-// type invite_game only; without it they are not looked at, like any other field that the contract does not know.
-func (f fields) systemMessage() (domain.SystemMessage, error) {
-	wrong := fieldErrors{}
-	note := func(field, complaint string) {
-		if complaint != "" {
-			wrong[field] = []string{complaint}
-		}
-	}
-	var message domain.SystemMessage
-	var complaint string
-	message.To, complaint = f[targetField].asUser()
-	note(targetField, complaint)
-
-	said, complaint := f["message"].asText()
-	if complaint == "" {
-		var err error
-		if message.Text, err = domain.NewText(said); err != nil {
-			complaint = fmt.Sprintf("Ensure this field has no more than %d bytes.", domain.MaxTextBytes)
-		}
-	}
-	note("message", complaint)
-
-	if f["type"].kind == text && f["type"].text == frame.TypeInvite {
-		message.Room, complaint = f.room()
-		note("room_id", complaint)
-		opponent, complaint := f.opponent()
-		note("opponent_id", complaint)
-		if message.Room != "" {
-			message.Opponent = opponent
-		}
-	}
-	if len(wrong) > 0 {
-		return domain.SystemMessage{}, &answer{http.StatusBadRequest, wrong}
-	}
-	return message, nil
-}
-
-// room reads room_id, "" where it is missing.
-func (f fields) room() (domain.RoomID, string) {
-	if f["room_id"].kind == missing {
-		return "", ""
-	}
-	room, complaint := f["room_id"].asText()
-	if complaint == "" && utf8.RuneCountInString(room) > maxRoomID {
-		complaint = fmt.Sprintf("Ensure this field has no more than %d characters.", maxRoomID)
-	}
-	return domain.RoomID(room), complaint
-}
-
-// opponent reads opponent_id, nobody where it is missing.
-func (f fields) opponent() (domain.UserID, string) {
-	if f["opponent_id"].kind == missing {
-		return nobody, ""
-	}
-	opponent, complaint := f["opponent_id"].asUser()
-	if complaint == "" && opponent == nobody {
-		complaint = sentenceNever
-	}
-	return opponent, complaint
-}
 
 // fingerprint tells messages apart. It is over what the message means, so that a repetition may be spelled otherwise.
 func fingerprint(message domain.SystemMessage) [sha256.Size]byte {

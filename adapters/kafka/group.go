@@ -17,7 +17,7 @@ type groupOptions struct {
 	Topic string
 	// Session is after how long the group gives a dead member's partitions to others.
 	Session time.Duration
-	// What names the work in errors and in the log.
+	// What names the work in the log.
 	What   string
 	Logger *slog.Logger
 }
@@ -36,6 +36,7 @@ func runGroup(
 	ctx context.Context, cluster *Cluster, options groupOptions,
 	serve func(ctx context.Context, generation *kafka.Generation, assignments []kafka.PartitionAssignment) error,
 ) error {
+	logger := options.Logger.With("group", options.ID, "work", options.What)
 	dialer := cluster.dialer()
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	defer disconnect()
@@ -64,7 +65,7 @@ func runGroup(
 			if errors.Is(err, kafka.GroupAuthorizationFailed) {
 				level = slog.LevelError
 			}
-			options.Logger.Log(ctx, level, options.What+": joining the group again", "group", options.ID, "error", err)
+			logger.Log(ctx, level, "joining the consumer group again", "error", err)
 			continue
 		}
 		assignments := generation.Assignments[options.Topic]
@@ -73,7 +74,7 @@ func runGroup(
 		}
 		generation.Start(func(ctx context.Context) {
 			if err := serve(ctx, generation, assignments); err != nil && ctx.Err() == nil {
-				options.Logger.Warn(options.What+": starting over", "error", err)
+				logger.Warn("the work of the consumer group starts over", "error", err)
 				select {
 				case <-time.After(groupPause):
 				case <-ctx.Done():

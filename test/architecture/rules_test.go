@@ -42,12 +42,16 @@ var layers = map[string]layer{
 		notStandard: []string{"os", "net", "database/sql", "encoding/json"},
 		why:         "what a use case needs from outside is a port",
 	},
-	"adapters/frame": {module: []string{"domain"}},
-	"adapters":       {module: []string{"domain", "application", "adapters/frame", "migrations"}, libraries: true},
-	"configs":        {module: []string{"domain"}, libraries: true},
-	"migrations":     {libraries: true},
-	"cmd":            {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
-	"test":           {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
+	"adapters/fields": {module: []string{"domain"}},
+	"adapters/frame":  {module: []string{"domain"}},
+	"adapters": {
+		module:    []string{"domain", "application", "adapters/fields", "adapters/frame", "migrations"},
+		libraries: true,
+	},
+	"configs":    {module: []string{"domain"}, libraries: true},
+	"migrations": {libraries: true},
+	"cmd":        {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
+	"test":       {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
 }
 
 // wiring is imported under cmd only, by tests too: who needs a container to test a package has too large a package.
@@ -218,6 +222,8 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"adapter, cmd", good("adapters/ws", "chatting/cmd/chatting"), "may not know"},
 		{"adapter, test support", good("adapters/ws", "chatting/test/contract"), "may not know"},
 		{"frame, another adapter", good("adapters/frame", "chatting/adapters/ws"), "may not know"},
+		{"fields, another adapter", good("adapters/fields", "chatting/adapters/frame"), "may not know"},
+		{"adapter, fields", good("adapters/kafka", "chatting/adapters/fields"), ""},
 		{"frame, a library", good("adapters/frame", "github.com/gofiber/fiber/v2"), "no libraries"},
 
 		{"configs, a library", good("configs", "github.com/knadh/koanf/v2"), ""},

@@ -1,4 +1,4 @@
-package rest
+package fields
 
 import (
 	"fmt"
@@ -13,53 +13,54 @@ import (
 
 // The sentences of the original's serializers (Django REST framework).
 const (
+	SentenceInteger = "A valid integer is required."
+	SentenceNever   = "해당 id가 존재하지 않습니다."
+
 	sentenceRequired  = "This field is required."
 	sentenceNull      = "This field may not be null."
 	sentenceBlank     = "This field may not be blank."
-	sentenceInteger   = "A valid integer is required."
 	sentenceTooLarge  = "String value too large."
 	sentenceString    = "Not a valid string."
 	sentenceNUL       = "Null characters are not allowed."
 	sentenceSurrogate = "Surrogate characters are not allowed: U+%X."
-	sentenceNever     = "해당 id가 존재하지 않습니다."
 )
 
 // maxIntegerText is the longest text that is looked at as an integer, in characters.
 const maxIntegerText = 1000
 
-// asUser reads a field that names a user. The complaint is "" for a good one. A number that no user can have, because
-// it is zero, negative or beyond 64 bits, is no error here: its id is nobody, which was never seen.
-func (v value) asUser() (id domain.UserID, complaint string) {
+// AsUser reads a field that names a user. The complaint is "" for a good one. A number that no user can have, because
+// it is zero, negative or beyond 64 bits, is no error here: its id is Nobody, which was never seen.
+func (v Value) AsUser() (id domain.UserID, complaint string) {
 	var n int64
 	var ok bool
-	switch v.kind {
-	case missing:
-		return nobody, sentenceRequired
-	case null:
-		return nobody, sentenceNull
-	case number:
-		n, ok = integerOfNumber(v.text)
-	case text:
-		if len(v.text) > maxIntegerText {
-			return nobody, sentenceTooLarge
+	switch v.Kind {
+	case Missing:
+		return Nobody, sentenceRequired
+	case Null:
+		return Nobody, sentenceNull
+	case Number:
+		n, ok = integerOfNumber(v.Text)
+	case Text:
+		if len(v.Text) > maxIntegerText {
+			return Nobody, sentenceTooLarge
 		}
-		n, ok = integerOfText(zeroFraction.ReplaceAllString(v.text, ""))
+		n, ok = IntegerOfText(zeroFraction.ReplaceAllString(v.Text, ""))
 	default:
 	}
 	if !ok {
-		return nobody, sentenceInteger
+		return Nobody, SentenceInteger
 	}
-	return userOf(n), ""
+	return UserOf(n), ""
 }
 
-// nobody is the id of a number that no user can have. Nobody is known, online or blocked under it.
-const nobody = domain.System
+// Nobody is the id of a number that no user can have. Nobody is known, online or blocked under it.
+const Nobody = domain.System
 
-// userOf returns the user of a number, or nobody.
-func userOf(n int64) domain.UserID {
+// UserOf returns the user of a number, or Nobody.
+func UserOf(n int64) domain.UserID {
 	id, err := domain.NewUserID(n)
 	if err != nil {
-		return nobody
+		return Nobody
 	}
 	return id
 }
@@ -67,9 +68,9 @@ func userOf(n int64) domain.UserID {
 // zeroFraction is what the original cuts off before it reads a text as an integer.
 var zeroFraction = regexp.MustCompile(`\.0*\s*$`)
 
-// integerOfText reads a decimal integer with blanks around it and perhaps a sign; ok tells whether it is one. Beyond 64
+// IntegerOfText reads a decimal integer with blanks around it and perhaps a sign; ok tells whether it is one. Beyond 64
 // bits the result is 0. Unlike Python's int, it takes neither underscores nor other scripts' digits.
-func integerOfText(s string) (n int64, ok bool) {
+func IntegerOfText(s string) (n int64, ok bool) {
 	s = strings.TrimFunc(s, unicode.IsSpace)
 	digits := s
 	if digits != "" && (digits[0] == '-' || digits[0] == '+') {
@@ -129,19 +130,19 @@ func cutSign(s string) (sign, rest string) {
 	return "", s
 }
 
-// asText reads a field that holds a text, trimmed. Numbers are their literals. The complaint is "" for a good one,
+// AsText reads a field that holds a text, trimmed. Numbers are their literals. The complaint is "" for a good one,
 // which is never blank.
-func (v value) asText() (s, complaint string) {
-	switch v.kind {
-	case missing:
+func (v Value) AsText() (s, complaint string) {
+	switch v.Kind {
+	case Missing:
 		return "", sentenceRequired
-	case null:
+	case Null:
 		return "", sentenceNull
-	case number, text:
+	case Number, Text:
 	default:
 		return "", sentenceString
 	}
-	s = strings.TrimFunc(v.text, isPythonSpace)
+	s = strings.TrimFunc(v.Text, isPythonSpace)
 	switch {
 	case v.surrogate != 0:
 		return "", fmt.Sprintf(sentenceSurrogate, v.surrogate)
