@@ -53,9 +53,7 @@ func testTopics(t *testing.T, cluster *Cluster, partitions int) TopicNames {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, _ = cluster.client.DeleteTopics(testContext(t), &kafka.DeleteTopicsRequest{
-			Topics: []string{names.Conversations, names.Presence, names.Sessions},
-		})
+		_, _ = cluster.client.DeleteTopics(testContext(t), &kafka.DeleteTopicsRequest{Topics: names.All()})
 	})
 	return names
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -18,8 +19,19 @@ type TailRecord struct {
 	Partition int
 	Offset    int64
 	Time      time.Time
-	Key       []byte
-	value     protocol.Bytes
+	// Key is nil for a record without one, and for one whose key is longer than any of ours.
+	Key     []byte
+	Headers []kafka.Header
+
+	key, value protocol.Bytes
+}
+
+// WholeKey copies the key, however long it is. It is nil for a record without one. It may be called once.
+func (r *TailRecord) WholeKey() ([]byte, error) {
+	if r.Key != nil || r.key == nil {
+		return bytes.Clone(r.Key), nil
+	}
+	return protocol.ReadAll(r.key)
 }
 
 // Value copies the value out of the answer: only who needs it pays for it. It is nil for a record without one.
@@ -68,7 +80,7 @@ func (t *Tail) records(partition int, state *tailPartition, p *fetch.ResponsePar
 
 func (t *Tail) handle(partition int, r *protocol.Record) {
 	var buffer [maxKey]byte
-	record := TailRecord{Partition: partition, Offset: r.Offset, Time: r.Time, value: r.Value}
+	record := TailRecord{Partition: partition, Offset: r.Offset, Time: r.Time, Headers: r.Headers, key: r.Key, value: r.Value}
 	if r.Key != nil && r.Key.Len() <= maxKey {
 		n, err := io.ReadFull(r.Key, buffer[:r.Key.Len()])
 		if err == nil {

@@ -17,26 +17,42 @@ type TopicNames struct {
 	Conversations string
 	Presence      string
 	Sessions      string
+	// SystemMessages is where other programs write; DeadLetters gets what of that cannot be delivered.
+	SystemMessages string
+	DeadLetters    string
 }
 
 // NamesFor returns the topics under a prefix.
 func NamesFor(prefix string) TopicNames {
 	return TopicNames{
-		Conversations: prefix + ".conversations",
-		Presence:      prefix + ".presence",
-		Sessions:      prefix + ".sessions",
+		Conversations:  prefix + ".conversations",
+		Presence:       prefix + ".presence",
+		Sessions:       prefix + ".sessions",
+		SystemMessages: prefix + ".system-messages",
+		DeadLetters:    prefix + ".system-messages.dlt",
 	}
 }
 
 // All returns their names.
-func (n TopicNames) All() []string { return []string{n.Conversations, n.Presence, n.Sessions} }
+func (n TopicNames) All() []string {
+	return []string{n.Conversations, n.Presence, n.Sessions, n.SystemMessages, n.DeadLetters}
+}
 
 const (
 	day = 24 * time.Hour
 
-	configCleanup   = "cleanup.policy"
-	configRetention = "retention.ms"
-	configUnclean   = "unclean.leader.election.enable"
+	configCleanup    = "cleanup.policy"
+	configRetention  = "retention.ms"
+	configUnclean    = "unclean.leader.election.enable"
+	configMaxMessage = "max.message.bytes"
+)
+
+const (
+	// maxSystemMessageBytes bounds a batch of what other programs write. It is far more than a system message can have:
+	// what is too large shall become a dead letter that says so, not an error that only its producer sees.
+	maxSystemMessageBytes = 4 << 20
+	// maxDeadLetterBytes leaves such a batch room for the headers of a dead letter.
+	maxDeadLetterBytes = 5 << 20
 )
 
 // settings returns how each topic is made. No topic is compacted: presence is rebuilt from what was written lately.
@@ -45,14 +61,17 @@ func (n TopicNames) settings() []topicSettings {
 		{name: n.Conversations, retention: 7 * day},
 		{name: n.Presence, retention: 7 * day},
 		{name: n.Sessions, retention: time.Hour, segment: 10 * time.Minute},
+		{name: n.SystemMessages, retention: 7 * day, maxMessage: maxSystemMessageBytes},
+		{name: n.DeadLetters, retention: 30 * day, maxMessage: maxDeadLetterBytes},
 	}
 }
 
-// topicSettings are a topic's settings; a zero segment leaves that to the broker.
+// topicSettings are a topic's settings; a zero segment or maxMessage leaves that to the broker.
 type topicSettings struct {
-	name      string
-	retention time.Duration
-	segment   time.Duration
+	name       string
+	retention  time.Duration
+	segment    time.Duration
+	maxMessage int64
 }
 
 // replicasFor returns how many copies of a record a cluster of so many brokers keeps.
@@ -67,6 +86,11 @@ func (s topicSettings) config(partitions, brokers int) kafka.TopicConfig {
 	if s.segment > 0 {
 		entries = append(entries, kafka.ConfigEntry{
 			ConfigName: "segment.ms", ConfigValue: strconv.FormatInt(s.segment.Milliseconds(), 10),
+		})
+	}
+	if s.maxMessage > 0 {
+		entries = append(entries, kafka.ConfigEntry{
+			ConfigName: configMaxMessage, ConfigValue: strconv.FormatInt(s.maxMessage, 10),
 		})
 	}
 	// One broker of three may be away without stopping appends, and an acknowledged record is on two.
@@ -202,7 +226,7 @@ func (t TopicSetup) verify(ctx context.Context, cluster *Cluster) error {
 		wanted[settings.name] = settings
 		request.Resources = append(request.Resources, kafka.DescribeConfigRequestResource{
 			ResourceType: kafka.ResourceTypeTopic, ResourceName: settings.name,
-			ConfigNames: []string{configCleanup, configRetention, configUnclean},
+			ConfigNames: []string{configCleanup, configRetention, configUnclean, configMaxMessage},
 		})
 	}
 	response, err := cluster.client.DescribeConfigs(ctx, request)
@@ -236,6 +260,10 @@ func (s topicSettings) complaint(name, value string) string {
 		millis, err := strconv.ParseInt(value, 10, 64)
 		if err == nil && millis >= 0 && millis < s.retention.Milliseconds() {
 			return fmt.Sprintf("has %s=%s, less than %d", name, value, s.retention.Milliseconds())
+		}
+	case configMaxMessage:
+		if bytes, err := strconv.ParseInt(value, 10, 64); err == nil && bytes < s.maxMessage {
+			return fmt.Sprintf("has %s=%s, less than %d", name, value, s.maxMessage)
 		}
 	case configUnclean:
 		if value == "true" {

@@ -82,7 +82,8 @@ func newCluster(t *testing.T, parts harness.Parts) *cluster {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		harness.DeleteTopics(ctx, t, parts.Brokers, c.conversations(), c.presence(), c.sessions())
+		harness.DeleteTopics(ctx, t, parts.Brokers,
+			c.conversations(), c.presence(), c.sessions(), c.systemMessages(), c.deadLetters())
 		c.admin("DROP DATABASE " + name + " WITH (FORCE)")
 	})
 	return c
@@ -102,9 +103,11 @@ func (c *cluster) admin(statement string) {
 	}
 }
 
-func (c *cluster) conversations() string { return c.prefix + ".conversations" }
-func (c *cluster) presence() string      { return c.prefix + ".presence" }
-func (c *cluster) sessions() string      { return c.prefix + ".sessions" }
+func (c *cluster) conversations() string  { return c.prefix + ".conversations" }
+func (c *cluster) presence() string       { return c.prefix + ".presence" }
+func (c *cluster) sessions() string       { return c.prefix + ".sessions" }
+func (c *cluster) systemMessages() string { return c.prefix + ".system-messages" }
+func (c *cluster) deadLetters() string    { return c.prefix + ".system-messages.dlt" }
 
 // settings are those of a node, with more that count instead where they name the same variable.
 func (c *cluster) settings(more ...string) []string {

@@ -1,0 +1,118 @@
+package kafka
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// The headers of a dead letter, all of them text in UTF-8. A record that is delivered again keeps all but the exception's,
+// so that it is known for the same event, and for how often it has failed.
+const (
+	headerOriginalTopic     = "kafka_dlt-original-topic"
+	headerOriginalPartition = "kafka_dlt-original-partition"
+	headerOriginalOffset    = "kafka_dlt-original-offset"
+	headerOriginalTimestamp = "kafka_dlt-original-timestamp" // milliseconds since 1970
+	headerCode              = "kafka_dlt-exception-fqcn"
+	headerSentence          = "kafka_dlt-exception-message"
+	headerCount             = "chatting_dlt-count" // how often it became a dead letter
+	// headerLeftOut is there where the value is not, because it would not fit: how many bytes it has.
+	headerLeftOut = "chatting_dlt-value-left-out"
+)
+
+var deadLetterHeaders = []string{
+	headerOriginalTopic, headerOriginalPartition, headerOriginalOffset, headerOriginalTimestamp, headerCode, headerSentence,
+	headerCount, headerLeftOut,
+}
+
+// origin is where a record was first written, and when.
+type origin struct {
+	topic     string
+	partition int
+	offset    int64
+	millis    int64
+}
+
+// String names the record: the time is part of it because a topic that was made anew has the same places again.
+func (o origin) String() string {
+	return fmt.Sprintf("%s-%d-%d-%d", o.topic, o.partition, o.offset, o.millis)
+}
+
+// origin returns where a record was first written: where its headers say so, or else where it is.
+func (r *foreignRecord) origin() origin {
+	topic, _ := r.header(headerOriginalTopic)
+	partition := r.number(headerOriginalPartition, 32)
+	offset, millis := r.number(headerOriginalOffset, 64), r.number(headerOriginalTimestamp, 64)
+	if topic == "" || partition < 0 || offset < 0 || millis < 0 {
+		return origin{r.topic, r.partition, r.offset, r.time.UnixMilli()}
+	}
+	return origin{topic, int(partition), offset, millis}
+}
+
+// number returns a header that is a decimal number, -1 where it is none or missing.
+func (r *foreignRecord) number(header string, bits int) int64 {
+	text, _ := r.header(header)
+	n, err := strconv.ParseInt(text, 10, bits)
+	if err != nil || n < 0 || strconv.FormatInt(n, 10) != text {
+		return -1
+	}
+	return n
+}
+
+// failures returns how often a record became a dead letter.
+func (r *foreignRecord) failures() int { return int(max(r.number(headerCount, 32), 0)) }
+
+// deadLetter returns the dead letter of a record: its bytes, key and headers as they are, and more headers.
+func (r *foreignRecord) deadLetter(why *refusedError) record {
+	from := r.origin()
+	letter := record{
+		key: r.key, value: r.value, time: now(),
+		headers: append(withoutHeaders(r.headers, deadLetterHeaders...), from.headers()...),
+	}
+	letter.headers = append(letter.headers,
+		textHeader(headerCode, why.code), textHeader(headerSentence, why.sentence),
+		textHeader(headerCount, strconv.Itoa(r.failures()+1)))
+	if letter.size() > maxDeadLetterBytes-batchHeader {
+		return withoutValue(letter)
+	}
+	return letter
+}
+
+// withoutValue returns a letter that can be written whatever the value is: an uncompressed batch may be larger than the
+// one that the record came in. It says where to find the value.
+func withoutValue(letter record) record {
+	if letter.value == nil {
+		return letter
+	}
+	letter.headers = append(slices.Clip(letter.headers), textHeader(headerLeftOut, strconv.Itoa(len(letter.value))))
+	letter.value = nil
+	return letter
+}
+
+func (o origin) headers() []kafka.Header {
+	return []kafka.Header{
+		textHeader(headerOriginalTopic, o.topic),
+		textHeader(headerOriginalPartition, strconv.Itoa(o.partition)),
+		textHeader(headerOriginalOffset, strconv.FormatInt(o.offset, 10)),
+		textHeader(headerOriginalTimestamp, strconv.FormatInt(o.millis, 10)),
+	}
+}
+
+func textHeader(key, value string) kafka.Header { return kafka.Header{Key: key, Value: []byte(value)} }
+
+// withoutHeaders returns the other headers, in their order.
+func withoutHeaders(headers []kafka.Header, names ...string) []kafka.Header {
+	var others []kafka.Header
+	for _, h := range headers {
+		if !slices.Contains(names, h.Key) {
+			others = append(others, h)
+		}
+	}
+	return others
+}
+
+// at returns the time of an origin.
+func (o origin) at() time.Time { return time.UnixMilli(o.millis) }

@@ -1,0 +1,240 @@
+package kafka
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/segmentio/kafka-go"
+
+	"chatting/adapters/fields"
+	"chatting/application"
+	"chatting/domain"
+)
+
+// foreignRecord is a record that another program wrote.
+type foreignRecord struct {
+	topic      string
+	partition  int
+	offset     int64
+	time       time.Time
+	key, value []byte
+	headers    []kafka.Header
+}
+
+// The codes of dead letters, which say why a record was not delivered. They are part of the contract.
+const (
+	DeadEmpty           = "chatting.empty"              // there is no value, or nothing in it
+	DeadTooLarge        = "chatting.too_large"          // the value is longer than any system message
+	DeadMediaType       = "chatting.unsupported_type"   // the header content-type, or the event's, names no JSON
+	DeadInvalidEvent    = "chatting.invalid_cloudevent" // it calls itself a CloudEvent and is none
+	DeadInvalidJSON     = "chatting.invalid_json"       // the body is no JSON
+	DeadInvalidMessage  = "chatting.invalid_message"    // the body is JSON, but no system message
+	DeadNoUserOrOffline = "chatting.no_user_or_offline" // the user is unknown or has no connection
+)
+
+// refusedError is why a record will not be delivered, however often it is tried. The sentence holds nothing of the message.
+type refusedError struct{ code, sentence string }
+
+// Error implements error.
+func (e *refusedError) Error() string { return e.sentence }
+
+func refuse(code, format string, args ...any) *refusedError {
+	return &refusedError{code, fmt.Sprintf(format, args...)}
+}
+
+// maxForeignValue bounds the values that are looked into: what HTTP takes by default, several times the longest system
+// message, however it is escaped.
+const maxForeignValue = 1 << 20
+
+// idKind is the kind of the derived ids of system messages.
+const idKind = "system-message"
+
+// systemMessage reads a record: the body of the HTTP request as it is, or the data of a CloudEvent, binary or structured
+// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md), of any type. The
+// event's source and id, which CloudEvents has to be one name of one event, make the id; without them the record's place
+// does, or the place that it had before it became a dead letter.
+func (r *foreignRecord) systemMessage() (application.SystemMessageCommand, *refusedError) {
+	if len(r.value) > maxForeignValue {
+		return application.SystemMessageCommand{}, refuse(DeadTooLarge,
+			"The value has %d bytes; a system message has no more than %d.", len(r.value), maxForeignValue)
+	}
+	name, body, refused := r.open()
+	if refused != nil {
+		return application.SystemMessageCommand{}, refused
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return application.SystemMessageCommand{}, refuse(DeadEmpty, "There is nothing in it.")
+	}
+	message, refused := readBody(body)
+	if refused != nil {
+		return application.SystemMessageCommand{}, refused
+	}
+	if name == "" {
+		name = r.origin().String()
+	}
+	return application.SystemMessageCommand{ID: domain.DerivedID(idKind, name), Message: message}, nil
+}
+
+// readBody reads what the HTTP ingest takes.
+func readBody(body []byte) (domain.SystemMessage, *refusedError) {
+	parsed, err := fields.ParseJSON(body)
+	var syntax *fields.SyntaxError
+	if errors.As(err, &syntax) {
+		return domain.SystemMessage{}, refuse(DeadInvalidJSON, "%v", err)
+	}
+	var message domain.SystemMessage
+	if err == nil {
+		message, err = parsed.SystemMessage()
+	}
+	switch {
+	case err != nil:
+		return domain.SystemMessage{}, refuse(DeadInvalidMessage, "%v", err)
+	case message.To == fields.Nobody:
+		return domain.SystemMessage{}, refuse(DeadNoUserOrOffline, "No User or Offline")
+	}
+	return message, nil
+}
+
+// The headers of a CloudEvent in binary mode.
+const (
+	eventHeaderPrefix = "ce_"
+	ceSpecVersion     = eventHeaderPrefix + "specversion"
+	ceID              = eventHeaderPrefix + "id"
+	ceSource          = eventHeaderPrefix + "source"
+	ceType            = eventHeaderPrefix + "type"
+)
+
+// open returns the body in a record and, of a CloudEvent, the name of the event.
+func (r *foreignRecord) open() (name string, body []byte, refused *refusedError) {
+	contentType, _ := r.header(contentTypeHeader)
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if contentType != "" && err != nil {
+		return "", nil, refuse(DeadMediaType, "The header content-type names no media type.")
+	}
+	if strings.HasPrefix(mediaType, "application/cloudevents") {
+		if mediaType != contentTypeEvent {
+			return "", nil, refuse(DeadMediaType, "Of CloudEvents in structured mode, only %s is read.", contentTypeEvent)
+		}
+		return openStructured(r.value)
+	}
+	if r.isEvent() {
+		var event foreignEvent
+		for header, attribute := range map[string]*string{
+			ceSpecVersion: &event.SpecVersion, ceID: &event.ID, ceSource: &event.Source, ceType: &event.Type,
+		} {
+			*attribute, _ = r.header(header)
+		}
+		if name, refused = event.name(); refused != nil {
+			return "", nil, refused
+		}
+	}
+	if !isJSON(mediaType) {
+		return "", nil, refuse(DeadMediaType, "The header content-type is not application/json.")
+	}
+	return name, r.value, nil
+}
+
+// isEvent tells whether a record calls itself a CloudEvent in binary mode.
+func (r *foreignRecord) isEvent() bool {
+	for _, header := range []string{ceSpecVersion, ceID, ceSource, ceType} {
+		if _, ok := r.header(header); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// header returns the last header of a name.
+func (r *foreignRecord) header(name string) (value string, ok bool) {
+	for i := len(r.headers) - 1; i >= 0; i-- {
+		if r.headers[i].Key == name {
+			return string(r.headers[i].Value), true
+		}
+	}
+	return "", false
+}
+
+// isJSON tells whether a media type is JSON's; none at all counts as it.
+func isJSON(mediaType string) bool {
+	return mediaType == "" || mediaType == "application/json" ||
+		strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
+}
+
+// foreignEvent is of a CloudEvent what is looked at.
+type foreignEvent struct {
+	SpecVersion string          `json:"specversion"`
+	ID          string          `json:"id"`
+	Source      string          `json:"source"`
+	Type        string          `json:"type"`
+	ContentType string          `json:"datacontenttype"`
+	Data        json.RawMessage `json:"data"`
+	DataBase64  *string         `json:"data_base64"`
+}
+
+// openStructured returns the data of a CloudEvent in structured mode, and the name of the event.
+func openStructured(value []byte) (name string, data []byte, refused *refusedError) {
+	if len(bytes.TrimSpace(value)) == 0 {
+		return "", nil, refuse(DeadEmpty, "There is nothing in it.")
+	}
+	var event foreignEvent
+	if !utf8.Valid(value) {
+		return "", nil, refuse(DeadInvalidEvent, "The event is not valid UTF-8.")
+	}
+	if err := json.Unmarshal(value, &event); err != nil {
+		return "", nil, refuse(DeadInvalidEvent, "%v", whatIsWrong(err))
+	}
+	if name, refused = event.name(); refused != nil {
+		return "", nil, refused
+	}
+	mediaType, _, err := mime.ParseMediaType(event.ContentType)
+	switch {
+	case event.ContentType != "" && (err != nil || !isJSON(mediaType)):
+		return "", nil, refuse(DeadMediaType, "The event's datacontenttype is not application/json.")
+	case event.DataBase64 == nil:
+		return name, event.Data, nil
+	case event.Data != nil:
+		return "", nil, refuse(DeadInvalidEvent, "The event has both data and data_base64.")
+	}
+	if data, err = base64.StdEncoding.DecodeString(*event.DataBase64); err != nil {
+		return "", nil, refuse(DeadInvalidEvent, "The event's data_base64 is not in base64.")
+	}
+	return name, data, nil
+}
+
+// whatIsWrong returns the complaint of the JSON parser without the names of Go's types.
+func whatIsWrong(err error) string {
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return fmt.Sprintf("The event's %s is of type %s.", wrong.Field, wrong.Value)
+	case errors.As(err, &wrong):
+		return fmt.Sprintf("The event is of type %s.", wrong.Value)
+	default:
+		return "The event is no JSON: " + err.Error()
+	}
+}
+
+// name returns what names the event among all events, or what is wrong with its attributes.
+func (e *foreignEvent) name() (string, *refusedError) {
+	if e.SpecVersion != "1.0" {
+		return "", refuse(DeadInvalidEvent, "The event's specversion is not 1.0.")
+	}
+	for _, attribute := range []struct{ name, value string }{{"id", e.ID}, {"source", e.Source}, {"type", e.Type}} {
+		if attribute.value == "" {
+			return "", refuse(DeadInvalidEvent, "The event's %s is missing or empty.", attribute.name)
+		}
+		// As CloudEvents has it: so a line break tells source and id apart.
+		if !utf8.ValidString(attribute.value) || strings.ContainsFunc(attribute.value, unicode.IsControl) {
+			return "", refuse(DeadInvalidEvent, "The event's %s has characters that are not allowed.", attribute.name)
+		}
+	}
+	return e.Source + "\n" + e.ID, nil
+}

@@ -1,0 +1,380 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"golang.org/x/time/rate"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// SystemMessages is the use case that a system message goes through, by whichever way it came: application.SendSystemMessage.
+type SystemMessages interface {
+	// Execute returns the event once it is durable, or CodeNoUserOrOffline, CodeUnavailable or CodeUnconfirmed.
+	Execute(ctx context.Context, command application.SystemMessageCommand) (domain.Event, error)
+}
+
+// IngestOptions say what the ingest reads and where it takes it.
+type IngestOptions struct {
+	Topic string
+	Group string
+	// Messages delivers.
+	Messages SystemMessages
+	// DeadLetters appends to the topic of what cannot be delivered.
+	DeadLetters *Appender
+	// Presence waits until this node knows of everybody who was online when it was called: a user may have logged in on
+	// another node a moment ago. Only then is a user taken to be offline.
+	Presence func(ctx context.Context) error
+	Logger   *slog.Logger
+}
+
+// Ingest delivers the system messages that other programs write to a topic: a consumer group over all nodes, at least once
+// for each record, under an event id that is always the same for one record. What cannot be delivered becomes a dead
+// letter, and its partition goes on; what cannot be delivered now (the log or the database is away) is tried until it can.
+// Messages to one user keep the order that they have in their partition.
+type Ingest struct {
+	cluster *Cluster
+	options IngestOptions
+	waits   rate.Sometimes // for the log lines
+	buries  rate.Sometimes
+}
+
+// NewIngest prepares an ingest.
+func NewIngest(cluster *Cluster, options IngestOptions) *Ingest {
+	return &Ingest{
+		cluster: cluster, options: options,
+		waits: rate.Sometimes{Interval: 10 * time.Second}, buries: rate.Sometimes{First: 10, Interval: time.Second},
+	}
+}
+
+const (
+	// ingestSession is after how long a dead node's partitions are read by others: the shortest that brokers allow by
+	// default (group.min.session.timeout.ms).
+	ingestSession = 6 * time.Second
+	// maxUncommitted is how many records of a partition are under way at once, and so how many are delivered again when
+	// their node dies before it has committed them. Where one node reads all 16 partitions, that is 1024 in all: as
+	// many ids as a node remembers for each local user (application.Delivery), so that even if all of them were for one
+	// user, that user's connections on other nodes would not see any of them twice.
+	maxUncommitted = 64
+)
+
+// Run reads until ctx ends.
+func (i *Ingest) Run(ctx context.Context) error {
+	return runGroup(ctx, i.cluster, groupOptions{
+		ID: i.options.Group, Topic: i.options.Topic, Session: ingestSession,
+		What: "system messages", Logger: i.options.Logger,
+	}, i.serve)
+}
+
+// serve reads the partitions of one generation until it ends.
+func (i *Ingest) serve(ctx context.Context, generation *kafka.Generation, assignments []kafka.PartitionAssignment) error {
+	from, err := i.locate(ctx, assignments)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	commits := &offsetCommits{generation: generation, topic: i.options.Topic}
+	handler := &ingestHandler{ctx: ctx, stop: stop, options: i.options, partitions: make(map[int]*ingestedPartition)}
+	var running sync.WaitGroup
+	for partition := range from {
+		p := &ingestedPartition{ingest: i, number: partition, commits: commits, runs: make(chan ingestRun)}
+		handler.partitions[partition] = p
+		running.Go(func() { stop(p.serve(ctx)) })
+	}
+	err = NewTail(i.cluster, TailOptions{
+		Topic: i.options.Topic, From: from, Handler: handler, Logger: i.options.Logger,
+	}).Run(ctx)
+	stop(err)
+	running.Wait()
+	commits.wait()
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.Canceled), errors.Is(cause, kafka.ErrGenerationEnded), isOfNextGeneration(cause):
+		return nil
+	default:
+		return cause
+	}
+}
+
+// isOfNextGeneration tells whether a commit was refused because the group is being shared out anew.
+func isOfNextGeneration(err error) bool {
+	return errors.Is(err, kafka.RebalanceInProgress) || errors.Is(err, kafka.IllegalGeneration) ||
+		errors.Is(err, kafka.UnknownMemberId)
+}
+
+// locate returns where to begin reading each partition: where the group is, the start of the log where it was nowhere, or
+// past its end, which is a topic made anew.
+func (i *Ingest) locate(ctx context.Context, assignments []kafka.PartitionAssignment) (map[int]int64, error) {
+	numbers := make([]int, len(assignments))
+	for n, assignment := range assignments {
+		numbers[n] = assignment.ID
+	}
+	starts, err := i.cluster.listOffsets(ctx, i.options.Topic, numbers, timestampEarliest)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := i.cluster.listOffsets(ctx, i.options.Topic, numbers, timestampLatest)
+	if err != nil {
+		return nil, err
+	}
+	from := make(map[int]int64, len(assignments))
+	for n, assignment := range assignments {
+		from[assignment.ID] = max(assignment.Offset, starts[n]) // FirstOffset, of a group without a commit, is negative
+		if assignment.Offset > ends[n] {
+			from[assignment.ID] = starts[n]
+		}
+	}
+	return from, nil
+}
+
+// ingestHandler is the handler of the ingest's tail: it hands copies of the records to the goroutine of their partition,
+// and waits while that has enough.
+type ingestHandler struct {
+	ctx        context.Context //nolint:containedctx // the generation's: it ends with it, as the handler does
+	stop       context.CancelCauseFunc
+	options    IngestOptions
+	partitions map[int]*ingestedPartition
+}
+
+// Record implements TailHandler.
+func (h *ingestHandler) Record(r *TailRecord) {
+	copied, err := copyRecord(h.options.Topic, r)
+	if err != nil { // its bytes are not what its batch says
+		h.options.Logger.Error("skipped an unreadable system message", "partition", r.Partition, "offset", r.Offset, "error", err)
+		return
+	}
+	p := h.partitions[r.Partition]
+	p.collected = append(p.collected, copied)
+	if len(p.collected) == maxUncommitted {
+		h.handOver(p, r.Offset+1)
+	}
+}
+
+// BatchEnd implements TailHandler.
+func (h *ingestHandler) BatchEnd(partition int, next int64) { h.handOver(h.partitions[partition], next) }
+
+func (h *ingestHandler) handOver(p *ingestedPartition, next int64) {
+	run := ingestRun{records: p.collected, next: next}
+	p.collected = nil
+	select {
+	case p.runs <- run:
+	case <-h.ctx.Done():
+	}
+}
+
+// Hole implements TailHandler.
+func (h *ingestHandler) Hole(partition int, from, to int64) {
+	if to < from {
+		h.stop(errMadeAnew) // what is in it already is to be read, too
+		return
+	}
+	h.options.Logger.Error("system messages were lost unread", "partition", partition, "from", from, "to", to)
+}
+
+var errMadeAnew = errors.New("the topic was made anew")
+
+// ingestRun is a run of records of one partition that is committed as one.
+type ingestRun struct {
+	records []foreignRecord
+	next    int64
+}
+
+// ingestedPartition is one partition's ingest.
+type ingestedPartition struct {
+	ingest  *Ingest
+	number  int
+	commits *offsetCommits
+	runs    chan ingestRun
+
+	collected []foreignRecord // the handler's own
+}
+
+// serve delivers run after run until ctx ends, or a commit fails.
+func (p *ingestedPartition) serve(ctx context.Context) error {
+	for {
+		select {
+		case run := <-p.runs:
+			if p.deliverAll(ctx, run.records); ctx.Err() != nil {
+				return nil
+			}
+			if err := p.commits.commit(p.number, run.next); err != nil {
+				return fmt.Errorf("committing partition %d: %w", p.number, err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// deliverAll delivers records side by side, those to one user one after the other. Unless ctx ends, all of them are
+// delivered or dead letters when it returns.
+func (p *ingestedPartition) deliverAll(ctx context.Context, records []foreignRecord) {
+	var all sync.WaitGroup
+	chains := make(map[domain.UserID][]func())
+	for _, record := range records {
+		command, refused := record.systemMessage()
+		if refused != nil {
+			all.Go(func() { p.ingest.bury(ctx, record, refused) })
+			continue
+		}
+		target := command.Message.To
+		chains[target] = append(chains[target], func() { p.ingest.deliver(ctx, record, command) })
+	}
+	for _, chain := range chains {
+		all.Go(func() {
+			for _, deliver := range chain {
+				deliver()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// deliver delivers one record, or makes it a dead letter; it tries until it has done either or ctx ends.
+func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command application.SystemMessageCommand) {
+	retry := backoff{}
+	for ctx.Err() == nil {
+		err := i.send(ctx, command)
+		if err == nil {
+			return
+		}
+		if refused := permanent(err); refused != nil {
+			i.bury(ctx, record, refused)
+			return
+		}
+		i.waits.Do(func() { i.options.Logger.Warn("system messages cannot be delivered now, trying again", "error", err) })
+		retry.wait(ctx)
+	}
+}
+
+// send hands a message to the use case, a second time where its user seems to be offline.
+func (i *Ingest) send(ctx context.Context, command application.SystemMessageCommand) error {
+	_, err := i.options.Messages.Execute(ctx, command)
+	if domain.CodeOf(err) != domain.CodeNoUserOrOffline {
+		return err
+	}
+	if err := i.options.Presence(ctx); err != nil {
+		return err
+	}
+	_, err = i.options.Messages.Execute(ctx, command)
+	return err
+}
+
+// permanent returns the refusal that an error of the use case comes to; nil where trying again may help.
+func permanent(err error) *refusedError {
+	switch domain.CodeOf(err) {
+	case domain.CodeNoUserOrOffline:
+		return &refusedError{DeadNoUserOrOffline, "No User or Offline"}
+	case domain.CodeBadMessage, domain.CodeBadTarget, domain.CodeBadFrame, domain.CodeTooLong:
+		return &refusedError{DeadInvalidMessage, err.Error()}
+	default:
+		return nil
+	}
+}
+
+// bury appends a dead letter; it tries until that is durable or ctx ends. It may be there twice where an append was not
+// confirmed.
+func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) {
+	i.buries.Do(func() {
+		i.options.Logger.Warn("a system message becomes a dead letter",
+			"partition", r.partition, "offset", r.offset, "code", why.code, "error", why)
+	})
+	appender := i.options.DeadLetters
+	letter := r.deadLetter(why)
+	retry := backoff{}
+	for {
+		outcome := make(chan error, 1)
+		appender.appendTo(r.partition%appender.Partitions(), letter, func(err error) { outcome <- err })
+		var err error
+		select {
+		case err = <-outcome:
+		case <-ctx.Done():
+			return
+		}
+		if err == nil {
+			return
+		}
+		if errors.Is(err, kafka.MessageSizeTooLarge) {
+			letter = withoutValue(letter)
+		}
+		i.waits.Do(func() { i.options.Logger.Warn("a dead letter cannot be written now, trying again", "error", err) })
+		retry.wait(ctx)
+	}
+}
+
+// offsetCommits commits offsets of one generation. Partitions that commit while a commit is under way share the next.
+type offsetCommits struct {
+	generation *kafka.Generation
+	topic      string
+
+	mu      sync.Mutex
+	running bool
+	next    *commitRound
+	done    sync.WaitGroup
+}
+
+type commitRound struct {
+	offsets map[int]int64
+	done    chan struct{}
+	err     error
+}
+
+// commit returns once the group has the offset, or why it has not.
+func (c *offsetCommits) commit(partition int, offset int64) error {
+	c.mu.Lock()
+	if c.next == nil {
+		c.next = &commitRound{offsets: make(map[int]int64), done: make(chan struct{})}
+	}
+	round := c.next
+	round.offsets[partition] = offset
+	if !c.running {
+		c.running = true
+		c.done.Go(c.run)
+	}
+	c.mu.Unlock()
+	<-round.done
+	return round.err
+}
+
+// run serves rounds until nobody waits for one.
+func (c *offsetCommits) run() {
+	for {
+		c.mu.Lock()
+		round := c.next
+		c.next = nil
+		if round == nil {
+			c.running = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		round.err = c.generation.CommitOffsets(map[string]map[int]int64{c.topic: round.offsets})
+		close(round.done)
+	}
+}
+
+// wait waits for the round under way, if any.
+func (c *offsetCommits) wait() { c.done.Wait() }
+
+// copyRecord takes a record out of the tail's answer.
+func copyRecord(topic string, r *TailRecord) (foreignRecord, error) {
+	key, err := r.WholeKey()
+	if err != nil {
+		return foreignRecord{}, err
+	}
+	value, err := r.Value()
+	if err != nil {
+		return foreignRecord{}, err
+	}
+	return foreignRecord{
+		topic: topic, partition: r.Partition, offset: r.Offset, time: r.Time,
+		key: key, value: value, headers: slices.Clone(r.Headers),
+	}, nil
+}

@@ -1,0 +1,26 @@
+package kafka
+
+import "context"
+
+// ReadBarrier waits for a tail to have read what was in its topic when somebody asked. Calls that come together share their
+// requests.
+type ReadBarrier struct {
+	ends *endOffsets
+	tail *Tail
+}
+
+// NewReadBarrier returns a barrier for a tail that reads all partitions of topic.
+func NewReadBarrier(cluster *Cluster, topic string, partitions int, tail *Tail) *ReadBarrier {
+	return &ReadBarrier{
+		ends: &endOffsets{cluster: cluster, topic: topic, partitions: partitionNumbers(partitions)}, tail: tail,
+	}
+}
+
+// Wait returns once the tail has handed over every record that was there when Wait was called.
+func (b *ReadBarrier) Wait(ctx context.Context) error {
+	ends, err := b.ends.get(ctx)
+	if err != nil {
+		return err
+	}
+	return b.tail.WaitFor(ctx, byPartition(ends))
+}
