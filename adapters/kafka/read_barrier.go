@@ -24,3 +24,6 @@ func (b *ReadBarrier) Wait(ctx context.Context) error {
 	}
 	return b.tail.WaitFor(ctx, byPartition(ends))
 }
+
+// Close waits for the requests under way.
+func (b *ReadBarrier) Close() { b.ends.wait() }

@@ -46,6 +46,7 @@ type nodeParts struct {
 	Appenders appenders
 	Delivery  *application.Delivery
 	Presence  *application.SetPresence
+	System    *application.SendSystemMessage
 	Relay     *application.RelayBlocks
 	Refresh   *application.FriendRefresh
 	Readiness *readiness
@@ -120,12 +121,18 @@ func (n *node) run(ctx context.Context) error {
 		Sessions: n.topics.Sessions, Group: n.parts.Config.TopicPrefix + ".presence-audit",
 		Presence: n.parts.Appenders.presence, Lookback: lookback(), Logger: n.parts.Logger,
 	})
+	present := kafka.NewReadBarrier(n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, sessions)
+	defer present.Close()
+	ingest := kafka.NewIngest(n.parts.Cluster, kafka.IngestOptions{
+		Topic: n.topics.SystemMessages, Group: n.parts.Config.TopicPrefix + ".system-messages", Messages: n.parts.System,
+		DeadLetters: n.parts.Appenders.deadLetters, Presence: present.Wait, Logger: n.parts.Logger,
+	})
 
 	var running sync.WaitGroup
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	errs := make(chan error, 3)
+	errs := make(chan error, 4)
 	running.Go(func() { errs <- sessions.Run(ctx) })
 	running.Go(func() { errs <- conversations.Run(ctx) })
 	if err := sessions.WaitFor(ctx, to); err != nil {
@@ -144,6 +151,7 @@ func (n *node) run(ctx context.Context) error {
 	if err := n.parts.Readiness.wait(ctx); err != nil {
 		return err
 	}
+	running.Go(func() { errs <- ingest.Run(ctx) })
 	n.announce()
 	select {
 	case err := <-errs:

@@ -81,9 +81,9 @@ func storeOptions(cfg configs.Config, logger *slog.Logger) sqlstore.Options {
 	}
 }
 
-// appenders are those of the three topics.
+// appenders are those of the topics that a node writes.
 type appenders struct {
-	conversations, sessions, presence *kafka.Appender
+	conversations, sessions, presence, deadLetters *kafka.Appender
 }
 
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
@@ -101,6 +101,7 @@ func newAppenders(lc fx.Lifecycle, cfg configs.Config, cluster *kafka.Cluster, l
 	}
 	return appenders{
 		conversations: start(names.Conversations), sessions: start(names.Sessions), presence: start(names.Presence),
+		deadLetters: start(names.DeadLetters),
 	}
 }
 
