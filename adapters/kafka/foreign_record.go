@@ -40,6 +40,13 @@ const (
 	DeadNoUserOrOffline = "chatting.no_user_or_offline" // the user is unknown or has no connection
 )
 
+// DeadLetterCodes returns them all.
+func DeadLetterCodes() []string {
+	return []string{
+		DeadEmpty, DeadTooLarge, DeadMediaType, DeadInvalidEvent, DeadInvalidJSON, DeadInvalidMessage, DeadNoUserOrOffline,
+	}
+}
+
 // refusedError is why a record will not be delivered, however often it is tried. The sentence holds nothing of the message.
 type refusedError struct{ code, sentence string }
 

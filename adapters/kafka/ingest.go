@@ -158,7 +158,9 @@ func (h *ingestHandler) Record(r *TailRecord) {
 }
 
 // BatchEnd implements TailHandler.
-func (h *ingestHandler) BatchEnd(partition int, next int64) { h.handOver(h.partitions[partition], next) }
+func (h *ingestHandler) BatchEnd(partition int, next int64) {
+	h.handOver(h.partitions[partition], next)
+}
 
 func (h *ingestHandler) handOver(p *ingestedPartition, next int64) {
 	run := ingestRun{records: p.collected, next: next}
