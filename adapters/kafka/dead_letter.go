@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -113,6 +112,3 @@ func withoutHeaders(headers []kafka.Header, names ...string) []kafka.Header {
 	}
 	return others
 }
-
-// at returns the time of an origin.
-func (o origin) at() time.Time { return time.UnixMilli(o.millis) }

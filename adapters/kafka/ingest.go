@@ -89,10 +89,9 @@ func (i *Ingest) serve(ctx context.Context, generation *kafka.Generation, assign
 		handler.partitions[partition] = p
 		running.Go(func() { stop(p.serve(ctx)) })
 	}
-	err = NewTail(i.cluster, TailOptions{
+	stop(NewTail(i.cluster, TailOptions{
 		Topic: i.options.Topic, From: from, Handler: handler, Logger: i.options.Logger,
-	}).Run(ctx)
-	stop(err)
+	}).Run(ctx))
 	running.Wait()
 	commits.wait()
 	switch cause := context.Cause(ctx); {
