@@ -86,6 +86,7 @@ func newCluster(t *testing.T, parts harness.Parts) *cluster {
 			c.conversations(), c.presence(), c.sessions(), c.systemMessages(), c.deadLetters())
 		c.admin("DROP DATABASE " + name + " WITH (FORCE)")
 	})
+	harness.PromiseEvents(t, parts.Brokers, c.prefix)
 	return c
 }
 

@@ -30,6 +30,8 @@ import (
 	_ "github.com/lib/pq" // the driver for making a database
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/goleak"
+
+	"chatting/test/harness"
 )
 
 func TestMain(m *testing.M) {
@@ -161,6 +163,7 @@ func TestServerKeepsTheContractOnRealParts(t *testing.T) {
 	}
 	name := fmt.Sprintf("contract_%08x", rand.Uint32())
 	topicsAfter(t, brokers, name+".")
+	harness.PromiseEvents(t, brokers, name)
 	targets := startServers(t, "CHATTING_KAFKA_BROKERS="+brokers, "CHATTING_TOPIC_PREFIX="+name,
 		"CHATTING_DATABASE_URL="+newDatabase(t, database, name))
 	replayAll(t, targets, answered(table(t), both, ours))

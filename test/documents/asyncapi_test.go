@@ -72,18 +72,19 @@ func readAsyncAPI(t *testing.T) *asyncAPI {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compiler := jsonschema.NewCompiler()
+	compiler := harness.NewSchemaCompiler()
 	compiler.DefaultDraft(jsonschema.Draft7) // whose superset AsyncAPI's schemas are
-	compiler.AssertFormat()
-	if err := compiler.AddResource("asyncapi.json", resource); err != nil {
+	// Beside the schemas that it refers to.
+	location := strings.TrimSuffix(harness.SchemaURL(""), "schemas/.json") + "asyncapi.json"
+	if err := compiler.AddResource(location, resource); err != nil {
 		t.Fatal(err)
 	}
 	for name := range d.Components.Messages {
-		if d.schemas[name], err = compiler.Compile("asyncapi.json#/components/messages/" + name + "/payload"); err != nil {
+		if d.schemas[name], err = compiler.Compile(location + "#/components/messages/" + name + "/payload"); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
-	if d.letter, err = compiler.Compile("asyncapi.json#/components/messages/deadLetter/headers"); err != nil {
+	if d.letter, err = compiler.Compile(location + "#/components/messages/deadLetter/headers"); err != nil {
 		t.Fatal(err)
 	}
 	return d

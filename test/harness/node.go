@@ -52,10 +52,12 @@ type Launched struct {
 	announced chan struct{} // closed once HTTP and Kafka are known
 }
 
-// Launch starts a server as StartNode does, and does not wait. HTTP and Kafka may be used once Ready is closed.
+// Launch starts a server as StartNode does, and does not wait. HTTP and Kafka may be used once Ready is closed. What a
+// server with an embedded broker has logged is held against the published schemas when the test ends.
 func Launch(t *testing.T, dir string, settings ...string) *Launched {
 	t.Helper()
 	TrackSources(t)
+	promiseOf(t, dir, settings)
 	n := &Launched{Node: &Node{ended: make(chan error, 1)}, announced: make(chan struct{})}
 	n.process = exec.Command(Binary)
 	n.process.Dir = dir
