@@ -84,12 +84,21 @@ chatting config shows what that comes to.`,
 	asServe(root, s)
 	root.AddCommand(
 		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newHealthCommand(s), newMigrateCommand(s), newConfigCommand(s),
-		newVersionCommand(),
+		newDeadLettersCommand(s), newVersionCommand(),
 	)
-	for _, command := range root.Commands() {
-		command.Args = noArguments
-	}
+	refuseArguments(root)
 	return root
+}
+
+// refuseArguments has the commands below cmd take none but the names of the commands below them.
+func refuseArguments(cmd *cobra.Command) {
+	for _, command := range cmd.Commands() {
+		command.Args = noArguments
+		if command.HasSubCommands() {
+			command.Args = unknownCommand
+			refuseArguments(command)
+		}
+	}
 }
 
 func unknownCommand(cmd *cobra.Command, args []string) error {
@@ -101,7 +110,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = ": did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fmt.Errorf("unknown command %q%s (see chatting --help)", args[0], hint)
+	return fmt.Errorf("unknown command %q%s (see %s --help)", args[0], hint, cmd.CommandPath())
 }
 
 func noArguments(cmd *cobra.Command, args []string) error {

@@ -63,14 +63,15 @@ func TestMistakesOnTheCommandLineAreOneLineWithAHint(t *testing.T) {
 
 func TestEveryCommandExplainsItself(t *testing.T) {
 	root := newRoot(surroundings{})
-	for _, cmd := range append(root.Commands(), root) {
+	commands := append(root.Commands(), root)
+	for _, cmd := range root.Commands() {
+		commands = append(commands, cmd.Commands()...)
+	}
+	for _, cmd := range commands {
 		if cmd.Short == "" || cmd.Example == "" {
-			t.Errorf("%s has no description or no example", cmd.Name())
+			t.Errorf("%s has no description or no example", cmd.CommandPath())
 		}
-		args := []string{cmd.Name(), "--help"}
-		if cmd == root {
-			args = args[1:]
-		}
+		args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
 		help := command(t, nil, args...)
 		if help.code != 0 || help.err != "" || !strings.Contains(help.out, "Examples:\n"+cmd.Example) {
 			t.Errorf("%s --help: %+v", cmd.Name(), help)

@@ -1,0 +1,213 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"chatting/adapters/fields"
+	"chatting/domain"
+)
+
+// DeadLetter is a record that was not delivered, as operators see it.
+type DeadLetter struct {
+	// Partition and Offset are its place among the dead letters, Time when it came there.
+	Partition int
+	Offset    int64
+	Time      time.Time
+
+	// Code is why: one of DeadLetterCodes. Reason is a sentence that says more.
+	Code, Reason string
+	// Count is how often it was not delivered.
+	Count int
+	// Target is whom it is for; domain.System where that cannot be told.
+	Target domain.UserID
+	// Size is the length of its value.
+	Size int
+	// LeftOut tells that the value is not in it, because it would not have fit.
+	LeftOut bool
+
+	// Topic, FirstPartition and FirstOffset are where it was first written, Written when.
+	Topic          string
+	FirstPartition int
+	FirstOffset    int64
+	Written        time.Time
+
+	// Key and Value are as they were written; nil where there were none. Headers are those of a dead letter, too.
+	Key, Value []byte
+	Headers    []kafka.Header
+}
+
+// DeadLetterFilter says which dead letters are meant. The zero value of each field means all.
+type DeadLetterFilter struct {
+	Code   string
+	Target domain.UserID
+	Since  time.Time
+	// Partition and Offset are those of the place.
+	Partition *int
+	Offset    *int64
+}
+
+func (f DeadLetterFilter) matches(l DeadLetter) bool {
+	return (f.Code == "" || f.Code == l.Code) && (f.Target == 0 || f.Target == l.Target) && !l.Time.Before(f.Since)
+}
+
+// DeadLetters are those of one installation.
+type DeadLetters struct {
+	cluster *Cluster
+	names   TopicNames
+	// partitions of the topics of system messages and of dead letters
+	partitions, graves int
+}
+
+// deadLettersTimeout bounds asking where the topic begins and ends.
+const deadLettersTimeout = 15 * time.Second
+
+// OpenDeadLetters finds the topics of an installation.
+func OpenDeadLetters(ctx context.Context, cluster *Cluster, names TopicNames) (*DeadLetters, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadLettersTimeout)
+	defer cancel()
+	d := &DeadLetters{cluster: cluster, names: names}
+	var err error
+	if d.partitions, err = cluster.partitionsOf(ctx, names.SystemMessages); err != nil {
+		return nil, err
+	}
+	if d.graves, err = cluster.partitionsOf(ctx, names.DeadLetters); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Each hands over the dead letters that are there now and match, those of a partition in their order, until take fails.
+func (d *DeadLetters) Each(ctx context.Context, filter DeadLetterFilter, take func(DeadLetter) error) error {
+	from, to, err := d.bounds(ctx, filter)
+	if err != nil {
+		return err
+	}
+	return d.cluster.scan(ctx, d.names.DeadLetters, from, to, func(r *TailRecord) error {
+		record, err := copyRecord(d.names.DeadLetters, r)
+		if err != nil {
+			return fmt.Errorf("%d/%d: %w", r.Partition, r.Offset, err)
+		}
+		if letter := describe(&record); filter.matches(letter) {
+			return take(letter)
+		}
+		return nil
+	})
+}
+
+// bounds returns from where to where a filter has to look.
+func (d *DeadLetters) bounds(ctx context.Context, filter DeadLetterFilter) (from, to map[int]int64, err error) {
+	numbers := partitionNumbers(d.graves)
+	if filter.Partition != nil {
+		if *filter.Partition < 0 || *filter.Partition >= d.graves {
+			return nil, nil, fmt.Errorf("%s has the partitions 0 to %d", d.names.DeadLetters, d.graves-1)
+		}
+		numbers = []int{*filter.Partition}
+	}
+	ctx, cancel := context.WithTimeout(ctx, deadLettersTimeout)
+	defer cancel()
+	at := timestampEarliest
+	if !filter.Since.IsZero() {
+		at = filter.Since.UnixMilli()
+	}
+	starts, err := d.cluster.listOffsets(ctx, d.names.DeadLetters, numbers, at)
+	if err != nil {
+		return nil, nil, err
+	}
+	ends, err := d.cluster.listOffsets(ctx, d.names.DeadLetters, numbers, timestampLatest)
+	if err != nil {
+		return nil, nil, err
+	}
+	from, to = make(map[int]int64), make(map[int]int64)
+	for i, partition := range numbers {
+		from[partition], to[partition] = starts[i], ends[i]
+		if filter.Offset != nil {
+			from[partition], to[partition] = max(starts[i], *filter.Offset), min(ends[i], *filter.Offset+1)
+		}
+	}
+	return from, to, nil
+}
+
+// describe reads a record of the topic of dead letters, whoever wrote it.
+func describe(r *foreignRecord) DeadLetter {
+	first := r.origin()
+	letter := DeadLetter{
+		Partition: r.partition, Offset: r.offset, Time: r.time, Count: r.failures(), Size: len(r.value), Target: r.target(),
+		Topic: first.topic, FirstPartition: first.partition, FirstOffset: first.offset, Written: time.UnixMilli(first.millis),
+		Key: r.key, Value: r.value, Headers: r.headers,
+	}
+	letter.Code, _ = r.header(headerCode)
+	letter.Reason, _ = r.header(headerSentence)
+	if size := r.number(headerLeftOut, 63); size >= 0 {
+		letter.LeftOut, letter.Size = true, int(size)
+	}
+	return letter
+}
+
+// target returns whom a record is for, if that can be told; else domain.System.
+func (r *foreignRecord) target() domain.UserID {
+	if len(r.value) > maxForeignValue {
+		return domain.System
+	}
+	_, body, refused := r.open()
+	if refused != nil {
+		body = r.value // what is wrong may be its headers
+	}
+	parsed, err := fields.ParseJSON(body)
+	if err != nil {
+		return domain.System
+	}
+	target, _ := parsed[fields.TargetField].AsUser() // nobody's id is the system's
+	return target
+}
+
+// Replayer writes dead letters to the topic that they came from. It must be closed.
+type Replayer struct {
+	appender *Appender
+}
+
+// Replayer returns one.
+func (d *DeadLetters) Replayer(logger *slog.Logger) *Replayer {
+	return &Replayer{NewAppender(d.cluster, AppenderOptions{
+		Topic: d.names.SystemMessages, Partitions: d.partitions, Deadline: 10 * time.Second, QueueBytes: 8 << 20, Logger: logger,
+	})}
+}
+
+// ErrLeftOut is why a dead letter without its value is not replayed as it is.
+var ErrLeftOut = errors.New("its value is not in the dead letter, because it did not fit")
+
+// Replay writes a letter again, under the id that it had, with another value where that is not nil. It returns once that
+// is durable; after CodeUnconfirmed it may be.
+func (r *Replayer) Replay(ctx context.Context, letter DeadLetter, value []byte) error {
+	if value == nil {
+		if letter.LeftOut {
+			return ErrLeftOut
+		}
+		value = letter.Value
+	}
+	headers := withoutHeaders(letter.Headers, deadLetterHeaders...)
+	from := origin{letter.Topic, letter.FirstPartition, letter.FirstOffset, letter.Written.UnixMilli()}
+	headers = append(headers, from.headers()...)
+	if i := slices.IndexFunc(letter.Headers, func(h kafka.Header) bool { return h.Key == headerCount }); i >= 0 {
+		headers = append(headers, letter.Headers[i])
+	}
+	partition := letter.FirstPartition % r.appender.Partitions()
+	outcome := make(chan error, 1)
+	r.appender.appendTo(partition, record{key: letter.Key, value: value, headers: headers, time: now()},
+		func(err error) { outcome <- err })
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return domain.WrapError(domain.CodeUnconfirmed, "The append could not be confirmed.", ctx.Err())
+	}
+}
+
+// Close ends the replayer.
+func (r *Replayer) Close(ctx context.Context) { r.appender.Close(ctx) }
