@@ -197,19 +197,20 @@ type ingestedPartition struct {
 	collected []foreignRecord // the handler's own
 }
 
-// serve delivers run after run until ctx ends, or a commit fails.
+// serve delivers run after run until ctx ends or a commit fails.
 func (p *ingestedPartition) serve(ctx context.Context) error {
 	for {
 		select {
 		case run := <-p.runs:
-			if p.deliverAll(ctx, run.records); ctx.Err() != nil {
-				return nil
+			p.deliverAll(ctx, run.records)
+			if err := ctx.Err(); err != nil {
+				return err // not all of them may be
 			}
 			if err := p.commits.commit(p.number, run.next); err != nil {
 				return fmt.Errorf("committing partition %d: %w", p.number, err)
 			}
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		}
 	}
 }

@@ -124,6 +124,18 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// run runs a command with the node's settings and returns what it printed.
+func (n *node) run(arguments ...string) string {
+	n.t.Helper()
+	command := exec.CommandContext(n.t.Context(), harness.Binary, arguments...)
+	command.Env = n.env
+	printed, err := output(command)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return printed
+}
+
 // user is a logged-in connection.
 type user struct {
 	t    *testing.T

@@ -17,7 +17,7 @@ const manual = "../../docs/operations.md"
 // right is one line of it.
 type right struct {
 	topics, groups, operations []string
-	only                       string // the value of kafka.topics that it is for; "" for both
+	only                       string // what it is for: a value of kafka.topics or a command; "" for every server
 }
 
 // commands returns the lines of the manual that run a program.
@@ -39,8 +39,9 @@ func commands(t *testing.T, program string) []string {
 	return lines
 }
 
-// documentedRights reads the commands of the manual that grant the server its rights.
-func documentedRights(t *testing.T, topics string) []right {
+// documentedRights reads the commands of the manual that grant the rights of every server, and what else is needed for some
+// purposes.
+func documentedRights(t *testing.T, purposes ...string) []right {
 	t.Helper()
 	var rights []right
 	for _, line := range commands(t, "kafka-acls.sh") {
@@ -58,10 +59,15 @@ func documentedRights(t *testing.T, topics string) []right {
 		if err := flags.Parse(words[1:]); err != nil || flags.NArg() > 0 || principal != "User:chatting" || server == "" {
 			t.Fatalf("%s: %s: %v %v", manual, line, err, flags.Args())
 		}
-		if _, mode, only := strings.Cut(comment, "only with kafka.topics: "); only {
-			r.only = strings.TrimSpace(mode)
+		if comment = strings.TrimSpace(comment); comment != "" {
+			var known bool
+			if r.only, known = strings.CutPrefix(comment, "only with kafka.topics: "); !known {
+				if r.only, known = strings.CutPrefix(comment, "only for "); !known {
+					t.Fatalf("%s: %s: what is it for?", manual, line)
+				}
+			}
 		}
-		if r.only == "" || r.only == topics {
+		if r.only == "" || slices.Contains(purposes, r.only) {
 			rights = append(rights, r)
 		}
 	}

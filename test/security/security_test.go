@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"chatting/test/harness"
 )
 
 // The user and password of every SASL mechanism, as test/infra makes them.
@@ -70,8 +72,17 @@ func TestANodeServesWithTheDocumentedRightsHoweverItAuthenticates(t *testing.T) 
 			one.send(map[string]any{"target_id": 2, "message": "hello over " + row.name})
 			one.waitFor("hello over " + row.name)
 			two.waitFor("hello over " + row.name)
-			// The one part that uses a consumer group.
+			// What uses consumer groups.
 			readPresence(t, prefix+".presence")
+			harness.ProduceMessages(t.Context(), t, secured.plain, prefix+".system-messages",
+				kafka.Message{Value: []byte(`{"target_id":1,"message":"from the platform"}`)}, kafka.Message{Value: []byte("poison")})
+			one.waitFor("from the platform")
+
+			grant(t, documentedRights(t, "chatting dlt"), row.principal, prefix)
+			eventually(t, "dead letter", func() bool { return strings.Contains(n.run("dlt", "list"), "chatting.invalid_json") })
+			if replayed := n.run("dlt", "replay", "--code", "invalid_json"); !strings.Contains(replayed, "replayed 1") {
+				t.Errorf("dlt replay says %s", replayed)
+			}
 		})
 	}
 }
