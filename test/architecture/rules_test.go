@@ -26,6 +26,8 @@ type layer struct {
 	module []string
 	// libraries tells whether anything beside the standard library may be imported.
 	libraries bool
+	// only is the one library that may; "" for any.
+	only string
 	// notStandard lists what is refused of the standard library, each with what is below it, and why.
 	notStandard []string
 	why         string
@@ -52,6 +54,8 @@ var layers = map[string]layer{
 	"migrations": {libraries: true},
 	"cmd":        {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
 	"test":       {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
+	// An example shows what can be done with the documents alone.
+	"docs/examples": {libraries: true, only: "github.com/segmentio/kafka-go"},
 }
 
 // wiring is imported under cmd only, by tests too: who needs a container to test a package has too large a package.
@@ -118,6 +122,8 @@ func (l layer) refuses(folder, importer, imported string) string {
 		return ""
 	case !l.libraries:
 		return folder + " imports no libraries"
+	case l.only != "" && !below(imported, l.only):
+		return folder + " imports nothing but " + l.only
 	}
 	return ""
 }
@@ -140,13 +146,14 @@ func refusesInTests(folder, imported string) string {
 	return ""
 }
 
-// unit is the subtree within which packages know each other: the layer, but of adapters each one by itself.
+// unit is the subtree within which packages know each other: the layer, but of adapters and examples each one by itself.
 func unit(folder, importer string) string {
-	if folder != "adapters" {
-		return module + "/" + folder
+	whole := module + "/" + folder
+	if folder != "adapters" && folder != "docs/examples" {
+		return whole
 	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(importer, module+"/adapters/"), "/")
-	return module + "/adapters/" + name
+	name, _, _ := strings.Cut(strings.TrimPrefix(importer, whole+"/"), "/")
+	return whole + "/" + name
 }
 
 // below tells whether an import path is parent or lies below it.
@@ -244,6 +251,13 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"domain's test, a library", tested("domain", "pgregory.net/rapid", "chatting/domain"), ""},
 		{"domain's test, a use case", tested("domain", "chatting/application"), "by itself"},
 		{"application's test, an adapter", tested("application", "chatting/adapters/frame"), "without the outside"},
+
+		{"example, Kafka", good("docs/examples/x", "github.com/segmentio/kafka-go", "encoding/json"), ""},
+		{"example, another library", good("docs/examples/x", "github.com/google/uuid"), "nothing but"},
+		{"example, the module", good("docs/examples/x", "chatting/adapters/kafka"), "may not know"},
+		{"example, its neighbour", good("docs/examples/x", "chatting/docs/examples/y"), "may not know"},
+		{"example's test, a broker", tested("docs/examples/x", "chatting/adapters/embedded"), ""},
+		{"documents, no example", good("docs/x"), "no layer"},
 
 		{"no layer", good("internal/x"), "no layer"},
 		{"the root", listed{path: "chatting", name: "main", documented: true}, "no layer"},
