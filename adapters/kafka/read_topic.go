@@ -1,0 +1,99 @@
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// TopicReading says what of a topic somebody wants to see.
+type TopicReading struct {
+	Topic string
+	// Since leaves out records stamped before it; the zero time leaves out none.
+	Since time.Time
+	// OnlyNew leaves out what is there when the reading begins.
+	OnlyNew bool
+	// Follow goes on with what comes, until ctx ends. Else the reading ends where the topic ended when it began.
+	Follow bool
+	Logger *slog.Logger
+}
+
+// startTimeout bounds finding out where to begin.
+const startTimeout = 10 * time.Second
+
+// ReadTopic hands the records of a topic to take, one at a time, those of a partition in their order. It is for a look from
+// outside, on behalf of no group. It returns nil when there are no more or ctx ends, and the first error of take.
+func (c *Cluster) ReadTopic(ctx context.Context, reading TopicReading, take func(*TailRecord) error) error {
+	from, to, err := c.extent(ctx, reading)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	wanted := func(r *TailRecord) error {
+		if r.Time.Before(reading.Since) {
+			return nil
+		}
+		return take(r)
+	}
+	if reading.Follow {
+		following, stop := context.WithCancel(ctx)
+		defer stop()
+		handler := &followHandler{take: wanted, stop: stop}
+		err := NewTail(c, TailOptions{Topic: reading.Topic, From: from, Handler: handler, Logger: reading.Logger}).Run(following)
+		if err == nil {
+			err = handler.err
+		}
+		return err
+	}
+	if err := c.scan(ctx, reading.Topic, from, to, wanted); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// extent returns where a reading begins, and where the topic ends.
+func (c *Cluster) extent(ctx context.Context, reading TopicReading) (from, to map[int]int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	partitions, err := c.partitionsOf(ctx, reading.Topic)
+	if err != nil {
+		return nil, nil, err
+	}
+	if to, err = EndsOf(ctx, c, reading.Topic, partitions); err != nil || reading.OnlyNew {
+		return to, to, err
+	}
+	start := timestampEarliest
+	if !reading.Since.IsZero() {
+		start = reading.Since.UnixMilli()
+	}
+	offsets, err := c.listOffsets(ctx, reading.Topic, partitionNumbers(partitions), start)
+	if err != nil {
+		return nil, nil, err
+	}
+	return byPartition(offsets), to, nil
+}
+
+// followHandler is a TailHandler that stops its tail when a record is refused.
+type followHandler struct {
+	take func(*TailRecord) error
+	stop context.CancelFunc
+	err  error
+}
+
+// Record implements TailHandler.
+func (h *followHandler) Record(r *TailRecord) {
+	if h.err != nil {
+		return
+	}
+	if h.err = h.take(r); h.err != nil {
+		h.stop()
+	}
+}
+
+// BatchEnd implements TailHandler.
+func (h *followHandler) BatchEnd(int, int64) {}
+
+// Hole implements TailHandler: the tail has said so in its log.
+func (h *followHandler) Hole(int, int64, int64) {}
