@@ -2,8 +2,13 @@ package kafka
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/fetch"
 )
 
 // TopicReading says what of a topic somebody wants to see.
@@ -25,6 +30,9 @@ const startTimeout = 10 * time.Second
 // outside, on behalf of no group. It returns nil when there are no more or ctx ends, and the first error of take.
 func (c *Cluster) ReadTopic(ctx context.Context, reading TopicReading, take func(*TailRecord) error) error {
 	from, to, err := c.extent(ctx, reading)
+	if err == nil {
+		err = c.mayRead(ctx, reading.Topic, from)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -73,6 +81,22 @@ func (c *Cluster) extent(ctx context.Context, reading TopicReading) (from, to ma
 		return nil, nil, err
 	}
 	return byPartition(offsets), to, nil
+}
+
+// mayRead refuses a topic that this user may describe and not read: a tail would wait for that right for ever.
+func (c *Cluster) mayRead(ctx context.Context, topic string, from map[int]int64) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	request := NewTail(c, TailOptions{Topic: topic, From: from}).request([]int{0})
+	request.MaxWaitTime = 0
+	response, err := c.transport.RoundTrip(ctx, c.addr, request)
+	if answer, ok := response.(*fetch.Response); ok && err == nil && len(answer.Topics) == 1 && len(answer.Topics[0].Partitions) == 1 {
+		err = kafka.Error(answer.Topics[0].Partitions[0].ErrorCode)
+	}
+	if errors.Is(err, kafka.TopicAuthorizationFailed) {
+		return fmt.Errorf("this user may not read the topic %s", topic)
+	}
+	return nil // whatever else there is passes, or the reading will tell
 }
 
 // followHandler is a TailHandler that stops its tail when a record is refused.

@@ -172,6 +172,9 @@ func (c *Client) SendNamed(target int, text, name string) error {
 	return c.write(map[string]any{"target_id": target, "message": text, "client_msg_id": name})
 }
 
+// SendFrame sends any frame.
+func (c *Client) SendFrame(frame any) error { return c.write(frame) }
+
 func (c *Client) write(v any) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()

@@ -26,19 +26,27 @@ func Producers(t *testing.T) map[string]Producer {
 	} else {
 		producers["kcat"] = produceWithKcat
 	}
-	jars := filepath.Join(os.Getenv("CHATTING_TEST_INFRA_DIR"), "libs")
-	_, err := exec.LookPath("java")
-	if _, missing := os.Stat(jars); err != nil || missing != nil || os.Getenv("CHATTING_TEST_INFRA_DIR") == "" {
-		t.Log("there is no java, or CHATTING_TEST_INFRA_DIR has no jars of Kafka")
+	if jars, found := kafkaJars(); !found {
+		t.Log(noKafkaJars)
 	} else {
 		producers["console producer"] = func(ctx context.Context, t *testing.T, brokers, topic string, values ...string) {
 			t.Helper()
-			pipe(ctx, t, values, "java", "-Xmx128m", "-cp", filepath.Join(jars, "*"),
+			pipe(ctx, t, values, "java", "-Xmx128m", "-cp", jars,
 				"org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", brokers, "--topic", topic)
 		}
 	}
 	return producers
 }
+
+// kafkaJars returns the class path of Kafka's own tools, where there are any.
+func kafkaJars() (classPath string, found bool) {
+	jars := filepath.Join(os.Getenv("CHATTING_TEST_INFRA_DIR"), "libs")
+	_, noJava := exec.LookPath("java")
+	_, missing := os.Stat(jars)
+	return filepath.Join(jars, "*"), noJava == nil && missing == nil && os.Getenv("CHATTING_TEST_INFRA_DIR") != ""
+}
+
+const noKafkaJars = "there is no java, or CHATTING_TEST_INFRA_DIR has no jars of Kafka"
 
 func produceWithKafkaGo(ctx context.Context, t *testing.T, brokers, topic string, values ...string) {
 	t.Helper()

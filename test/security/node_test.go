@@ -136,6 +136,18 @@ func (n *node) run(arguments ...string) string {
 	return printed
 }
 
+// refused runs a command of the program with the node's settings, which has to fail, and returns its complaint.
+func (n *node) refused(arguments ...string) string {
+	n.t.Helper()
+	command := exec.CommandContext(n.t.Context(), harness.Binary, arguments...)
+	command.Env = n.env
+	printed, err := command.CombinedOutput()
+	if err == nil {
+		n.t.Errorf("%q did not fail: %s", arguments, printed)
+	}
+	return string(printed)
+}
+
 // user is a logged-in connection.
 type user struct {
 	t    *testing.T

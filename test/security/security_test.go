@@ -3,6 +3,7 @@ package security
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -83,6 +84,18 @@ func TestANodeServesWithTheDocumentedRightsHoweverItAuthenticates(t *testing.T) 
 			if replayed := n.run("dlt", "replay", "--code", "invalid_json"); !strings.Contains(replayed, "replayed 1") {
 				t.Errorf("dlt replay says %s", replayed)
 			}
+
+			look := []string{"events", "tail", "--topic", "presence", "--end"}
+			if complaint := n.refused(look...); !strings.Contains(complaint, "may not read the topic "+prefix+".presence") {
+				t.Errorf("events tail says %s", complaint)
+			}
+			grant(t, documentedRights(t, "chatting events"), row.principal, prefix)
+			eventually(t, "look at events", func() bool {
+				command := exec.CommandContext(t.Context(), harness.Binary, look...)
+				command.Env = n.env
+				printed, err := command.Output() // the broker may not have heard of the right
+				return err == nil && strings.Contains(string(printed), " presence_changed 1 online")
+			})
 		})
 	}
 }
