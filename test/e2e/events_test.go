@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"bufio"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"chatting/test/harness"
 )
@@ -38,5 +41,38 @@ func TestWhatARunningServerLogsCanBeLookedAt(t *testing.T) {
 		if !strings.HasSuffix(line, want[i]) {
 			t.Errorf("%s; want %s", line, want[i])
 		}
+	}
+}
+
+func TestATailOfARunningServerEndsWellWhenInterrupted(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	one := mustConnect(t, s.HTTP, s.token(1))
+	if err := one.Send(1, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(harness.Binary, "events", "tail", "--topic", "conversations", "--since", "1h")
+	command.Env = harness.Environ("CHATTING_EMBEDDED_KAFKA_ADDR=" + s.Kafka)
+	command.Stderr = t.Output()
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	limit := time.AfterFunc(harness.FrameWait, func() { _ = command.Process.Kill() })
+	defer limit.Stop()
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || !strings.HasSuffix(lines.Text(), " chat_message 1 -> 1 hello") {
+		t.Errorf("it shows %q", lines.Text())
+	}
+	if err := command.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	for lines.Scan() {
+		t.Errorf("it shows %q", lines.Text())
+	}
+	if err := command.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
 	}
 }

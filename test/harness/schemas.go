@@ -101,10 +101,14 @@ func (s *Schemas) Check(name string, value []byte) error { return check(s.promis
 
 // CheckExact is Check for an event, and refuses fields that the schema does not name.
 func (s *Schemas) CheckExact(name string, value []byte) error {
+	complaint := check(s.exact, name, value)
+	if complaint == nil {
+		return nil
+	}
 	if err := s.Check(name, value); err != nil { // in an invalid object, no field counts as named
 		return err
 	}
-	return check(s.exact, name, value)
+	return complaint
 }
 
 func check(schemas map[string]*jsonschema.Schema, name string, value []byte) error {
