@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
 	"chatting/test/harness"
 )
 
@@ -41,6 +43,26 @@ func TestWhatARunningServerLogsCanBeLookedAt(t *testing.T) {
 		if !strings.HasSuffix(line, want[i]) {
 			t.Errorf("%s; want %s", line, want[i])
 		}
+	}
+}
+
+func TestPoisonInTheLogIsShownAndStopsNobody(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	one := mustConnect(t, s.HTTP, s.token(1))
+	const poison = `{"specversion":"1.0","type":"poison"`
+	harness.Poison([]byte(poison))
+	harness.ProduceMessages(t.Context(), t, s.Kafka, "chatting.conversations", kafka.Message{Key: []byte("1:1"), Value: []byte(poison)})
+	if err := one.Send(1, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := one.next(); err != nil || f.Message != "hello" {
+		t.Errorf("%+v %v", f, err)
+	}
+	command := exec.CommandContext(t.Context(), harness.Binary, "events", "tail", "--topic", "conversations", "--end")
+	command.Env, command.Stderr = harness.Environ("CHATTING_EMBEDDED_KAFKA_ADDR="+s.Kafka), t.Output()
+	out, err := command.Output()
+	if err != nil || strings.Count(string(out), "\n") != 2 || !strings.Contains(string(out), " (no JSON object) "+poison+"\n") {
+		t.Errorf("%s %v", out, err)
 	}
 }
 
