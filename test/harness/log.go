@@ -109,8 +109,9 @@ type Event struct {
 
 // The types of events that tests look at.
 const (
-	ChatEvent  = "chatting.chat_message.v1"
-	BlockEvent = "chatting.user_blocked.v1"
+	ChatEvent   = "chatting.chat_message.v1"
+	BlockEvent  = "chatting.user_blocked.v1"
+	SystemEvent = "chatting.system_message.v1"
 )
 
 // ReadEvents reads a topic of events as ReadTopic does.

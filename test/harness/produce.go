@@ -57,7 +57,7 @@ func produceWithKafkaGo(ctx context.Context, t *testing.T, brokers, topic string
 	ProduceMessages(ctx, t, brokers, topic, messages...)
 }
 
-// ProduceMessages writes messages with kafka-go, spread over the partitions.
+// ProduceMessages writes messages with kafka-go: those with one key to one partition.
 func ProduceMessages(ctx context.Context, t *testing.T, brokers, topic string, messages ...kafka.Message) {
 	t.Helper()
 	transport := &kafka.Transport{} // the default one may have heard of the topics before they were made
@@ -65,7 +65,7 @@ func ProduceMessages(ctx context.Context, t *testing.T, brokers, topic string, m
 	writer := kafka.Writer{
 		Transport: transport,
 		Addr:      kafka.TCP(strings.Split(brokers, ",")...), Topic: topic, RequiredAcks: kafka.RequireAll,
-		BatchTimeout: 5 * time.Millisecond, BatchBytes: 5 << 20,
+		BatchTimeout: 5 * time.Millisecond, BatchBytes: 5 << 20, Balancer: kafka.Murmur2Balancer{},
 	}
 	defer writer.Close()
 	if err := writer.WriteMessages(ctx, messages...); err != nil {

@@ -1,0 +1,140 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"chatting/test/harness"
+)
+
+// says is the record of a system message. Messages to one user have one key, so they are in one order.
+func says(target int, text string) kafka.Message {
+	return kafka.Message{Key: []byte(strconv.Itoa(target)), Value: fmt.Appendf(nil, `{"target_id":%d,"message":%q}`, target, text)}
+}
+
+// told returns what the platform said to a connection, in order.
+func told(client *harness.Client) (texts []string) {
+	for _, f := range client.Frames()[1:] {
+		if f.Type == "system_message" && f.Error == "" {
+			texts = append(texts, f.Message)
+		}
+	}
+	return texts
+}
+
+func TestOtherProgramsSpeakToUsersOnEveryNode(t *testing.T) {
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	nodes := c.startAll(2)
+	clients := connectAll(t, []int{1, 2}, func(user int) *harness.Node { return nodes[user-1] })
+	buried := 0
+	for name, produce := range harness.Producers(t) {
+		var lines, want []string
+		for i := range 10 {
+			for user := range clients {
+				lines = append(lines, string(says(user+1, fmt.Sprint(name, " ", i)).Value))
+			}
+			want = append(want, fmt.Sprint(name, " ", i))
+			lines = append(lines, "poison", string(says(404, "nobody").Value))
+			buried += 2
+		}
+		produce(ctx, t, c.parts.Brokers, c.systemMessages(), lines...)
+		for _, client := range clients {
+			harness.Until(ctx, t, fmt.Sprintf("user %d is told everything by %s", client.User, name), func() bool {
+				seen := told(client) // without a key, in any order
+				return !slices.ContainsFunc(want, func(text string) bool { return !slices.Contains(seen, text) })
+			})
+		}
+	}
+	harness.Until(ctx, t, "the dead letters", func() bool {
+		return len(harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters())) >= buried
+	})
+	for _, letter := range harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters()) {
+		why := ""
+		for _, h := range letter.Headers {
+			if h.Key == "kafka_dlt-exception-fqcn" {
+				why = string(h.Value)
+			}
+		}
+		if wanted := map[bool]string{true: "chatting.invalid_json", false: "chatting.no_user_or_offline"}[string(letter.Value) == "poison"]; why != wanted {
+			t.Errorf("%s is buried for %q", letter.Value, why)
+		}
+	}
+}
+
+// Whatever a killed node was doing, each message reaches its user once.
+func TestANodeKilledAmidSystemMessagesLosesNoneAndDoublesNone(t *testing.T) {
+	const users = 20
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	nodes := c.startAll(3)
+	all := make([]int, users)
+	for i := range all {
+		all[i] = i + 1
+	}
+	clients := connectAll(t, all, func(user int) *harness.Node { return nodes[user%2] })
+	each := scaled(100, 500)
+	// Everybody reads: the last node's share is told while the others' are.
+	harness.ProduceMessages(ctx, t, c.parts.Brokers, c.systemMessages(), says(1, "first"))
+	harness.Until(ctx, t, "the first message", func() bool { return len(told(clients[0])) > 0 })
+
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for i := range each {
+			var messages []kafka.Message
+			for _, user := range all {
+				messages = append(messages, says(user, fmt.Sprint(i)))
+			}
+			harness.ProduceMessages(ctx, t, c.parts.Brokers, c.systemMessages(), messages...)
+		}
+	})
+	harness.Until(ctx, t, "a third is told", func() bool { return len(told(clients[1])) > each/3 })
+	nodes[2].Kill()
+	killed := time.Now()
+	writing.Wait()
+
+	var want []string
+	for i := range each {
+		want = append(want, fmt.Sprint(i))
+	}
+	for _, client := range clients {
+		harness.Until(ctx, t, fmt.Sprintf("user %d is told everything", client.User), func() bool { return len(told(client)) >= each })
+	}
+	t.Logf("everything was told %s after the kill", time.Since(killed).Round(time.Millisecond))
+	c.mustTellOnce(ctx, clients, want)
+	if letters := harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters()); len(letters) > 0 {
+		t.Errorf("%d dead letters, the first for %v", len(letters), letters[0].Headers)
+	}
+}
+
+// mustTellOnce compares what connections were told with what was said to each of them, once all of the log is through.
+func (c *cluster) mustTellOnce(ctx context.Context, clients []*harness.Client, want []string) {
+	c.t.Helper()
+	ids := make(map[string]bool)
+	records := 0
+	for _, event := range harness.ReadEvents(ctx, c.t, c.parts.Brokers, c.conversations()) {
+		if event.Type == harness.SystemEvent {
+			records++
+			ids[event.ID] = true
+		}
+	}
+	c.t.Logf("%d messages are in the log %d times", len(ids), records)
+	for _, client := range clients {
+		harness.ProduceMessages(ctx, c.t, c.parts.Brokers, c.systemMessages(), says(client.User, "last"))
+		harness.Until(ctx, c.t, fmt.Sprintf("the last message of user %d", client.User), func() bool {
+			return slices.Contains(told(client), "last")
+		})
+		got := slices.DeleteFunc(told(client), func(text string) bool { return text == "first" || text == "last" })
+		if !slices.Equal(got, want) {
+			c.t.Errorf("user %d was told %s", client.User, strings.Join(got, " "))
+		}
+	}
+}
