@@ -12,7 +12,7 @@ import (
 func randomSuffix() string { return rand.Text()[:8] }
 
 // testContext ends with the test, and a minute after the call at the latest.
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)

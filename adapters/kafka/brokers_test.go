@@ -13,9 +13,16 @@ import (
 	"chatting/domain"
 )
 
+// tester is a *testing.T or *testing.B.
+type tester[T any] interface {
+	testing.TB
+
+	Run(name string, f func(t T)) bool
+}
+
 // eachBroker runs a suite on an embedded broker and, where CHATTING_TEST_KAFKA names one, on a real one.
-func eachBroker(t *testing.T, suite func(t *testing.T, cluster *Cluster)) {
-	t.Run("embedded", func(t *testing.T) {
+func eachBroker[T tester[T]](t T, suite func(t T, cluster *Cluster)) {
+	t.Run("embedded", func(t T) {
 		broker, err := embedded.Start(t.Context(), embedded.Options{
 			Addr: "127.0.0.1:0", Dir: t.TempDir(), Logger: testLogger(t),
 		})
@@ -29,7 +36,7 @@ func eachBroker(t *testing.T, suite func(t *testing.T, cluster *Cluster)) {
 		})
 		suite(t, testCluster(t, []string{broker.Addr()}))
 	})
-	t.Run("kafka", func(t *testing.T) {
+	t.Run("kafka", func(t T) {
 		brokers := os.Getenv("CHATTING_TEST_KAFKA")
 		if brokers == "" {
 			t.Skip("CHATTING_TEST_KAFKA names no real Kafka")
@@ -38,7 +45,7 @@ func eachBroker(t *testing.T, suite func(t *testing.T, cluster *Cluster)) {
 	})
 }
 
-func testCluster(t *testing.T, brokers []string) *Cluster {
+func testCluster(t testing.TB, brokers []string) *Cluster {
 	t.Helper()
 	cluster := NewCluster(ClusterOptions{Brokers: brokers})
 	t.Cleanup(cluster.Close)
@@ -46,7 +53,7 @@ func testCluster(t *testing.T, brokers []string) *Cluster {
 }
 
 // testTopics makes topics of a name that no other test has.
-func testTopics(t *testing.T, cluster *Cluster, partitions int) TopicNames {
+func testTopics(t testing.TB, cluster *Cluster, partitions int) TopicNames {
 	t.Helper()
 	names := NamesFor("test-" + strings.ToLower(strings.NewReplacer("/", "-").Replace(t.Name())) + "-" + randomSuffix())
 	if err := (TopicSetup{Names: names, Partitions: partitions, Logger: testLogger(t)}).Ensure(testContext(t), cluster); err != nil {
@@ -58,7 +65,7 @@ func testTopics(t *testing.T, cluster *Cluster, partitions int) TopicNames {
 	return names
 }
 
-func testAppender(t *testing.T, cluster *Cluster, topic string, partitions int) *Appender {
+func testAppender(t testing.TB, cluster *Cluster, topic string, partitions int) *Appender {
 	t.Helper()
 	return NewAppender(cluster, AppenderOptions{
 		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: testLogger(t),
@@ -66,7 +73,7 @@ func testAppender(t *testing.T, cluster *Cluster, topic string, partitions int) 
 }
 
 // testLogger logs to the test.
-func testLogger(t *testing.T) *slog.Logger {
+func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 

@@ -117,7 +117,7 @@ func TestATailPastTheEndOfTheLogReportsTheHoleAndGoesOnAtTheEnd(t *testing.T) {
 }
 
 // waitUntil polls a condition.
-func waitUntil(t *testing.T, condition func() bool) {
+func waitUntil(t testing.TB, condition func() bool) {
 	t.Helper()
 	ctx := testContext(t)
 	ticker := time.NewTicker(5 * time.Millisecond)
