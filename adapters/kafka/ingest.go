@@ -59,11 +59,15 @@ const (
 	// ingestSession is after how long a dead node's partitions are read by others: the shortest that brokers allow by
 	// default (group.min.session.timeout.ms).
 	ingestSession = 6 * time.Second
-	// maxUncommitted is how many records of a partition are under way at once, and so how many are delivered again when
-	// their node dies before it has committed them. Where one node reads all 16 partitions, that is 1024 in all: as
-	// many ids as a node remembers for each local user (application.Delivery), so that even if all of them were for one
-	// user, that user's connections on other nodes would not see any of them twice.
-	maxUncommitted = 64
+	// maxUncommitted bounds the records that a node has under way, of all its partitions together, and so how many are
+	// delivered again when it dies before it has committed them. It is as many as there are ids that a node remembers for
+	// each local user (application.Delivery): even if all of them were for one user, that user's connections on other nodes
+	// would see none of them twice, unless so much else came to the user within the session timeout.
+	maxUncommitted = 1024
+	// maxRun is of how many records a run is at most: enough for a batch of the log, few enough to commit often.
+	maxRun = 64
+	// locateTimeout bounds asking where the partitions begin and end.
+	locateTimeout = 10 * time.Second
 )
 
 // Run reads until ctx ends.
@@ -82,7 +86,10 @@ func (i *Ingest) serve(ctx context.Context, generation *kafka.Generation, assign
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	commits := &offsetCommits{generation: generation, topic: i.options.Topic}
-	handler := &ingestHandler{ctx: ctx, stop: stop, options: i.options, partitions: make(map[int]*ingestedPartition)}
+	handler := &ingestHandler{
+		ctx: ctx, stop: stop, options: i.options, partitions: make(map[int]*ingestedPartition),
+		run: max(1, min(maxRun, maxUncommitted/len(assignments))),
+	}
 	var running sync.WaitGroup
 	for partition := range from {
 		p := &ingestedPartition{ingest: i, number: partition, commits: commits, runs: make(chan ingestRun)}
@@ -111,6 +118,8 @@ func isOfNextGeneration(err error) bool {
 // locate returns where to begin reading each partition: where the group is, the start of the log where it was nowhere, or
 // past its end, which is a topic made anew.
 func (i *Ingest) locate(ctx context.Context, assignments []kafka.PartitionAssignment) (map[int]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
+	defer cancel()
 	numbers := make([]int, len(assignments))
 	for n, assignment := range assignments {
 		numbers[n] = assignment.ID
@@ -140,6 +149,7 @@ type ingestHandler struct {
 	stop       context.CancelCauseFunc
 	options    IngestOptions
 	partitions map[int]*ingestedPartition
+	run        int // how many records are handed over at once
 }
 
 // Record implements TailHandler.
@@ -151,7 +161,7 @@ func (h *ingestHandler) Record(r *TailRecord) {
 	}
 	p := h.partitions[r.Partition]
 	p.collected = append(p.collected, copied)
-	if len(p.collected) == maxUncommitted {
+	if len(p.collected) == h.run {
 		h.handOver(p, r.Offset+1)
 	}
 }

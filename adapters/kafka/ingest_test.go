@@ -223,6 +223,28 @@ func TestWhatCannotBeDeliveredBecomesADeadLetterAndTheNextOneIsDelivered(t *test
 	})
 }
 
+// A compressed batch within the topic's limit may hold what no dead letter can.
+func TestARecordThatIsLargerThanADeadLetterMayBeIsBuriedWithoutItsValue(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		const size = 12 << 20
+		w := newIngestWorld(t, cluster)
+		writer := kafka.Writer{
+			Addr: cluster.addr, Topic: w.names.SystemMessages, RequiredAcks: kafka.RequireAll, Transport: cluster.transport,
+			BatchTimeout: time.Millisecond, BatchBytes: 2 * size, Compression: kafka.Gzip,
+		}
+		err := writer.WriteMessages(testContext(t), kafka.Message{Value: make([]byte, size)}, say(7, "after it"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ingest()
+		waitUntil(t, func() bool { return len(w.sent.texts(7)) == 1 && len(w.letters.all()) == 1 })
+		letter := describe(&w.letters.all()[0])
+		if letter.Code != DeadTooLarge || !letter.LeftOut || letter.Size != size || letter.Value != nil || letter.FirstOffset != 0 {
+			t.Errorf("the letter is of %d bytes, left out: %t, %s", letter.Size, letter.LeftOut, letter.Code)
+		}
+	})
+}
+
 func TestATransientFailureIsTriedAgainUnderTheSameIDAndNeverBuried(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		const each = 5

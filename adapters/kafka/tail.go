@@ -255,7 +255,11 @@ func (t *Tail) takePartition(ctx context.Context, p *fetch.ResponsePartition) {
 	case kafka.OffsetOutOfRange:
 		t.relocate(ctx, partition, state)
 	default:
-		t.options.Logger.Debug("a partition cannot be read now", "topic", t.options.Topic, "partition", partition, "error", code)
+		level := slog.LevelDebug
+		if code == kafka.TopicAuthorizationFailed && state.retry.count == 0 {
+			level = slog.LevelError // it will not pass
+		}
+		t.options.Logger.Log(ctx, level, "a partition cannot be read now", "topic", t.options.Topic, "partition", partition, "error", code)
 		t.postpone(state)
 	}
 }
