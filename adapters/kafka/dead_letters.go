@@ -112,6 +112,9 @@ func (d *DeadLetters) bounds(ctx context.Context, filter DeadLetterFilter) (from
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadLettersTimeout)
 	defer cancel()
+	if err := d.cluster.mayRead(ctx, d.names.DeadLetters, map[int]int64{0: 0}); err != nil {
+		return nil, nil, err
+	}
 	at := timestampEarliest
 	if !filter.Since.IsZero() {
 		at = filter.Since.UnixMilli()

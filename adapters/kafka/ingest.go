@@ -254,7 +254,7 @@ func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command appl
 	retry := backoff{}
 	for ctx.Err() == nil {
 		err := i.send(ctx, command)
-		if err == nil {
+		if err == nil || ctx.Err() != nil {
 			return
 		}
 		if refused := permanent(err); refused != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,6 +110,38 @@ func TestANodeKilledAmidSystemMessagesLosesNoneAndDoublesNone(t *testing.T) {
 		harness.Until(ctx, t, fmt.Sprintf("user %d is told everything", client.User), func() bool { return len(told(client)) >= each })
 	}
 	t.Logf("everything was told %s after the kill", time.Since(killed).Round(time.Millisecond))
+	c.mustTellOnce(ctx, clients, want)
+	if letters := harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters()); len(letters) > 0 {
+		t.Errorf("%d dead letters, the first for %v", len(letters), letters[0].Headers)
+	}
+}
+
+// A broker that is away for longer than anything waits for it, the consumer group included.
+func TestABrokerThatIsAwayCostsNoSystemMessage(t *testing.T) {
+	ctx := testContext(t)
+	parts := harness.StartOwnParts(t, 1)
+	c := newCluster(t, parts.Parts)
+	nodes := c.startAll(2)
+	clients := connectAll(t, []int{1, 2, 3, 4}, func(user int) *harness.Node { return nodes[user%2] })
+	const each = 2000
+	var want []string
+	var messages []kafka.Message
+	for i := range each {
+		want = append(want, fmt.Sprint(i))
+		for _, client := range clients {
+			messages = append(messages, says(client.User, fmt.Sprint(i)))
+		}
+	}
+	harness.ProduceMessages(ctx, t, c.parts.Brokers, c.systemMessages(), messages...)
+	harness.Until(ctx, t, "the first messages", func() bool { return len(told(clients[0])) > 0 })
+	parts.SignalBroker(1, syscall.SIGSTOP)
+	harness.Pause(ctx, 2*appendDeadline)
+	parts.SignalBroker(1, syscall.SIGCONT)
+	before := len(told(clients[0]))
+	for _, client := range clients {
+		harness.Until(ctx, t, fmt.Sprintf("user %d is told everything", client.User), func() bool { return len(told(client)) >= each })
+	}
+	t.Logf("user 1 had %d of %d messages when the broker came back", before, each)
 	c.mustTellOnce(ctx, clients, want)
 	if letters := harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters()); len(letters) > 0 {
 		t.Errorf("%d dead letters, the first for %v", len(letters), letters[0].Headers)

@@ -127,13 +127,18 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // run runs a command with the node's settings and returns what it printed.
 func (n *node) run(arguments ...string) string {
 	n.t.Helper()
-	command := exec.CommandContext(n.t.Context(), harness.Binary, arguments...)
-	command.Env = n.env
-	printed, err := output(command)
+	printed, err := n.try(arguments...)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	return printed
+}
+
+// try is run for a command that may fail.
+func (n *node) try(arguments ...string) (string, error) {
+	command := exec.CommandContext(n.t.Context(), harness.Binary, arguments...)
+	command.Env = n.env
+	return output(command)
 }
 
 // refused runs a command of the program with the node's settings, which has to fail, and returns its complaint.

@@ -79,6 +79,9 @@ func TestANodeServesWithTheDocumentedRightsHoweverItAuthenticates(t *testing.T) 
 				kafka.Message{Value: []byte(`{"target_id":1,"message":"from the platform"}`)}, kafka.Message{Value: []byte("poison")})
 			one.waitFor("from the platform")
 
+			if _, err := n.try("dlt", "list"); err == nil || !strings.Contains(err.Error(), "may not read the topic "+prefix+".system-messages.dlt") {
+				t.Errorf("without its rights, dlt list says %v", err)
+			}
 			grant(t, documentedRights(t, "chatting dlt"), row.principal, prefix)
 			eventually(t, "dead letter", func() bool { return strings.Contains(n.run("dlt", "list"), "chatting.invalid_json") })
 			if replayed := n.run("dlt", "replay", "--code", "invalid_json"); !strings.Contains(replayed, "replayed 1") {
