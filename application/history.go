@@ -76,10 +76,10 @@ type ReadMarks interface {
 
 // UserEraser deletes what is kept about a user.
 type UserEraser interface {
-	// EraseUser forgets the user, in one transaction: that it was seen, its friends and its place in the lists of others,
-	// its history (for its partners, too), read marks and delivery cursor; and notes that what the log holds of its
-	// conversations before Ends is not to come back. Whom the user blocked it unblocks, with a change in the outbox of each,
-	// and returns them; the rows stay, because versions of a pair must not repeat. Blocks of others against it stay. known is
+	// EraseUser forgets the user: its history (for its partners, too) before Ends, and what the log still holds of that does
+	// not come back; its read marks and delivery cursor, its friends and its place in the lists of others; last, that it was
+	// seen. So after an error it can be repeated. Whom the user blocked it unblocks, with a change in the outbox of each, and
+	// returns them; the rows stay, because versions of a pair must not repeat. Blocks of others against it stay. known is
 	// false, and nothing is done, where the user was never seen.
 	EraseUser(ctx context.Context, erasure Erasure) (unblocked []domain.UserID, known bool, err error)
 }

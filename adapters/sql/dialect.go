@@ -6,6 +6,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/pressly/goose/v3"
+
+	"chatting/application"
 )
 
 // dialect is what differs between the databases.
@@ -19,6 +21,13 @@ type dialect struct {
 	openToMigrate func(context.Context) (db *sql.DB, release func() error, err error)
 	// conflict tells that another transaction got in the way: nothing was done, and trying again may help at once.
 	conflict func(error) bool
+	// blocksBefore returns the states of the pairs as of a place in the log; pairs that never changed are missing.
+	blocksBefore func(
+		context.Context, *sqlx.Tx, application.LogPosition, []application.BlockPair,
+	) (map[application.BlockPair]application.BlockState, error)
+	// insertMessages adds entries to the history, each of which is not twice among them. Where an entry is there already,
+	// the one with the earlier place stays. The caller has locked the partition's projection.
+	insertMessages func(context.Context, *sqlx.Tx, []application.JudgedEntry) error
 	// outage tells that the database cannot do anything now, through no fault of the statement.
 	outage func(error) bool
 }

@@ -60,6 +60,7 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 		conflict: func(err error) bool {
 			return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected) != nil
 		},
+		blocksBefore: postgresBlocksBefore, insertMessages: postgresInsertMessages,
 		outage: isPostgresOutage,
 	}, nil
 }

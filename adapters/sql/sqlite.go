@@ -71,7 +71,8 @@ func newSQLite(path string, timeout time.Duration) (dialect, error) {
 			}
 			return db.DB, func() error { return errors.Join(db.Close(), lock.Close()) }, nil
 		},
-		conflict: func(err error) bool { return sqliteCode(err, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) },
+		conflict:     func(err error) bool { return sqliteCode(err, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) },
+		blocksBefore: sqliteBlocksBefore, insertMessages: sqliteInsertMessages,
 		outage: func(err error) bool {
 			return sqliteCode(err, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PROTOCOL)
 		},

@@ -55,8 +55,8 @@ type Store struct {
 	logger         *slog.Logger
 	now            func() time.Time
 
-	// known holds users that the database has: users are never forgotten, so a hit needs no query.
-	known *lru.Cache[domain.UserID, struct{}]
+	// known holds users that the database had, and when: a hit of late needs no query.
+	known *lru.Cache[domain.UserID, time.Time]
 	// purgeAt is when, in milliseconds, a call of Begin next looks for idempotency keys to delete.
 	purgeAt atomic.Int64
 }
@@ -81,7 +81,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := lru.New[domain.UserID, struct{}](knownUsers)
+	known, err := lru.New[domain.UserID, time.Time](knownUsers)
 	if err != nil {
 		return nil, fmt.Errorf("sql: cache of known users: %w", err)
 	}

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -13,12 +14,12 @@ const (
 	selectKnown  = `SELECT EXISTS (SELECT 1 FROM users WHERE id = $1)`
 )
 
-// Remember implements application.KnownUsers. Only the first call for a user on this node goes to the database, as long
-// as the user stays in the cache.
+// knownFor is how long a node takes a user for known without asking the database again, which may have forgotten it.
+const knownFor = time.Minute
+
+// Remember implements application.KnownUsers. Calls for a user soon after another one on this node do not go to the
+// database, as long as the user stays in the cache.
 func (s *Store) Remember(ctx context.Context, user domain.UserID) error {
-	if s.known.Contains(user) {
-		return nil
-	}
 	known, err := s.Known(ctx, user)
 	if known || err != nil {
 		return err
@@ -28,24 +29,28 @@ func (s *Store) Remember(ctx context.Context, user domain.UserID) error {
 		return err
 	})
 	if err == nil {
-		s.known.Add(user, struct{}{})
+		s.known.Add(user, s.now())
 	}
 	return err
 }
 
 // Known implements application.KnownUsers.
-func (s *Store) Known(ctx context.Context, user domain.UserID) (known bool, err error) {
-	if _, hit := s.known.Get(user); hit {
+func (s *Store) Known(ctx context.Context, user domain.UserID) (bool, error) {
+	now := s.now()
+	if at, hit := s.known.Get(user); hit && now.Sub(at) < knownFor {
 		return true, nil
 	}
+	known, err := s.inUsers(ctx, user)
+	if known {
+		s.known.Add(user, now)
+	}
+	return known, err
+}
+
+// inUsers asks the database itself.
+func (s *Store) inUsers(ctx context.Context, user domain.UserID) (known bool, err error) {
 	err = s.read(ctx, "look for user", func(ctx context.Context, db *sqlx.DB) error {
 		return db.GetContext(ctx, &known, selectKnown, int64(user))
 	})
-	if err != nil {
-		return false, err
-	}
-	if known {
-		s.known.Add(user, struct{}{})
-	}
-	return known, nil
+	return known && err == nil, err
 }

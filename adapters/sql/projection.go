@@ -1,0 +1,242 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+var (
+	_ application.ProjectionStore  = (*Store)(nil)
+	_ application.ProjectedOffsets = (*Store)(nil)
+)
+
+// startProjection and moveProjection come first in their transactions: they lock the partition's row, behind which
+// whoever else projects the partition waits, and finds it moved; and whoever erases a user.
+const (
+	selectProjections = `SELECT log_partition, generation, next_offset, last_offset, last_record FROM projections`
+	startProjection   = `
+		INSERT INTO projections (log_partition, generation, next_offset, last_offset, last_record) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (log_partition) DO NOTHING`
+	moveProjection = `
+		UPDATE projections SET generation = $2, next_offset = $3, last_offset = $4, last_record = $5
+		WHERE log_partition = $1 AND generation = $6 AND next_offset = $7`
+	deleteStretch = `
+		DELETE FROM messages WHERE log_partition = $1 AND generation = $2 AND log_offset >= $3 AND log_offset < $4`
+	selectErasures = `
+		SELECT user_id, generation, until_offset FROM erasures
+		WHERE log_partition = $1 AND (generation, until_offset) > ($2, $3)`
+	insertBlockChange = `
+		INSERT INTO block_changes (blocker, target, generation, log_offset, version, blocked) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (blocker, target, generation, log_offset) DO NOTHING`
+	selectStoredBlocks = `
+		SELECT blocker, target, blocked, version, COALESCE((
+			SELECT MIN(version) FROM outbox WHERE outbox.blocker = blocks.blocker AND outbox.target = blocks.target), 0) AS pending
+		FROM blocks`
+)
+
+// projectionRow is a projection as it is kept.
+type projectionRow struct {
+	Partition  int    `db:"log_partition"`
+	Generation int64  `db:"generation"`
+	Next       int64  `db:"next_offset"`
+	Last       int64  `db:"last_offset"`
+	LastRecord []byte `db:"last_record"`
+}
+
+func (r projectionRow) projection() (application.Projection, error) {
+	if len(r.LastRecord) != len(application.RecordFingerprint{}) {
+		return application.Projection{}, fmt.Errorf("history: fingerprint %x of partition %d is none", r.LastRecord, r.Partition)
+	}
+	return application.Projection{
+		Next: application.LogPosition{Generation: r.Generation, Partition: r.Partition, Offset: r.Next},
+		Last: r.Last, Fingerprint: application.RecordFingerprint(r.LastRecord),
+	}, nil
+}
+
+// Projections implements application.ProjectionStore.
+func (s *Store) Projections(ctx context.Context) (projections []application.Projection, err error) {
+	err = s.read(ctx, "load projections", func(ctx context.Context, db *sqlx.DB) error {
+		var rows []projectionRow
+		if err := db.SelectContext(ctx, &rows, selectProjections); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			projection, err := row.projection()
+			if err != nil {
+				return err
+			}
+			projections = append(projections, projection)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return projections, nil
+}
+
+// Projected implements application.ProjectedOffsets.
+func (s *Store) Projected(ctx context.Context, partitions int) ([]application.LogPosition, error) {
+	projections, err := s.Projections(ctx)
+	if err != nil {
+		return nil, err
+	}
+	places := make([]application.LogPosition, partitions)
+	for partition := range places {
+		places[partition] = application.LogPosition{Generation: 1, Partition: partition}
+	}
+	for _, projection := range projections {
+		if projection.Next.Partition < partitions {
+			places[projection.Next.Partition] = projection.Next
+		}
+	}
+	return places, nil
+}
+
+// Project implements application.ProjectionStore.
+func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) error {
+	from, to := batch.From.Next, batch.To.Next
+	return s.write(ctx, "project history", func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := movePlace(ctx, tx, batch.From, batch.To); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, deleteStretch, from.Partition, from.Generation, from.Offset, to.Offset); err != nil {
+			return err
+		}
+		if len(batch.Events) == 0 {
+			return nil
+		}
+		erased, err := erasedAfter(ctx, tx, from)
+		if err != nil {
+			return err
+		}
+		blocks, err := s.dialect.blocksBefore(ctx, tx, from, batch.Pairs())
+		if err != nil {
+			return err
+		}
+		entries, changes := batch.Judge(blocks, erased)
+		for _, change := range changes {
+			if err := keepChange(ctx, tx, change); err != nil {
+				return err
+			}
+		}
+		if len(entries) == 0 {
+			return nil
+		}
+		return s.dialect.insertMessages(ctx, tx, entries)
+	})
+}
+
+// movePlace moves a partition's projection, or starts it.
+func movePlace(ctx context.Context, tx *sqlx.Tx, from, to application.Projection) error {
+	next := to.Next
+	var rows int64
+	var err error
+	if from.Next.Generation == 0 {
+		rows, err = rowsAffected(tx.ExecContext(ctx, startProjection,
+			next.Partition, next.Generation, next.Offset, to.Last, to.Fingerprint[:]))
+	} else {
+		rows, err = rowsAffected(tx.ExecContext(ctx, moveProjection,
+			next.Partition, next.Generation, next.Offset, to.Last, to.Fingerprint[:], from.Next.Generation, from.Next.Offset))
+	}
+	if err == nil && rows == 0 {
+		return application.ErrProjectionMoved
+	}
+	return err
+}
+
+// erasedAfter returns the users of whom nothing is kept up to some place behind the one given.
+func erasedAfter(
+	ctx context.Context, tx *sqlx.Tx, at application.LogPosition,
+) (map[domain.UserID]application.LogPosition, error) {
+	var rows []struct {
+		User       domain.UserID `db:"user_id"`
+		Generation int64         `db:"generation"`
+		Until      int64         `db:"until_offset"`
+	}
+	if err := tx.SelectContext(ctx, &rows, selectErasures, at.Partition, at.Generation, at.Offset); err != nil {
+		return nil, err
+	}
+	erased := make(map[domain.UserID]application.LogPosition, len(rows))
+	for _, row := range rows {
+		erased[row.User] = application.LogPosition{Generation: row.Generation, Partition: at.Partition, Offset: row.Until}
+	}
+	return erased, nil
+}
+
+func keepChange(ctx context.Context, tx *sqlx.Tx, change application.JudgedChange) error {
+	_, err := tx.ExecContext(ctx, insertBlockChange, int64(change.Blocker), int64(change.Target),
+		change.At.Generation, change.At.Offset, change.Version, change.Blocked)
+	return err
+}
+
+// MoveProjection implements application.ProjectionStore. What is known of the blocks stands right before the place.
+func (s *Store) MoveProjection(
+	ctx context.Context, from, to application.Projection, blocks []application.BlockState,
+) error {
+	pairs := make([]application.BlockPair, 0, len(blocks))
+	for _, block := range blocks {
+		pairs = append(pairs, block.BlockPair)
+	}
+	return s.write(ctx, "move projection", func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := movePlace(ctx, tx, from, to); err != nil || len(pairs) == 0 {
+			return err
+		}
+		known, err := s.dialect.blocksBefore(ctx, tx, to.Next, pairs)
+		if err != nil {
+			return err
+		}
+		at := to.Next
+		at.Offset--
+		for _, block := range blocks {
+			if block.Version <= known[block.BlockPair].Version {
+				continue
+			}
+			if err := keepChange(ctx, tx, application.JudgedChange{BlockState: block, At: at}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// StoredBlocks implements application.ProjectionStore.
+func (s *Store) StoredBlocks(ctx context.Context) (blocks []application.StoredBlock, err error) {
+	err = s.read(ctx, "load all blocks", func(ctx context.Context, db *sqlx.DB) error {
+		var rows []struct {
+			blockRow
+
+			Pending int64 `db:"pending"`
+		}
+		if err := db.SelectContext(ctx, &rows, selectStoredBlocks); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			blocks = append(blocks, application.StoredBlock{BlockState: row.state(), Pending: row.Pending})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return blocks, nil
+}
+
+// blockRow is the state of a pair.
+type blockRow struct {
+	Blocker domain.UserID `db:"blocker"`
+	Target  domain.UserID `db:"target"`
+	Blocked bool          `db:"blocked"`
+	Version int64         `db:"version"`
+}
+
+func (r blockRow) state() application.BlockState {
+	return application.BlockState{
+		BlockPair: application.BlockPair{Blocker: r.Blocker, Target: r.Target}, Blocked: r.Blocked, Version: r.Version,
+	}
+}
