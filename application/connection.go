@@ -1,6 +1,7 @@
 package application
 
 import (
+	"context"
 	"time"
 
 	"chatting/domain"
@@ -19,9 +20,9 @@ const (
 	CloseTryLater  CloseReason = "try_later" // a part that login needs is away
 )
 
-// Connection is one authenticated socket, as delivery and presence see it. Its methods only enqueue, never block, keep
-// their order, may be called from any goroutine and do nothing once the connection is closing. What does not fit into its
-// queue closes it with CloseSlow.
+// Connection is one authenticated socket, as delivery and presence see it. Its methods only enqueue, never block (save
+// AwaitRoom), keep their order, may be called from any goroutine and do nothing once the connection is closing. What does not
+// fit into its queue closes it with CloseSlow.
 type Connection interface {
 	// LoggedIn answers the login. It is the first frame that the connection gets.
 	LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time)
@@ -30,6 +31,21 @@ type Connection interface {
 	// Deliver hands over the bytes of a conversation frame, which must not be changed afterwards. echoOf is the name that
 	// the sender gave to its message, "" on connections of others and where there is none.
 	Deliver(frame []byte, echoOf domain.ClientMessageID)
+	// DeliverAt is Deliver for a frame of others' from a place in the log whose receipt matters: once the client has confirmed
+	// it, Session.Received tells.
+	DeliverAt(frame []byte, at Position)
+	// Replay hands over frames from before the login, marked as such, and asks the client to confirm them.
+	Replay(batch []Replayed)
+	// AwaitRoom waits until frames of so many bytes would take no more than half of the queue, or have it for themselves: an
+	// error when ctx or the connection ended first.
+	AwaitRoom(ctx context.Context, bytes int) error
 	// Close ends the connection, once what is queued has been written.
 	Close(reason CloseReason)
+}
+
+// Replayed is a frame from before the login. At is the place up to which everything is delivered with it, nil where that
+// cannot be told.
+type Replayed struct {
+	Frame []byte
+	At    *Position
 }

@@ -58,10 +58,13 @@ type Attachment struct {
 	from     []int64 // first offset to serve, a partition; nil before Activate
 	released bool
 	held     []heldFrame
+	// stored is nil where messages to users who are offline are not stored.
+	stored *storedDelivery
 }
 
 // heldFrame is a frame that waits until its connection's login is answered.
 type heldFrame struct {
+	id domain.EventID
 	at Position
 	// earlier is where the same event stood before.
 	earlier []Position
@@ -72,6 +75,8 @@ type heldFrame struct {
 	known  int64
 	frame  []byte
 	echoOf domain.ClientMessageID
+	// kept tells that the event would have been stored for its receiver.
+	kept bool
 }
 
 // maxHeld bounds the frames that wait for the end of a login. A connection that exceeds it is closed as slow.
@@ -132,7 +137,7 @@ func (a *Attachment) Release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, h := range a.held {
-		a.conn.Deliver(h.frame, h.echoOf)
+		a.hand(h)
 	}
 	a.held = nil
 	a.released = true
@@ -212,7 +217,7 @@ func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, f
 		return
 	}
 	sender := event.Body.Actor()
-	h := heldFrame{at: at, sender: sender, frame: frame}
+	h := heldFrame{id: event.ID, at: at, sender: sender, frame: frame, kept: isKept(event.Body)}
 	// Only an event that its sender named can be in the log twice, and what the platform says: its requests may be
 	// repeated under one id.
 	if event.ClientMessageID != "" || sender == domain.System {
@@ -245,10 +250,28 @@ func (a *Attachment) show(h heldFrame) {
 	switch {
 	case h.hidden && a.from != nil, !a.serves(h):
 	case a.released:
-		a.conn.Deliver(h.frame, h.echoOf)
-	case len(a.held) >= maxHeld:
+		a.hand(h)
+	case !a.holds(h):
 		a.conn.Close(CloseSlow)
 	default:
 		a.held = append(a.held, h)
 	}
+}
+
+// hand gives a frame to the connection.
+func (a *Attachment) hand(h heldFrame) {
+	switch {
+	case a.stored == nil || !h.kept || h.sender == a.user:
+		a.conn.Deliver(h.frame, h.echoOf)
+	case !a.stored.had.has(h.id):
+		a.conn.DeliverAt(h.frame, h.at)
+	}
+}
+
+// holds tells whether there is room to hold one more.
+func (a *Attachment) holds(h heldFrame) bool {
+	if a.stored != nil {
+		return a.stored.holds(h)
+	}
+	return len(a.held) < maxHeld
 }

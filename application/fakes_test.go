@@ -287,6 +287,14 @@ type (
 		frame  string
 		echoOf domain.ClientMessageID
 	}
+	deliveredAt struct {
+		frame string
+		at    application.Position
+	}
+	replayed struct {
+		frame string
+		at    string // "" where nothing is confirmed with it
+	}
 	closed struct{ reason application.CloseReason }
 )
 
@@ -294,6 +302,8 @@ type (
 type conn struct {
 	mu  sync.Mutex
 	got []any
+	// room, where set, is waited for by AwaitRoom.
+	room func(ctx context.Context, bytes int) error
 }
 
 func (c *conn) add(what any) {
@@ -312,6 +322,27 @@ func (c *conn) StatusChanged(to domain.UserID, change domain.Transition) {
 
 func (c *conn) Deliver(frame []byte, echoOf domain.ClientMessageID) {
 	c.add(delivered{string(frame), echoOf})
+}
+
+func (c *conn) DeliverAt(frame []byte, at application.Position) {
+	c.add(deliveredAt{string(frame), at})
+}
+
+func (c *conn) Replay(batch []application.Replayed) {
+	for _, r := range batch {
+		what := replayed{frame: string(r.Frame)}
+		if r.At != nil {
+			what.at = string(frameOf(*r.At))
+		}
+		c.add(what)
+	}
+}
+
+func (c *conn) AwaitRoom(ctx context.Context, bytes int) error {
+	if c.room != nil {
+		return c.room(ctx, bytes)
+	}
+	return nil
 }
 
 func (c *conn) Close(reason application.CloseReason) { c.add(closed{reason}) }

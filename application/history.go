@@ -108,9 +108,10 @@ type ProjectedOffsets interface {
 
 // DeliveryCursors remember up to where everything addressed to a user was delivered.
 type DeliveryCursors interface {
-	// SaveCursors moves the cursor of each user forward, partition by partition; never back. Each is, a partition, the
-	// first offset that was not delivered; the generation is the one that the history is at.
-	SaveCursors(ctx context.Context, cursors map[domain.UserID][]int64) error
+	// SaveCursors moves the cursor of each user forward to the places given, of some or all partitions; never back. Those
+	// of other partitions stay; where the user has no cursor yet they are the System's, and where that has none, nothing is
+	// saved.
+	SaveCursors(ctx context.Context, cursors map[domain.UserID][]LogPosition) error
 	// Cursor returns the user's cursor, a place for each partition; nil where it has none. That of System is the place
 	// where storing for offline users began.
 	Cursor(ctx context.Context, user domain.UserID) ([]LogPosition, error)

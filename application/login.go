@@ -25,6 +25,8 @@ type Login struct {
 	Delivery     *Delivery
 	Presence     *SetPresence
 	Logger       *slog.Logger
+	// Stored is nil where messages to users who are offline are refused.
+	Stored *StoredMessages
 	// MaxPerUser caps the connections of one user on this node; 0 means no cap.
 	MaxPerUser int
 }
@@ -36,11 +38,12 @@ type Session struct {
 	login      *Login
 	attachment *Attachment
 	membership *Membership
+	stored     *storedSession // nil where messages to users who are offline are refused
 	closing    sync.Once
 }
 
-// Execute logs the connection in: it returns after LoggedIn was called on it, and frames follow. On an error the
-// connection has no part in anything. Errors: those of Authenticate.Execute, CodeTooMany, CodeUnavailable,
+// Execute logs the connection in: it returns after LoggedIn was called on it, and frames follow: where messages are stored,
+// those that were not delivered before, then the live ones. On an error the connection has no part in anything. Errors: those of Authenticate.Execute, CodeTooMany, CodeUnavailable,
 // CodeUnconfirmed.
 //
 // The order of its steps is what makes invariants 3 and 4 hold: first the node follows the log for the user, then the
@@ -57,19 +60,28 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 		return nil, err
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
-	if err := l.complete(ctx, session); err != nil {
+	backlog, err := l.complete(ctx, session)
+	if err != nil {
 		session.Close()
 		return nil, err
+	}
+	if backlog != nil && !backlog.isEmpty() {
+		session.stored.replay(backlog, session.attachment, conn)
+		return session, nil
 	}
 	session.attachment.Release()
 	return session, nil
 }
 
-func (l *Login) complete(ctx context.Context, session *Session) error {
+// complete returns what was not delivered before; nil where nothing is stored.
+func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error) {
 	user := session.Identity.User
+	if l.Stored != nil {
+		session.attachment.storing()
+	}
 	blocks, err := l.loadBlocks(ctx, user)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	friends, err := l.Friends.Friends(ctx, user)
 	if err != nil {
@@ -79,12 +91,25 @@ func (l *Login) complete(ctx context.Context, session *Session) error {
 	} else {
 		session.membership.SetFriends(friends)
 	}
-	ends, err := l.Ends.EndOffsets(ctx)
-	if err != nil {
-		return err
+	var backlog *backlog
+	if l.Stored == nil {
+		ends, err := l.Ends.EndOffsets(ctx)
+		if err != nil {
+			return nil, err
+		}
+		session.attachment.Activate(blocks, ends)
+	} else {
+		end, err := l.Stored.noteEnd(ctx)
+		if err != nil {
+			return nil, err
+		}
+		session.attachment.Activate(blocks, end.offsets)
+		if backlog, err = l.Stored.backlog(ctx, user, end); err != nil {
+			return nil, err
+		}
+		session.stored = &storedSession{messages: l.Stored, places: backlog.to}
 	}
-	session.attachment.Activate(blocks, ends)
-	return session.membership.Online(ctx)
+	return backlog, session.membership.Online(ctx)
 }
 
 // loadBlocks returns the user's blocks as the log has them by the time it returns, or later. What the outbox still holds of
@@ -122,10 +147,21 @@ func (s *Session) Renew(ctx context.Context, token string) (Identity, error) {
 	return identity, nil
 }
 
+// Received tells that the client has confirmed everything that was delivered at the given places, or before them in their
+// partitions.
+func (s *Session) Received(upTo []Position) {
+	if s.stored != nil {
+		s.stored.received(s.Identity.User, upTo)
+	}
+}
+
 // Close ends the connection's part in delivery and presence. When it was the user's last one, the user goes offline. It
 // does not wait for the log. It may be called again.
 func (s *Session) Close() {
 	s.closing.Do(func() {
+		if s.stored != nil {
+			s.stored.close(s.Identity.User)
+		}
 		s.attachment.Detach()
 		s.membership.Leave()
 	})

@@ -43,3 +43,9 @@ func (s *seenEvents) note(id domain.EventID, at Position) []Position {
 	s.next = (s.next + 1) % maxSeen
 	return nil
 }
+
+// has tells whether the event is remembered.
+func (s *seenEvents) has(id domain.EventID) bool {
+	_, ok := s.latest[id]
+	return ok
+}

@@ -1,6 +1,7 @@
 package application
 
 import (
+	"context"
 	"time"
 
 	"chatting/domain"
@@ -35,6 +36,8 @@ type SendMessage struct {
 	Online OnlineUsers
 	Now    Clock
 	NewID  IDs
+	// Stored is nil where messages to users who are offline are refused; else those to the known ones are appended as well.
+	Stored KnownUsers
 	// EscapeHTML writes the entities of the contract into the text before the append.
 	EscapeHTML bool
 }
@@ -47,12 +50,17 @@ type ChatCommand struct {
 }
 
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: nil when the
-// message is durable, CodeNoUserOrOffline when the target has no connection, else as ConversationLog.Append says. Whether
-// the target blocks the sender is not looked at: the sender must not learn it.
+// message is durable, CodeNoUserOrOffline when the target cannot be reached, else as ConversationLog.Append says. Whether
+// the target blocks the sender is not looked at: the sender must not learn it. Where messages are stored, it may have to
+// ask the database whether the target is known, CodeUnavailable where that does not tell soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	if !s.Online.Online(command.Target) {
-		done(errNoUserOrOffline)
-		return
+		ctx, cancel := context.WithTimeout(context.Background(), askKnown)
+		defer cancel()
+		if err := mayStore(ctx, s.Stored, command.Target); err != nil {
+			done(err)
+			return
+		}
 	}
 	text := command.Text
 	if s.EscapeHTML {
@@ -70,6 +78,24 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 		Body:            domain.ChatMessage{From: command.Sender, To: command.Target, Text: text},
 		ClientMessageID: command.ClientMessageID,
 	}, done)
+}
+
+// askKnown bounds the question whether a target is known: the sender's other messages wait meanwhile, in their order.
+const askKnown = 2 * time.Second
+
+// mayStore is nil where a message to a user who is offline is stored.
+func mayStore(ctx context.Context, stored KnownUsers, target domain.UserID) error {
+	if stored == nil {
+		return errNoUserOrOffline
+	}
+	known, err := stored.Known(ctx, target)
+	if err != nil {
+		return domain.WrapError(domain.CodeUnavailable, "Whether the user is known cannot be told now.", err)
+	}
+	if !known {
+		return errNoUserOrOffline
+	}
+	return nil
 }
 
 // errNoUserOrOffline is the contract's sentence for a target that cannot be reached.

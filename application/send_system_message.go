@@ -12,6 +12,8 @@ type SendSystemMessage struct {
 	Online OnlineUsers
 	Now    Clock
 	NewID  IDs
+	// Stored is as that of SendMessage.
+	Stored KnownUsers
 }
 
 // SystemMessageCommand asks to deliver Message. ID makes a repetition harmless; the zero ID lets a new one be made.
@@ -24,7 +26,9 @@ type SystemMessageCommand struct {
 // ctx ends first). Blocks do not stop system messages.
 func (s *SendSystemMessage) Execute(ctx context.Context, command SystemMessageCommand) (domain.Event, error) {
 	if !s.Online.Online(command.Message.To) {
-		return domain.Event{}, errNoUserOrOffline
+		if err := mayStore(ctx, s.Stored, command.Message.To); err != nil {
+			return domain.Event{}, err
+		}
 	}
 	event := domain.Event{ID: command.ID, Time: s.Now.stamp(), Body: command.Message}
 	if event.ID == (domain.EventID{}) {

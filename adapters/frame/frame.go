@@ -238,6 +238,17 @@ func WithClientMessageID(frame []byte, id domain.ClientMessageID) []byte {
 	return append(out, frame[end:]...)
 }
 
+// WithReplayed returns a copy of a frame marked as one that its receiver gets after the fact.
+func WithReplayed(frame []byte) []byte {
+	end := bytes.LastIndexByte(frame, '}')
+	out := make([]byte, 0, len(frame)+len(replayedField))
+	out = append(out, frame[:end]...)
+	out = append(out, replayedField...)
+	return append(out, frame[end:]...)
+}
+
+const replayedField = `,"replayed":true`
+
 // marshal encodes without the escapes of < > & that encoding/json adds by default: a text goes out as it was sent.
 func marshal(v any) ([]byte, error) {
 	var buffer bytes.Buffer

@@ -54,6 +54,7 @@ type connection struct {
 	underWay int       // appends without outcome
 	expires  time.Time // of the token; zero for never
 	pinged   time.Time // when the keeper last sent a ping
+	receipts *receipts // nil while the client has confirmed all that it is to confirm
 }
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
@@ -90,6 +91,7 @@ func (c *connection) read() {
 	for {
 		data, err := c.message()
 		if c.out.isClosing() {
+			c.closeAnswered(err)
 			return
 		}
 		if err != nil {
@@ -145,7 +147,9 @@ func (c *connection) readFailed(err error) {
 	var closed *websocket.CloseError
 	switch {
 	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
-		// RFC 6455 §5.5.1 has the code typically echoed; the contract has 1000 for every close of a client.
+		// RFC 6455 §5.5.1 has the code typically echoed; the contract has 1000 for every close of a client. Before it is
+		// answered, so that a client that comes again at once does not get again what it got.
+		c.receivedBeforeClose()
 		c.out.close(closeNormal)
 	case c.sock.refusal != 0:
 		c.out.close(closeCode(c.sock.refusal))
@@ -189,7 +193,14 @@ func (c *connection) pinging(data string) error {
 	return nil
 }
 
-func (c *connection) ponging(string) error { return c.control() }
+// ponging takes a pong. One that confirms something was asked for, and does not count as a frame of the client's.
+func (c *connection) ponging(data string) error {
+	if c.received(data) {
+		c.permit()
+		return nil
+	}
+	return c.control()
+}
 
 // control counts a control frame.
 func (c *connection) control() error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +56,8 @@ type session struct {
 	user   domain.UserID
 	conn   application.Connection
 	closes int
+	// received is what the client confirmed, latest last.
+	received [][]application.Position
 }
 
 func newChat() *chat {
@@ -90,6 +93,12 @@ func (c *chat) login(ctx context.Context, token string, conn application.Connect
 
 func (s *session) Renew(_ context.Context, token string) (application.Identity, error) {
 	return s.chat.renewed(token)
+}
+
+func (s *session) Received(upTo []application.Position) {
+	s.chat.mu.Lock()
+	defer s.chat.mu.Unlock()
+	s.received = append(s.received, slices.Clone(upTo))
 }
 
 func (s *session) Close() {

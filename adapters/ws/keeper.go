@@ -23,8 +23,8 @@ func (s *Server) keep() {
 	}
 }
 
-// keep does what is due: end a connection that did not log in, whose token expired or whose peer is silent, ping it, cut
-// one that does not end.
+// keep does what is due: end a connection that did not log in, whose token expired or whose peer is silent, ping it, ask it
+// what it has received, cut one that does not end.
 //
 // The original server pings after 20 s of silence and drops the connection 30 s later without a close frame. Here it is
 // closed with 1001, which a peer that is gone does not see either.
@@ -32,6 +32,7 @@ func (c *connection) keep() {
 	now, times := time.Now(), &c.server.options.Times
 	heard := c.sock.lastHeard()
 	c.out.mu.Lock()
+	c.askLocked(now)
 	var do func()
 	switch {
 	case c.out.closing:

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -30,7 +31,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 //
 // Bound: limit bytes, frame headers included, of which one write of about coalesce bytes may be on its way. When a frame
 // does not fit, all frames not yet on their way are dropped and the connection is closed as slow (invariants 4 and 8).
-// One ping and one pong (the answer to the latest ping) may wait beside the frames.
+// One ping and one pong (the answer to the latest ping) may wait beside the frames; pings that ask for a receipt stand among
+// them.
 //
 // A goroutine writes while there is something to write, and ends.
 type outbound struct {
@@ -40,12 +42,15 @@ type outbound struct {
 	guard func(f, instead func())
 
 	mu sync.Mutex
-	// changed is signalled when the writer ends, when closing begins, and by the connection, which shares the lock.
+	// changed is signalled when the writer ends or has made room that was waited for, when closing begins, and by the
+	// connection, which shares the lock.
 	changed sync.Cond
 
 	queue   *[]byte // whole frames; nil when empty
 	writing bool    // the writer runs
+	waiting bool    // somebody waits for room
 	unsent  int     // bytes that the writer took from the queue and has not written
+	total   uint64  // bytes that ever were in the queue
 
 	pingDue  bool
 	pongDue  bool
@@ -69,22 +74,59 @@ func (o *outbound) init(sock *socket, limit int, times *Times, guard func(f, ins
 func (o *outbound) send(payload []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.sendLocked(payload)
+}
+
+// sendLocked is send; false where the frame was not taken.
+func (o *outbound) sendLocked(payload []byte) bool {
 	if o.closing {
-		return
+		return false
 	}
-	queued := 0
-	if o.queue != nil {
-		queued = len(*o.queue)
-	}
-	if queued+o.unsent+len(payload)+maxHeader > o.limit {
+	if o.pendingLocked()+len(payload)+maxHeader > o.limit {
 		o.closeLocked(closeSlow, true)
-		return
+		return false
 	}
+	o.queueLocked(opText, payload)
+	return true
+}
+
+// pendingLocked returns how many bytes were queued and are not known to be written.
+func (o *outbound) pendingLocked() int {
+	if o.queue == nil {
+		return o.unsent
+	}
+	return len(*o.queue) + o.unsent
+}
+
+func (o *outbound) queueLocked(opcode byte, payload []byte) {
 	if o.queue == nil {
 		o.queue = buffers.Get().(*[]byte)
 	}
-	*o.queue = appendFrame(*o.queue, opText, payload)
+	before := len(*o.queue)
+	*o.queue = appendFrame(*o.queue, opcode, payload)
+	o.total += uint64(len(*o.queue) - before)
 	o.wakeLocked()
+}
+
+// awaitRoomLocked waits until so many bytes would take no more than half of the limit together with what is there, or have
+// the queue for themselves: what others send meanwhile has the other half. False when ctx or the connection ended first.
+func (o *outbound) awaitRoomLocked(ctx context.Context, bytes int) bool {
+	full := func() bool {
+		pending := o.pendingLocked()
+		return pending > 0 && pending+bytes > o.limit/2
+	}
+	if full() {
+		defer context.AfterFunc(ctx, func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.changed.Broadcast()
+		})()
+	}
+	for full() && !o.closing && ctx.Err() == nil {
+		o.waiting = true
+		o.changed.Wait()
+	}
+	return !o.closing && ctx.Err() == nil
 }
 
 // ping queues a ping.
@@ -245,6 +287,10 @@ func (o *outbound) write() {
 			return
 		}
 		o.unsent = len(chunk) + len(rest)
+		if o.waiting {
+			o.waiting = false
+			o.changed.Broadcast()
+		}
 		o.deadlineLocked()
 		o.mu.Unlock()
 

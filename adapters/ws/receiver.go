@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -29,6 +30,42 @@ func (c *connection) Deliver(data []byte, echoOf domain.ClientMessageID) {
 	}
 	c.out.send(data)
 }
+
+// DeliverAt implements application.Connection.
+func (c *connection) DeliverAt(data []byte, at application.Position) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.out.sendLocked(data) {
+		c.noteLocked(at)
+	}
+}
+
+// Replay implements application.Connection.
+func (c *connection) Replay(batch []application.Replayed) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	for _, r := range batch {
+		if !c.out.sendLocked(frame.WithReplayed(r.Frame)) {
+			return
+		}
+		if r.At != nil {
+			c.noteLocked(*r.At)
+		}
+	}
+	c.askLocked(time.Time{})
+}
+
+// AwaitRoom implements application.Connection.
+func (c *connection) AwaitRoom(ctx context.Context, bytes int) error {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if !c.out.awaitRoomLocked(ctx, bytes) {
+		return errEnded
+	}
+	return nil
+}
+
+var errEnded = domain.NewError(domain.CodeUnavailable, "The connection has ended.")
 
 // Close implements application.Connection.
 func (c *connection) Close(reason application.CloseReason) {

@@ -56,6 +56,7 @@ type Times struct {
 	Write      time.Duration // a write that takes longer makes the reader a slow one: 10 s
 	Close      time.Duration // to write what is queued and the close frame: 5 s
 	Drain      time.Duration // for the peer to end its side after the close frame: 2 s
+	Receipt    time.Duration // from a frame whose receipt matters until the client is asked for it: 5 s
 	Scan       time.Duration // 1 s
 }
 
@@ -66,7 +67,7 @@ func (t Times) withDefaults() Times {
 	}{
 		{&t.FirstFrame, 10 * time.Second}, {&t.Login, 10 * time.Second}, {&t.Silence, 20 * time.Second},
 		{&t.Pong, 30 * time.Second}, {&t.Write, 10 * time.Second}, {&t.Close, 5 * time.Second},
-		{&t.Drain, 2 * time.Second}, {&t.Scan, time.Second},
+		{&t.Drain, 2 * time.Second}, {&t.Receipt, 5 * time.Second}, {&t.Scan, time.Second},
 	} {
 		if *d.value == 0 {
 			*d.value = d.instead
@@ -79,6 +80,9 @@ func (t Times) withDefaults() Times {
 type Session interface {
 	// Renew takes another token of the same user.
 	Renew(ctx context.Context, token string) (application.Identity, error)
+	// Received tells that the client has got everything that was delivered at places before the given ones, or at them.
+	// The server calls it in order, and not after Close.
+	Received(upTo []application.Position)
 	// Close ends it. The server calls it exactly once, when the socket has ended.
 	Close()
 }

@@ -1,0 +1,273 @@
+package application
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"chatting/domain"
+)
+
+// StoredMessages delivers to users, when they log in, what was sent to them while they were offline (chat.offline: store).
+// What was sent is in the log and so in the history. How far it was delivered is a cursor a user, which moves on as clients
+// confirm; what a client got and did not confirm is delivered again, marked as such.
+type StoredMessages struct {
+	cursors    DeliveryCursors
+	ends       LogEnds
+	projected  projectedRounds
+	partitions int
+	saving     cursorSaver
+	logger     *slog.Logger
+
+	mu    sync.Mutex
+	began []LogPosition // the System's cursor, once known
+}
+
+// NewStoredMessages returns the stored messages of a log with so many partitions. Begin and Run are to be called.
+func NewStoredMessages(
+	cursors DeliveryCursors, projected ProjectedOffsets, ends LogEnds, partitions int, logger *slog.Logger,
+) *StoredMessages {
+	return &StoredMessages{
+		cursors: cursors, ends: ends, partitions: partitions, logger: logger,
+		projected: projectedRounds{offsets: projected, partitions: partitions},
+		saving:    newCursorSaver(cursors, logger),
+	}
+}
+
+// Begin notes where storing began, unless that is known: what is older was never promised to who was offline. It has to be
+// done before anything is stored.
+func (s *StoredMessages) Begin(ctx context.Context) error {
+	// The end is noted before it is asked for: whichever of two nodes that begin at once notes it again, the other one
+	// has not stored anything before.
+	end, err := s.noteEnd(ctx)
+	if err != nil {
+		return err
+	}
+	began, err := s.beginning(ctx)
+	if err != nil || began != nil {
+		return err
+	}
+	places, err := s.awaitHistory(ctx, end)
+	if err != nil {
+		return err
+	}
+	return s.cursors.SaveCursors(ctx, map[domain.UserID][]LogPosition{domain.System: places})
+}
+
+// beginning returns where storing began, nil where that is not noted.
+func (s *StoredMessages) beginning(ctx context.Context) ([]LogPosition, error) {
+	s.mu.Lock()
+	began := s.began
+	s.mu.Unlock()
+	if began != nil {
+		return began, nil
+	}
+	began, err := s.cursors.Cursor(ctx, domain.System)
+	if err != nil || len(began) == 0 {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.began = began
+	return began, nil
+}
+
+// Run saves cursors until ctx ends, and then what is left.
+func (s *StoredMessages) Run(ctx context.Context) { s.saving.run(ctx) }
+
+// logEnd is where the log ends, and how far the history had followed it before that was asked.
+type logEnd struct {
+	offsets []int64
+	before  []LogPosition
+}
+
+func (s *StoredMessages) noteEnd(ctx context.Context) (logEnd, error) {
+	before, err := s.projected.get(ctx)
+	if err != nil {
+		return logEnd{}, err
+	}
+	offsets, err := s.ends.EndOffsets(ctx)
+	return logEnd{offsets: offsets, before: before}, err
+}
+
+const (
+	firstPoll = 5 * time.Millisecond
+	lastPoll  = 200 * time.Millisecond
+)
+
+// awaitHistory waits until the history has everything before the end, and returns the end's places. CodeUnavailable when
+// ctx ends first.
+func (s *StoredMessages) awaitHistory(ctx context.Context, end logEnd) ([]LogPosition, error) {
+	now := end.before
+	for pause := firstPoll; !end.isReached(now); pause = min(2*pause, lastPoll) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, domain.WrapError(domain.CodeUnavailable, "The history is behind the log.", ctx.Err())
+		}
+		var err error
+		if now, err = s.projected.get(ctx); err != nil {
+			return nil, err
+		}
+	}
+	places := make([]LogPosition, len(end.offsets))
+	for p, offset := range end.offsets {
+		places[p] = LogPosition{Generation: now[p].Generation, Partition: p, Offset: offset}
+	}
+	return places, nil
+}
+
+// isReached tells whether a history that has come to now has everything before the end. One that was past the end before the
+// end was asked for has not yet noticed that the topic was made anew.
+func (e logEnd) isReached(now []LogPosition) bool {
+	for p, offset := range e.offsets {
+		stale := now[p].Generation == e.before[p].Generation && e.before[p].Offset > offset
+		if stale || now[p].Offset < offset {
+			return false
+		}
+	}
+	return true
+}
+
+// backlog returns what was not delivered to user before the end, its first entries loaded.
+func (s *StoredMessages) backlog(ctx context.Context, user domain.UserID, end logEnd) (*backlog, error) {
+	to, err := s.awaitHistory(ctx, end)
+	if err != nil {
+		return nil, err
+	}
+	from, err := s.cursor(ctx, user, to)
+	if err != nil {
+		return nil, err
+	}
+	b := &backlog{cursors: s.cursors, user: user, next: from, to: to}
+	b.more = make([]bool, len(to))
+	b.lists = make([][]HistoryEntry, len(to))
+	for p := range to {
+		b.more[p] = from[p].Before(to[p])
+	}
+	return b, b.load(ctx)
+}
+
+// cursor returns up to where everything was delivered to user: as saved or about to be; from the beginning of storing where
+// nothing was; the place of to where that is not known either.
+func (s *StoredMessages) cursor(ctx context.Context, user domain.UserID, to []LogPosition) ([]LogPosition, error) {
+	unsaved := s.saving.unsaved(user) // before the saved one is read: what is saved in between is in both
+	cursor, err := s.cursors.Cursor(ctx, user)
+	if err == nil && len(cursor) == 0 {
+		cursor, err = s.beginning(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	from := slices.Clone(to)
+	copy(from, cursor)
+	return advance(from, unsaved), nil
+}
+
+// storedSession is what a session keeps where messages are stored.
+type storedSession struct {
+	messages *StoredMessages
+	// places are those of the end of the log at login: where replay ends, and which generation the log has.
+	places []LogPosition
+	cancel context.CancelFunc // ends the replay
+	done   chan struct{}      // closed when it has ended; nil where there is none
+}
+
+// replay hands the backlog over, and then what was held.
+func (s *storedSession) replay(backlog *backlog, attachment *Attachment, conn Connection) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel, s.done = cancel, make(chan struct{})
+	go func() {
+		defer close(s.done)
+		defer cancel()
+		err := backlog.replay(ctx, attachment, conn)
+		if err == nil {
+			err = attachment.releaseInParts(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.messages.logger.Warn("a replay was given up", "user", backlog.user, "error", err)
+			conn.Close(CloseTryLater)
+		}
+	}()
+}
+
+func (s *storedSession) close(user domain.UserID) {
+	if s.done != nil {
+		s.cancel()
+		<-s.done
+	}
+	s.messages.saving.hurry(user)
+}
+
+// received notes what the user's client has confirmed.
+func (s *storedSession) received(user domain.UserID, upTo []Position) {
+	places := make([]LogPosition, 0, len(upTo))
+	for _, at := range upTo {
+		places = append(places, LogPosition{
+			Generation: s.places[at.Partition].Generation, Partition: at.Partition, Offset: at.Offset + 1,
+		})
+	}
+	s.messages.saving.add(user, places)
+}
+
+// projectedRounds asks how far the history is, once for all who ask while one question is under way.
+type projectedRounds struct {
+	offsets    ProjectedOffsets
+	partitions int
+
+	mu      sync.Mutex
+	running bool
+	next    *projectedRound
+}
+
+type projectedRound struct {
+	done   chan struct{}
+	places []LogPosition
+	err    error
+}
+
+// projectedTimeout bounds a round.
+const projectedTimeout = 5 * time.Second
+
+// get returns the next places to be projected, as of some time after the call began. The caller must not change the slice.
+func (p *projectedRounds) get(ctx context.Context) ([]LogPosition, error) {
+	p.mu.Lock()
+	if p.next == nil {
+		p.next = &projectedRound{done: make(chan struct{})}
+	}
+	round := p.next
+	if !p.running {
+		p.running = true
+		go p.run()
+	}
+	p.mu.Unlock()
+	select {
+	case <-round.done:
+		return round.places, round.err
+	case <-ctx.Done():
+		return nil, domain.WrapError(domain.CodeUnavailable, "The history does not answer.", ctx.Err())
+	}
+}
+
+// run serves rounds until nobody waits for one.
+func (p *projectedRounds) run() {
+	for {
+		p.mu.Lock()
+		round := p.next
+		p.next = nil
+		if round == nil {
+			p.running = false
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), projectedTimeout)
+		round.places, round.err = p.offsets.Projected(ctx, p.partitions)
+		cancel()
+		close(round.done)
+	}
+}
