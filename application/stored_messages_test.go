@@ -344,32 +344,64 @@ func TestWhatABlockHidesIsNotReplayedAndNeitherIsATalkToOneself(t *testing.T) {
 	})
 }
 
+// stuck logs a connection of 202 in whose replay does not come on before room is closed. hold appends live messages.
+func stuck(t *testing.T) (s *storing, c *conn, session *application.Session, hold func(n int), room chan struct{}) {
+	s = newStoring(t)
+	s.in(t, 201)
+	s.chat(t, 201, 202)
+	room = make(chan struct{})
+	c = &conn{room: func(ctx context.Context, _ int) error {
+		select {
+		case <-room:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+	session, err := s.login.Execute(t.Context(), "202", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold = func(n int) {
+		for range n {
+			s.log.Append(domain.Event{ID: s.send.NewID(), Body: domain.ChatMessage{From: 201, To: 202}}, func(error) {})
+		}
+		synctest.Wait()
+	}
+	return s, c, session, hold, room
+}
+
 func TestWhatIsHeldDuringALongReplayIsBoundedByItsBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStoring(t)
-		s.in(t, 201)
-		s.chat(t, 201, 202)
-		c := &conn{room: func(ctx context.Context, _ int) error {
-			<-ctx.Done()
-			return ctx.Err()
-		}}
-		session, err := s.login.Execute(t.Context(), "202", c)
-		if err != nil {
-			t.Fatal(err)
+		_, c, session, hold, _ := stuck(t)
+		if hold(10_000); len(of[closed](c)) != 0 {
+			t.Fatal("closed after 10,000 short frames")
 		}
-		n := 0
-		for ; len(of[closed](c)) == 0; n++ {
-			s.chat(t, 201, 202)
-			synctest.Wait()
-			if n > 100_000 {
-				t.Fatal("there is no bound")
-			}
-		}
-		if n < 10_000 {
-			t.Fatalf("closed after %d short frames", n)
+		if hold(10_000); len(of[closed](c)) == 0 {
+			t.Fatal("there is no bound")
 		}
 		if got := of[closed](c)[0].reason; got != application.CloseSlow {
 			t.Fatalf("closed as %s", got)
+		}
+		session.Close()
+	})
+}
+
+func TestWhatWasHeldFollowsTheReplayAsThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c, session, hold, room := stuck(t)
+		hold(15_000) // more than is handed over at a time
+		close(room)
+		hold(5_000)
+		got := of[deliveredAt](c)
+		if len(replayedTo(c)) != 1 || len(got) != 20_000 {
+			t.Fatalf("got %d replayed and %d live", len(replayedTo(c)), len(got))
+		}
+		partition := s.log.partitionOf(domain.Between(201, 202))
+		for i, d := range got {
+			if want := (application.Position{Partition: partition, Offset: int64(i + 1)}); d.at != want {
+				t.Fatalf("number %d is from %v", i, d.at)
+			}
 		}
 		session.Close()
 	})

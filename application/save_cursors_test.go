@@ -1,0 +1,69 @@
+package application_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+func TestCursorsAreSavedSoonAndOnceTheDatabaseIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStoring(t)
+		confirm := func(session *application.Session, offset int64) {
+			session.Received([]application.Position{{Partition: 1, Offset: offset}})
+		}
+		saved := func() int64 {
+			s.history.mu.Lock()
+			defer s.history.mu.Unlock()
+			if places := s.history.cursors[202]; places != nil {
+				return places[1].Offset
+			}
+			return 0
+		}
+		_, session := s.in(t, 202)
+		confirm(session, 4)
+		time.Sleep(3 * time.Second)
+		if got := saved(); got != 5 {
+			t.Fatalf("after 3 s the cursor is at %d", got)
+		}
+		s.history.fail(errRefused)
+		confirm(session, 7)
+		confirm(session, 6) // another device, which is behind
+		time.Sleep(time.Minute)
+		s.history.fail(nil)
+		time.Sleep(3 * time.Second)
+		if got := saved(); got != 8 {
+			t.Fatalf("once the database is back the cursor is at %d", got)
+		}
+		confirm(session, 8)
+		session.Close()
+		synctest.Wait()
+		if got := saved(); got != 9 {
+			t.Fatalf("at the end of the session the cursor is at %d", got)
+		}
+	})
+}
+
+func TestManyCursorsAreSavedInTransactionsOfBoundedSizeAndAllWhenTheNodeLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStoring(t)
+		const users = 1000
+		before := s.history.saves
+		for user := domain.UserID(1); user <= users; user++ {
+			_, session := s.in(t, user)
+			session.Received([]application.Position{{Partition: 1, Offset: 1}})
+		}
+		s.stop()
+		if got := s.history.saves - before; got < 4 || got > 100 {
+			t.Fatalf("%d transactions", got)
+		}
+		for user := domain.UserID(1); user <= users; user++ {
+			if s.history.cursors[user] == nil || s.history.cursors[user][1].Offset != 2 {
+				t.Fatalf("the cursor of %d is %v", user, s.history.cursors[user])
+			}
+		}
+	})
+}
