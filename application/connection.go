@@ -28,6 +28,13 @@ type Connection interface {
 	LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time)
 	// StatusChanged tells to that one of its friends came online or went offline.
 	StatusChanged(to domain.UserID, change domain.Transition)
+	ConversationFrames
+	// Close ends the connection, once what is queued has been written.
+	Close(reason CloseReason)
+}
+
+// ConversationFrames is the part of a Connection that takes what stands in the log.
+type ConversationFrames interface {
 	// Deliver hands over the bytes of a conversation frame, which must not be changed afterwards. echoOf is the name that
 	// the sender gave to its message, "" on connections of others and where there is none.
 	Deliver(frame []byte, echoOf domain.ClientMessageID)
@@ -39,8 +46,6 @@ type Connection interface {
 	// AwaitRoom waits until frames of so many bytes would take no more than half of the queue, or have it for themselves: an
 	// error when ctx or the connection ended first.
 	AwaitRoom(ctx context.Context, bytes int) error
-	// Close ends the connection, once what is queued has been written.
-	Close(reason CloseReason)
 }
 
 // Replayed is a frame from before the login. At is the place up to which everything is delivered with it, nil where that

@@ -43,8 +43,8 @@ type Session struct {
 }
 
 // Execute logs the connection in: it returns after LoggedIn was called on it, and frames follow: where messages are stored,
-// those that were not delivered before, then the live ones. On an error the connection has no part in anything. Errors: those of Authenticate.Execute, CodeTooMany, CodeUnavailable,
-// CodeUnconfirmed.
+// those that were not delivered before, then the live ones. On an error the connection has no part in anything. Errors:
+// those of Authenticate.Execute, CodeTooMany, CodeUnavailable, CodeUnconfirmed.
 //
 // The order of its steps is what makes invariants 3 and 4 hold: first the node follows the log for the user, then the
 // lists are loaded, then the end of the log is noted, and only then does anybody see the user online.

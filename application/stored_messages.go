@@ -242,7 +242,7 @@ func (p *projectedRounds) get(ctx context.Context) ([]LogPosition, error) {
 	round := p.next
 	if !p.running {
 		p.running = true
-		go p.run()
+		go p.run() //nolint:gosec // the round is for all who wait, not for the one who came first
 	}
 	p.mu.Unlock()
 	select {

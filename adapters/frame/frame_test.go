@@ -316,3 +316,13 @@ func FuzzEncode(f *testing.F) {
 		}
 	})
 }
+
+func TestAReplayedFrameIsTheFrameWithItsMark(t *testing.T) {
+	original := []byte(`{"type":"chat_message","message":"}"}`)
+	if got, want := string(frame.WithReplayed(original)), `{"type":"chat_message","message":"}","replayed":true}`; got != want {
+		t.Fatalf("got %s", got)
+	}
+	if string(original) != `{"type":"chat_message","message":"}"}` {
+		t.Fatal("the original was changed")
+	}
+}

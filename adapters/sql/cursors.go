@@ -28,7 +28,6 @@ const (
 		RETURNING positions`
 	setCursor         = `UPDATE delivered_cursors SET positions = $2 WHERE user_id = $1`
 	forgetCursors     = `DELETE FROM delivered_cursors`
-	selectGenerations = `SELECT log_partition, generation FROM projections`
 	selectUndelivered = `
 		SELECT ` + messageColumns + ` FROM messages
 		WHERE addressee = $1 AND log_partition = $2
@@ -37,15 +36,15 @@ const (
 )
 
 // SaveCursors implements application.DeliveryCursors. Users are locked in the order of their ids.
-func (s *Store) SaveCursors(ctx context.Context, cursors map[domain.UserID][]int64) error {
+func (s *Store) SaveCursors(ctx context.Context, cursors map[domain.UserID][]application.LogPosition) error {
 	users := slices.Sorted(maps.Keys(cursors))
 	return s.write(ctx, "save cursors", func(ctx context.Context, tx *sqlx.Tx) error {
-		generations, err := generations(ctx, tx)
+		began, err := readCursor(ctx, tx, domain.System)
 		if err != nil {
 			return err
 		}
 		for _, user := range users {
-			if err := saveCursor(ctx, tx, user, cursors[user], generations); err != nil {
+			if err := saveCursor(ctx, tx, user, cursors[user], began); err != nil {
 				return err
 			}
 		}
@@ -53,9 +52,7 @@ func (s *Store) SaveCursors(ctx context.Context, cursors map[domain.UserID][]int
 	})
 }
 
-func saveCursor(
-	ctx context.Context, tx *sqlx.Tx, user domain.UserID, offsets []int64, generations map[int]int64,
-) error {
+func saveCursor(ctx context.Context, tx *sqlx.Tx, user domain.UserID, places, began []application.LogPosition) error {
 	var text string
 	if err := tx.GetContext(ctx, &text, lockCursor, int64(user)); err != nil {
 		return err
@@ -64,48 +61,39 @@ func saveCursor(
 	if err != nil {
 		return err
 	}
-	for partition, offset := range offsets {
-		at := application.LogPosition{Generation: 1, Partition: partition, Offset: offset}
-		if generation, started := generations[partition]; started {
-			at.Generation = generation
-		}
-		switch {
-		case partition >= len(saved):
-			saved = append(saved, at)
-		case saved[partition].Before(at):
-			saved[partition] = at
+	switch {
+	case len(saved) > 0:
+	case user == domain.System:
+		saved = make([]application.LogPosition, len(places))
+	default:
+		saved = slices.Clone(began)
+	}
+	for _, at := range places {
+		if at.Partition < len(saved) && saved[at.Partition].Before(at) {
+			saved[at.Partition] = at
 		}
 	}
 	_, err = tx.ExecContext(ctx, setCursor, int64(user), formatCursor(saved))
 	return err
 }
 
-func generations(ctx context.Context, tx *sqlx.Tx) (map[int]int64, error) {
-	var rows []struct {
-		Partition  int   `db:"log_partition"`
-		Generation int64 `db:"generation"`
+// readCursor returns a cursor, nil where there is none.
+func readCursor(ctx context.Context, q sqlx.QueryerContext, user domain.UserID) ([]application.LogPosition, error) {
+	var text string
+	err := sqlx.GetContext(ctx, q, &text, selectCursor, int64(user))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
 	}
-	if err := tx.SelectContext(ctx, &rows, selectGenerations); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	generations := make(map[int]int64, len(rows))
-	for _, row := range rows {
-		generations[row.Partition] = row.Generation
-	}
-	return generations, nil
+	return parseCursor(text)
 }
 
 // Cursor implements application.DeliveryCursors.
 func (s *Store) Cursor(ctx context.Context, user domain.UserID) (cursor []application.LogPosition, err error) {
 	err = s.read(ctx, "load cursor", func(ctx context.Context, db *sqlx.DB) error {
-		var text string
-		err := db.GetContext(ctx, &text, selectCursor, int64(user))
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		if err == nil {
-			cursor, err = parseCursor(text)
-		}
+		cursor, err = readCursor(ctx, db, user)
 		return err
 	})
 	if err != nil {
@@ -122,7 +110,7 @@ func (s *Store) ForgetCursors(ctx context.Context) error {
 	})
 }
 
-// Undelivered implements application.DeliveryCursors.
+// Undelivered implements application.DeliveryCursors. Partitions of which nothing is wanted cost nothing.
 func (s *Store) Undelivered(
 	ctx context.Context, user domain.UserID, from, to []application.LogPosition, limit int,
 ) (lists [][]application.HistoryEntry, err error) {
@@ -134,6 +122,10 @@ func (s *Store) Undelivered(
 		defer statement.Close()
 		for partition := range from {
 			var rows []messageRow
+			if !from[partition].Before(to[partition]) {
+				lists = append(lists, nil)
+				continue
+			}
 			if err := statement.SelectContext(ctx, &rows, int64(user), partition, from[partition].Generation,
 				from[partition].Offset, to[partition].Generation, to[partition].Offset, limit); err != nil {
 				return err

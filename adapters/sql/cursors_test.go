@@ -1,0 +1,117 @@
+package sqlstore
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+var cursorContract = map[string]func(*testing.T, database){
+	"CursorsMoveForwardOnlyAndStartWhereStoringBegan": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		save := func(user domain.UserID, places ...application.LogPosition) {
+			noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{user: places}))
+		}
+		want := func(user domain.UserID, places ...application.LogPosition) {
+			t.Helper()
+			got, err := s.Cursor(t.Context(), user)
+			noError(t, err)
+			if !slices.Equal(got, places) {
+				t.Fatalf("the cursor of %d is %v, want %v", user, got, places)
+			}
+		}
+		at := func(generation int64, partition int, offset int64) application.LogPosition {
+			return application.LogPosition{Generation: generation, Partition: partition, Offset: offset}
+		}
+		want(domain.System)
+		save(7, at(1, 0, 5))
+		want(7) // nobody knows from where on the other partition counts
+		save(domain.System, at(1, 0, 10), at(1, 1, 20), at(1, 2, 0))
+		want(domain.System, at(1, 0, 10), at(1, 1, 20), at(1, 2, 0))
+		save(7, at(1, 1, 25))
+		want(7, at(1, 0, 10), at(1, 1, 25), at(1, 2, 0))
+		save(7, at(1, 1, 24), at(2, 0, 1), at(1, 3, 9))
+		want(7, at(2, 0, 1), at(1, 1, 25), at(1, 2, 0))
+		save(7, at(1, 0, 99), at(2, 2, 0))
+		want(7, at(2, 0, 1), at(1, 1, 25), at(2, 2, 0))
+
+		var devices sync.WaitGroup
+		for n := range int64(20) {
+			devices.Go(func() {
+				if err := s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{
+					8: {at(2, int(n%3), n)}, 9: {at(2, int((n+1)%3), n)},
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		devices.Wait()
+		want(8, at(2, 0, 18), at(2, 1, 19), at(2, 2, 17))
+		want(9, at(2, 0, 17), at(2, 1, 18), at(2, 2, 19))
+
+		noError(t, s.ForgetCursors(t.Context()))
+		want(7)
+		want(domain.System)
+	},
+	"UndeliveredIsWhatOthersSaidAndTheUserSees": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		text, err := domain.NewText("x")
+		noError(t, err)
+		at := func(generation, offset int64) application.LogPosition {
+			return application.LogPosition{Generation: generation, Partition: 1, Offset: offset}
+		}
+		projected := application.Projection{Next: at(0, 0), Last: -1}
+		project := func(generation int64, bodies ...domain.Body) {
+			start, end := projected, projected
+			start.Next, end.Next = at(generation, 0), at(generation, int64(len(bodies)))
+			noError(t, s.MoveProjection(t.Context(), projected, start, nil))
+			batch := application.ProjectionBatch{From: start, To: end}
+			for offset, body := range bodies {
+				batch.Events = append(batch.Events, application.ProjectedEvent{
+					Offset: int64(offset), Frame: fmt.Appendf(nil, "%d:%d", generation, offset),
+					Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(generation, offset)), Time: testTime, Body: body},
+				})
+			}
+			noError(t, s.Project(t.Context(), batch))
+			projected = end
+		}
+		chat := func(from, to domain.UserID) domain.Body { return domain.ChatMessage{From: from, To: to, Text: text} }
+		said := []domain.Body{
+			chat(8, 7),
+			domain.GameInvite{From: 8, To: 7, Status: domain.InviteCancelled},
+			domain.SystemMessage{To: 7, Text: text},
+			chat(7, 7),
+			chat(7, 8),
+			domain.BlockChanged{Blocker: 7, Target: 8, Blocked: true, Version: 1},
+			chat(8, 7),
+			domain.BlockChanged{Blocker: 7, Target: 8, Version: 2},
+			chat(8, 7),
+			chat(9, 7),
+		}
+		project(1, said...)
+		project(2, said[:4]...)
+		want := func(from, to application.LogPosition, limit int, frames ...string) {
+			t.Helper()
+			none := application.LogPosition{Generation: 1, Partition: 0}
+			lists, err := s.Undelivered(t.Context(), 7, []application.LogPosition{none, from}, []application.LogPosition{none, to}, limit)
+			noError(t, err)
+			var got []string
+			for _, entry := range lists[1] {
+				got = append(got, string(entry.Frame))
+			}
+			if len(lists) != 2 || len(lists[0]) != 0 || !slices.Equal(got, frames) {
+				t.Fatalf("from %v to %v: %v, want %v", from, to, got, frames)
+			}
+		}
+		want(at(1, 0), at(2, 10), 100, "1:0", "1:2", "1:8", "1:9", "2:0", "2:2")
+		want(at(1, 0), at(2, 10), 3, "1:0", "1:2", "1:8")
+		want(at(1, 2), at(1, 9), 100, "1:2", "1:8")
+		want(at(1, 9), at(2, 2), 100, "1:9", "2:0")
+		want(at(2, 3), at(2, 3), 100)
+		want(at(2, 3), at(1, 3), 100)
+	},
+}
