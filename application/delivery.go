@@ -25,11 +25,19 @@ type Record interface {
 	Open() (event domain.Event, frame []byte, err error)
 }
 
+// RecordReader is told which events this node has read. *Echoes is one.
+type RecordReader interface {
+	// Read says that the event was applied: its actor's connections have what they get of it. outcome is for whoever waits
+	// for it: nil, or why it takes no effect.
+	Read(id domain.EventID, outcome error)
+}
+
 // Delivery hands the records of the log to the connections of this node. It decides who sees what: both sides of a
 // conversation see its events, save what the receiver had blocked by then; nobody sees one event twice on a connection.
 //
 // Apply is called by one goroutine, the tail; Attach and what follows it by many.
 type Delivery struct {
+	reader RecordReader
 	logger *slog.Logger
 
 	mu    sync.RWMutex
@@ -82,9 +90,9 @@ type heldFrame struct {
 // maxHeld bounds the frames that wait for the end of a login. A connection that exceeds it is closed as slow.
 const maxHeld = 1024
 
-// NewDelivery returns a delivery without connections.
-func NewDelivery(logger *slog.Logger) *Delivery {
-	return &Delivery{logger: logger, users: make(map[domain.UserID]*recipient)}
+// NewDelivery returns a delivery without connections. reader is told of each record that has a receiver here.
+func NewDelivery(reader RecordReader, logger *slog.Logger) *Delivery {
+	return &Delivery{reader: reader, logger: logger, users: make(map[domain.UserID]*recipient)}
 }
 
 // Attach makes the connection known to delivery: from now on the user's block records are followed and its frames held.
@@ -180,6 +188,7 @@ func (d *Delivery) Apply(record Record) {
 	if low != nil && low != high {
 		low.apply(record.Position(), conversation.Low(), event, frame)
 	}
+	d.reader.Read(event.ID, nil)
 }
 
 // CloseAll ends every connection: after a hole in the log, whom it concerned is not known.

@@ -30,7 +30,8 @@ func (c Clock) stamp() time.Time { return c().UTC().Truncate(time.Millisecond) }
 // IDs makes random UUIDs (version 4 or 7).
 type IDs func() domain.EventID
 
-// SendMessage appends a chat message to the conversation of its two users. Delivery and echo both come from the log.
+// SendMessage appends a chat message to the conversation of its two users. Delivery and echo both come from the log: see
+// Echoes.
 type SendMessage struct {
 	Log    ConversationLog
 	Online OnlineUsers

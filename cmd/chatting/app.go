@@ -41,18 +41,21 @@ var useCases = fx.Provide(
 	) *application.Block {
 		return &application.Block{Store: store, Users: store, Log: log, Now: now, NewID: newID}
 	},
+	func(cfg configs.Config, log *kafka.Conversations) *application.Echoes {
+		return application.NewEchoes(log, cfg.Kafka.AppendDeadline)
+	},
 	func(
-		cfg configs.Config, log *kafka.Conversations, presence *application.SetPresence,
+		cfg configs.Config, echoes *application.Echoes, presence *application.SetPresence,
 		now application.Clock, newID application.IDs,
 	) *application.SendMessage {
 		return &application.SendMessage{
-			Log: log, Online: presence, Now: now, NewID: newID, EscapeHTML: cfg.Chat.HTMLEscape,
+			Log: echoes, Online: presence, Now: now, NewID: newID, EscapeHTML: cfg.Chat.HTMLEscape,
 		}
 	},
 	func(
-		log *kafka.Conversations, presence *application.SetPresence, now application.Clock, newID application.IDs,
+		echoes *application.Echoes, presence *application.SetPresence, now application.Clock, newID application.IDs,
 	) *application.Invite {
-		return &application.Invite{Log: log, Online: presence, Now: now, NewID: newID}
+		return &application.Invite{Log: echoes, Online: presence, Now: now, NewID: newID}
 	},
 	func(
 		log *kafka.Conversations, presence *application.SetPresence, now application.Clock, newID application.IDs,
@@ -72,7 +75,9 @@ var useCases = fx.Provide(
 	func(tokens application.Tokens, store *sqlstore.Store) *application.Authenticate {
 		return &application.Authenticate{Tokens: tokens, Users: store}
 	},
-	application.NewDelivery,
+	func(echoes *application.Echoes, logger *slog.Logger) *application.Delivery {
+		return application.NewDelivery(echoes, logger)
+	},
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,
 		log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, logger *slog.Logger,

@@ -45,6 +45,7 @@ type nodeParts struct {
 	Store     *sqlstore.Store
 	Appenders appenders
 	Delivery  *application.Delivery
+	Echoes    *application.Echoes
 	Presence  *application.SetPresence
 	System    *application.SendSystemMessage
 	Relay     *application.RelayBlocks
@@ -135,6 +136,7 @@ func (n *node) run(ctx context.Context) error {
 	errs := make(chan error, 4)
 	running.Go(func() { errs <- sessions.Run(ctx) })
 	running.Go(func() { errs <- conversations.Run(ctx) })
+	running.Go(func() { n.parts.Echoes.Run(ctx) })
 	if err := sessions.WaitFor(ctx, to); err != nil {
 		return err
 	}
