@@ -101,10 +101,18 @@ func TestAdmissionIsGivenBackWhenNoSessionTakesOver(t *testing.T) {
 
 func TestConnectionThatBeginsDuringTheShutdownIsClosed(t *testing.T) {
 	f := serve(t, Options{}, newChat())
+	client := f.dial(t)
+	var begun []*connection
+	eventually(t, "it is registered", func() bool {
+		begun = f.snapshot(nil)
+		return len(begun) == 1
+	})
+	f.unregister(begun[0])
 	f.mu.Lock()
-	f.stopped = true // its upgrade had been admitted before
+	f.draining = true // it had been admitted before
 	f.mu.Unlock()
-	if code := f.dial(t).closed(); code != 1012 {
+	f.register(begun[0])
+	if code := client.closed(); code != 1012 {
 		t.Errorf("closed with %d", code)
 	}
 }

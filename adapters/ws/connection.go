@@ -51,6 +51,7 @@ type connection struct {
 	began    time.Time
 	named    bool      // the first frame came
 	busy     bool      // not reading, for reasons of the server's
+	leaving  bool      // takes no further messages, and closes once it has no append under way
 	underWay int       // appends without outcome
 	expires  time.Time // of the token; zero for never
 	pinged   time.Time // when the keeper last sent a ping
@@ -98,12 +99,41 @@ func (c *connection) read() {
 			c.readFailed(err)
 			return
 		}
+		if c.left() {
+			messages.Put(data)
+			return
+		}
 		ok := c.handle(data.Bytes())
 		messages.Put(data)
 		if !ok {
 			return
 		}
 	}
+}
+
+// leave closes the connection as soon as what its client sent has its outcome: the echoes come before the close frame. A
+// message that the client sends from now on has no answer. That is what it sends again elsewhere.
+func (c *connection) leave() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.leaving = true
+	if c.underWay == 0 {
+		c.out.closeLocked(closeRestart, false)
+	}
+}
+
+// left tells whether the connection is leaving, once it closes. Nothing is read meanwhile.
+func (c *connection) left() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if !c.leaving {
+		return false
+	}
+	c.busy = true
+	for !c.out.closing {
+		c.out.changed.Wait()
+	}
+	return true
 }
 
 // messages are buffers for one message each; connections that wait for one have none.
@@ -248,10 +278,7 @@ func (c *connection) handle(data []byte) bool {
 // rate bounds bytes as well; never more than may be sent at once.
 func (c *connection) cost(data []byte) int { return min(1+len(data)/costBytes, c.frames.Burst()) }
 
-var (
-	errRateLimited = domain.NewError(domain.CodeRateLimited, "Too many frames.")
-	errGoingAway   = domain.NewError(domain.CodeUnavailable, "The server is going away.")
-)
+var errRateLimited = domain.NewError(domain.CodeRateLimited, "Too many frames.")
 
 // logIn takes the first message.
 func (c *connection) logIn(data []byte) bool {
@@ -336,12 +363,7 @@ func (c *connection) expireAt(expires time.Time) {
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed
 // meanwhile.
 func (c *connection) submit(req request) bool {
-	if !c.server.appends.begin() {
-		c.refuse(req, errGoingAway)
-		return true
-	}
 	if !c.claim() {
-		c.server.appends.end()
 		return false
 	}
 	done := func(err error) { c.server.guard(func() { c.settle(req, err) }, c.abort) }
@@ -379,13 +401,16 @@ func (c *connection) claim() bool {
 
 // settle takes the outcome of an append, on any goroutine.
 func (c *connection) settle(req request, err error) {
-	defer c.server.appends.end()
-	c.out.mu.Lock()
-	if c.underWay--; c.underWay == maxUnderWay-1 {
-		c.out.changed.Broadcast()
-	}
-	c.out.mu.Unlock()
 	if err != nil {
 		c.refuse(req, err)
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.underWay--
+	switch {
+	case c.leaving && c.underWay == 0:
+		c.out.closeLocked(closeRestart, false)
+	case c.underWay == maxUnderWay-1:
+		c.out.changed.Broadcast()
 	}
 }

@@ -175,6 +175,12 @@ func (c *chat) connectionOf(t testing.TB, user domain.UserID) application.Connec
 	return nil
 }
 
+func (c *chat) isOnline(user domain.UserID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.online[user]) > 0
+}
+
 // fixture is a server on a free port.
 type fixture struct {
 	*Server

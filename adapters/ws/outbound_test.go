@@ -2,7 +2,6 @@ package ws
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -173,64 +172,6 @@ func TestCloseWhileEverybodySendsEndsEachSessionOnce(t *testing.T) {
 			<-senders
 		}
 	}
-}
-
-func TestShutdownWaitsForOutcomesAndClosesWithRestart(t *testing.T) {
-	chat := newChat()
-	var finish atomic.Pointer[func()]
-	chat.append = func(deliver func(), done func(error)) {
-		f := func() { deliver(); done(nil) }
-		finish.Store(&f)
-	}
-	f := serve(t, Options{}, chat)
-	c, idle := f.login(t, 7), f.dial(t)
-	c.send(`{"target_id":7,"message":"under way"}`)
-	eventually(t, "the append is under way", func() bool { return finish.Load() != nil })
-	ended := make(chan error, 1)
-	go func() { ended <- f.Shutdown(t.Context()) }()
-	eventually(t, "no more upgrades", func() bool { return statusOfRequest(t, f, upgradeHead+"\r\n") == 503 })
-	c.send(`{"target_id":7,"message":"too late"}`)
-	if got := c.next(); got["code"] != "unavailable" {
-		t.Errorf("got %v", got)
-	}
-	select {
-	case err := <-ended:
-		t.Fatalf("the shutdown did not wait: %v", err)
-	default:
-	}
-	(*finish.Load())()
-	if got := c.next(); got["message"] != "under way" {
-		t.Errorf("got %v", got)
-	}
-	if code := c.closed(); code != 1012 {
-		t.Errorf("closed with %d", code)
-	}
-	if code := idle.closed(); code != 1012 {
-		t.Errorf("the one not logged in closed with %d", code)
-	}
-	_, _ = c.Close(), idle.Close()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestShutdownEndsWithItsContext(t *testing.T) {
-	chat := newChat()
-	outcome := make(chan func(error), 1)
-	chat.append = func(_ func(), done func(error)) { outcome <- done }
-	f := serve(t, Options{}, chat)
-	c := f.login(t, 7)
-	c.send(`{"target_id":7,"message":"never confirmed"}`)
-	done := <-outcome
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := f.Shutdown(ctx); err == nil {
-		t.Error("no error although an append had no outcome")
-	}
-	if n := f.Connections(); n != 0 {
-		t.Errorf("%d connections are left", n)
-	}
-	done(nil)
 }
 
 // BenchmarkOutbound compares frames written one by one with frames that may share writes. Compare the two, not their

@@ -104,7 +104,8 @@ func LoginWith(login *application.Login) Login {
 
 // Messages sends chat messages. *application.SendMessage does.
 type Messages interface {
-	// Execute returns at once and calls done exactly once, on any goroutine. Calls of one connection come in order.
+	// Execute returns at once and calls done exactly once, on any goroutine, with nil after the connection got its echo.
+	// Calls of one connection come in order.
 	Execute(command application.ChatCommand, done func(error))
 }
 
@@ -132,16 +133,15 @@ type Server struct {
 
 	mu          sync.Mutex
 	mounted     bool
-	draining    bool // no more upgrades
-	stopped     bool // connections that begin now are closed at once
+	draining    bool // no more upgrades; connections that begin now are closed at once
 	admitted    int
 	perAddress  map[netip.Addr]int
 	connections map[*connection]struct{}
 	// strangers are the connections that are not logged in, oldest first. They make room for others.
 	strangers *list.List
 
-	// sockets counts what was admitted and has not ended, appends what clients sent and has no outcome yet.
-	sockets, appends tally
+	// sockets counts what was admitted and has not ended.
+	sockets tally
 
 	notice rate.Sometimes // of refusals
 
@@ -215,23 +215,19 @@ func (s *Server) Connections() int {
 // afterAbort is how long Shutdown waits, once it cut all sockets, for use cases to notice.
 const afterAbort = time.Second
 
-// Shutdown refuses further upgrades and frames, waits until everything that clients sent has its outcome, closes all
-// connections with 1012, in waves, and waits until they have ended. When ctx ends first, it cuts what is left and returns ctx's
-// error.
+// Shutdown refuses further upgrades, closes all connections with 1012, in waves, and waits until they have ended. Until its
+// wave a connection sends and receives as ever; then it takes nothing more, and closes once everything that its client
+// sent has its outcome. When ctx ends first, Shutdown cuts what is left and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
 	mounted := s.mounted
 	s.mu.Unlock()
 
-	err := wait(ctx, s.appends.close())
-
-	s.mu.Lock()
-	s.stopped = true
-	s.mu.Unlock()
-	s.closeInWaves(ctx)
+	s.leaveInWaves(ctx)
 	ended := s.sockets.close()
-	if errEnded := wait(ctx, ended); errEnded != nil {
+	err := wait(ctx, ended)
+	if err != nil {
 		for _, c := range s.snapshot(nil) {
 			c.abort()
 		}
@@ -240,7 +236,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		if wait(grace, ended) != nil {
 			s.deps.Logger.Error("connections did not end although their sockets did", "connections", s.Connections())
 		}
-		err = errEnded
 	}
 	s.stopOnce.Do(func() { close(s.stop) })
 	if mounted {
@@ -255,15 +250,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // waves is how many parts a spread closing has at most.
 const waves = 40
 
-// closeInWaves closes all connections, spread over CloseOver; those that are left when ctx ends, at once.
-func (s *Server) closeInWaves(ctx context.Context) {
+// leaveInWaves makes all connections leave, spread over CloseOver; those that are left when ctx ends, at once.
+func (s *Server) leaveInWaves(ctx context.Context) {
 	open := s.snapshot(nil)
 	size := (len(open) + waves - 1) / waves
 	for len(open) > 0 {
 		wave := open[:min(size, len(open))]
 		open = open[len(wave):]
 		for _, c := range wave {
-			c.out.close(closeRestart)
+			c.leave()
 		}
 		if len(open) == 0 || s.options.CloseOver == 0 {
 			continue
@@ -360,10 +355,10 @@ func (s *Server) register(c *connection) {
 	s.mu.Lock()
 	s.connections[c] = struct{}{}
 	c.stranger = s.strangers.PushBack(c)
-	stopped := s.stopped
+	draining := s.draining
 	s.mu.Unlock()
-	if stopped {
-		c.out.close(closeRestart)
+	if draining {
+		c.leave()
 	}
 }
 

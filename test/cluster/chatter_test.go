@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,8 +28,8 @@ type chatter struct {
 	mu       sync.Mutex
 	clients  []*harness.Client
 	echoed   map[string]bool
-	refused  map[string]bool // answered with "unavailable" or "no user": not in the log, and never will be
-	unsure   map[string]bool // answered with "unconfirmed"
+	refused  map[string]string // answered with that code, unavailable or no_user_or_offline: not in the log, and never will be
+	unsure   map[string]bool   // answered with "unconfirmed"
 	resent   map[string]bool
 	slowest  time.Duration // to any answer but the late ones
 	late     []lateAnswer
@@ -43,7 +42,7 @@ func newChatter(t *testing.T, user, partner int, addr string) *chatter {
 	return &chatter{
 		t: t, user: user, partner: partner, token: token(t, user), window: 4, pace: 10 * time.Millisecond,
 		place: func(int) string { return addr }, heldBack: func() bool { return false },
-		echoed: make(map[string]bool), refused: make(map[string]bool), unsure: make(map[string]bool),
+		echoed: make(map[string]bool), refused: make(map[string]string), unsure: make(map[string]bool),
 		resent: make(map[string]bool),
 	}
 }
@@ -167,7 +166,7 @@ func (c *chatter) note(f harness.Frame, open []waiting) ([]waiting, bool) {
 		c.t.Errorf("user %d got an error that does not say of what: %+v", c.user, f)
 	case f.Code == "unavailable", f.Code == "no_user_or_offline":
 		text = f.Name
-		c.refused[text] = true
+		c.refused[text] = f.Code
 	case f.Code == "unconfirmed":
 		text = f.Name
 		c.unsure[text] = true
@@ -325,27 +324,29 @@ func (c *crowd) mustBeUndisturbed(t *testing.T) {
 }
 
 // mustBeAnsweredWithin looks at how long every message waited for its answer, whatever that was: not longer than leeway
-// times the limit. Only a message that was appended just as the log went away, at one of the times given, may have had to
-// wait for its echo until it was back.
-func (c *crowd) mustBeAnsweredWithin(t *testing.T, limit time.Duration, cuts ...time.Time) {
+// times the limit.
+func (c *crowd) mustBeAnsweredWithin(t *testing.T, limit time.Duration) {
 	t.Helper()
 	var slowest time.Duration
-	excused := 0
 	for _, chatter := range c.chatters {
 		slowest = max(slowest, chatter.slowest)
 		for _, l := range chatter.late {
-			atCut := slices.ContainsFunc(cuts, func(cut time.Time) bool { return l.sent.Sub(cut).Abs() < time.Second })
-			switch {
-			case l.code == "" && atCut:
-				excused++
-				t.Logf("user %d: the echo of %q, sent at %s, took %s", chatter.user, l.text, l.sent.Format(time.StampMicro), l.took)
-			case l.took > leeway*limit:
+			if slowest = max(slowest, l.took); l.took > leeway*limit {
 				t.Errorf("user %d: %q was answered after %s (error: %q)", chatter.user, l.text, l.took, l.code)
-			default:
-				slowest = max(slowest, l.took)
 			}
 		}
 	}
-	t.Logf("the slowest answer took %s (limit: %s); %d messages were appended just as the log went away",
-		slowest.Round(time.Millisecond), limit, excused)
+	t.Logf("the slowest answer took %s (limit: %s)", slowest.Round(time.Millisecond), limit)
+}
+
+// mustHaveFoundANode looks whether no message was refused for want of a node that takes it.
+func (c *crowd) mustHaveFoundANode(t *testing.T) {
+	t.Helper()
+	for _, chatter := range c.chatters {
+		for text, code := range chatter.refused {
+			if code == "unavailable" {
+				t.Errorf("%q of user %d was refused", text, chatter.user)
+			}
+		}
+	}
 }

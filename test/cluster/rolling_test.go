@@ -103,6 +103,7 @@ func TestARollingRestartLosesNothingAndNobodyIsSeenOffline(t *testing.T) {
 	crowd.progress(ctx, t, 5)
 	crowd.finish()
 	c.mustBeSound(ctx, crowd)
+	crowd.mustHaveFoundANode(t)
 	reconnects := 0
 	for _, chatter := range crowd.chatters {
 		connections := chatter.connections()
