@@ -44,12 +44,13 @@ var useCases = fx.Provide(
 	func(cfg configs.Config, log *kafka.Conversations) *application.Echoes {
 		return application.NewEchoes(log, cfg.Kafka.AppendDeadline)
 	},
+	newStored,
 	func(
-		cfg configs.Config, echoes *application.Echoes, presence *application.SetPresence,
+		cfg configs.Config, echoes *application.Echoes, presence *application.SetPresence, stored stored,
 		now application.Clock, newID application.IDs,
 	) *application.SendMessage {
 		return &application.SendMessage{
-			Log: echoes, Online: presence, Now: now, NewID: newID, EscapeHTML: cfg.Chat.HTMLEscape,
+			Log: echoes, Online: presence, Now: now, NewID: newID, Stored: stored.to, EscapeHTML: cfg.Chat.HTMLEscape,
 		}
 	},
 	func(
@@ -58,9 +59,9 @@ var useCases = fx.Provide(
 		return &application.Invite{Log: echoes, Online: presence, Now: now, NewID: newID}
 	},
 	func(
-		log *kafka.Conversations, presence *application.SetPresence, now application.Clock, newID application.IDs,
+		log *kafka.Conversations, presence *application.SetPresence, stored stored, now application.Clock, newID application.IDs,
 	) *application.SendSystemMessage {
-		return &application.SendSystemMessage{Log: log, Online: presence, Now: now, NewID: newID}
+		return &application.SendSystemMessage{Log: log, Online: presence, Now: now, NewID: newID, Stored: stored.to}
 	},
 	func(
 		cfg configs.Config, sessions *kafka.Sessions, now application.Clock, newID application.IDs, logger *slog.Logger,
@@ -80,11 +81,12 @@ var useCases = fx.Provide(
 	},
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,
-		log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, logger *slog.Logger,
+		log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, stored stored,
+		logger *slog.Logger,
 	) *application.Login {
 		return &application.Login{
 			Authenticate: authenticate, Blocks: store, Log: log, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
-			Logger: logger, MaxPerUser: cfg.Limit.ConnectionsPerUser,
+			Logger: logger, Stored: stored.messages, MaxPerUser: cfg.Limit.ConnectionsPerUser,
 		}
 	},
 	func(
@@ -102,6 +104,19 @@ var useCases = fx.Provide(
 		return refresh
 	},
 )
+
+// stored is what chat.offline: store needs; empty with reject.
+type stored struct {
+	to       application.KnownUsers
+	messages *application.StoredMessages
+}
+
+func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, logger *slog.Logger) stored {
+	if cfg.Chat.Offline != configs.OfflineStore {
+		return stored{}
+	}
+	return stored{to: store, messages: application.NewStoredMessages(store, store, log, cfg.Kafka.Partitions, logger)}
+}
 
 const (
 	relayEvery   = 5 * time.Second

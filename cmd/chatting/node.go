@@ -48,6 +48,7 @@ type nodeParts struct {
 	Echoes    *application.Echoes
 	Presence  *application.SetPresence
 	System    *application.SendSystemMessage
+	Stored    stored
 	Relay     *application.RelayBlocks
 	Refresh   *application.FriendRefresh
 	Readiness *readiness
@@ -149,6 +150,12 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Relay.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
 	running.Go(func() { errs <- audit.Run(ctx) })
+	if messages := n.parts.Stored.messages; messages != nil {
+		if err := messages.Begin(ctx); err != nil {
+			return err
+		}
+		running.Go(func() { messages.Run(ctx) })
+	}
 	n.parts.Readiness.open(sessions, conversations)
 	if err := n.parts.Readiness.wait(ctx); err != nil {
 		return err
@@ -186,6 +193,10 @@ func (n *node) prepare(ctx context.Context) error {
 		if recorded != n.parts.Config.Kafka.Partitions {
 			return kafka.WrongPartitions(topic, n.parts.Config.Kafka.Partitions, recorded)
 		}
+	}
+	if n.parts.Stored.messages == nil {
+		// Whatever is not delivered from now on was refused: storing, once it is switched on, begins anew.
+		return n.parts.Store.ForgetCursors(ctx)
 	}
 	return nil
 }
