@@ -23,6 +23,8 @@ type Frame struct {
 	ID      string  `json:"id"`
 	Name    string  `json:"client_msg_id"`
 	Friends []int64 `json:"online_friends"`
+	// Replayed marks what was sent before the login.
+	Replayed bool `json:"replayed"`
 
 	// At is when the frame came.
 	At time.Time `json:"-"`
@@ -180,6 +182,24 @@ func (c *Client) write(v any) error {
 	defer c.sending.Unlock()
 	_ = c.conn.SetWriteDeadline(time.Now().Add(FrameWait))
 	return c.conn.WriteJSON(v)
+}
+
+// Leave closes the connection as browsers do, and waits for the server's answer.
+func (c *Client) Leave(ctx context.Context) error {
+	c.sending.Lock()
+	err := c.conn.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""))
+	c.sending.Unlock()
+	if err != nil {
+		return err
+	}
+	for index := 0; ; index++ {
+		if _, err := c.At(ctx, index); err != nil {
+			if websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+				return nil
+			}
+			return err
+		}
+	}
 }
 
 // Close cuts the connection.
