@@ -74,10 +74,10 @@ func OpenDeadLetters(ctx context.Context, cluster *Cluster, names TopicNames) (*
 	defer cancel()
 	d := &DeadLetters{cluster: cluster, names: names}
 	var err error
-	if d.partitions, err = cluster.partitionsOf(ctx, names.SystemMessages); err != nil {
+	if d.partitions, err = cluster.Partitions(ctx, names.SystemMessages); err != nil {
 		return nil, err
 	}
-	if d.graves, err = cluster.partitionsOf(ctx, names.DeadLetters); err != nil {
+	if d.graves, err = cluster.Partitions(ctx, names.DeadLetters); err != nil {
 		return nil, err
 	}
 	return d, nil

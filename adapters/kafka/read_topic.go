@@ -65,7 +65,7 @@ func (c *Cluster) ReadTopic(ctx context.Context, reading TopicReading, take func
 func (c *Cluster) extent(ctx context.Context, reading TopicReading) (from, to map[int]int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	partitions, err := c.partitionsOf(ctx, reading.Topic)
+	partitions, err := c.Partitions(ctx, reading.Topic)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -104,8 +104,8 @@ func (h *scanHandler) end(cause error) {
 	h.stop(cause)
 }
 
-// partitionsOf returns how many partitions a topic has.
-func (c *Cluster) partitionsOf(ctx context.Context, topic string) (int, error) {
+// Partitions returns how many partitions a topic has.
+func (c *Cluster) Partitions(ctx context.Context, topic string) (int, error) {
 	found, err := c.layout(ctx)
 	if err != nil {
 		return 0, err

@@ -30,7 +30,10 @@ type TailOptions struct {
 	// From is the first offset to read of each partition to read.
 	From    map[int]int64
 	Handler TailHandler
-	Logger  *slog.Logger
+	// Interrupted, where it is set, is called by the goroutine of Handler when a partition cannot be read, for whatever
+	// reason: what is read later may be of another topic of the same name.
+	Interrupted func()
+	Logger      *slog.Logger
 }
 
 // Tail reads partitions of one topic from absolute offsets on, for as long as Run runs: one long-poll to each leader,
@@ -277,6 +280,9 @@ func (t *Tail) move(state *tailPartition, next int64, atEnd bool) {
 
 // postpone has the partition asked for a little later, each time later.
 func (t *Tail) postpone(state *tailPartition) {
+	if t.options.Interrupted != nil {
+		t.options.Interrupted()
+	}
 	state.notYet = time.Now().Add(state.retry.next())
 }
 

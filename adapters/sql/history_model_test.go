@@ -214,7 +214,9 @@ func (m *modelLog) project(partition, n int) {
 	}
 }
 
-func modelFrame(event domain.Event) []byte { return fmt.Appendf(nil, `{"id":%q,"quote":"\\\"{}'"}`, event.ID) }
+func modelFrame(event domain.Event) []byte {
+	return fmt.Appendf(nil, `{"id":%q,"quote":"\\\"{}'"}`, event.ID)
+}
 
 // expireLog moves the start of a log, up to what is projected or, with gaps, beyond it.
 func (m *modelLog) expireLog(partition int) {

@@ -94,6 +94,11 @@ var useCases = fx.Provide(
 	) *application.RelayBlocks {
 		return &application.RelayBlocks{Outbox: store, Log: log, Now: now, Every: relayEvery, Logger: logger}
 	},
+	func(cfg configs.Config, store *sqlstore.Store, now application.Clock, logger *slog.Logger) *application.ExpireHistory {
+		return &application.ExpireHistory{
+			Store: store, Retention: cfg.History.Retention, Now: now, Every: expireEvery, Logger: logger,
+		}
+	},
 	func(
 		cfg configs.Config, presence *application.SetPresence, friends application.FriendLists,
 	) *application.FriendRefresh {
@@ -120,5 +125,6 @@ func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversatio
 
 const (
 	relayEvery   = 5 * time.Second
+	expireEvery  = time.Minute
 	refreshRetry = 5 * time.Second
 )

@@ -51,6 +51,7 @@ type nodeParts struct {
 	Stored    stored
 	Relay     *application.RelayBlocks
 	Refresh   *application.FriendRefresh
+	Expire    *application.ExpireHistory
 	Readiness *readiness
 	Shutdown  fx.Shutdowner
 }
@@ -134,7 +135,7 @@ func (n *node) run(ctx context.Context) error {
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	errs := make(chan error, 4)
+	errs := make(chan error, 5)
 	running.Go(func() { errs <- sessions.Run(ctx) })
 	running.Go(func() { errs <- conversations.Run(ctx) })
 	running.Go(func() { n.parts.Echoes.Run(ctx) })
@@ -150,6 +151,10 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Relay.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
 	running.Go(func() { errs <- audit.Run(ctx) })
+	if n.parts.Config.History.Enabled {
+		running.Go(func() { errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.parts.Logger).Run(ctx) })
+		running.Go(func() { n.parts.Expire.Run(ctx) })
+	}
 	if messages := n.parts.Stored.messages; messages != nil {
 		if err := messages.Begin(ctx); err != nil {
 			return err

@@ -1,0 +1,220 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"golang.org/x/time/rate"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// ProjectorOptions say what the projector reads and where it takes it.
+type ProjectorOptions struct {
+	Topic      string // of conversations
+	Partitions int    // of the topic
+	Group      string
+	Store      application.ProjectionStore
+	// Retention is how far the history reaches back.
+	Retention time.Duration
+	// Embedded tells that the broker is in this process, so that a log that ends before what was projected was made anew.
+	// Of several brokers one that was deposed may say so, too: they are believed once they have said so for a while.
+	Embedded bool
+	Logger   *slog.Logger
+}
+
+// Projector takes the log of conversations into the history: a consumer group over all nodes, so that one node does it for
+// each partition. How far it is stands in the database, and moves in the transactions that write the history, so that
+// whatever is killed, or does the same at once, nothing is missing and nothing doubled. What fails is tried until it can
+// be done; nothing is left out but what is no event of this server.
+type Projector struct {
+	cluster *Cluster
+	options ProjectorOptions
+	says    rate.Sometimes // for the log lines about failures
+}
+
+// NewProjector prepares a projector.
+func NewProjector(cluster *Cluster, options ProjectorOptions) *Projector {
+	return &Projector{cluster: cluster, options: options, says: rate.Sometimes{First: 3, Interval: 10 * time.Second}}
+}
+
+const (
+	// projectorSession is after how long a dead node's partitions are projected by others: see ingestSession.
+	projectorSession = 6 * time.Second
+	// maxProjected and maxProjectedBytes bound what is projected in one transaction.
+	maxProjected      = 1000
+	maxProjectedBytes = 4 << 20
+)
+
+// Run projects until ctx ends.
+func (p *Projector) Run(ctx context.Context) error {
+	return runGroup(ctx, p.cluster, groupOptions{
+		ID: p.options.Group, Topic: p.options.Topic, Session: projectorSession, What: "history", Logger: p.options.Logger,
+	}, p.serve)
+}
+
+// serve projects the partitions of one generation, each on its own, until it ends.
+func (p *Projector) serve(ctx context.Context, _ *kafka.Generation, assignments []kafka.PartitionAssignment) error {
+	var running sync.WaitGroup
+	for _, assignment := range assignments {
+		partition := &projectedPartition{projector: p, number: assignment.ID}
+		running.Go(func() { partition.run(ctx) })
+	}
+	running.Wait()
+	return nil
+}
+
+// projectedPartition is one partition's projection.
+type projectedPartition struct {
+	projector *Projector
+	number    int
+
+	// pastEnd is since when the log ends before what was projected; zero while it does not.
+	pastEnd time.Time
+	// lostUntil is up to where the tail found the log unreadable, or gone.
+	lostUntil int64
+}
+
+// run projects until ctx ends: after any failure from what the database says is next.
+func (p *projectedPartition) run(ctx context.Context) {
+	retry := backoff{}
+	for ctx.Err() == nil {
+		moved, err := p.follow(ctx)
+		if moved {
+			retry = backoff{}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case errors.Is(err, errInterrupted), errors.Is(err, application.ErrProjectionMoved):
+			p.log(slog.LevelDebug, "history: looking where to go on", "cause", err)
+		case err != nil:
+			p.projector.says.Do(func() { p.log(slog.LevelWarn, "history: will try again", "error", err) })
+		}
+		retry.wait(ctx)
+	}
+}
+
+func (p *projectedPartition) log(level slog.Level, message string, attributes ...any) {
+	p.projector.options.Logger.Log(context.Background(), level, message, append([]any{"partition", p.number}, attributes...)...)
+}
+
+// follow projects from what is next until something fails, and tells whether it projected anything.
+func (p *projectedPartition) follow(ctx context.Context) (moved bool, err error) {
+	at, err := p.locate(ctx)
+	if err != nil {
+		return false, err
+	}
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	handler := &projection{partition: p, ctx: reading, stop: stop, at: at}
+	err = NewTail(p.projector.cluster, TailOptions{
+		Topic: p.projector.options.Topic, From: map[int]int64{p.number: at.Next.Offset}, Handler: handler,
+		Interrupted: func() { stop(errInterrupted) }, Logger: p.projector.options.Logger,
+	}).Run(reading)
+	return handler.at != at, errors.Join(err, context.Cause(reading))
+}
+
+// errInterrupted says that the partition could not be read for a while, in which its topic may have been made anew.
+var errInterrupted = errors.New("the log was interrupted")
+
+// projection is the handler of a partition's tail.
+type projection struct {
+	partition *projectedPartition
+	ctx       context.Context //nolint:containedctx // the tail's: it ends with it, as the handler does
+	stop      context.CancelCauseFunc
+	at        application.Projection // what is in the database
+
+	events []application.ProjectedEvent
+	bytes  int
+	// last is the last record that was read, be it an event or not; nil before the first.
+	last *loggedRecord
+	// skipped counts the records since the last transaction that are no events of this server.
+	skipped int
+}
+
+// Record implements TailHandler.
+func (h *projection) Record(r *TailRecord) {
+	if h.ctx.Err() != nil {
+		return
+	}
+	value, err := r.Value()
+	if err != nil { // its bytes are not what its batch says
+		h.skipped++
+		return
+	}
+	h.last = &loggedRecord{offset: r.Offset, at: r.Time, key: bytes.Clone(r.Key), value: value}
+	event, frame, err := h.partition.open(r.Key, value)
+	if err != nil {
+		h.skipped++
+		return
+	}
+	h.events = append(h.events, application.ProjectedEvent{Offset: r.Offset, Event: event, Frame: frame})
+	if h.bytes += len(frame); len(h.events) == maxProjected || h.bytes >= maxProjectedBytes {
+		h.project(r.Offset + 1)
+	}
+}
+
+// open reads an event that stands where it belongs: of a conversation in another partition it could be in no order with the
+// others.
+func (p *projectedPartition) open(key, value []byte) (domain.Event, []byte, error) {
+	conversation, ok := domain.ParseConversation(key)
+	if !ok || value == nil || p.projector.partitionOf(key) != p.number {
+		return domain.Event{}, nil, errForeign
+	}
+	return decodeEvent(conversation, value)
+}
+
+var errForeign = errors.New("no event of this server")
+
+func (p *Projector) partitionOf(key []byte) int {
+	return partitionOf(key, partitionNumbers(p.options.Partitions))
+}
+
+// BatchEnd implements TailHandler.
+func (h *projection) BatchEnd(_ int, next int64) { h.project(next) }
+
+// project writes what was read before next.
+func (h *projection) project(next int64) {
+	if h.ctx.Err() != nil || next <= h.at.Next.Offset {
+		return
+	}
+	options := h.partition.projector.options
+	to := h.at
+	to.Next.Offset = next
+	if h.last != nil {
+		to.Last, to.Fingerprint = h.last.offset, h.last.fingerprint()
+	}
+	err := options.Store.Project(h.ctx, application.ProjectionBatch{
+		From: h.at, To: to, Events: h.events, Oldest: now().Add(-options.Retention),
+	})
+	if err != nil {
+		h.stop(err)
+		return
+	}
+	if h.skipped > 0 {
+		h.partition.log(slog.LevelWarn, "history: left out records that are no events of this server",
+			"records", h.skipped, "before", next)
+	}
+	clear(h.events)
+	h.at, h.events, h.bytes, h.skipped = to, h.events[:0], 0, 0
+}
+
+// Hole implements TailHandler.
+func (h *projection) Hole(_ int, from, to int64) {
+	if to < from {
+		h.partition.pastEnd = time.Unix(0, 0) // the tail has waited
+	} else {
+		h.partition.lostUntil = to
+	}
+	h.stop(errHole)
+}
+
+var errHole = errors.New("the log has a hole")

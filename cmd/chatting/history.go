@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"chatting/adapters/kafka"
+	sqlstore "chatting/adapters/sql"
+	"chatting/configs"
+)
+
+// newProjector takes the log of conversations into the history.
+func newProjector(cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, logger *slog.Logger) *kafka.Projector {
+	return kafka.NewProjector(cluster, kafka.ProjectorOptions{
+		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
+		Group: cfg.TopicPrefix + ".history", Store: store, Retention: cfg.History.Retention,
+		Embedded: cfg.Kafka.Embedded(), Logger: logger,
+	})
+}
+
+func newHistoryCommand(s surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "history",
+		Short: "Look after the history in the database",
+		Long:  `Look after what the database has of what was said.`,
+		Example: `  chatting history rebuild
+  chatting history rebuild --partition 3`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newRebuildCommand(s))
+	return cmd
+}
+
+func newRebuildCommand(s surroundings) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rebuild",
+		Short: "Project the history again from what the log still has",
+		Long: `Have the running servers project the history again from the start of what the log still has. They replace it
+stretch by stretch; until then it reads as before. What the log has no more stays as it is. Nothing that was
+erased comes back, and nothing that was hidden by a block is shown.`,
+		Example: `  chatting history rebuild
+  chatting history rebuild --partition 3
+  CHATTING_KAFKA_BROKERS=k1:9092 CHATTING_DATABASE_URL_FILE=/run/secrets/database chatting history rebuild`,
+	}
+	load := configFlags(cmd, s, append([]string{"data_dir"}, kafkaFlags...)...)
+	only := &textFlag{unit: "number"}
+	cmd.Flags().Var(only, "partition", "this partition of the log alone")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		return rebuild(cmd.Context(), cfg, only, s)
+	}
+	return cmd
+}
+
+func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surroundings) (err error) {
+	if !cfg.History.Enabled {
+		return errors.New("history.enabled is false: there is no history to rebuild")
+	}
+	topic := kafka.NamesFor(cfg.TopicPrefix).Conversations
+	cluster, err := dialKafka(ctx, cfg, topic)
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	if cfg.Kafka.Partitions, err = cluster.Partitions(ctx, topic); err != nil {
+		return err
+	}
+	partitions, err := whichPartitions(only, cfg.Kafka.Partitions)
+	if err != nil {
+		return err
+	}
+	logger := newLogger(cfg.Log, s.err)
+	store, err := sqlstore.Open(ctx, sqlstore.Options{
+		URL: cfg.Database.URL.Reveal(), Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", cfg.Database.URL, err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	projector := newProjector(cfg, cluster, store, logger)
+	for _, partition := range partitions {
+		rebuilt, err := projector.Rebuild(ctx, partition)
+		if err != nil {
+			return fmt.Errorf("partition %d: %w", partition, err)
+		}
+		if err := sayRebuilt(s.out, partition, rebuilt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whichPartitions returns the one that was named, or all.
+func whichPartitions(only *textFlag, count int) ([]int, error) {
+	if only.given {
+		partition, err := strconv.Atoi(only.value)
+		if err != nil || partition < 0 || partition >= count {
+			return nil, fmt.Errorf("--partition %q: the topic has the partitions 0 to %d", only.value, count-1)
+		}
+		return []int{partition}, nil
+	}
+	all := make([]int, count)
+	for i := range all {
+		all[i] = i
+	}
+	return all, nil
+}
+
+func sayRebuilt(out io.Writer, partition int, rebuilt kafka.Rebuilt) error {
+	what := "nothing was projected yet"
+	if records := rebuilt.To.Offset - rebuilt.From.Offset; rebuilt.To.Generation > 0 {
+		what = fmt.Sprintf("offsets %d to %d are projected again", rebuilt.From.Offset, rebuilt.To.Offset)
+		if records == 0 {
+			what = fmt.Sprintf("the log has nothing before offset %d, which is next", rebuilt.To.Offset)
+		}
+	}
+	_, err := fmt.Fprintf(out, "partition %d: %s\n", partition, what)
+	return err
+}
