@@ -94,16 +94,16 @@ func (p *projectedPartition) run(ctx context.Context) {
 		}
 		switch {
 		case errors.Is(err, errInterrupted), errors.Is(err, application.ErrProjectionMoved):
-			p.log(slog.LevelDebug, "history: looking where to go on", "cause", err)
+			p.logger().Debug("history: looking where to go on", "cause", err)
 		case err != nil:
-			p.projector.says.Do(func() { p.log(slog.LevelWarn, "history: will try again", "error", err) })
+			p.projector.says.Do(func() { p.logger().Warn("history: will try again", "error", err) })
 		}
 		retry.wait(ctx)
 	}
 }
 
-func (p *projectedPartition) log(level slog.Level, message string, attributes ...any) {
-	p.projector.options.Logger.Log(context.Background(), level, message, append([]any{"partition", p.number}, attributes...)...)
+func (p *projectedPartition) logger() *slog.Logger {
+	return p.projector.options.Logger.With("partition", p.number)
 }
 
 // follow projects from what is next until something fails, and tells whether it projected anything.
@@ -200,7 +200,7 @@ func (h *projection) project(next int64) {
 		return
 	}
 	if h.skipped > 0 {
-		h.partition.log(slog.LevelWarn, "history: left out records that are no events of this server",
+		h.partition.logger().Warn("history: left out records that are no events of this server",
 			"records", h.skipped, "before", next)
 	}
 	clear(h.events)

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"chatting/application"
@@ -25,7 +24,7 @@ func (r loggedRecord) fingerprint() (f application.RecordFingerprint) {
 	h := sha256.New()
 	var number [8]byte
 	for _, n := range []int64{r.offset, r.at.UnixMilli(), int64(len(r.key))} {
-		binary.BigEndian.PutUint64(number[:], uint64(n)) //nolint:gosec // any bits do
+		binary.BigEndian.PutUint64(number[:], uint64(n))
 		h.Write(number[:])
 	}
 	h.Write(r.key)
@@ -80,9 +79,9 @@ func (p *projectedPartition) compare(ctx context.Context) (projected, to applica
 	case anew:
 		to.Next.Generation++
 		to.Next.Offset = starts[0]
-		p.log(slog.LevelWarn, "history: the topic was made anew", "generation", to.Next.Generation)
+		p.logger().Warn("history: the topic was made anew", "generation", to.Next.Generation)
 	case projected.Next.Offset < start:
-		p.log(slog.LevelError, "history: the log lost records before they were projected",
+		p.logger().Error("history: the log lost records before they were projected",
 			"from", projected.Next.Offset, "to", start)
 	default:
 		to = projected
@@ -213,7 +212,7 @@ func (p *projectedPartition) loggedBlocks(
 	return logged, err
 }
 
-// Rebuilt tells what a rebuild comes to: From From on to To a partition's history is projected again.
+// Rebuilt tells what of a partition's history is projected again: what stands at or past From and before To.
 type Rebuilt struct{ From, To application.LogPosition }
 
 // Rebuild has the history of a partition projected again from the start of what the log has, by whoever projects it: each

@@ -200,7 +200,7 @@ func (k *talk) block(on bool) {
 
 func newEventID() (id domain.EventID) {
 	for i := range id {
-		id[i] = byte(rand.N(256)) //nolint:gosec // only tests
+		id[i] = byte(rand.N(256))
 	}
 	return id
 }

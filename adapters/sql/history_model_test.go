@@ -36,7 +36,6 @@ type modelPartition struct {
 	generation int64
 	end        int64
 	start      int64 // what is before is lost to whoever reads
-	lost       []application.LogPosition
 }
 
 // modelRecord is a record and whether it was ever projected.
