@@ -20,6 +20,7 @@ const (
 	CodeUnauthenticated Code = "unauthenticated"      // the token is missing, bad or expired
 	CodeTooMany         Code = "too_many_connections" // a cap on connections is reached
 	CodeUnknownUser     Code = "unknown_user"         // the user was never seen
+	CodeUnknownMessage  Code = "unknown_message"      // the user's conversation has no such message
 	CodeSelf            Code = "self"                 // a user named itself where it may not
 	CodeNotBlocked      Code = "not_blocked"          // unblocking whom one does not block
 	CodeNotWatched      Code = "not_watched"          // removing a friend who is none

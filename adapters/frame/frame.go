@@ -72,7 +72,7 @@ func Encode(event domain.Event) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("no frame for events of type %T", event.Body)
 	}
-	return marshal(b)
+	return Marshal(b)
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -249,8 +249,9 @@ func WithReplayed(frame []byte) []byte {
 
 const replayedField = `,"replayed":true`
 
-// marshal encodes without the escapes of < > & that encoding/json adds by default: a text goes out as it was sent.
-func marshal(v any) ([]byte, error) {
+// Marshal encodes without the escapes of < > & that encoding/json adds by default: a text goes out as it was sent, and a
+// frame within v as it is.
+func Marshal(v any) ([]byte, error) {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
 	encoder.SetEscapeHTML(false)
@@ -262,7 +263,7 @@ func marshal(v any) ([]byte, error) {
 
 // must encodes values whose types cannot fail to encode, save for a target that is no JSON, which is the caller's bug.
 func must(v any) []byte {
-	data, err := marshal(v)
+	data, err := Marshal(v)
 	if err != nil {
 		panic(err)
 	}

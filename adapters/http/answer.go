@@ -27,6 +27,7 @@ var statuses = map[domain.Code]int{
 	domain.CodeUnauthenticated: http.StatusUnauthorized,
 	domain.CodeNoUserOrOffline: http.StatusNotFound,
 	domain.CodeUnknownUser:     http.StatusNotFound,
+	domain.CodeUnknownMessage:  http.StatusNotFound,
 	domain.CodeKeyInProgress:   http.StatusConflict,
 	domain.CodeKeyReused:       http.StatusUnprocessableEntity,
 	domain.CodeRateLimited:     http.StatusTooManyRequests,
@@ -56,8 +57,11 @@ func detail(status int, sentence string) *answer {
 }
 
 // refusedTarget returns the 400 for a wrong target.
-func refusedTarget(sentence string) *answer {
-	return &answer{status: http.StatusBadRequest, body: fields.InvalidError{fields.TargetField: {sentence}}}
+func refusedTarget(sentence string) *answer { return refused(fields.TargetField, sentence) }
+
+// refused is the answer to one field that is wrong.
+func refused(field, sentence string) *answer {
+	return &answer{status: http.StatusBadRequest, body: fields.InvalidError{field: {sentence}}}
 }
 
 // problem is the body of RFC 9457. Type is about:blank: code tells problems apart, and title is the status's own.

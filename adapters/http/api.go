@@ -79,7 +79,7 @@ func orDefault[T ~int | ~int64](field *T, value T) {
 	}
 }
 
-// Deps is what the API serves. All are needed, save Friends, Ready and Checks.
+// Deps is what the API serves. All are needed, save Friends, History, Ready and Checks.
 type Deps struct {
 	Authenticate Authenticator
 	Block        *application.Block
@@ -87,8 +87,11 @@ type Deps struct {
 	Friends       *application.Friends
 	IsOnline      *application.IsOnline
 	SystemMessage *application.SendSystemMessage
-	Idempotency   IdempotencyStore
-	Now           application.Clock
+	// History is nil where none is kept: its paths are then unknown.
+	History     *application.ReadHistory
+	Erase       *application.EraseUser
+	Idempotency IdempotencyStore
+	Now         application.Clock
 	// Ready tells, by an error, that nothing but the health paths can be served yet. nil: everything can, from the start.
 	Ready func() error
 	// Checks are what /readyz asks.
@@ -155,7 +158,7 @@ func (a *API) routes() {
 	if len(a.options.CORSOrigins) > 0 {
 		a.app.Use("/api", cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.options.CORSOrigins, ","),
-			AllowMethods:  "GET,HEAD,POST,DELETE",
+			AllowMethods:  "GET,HEAD,POST,PUT,DELETE",
 			AllowHeaders:  "Authorization,Content-Type",
 			ExposeHeaders: "Retry-After,WWW-Authenticate",
 			MaxAge:        600,
@@ -179,7 +182,13 @@ func (a *API) routes() {
 		a.app.Delete(friends, a.withUser(a.removeFriend))
 	}
 	a.app.Get("/api/chatting/is-online/", a.isOnline())
+	if a.deps.History != nil {
+		a.app.Get("/api/chatting/messages/", a.withUser(a.getMessages))
+		a.app.Get("/api/chatting/conversations/", a.withUser(a.getConversations))
+		a.app.Put("/api/chatting/conversations/:partner/read/", a.withUser(a.markRead))
+	}
 	a.app.Post("/s2sapi/system-message/", a.fromServers(a.systemMessage))
+	a.app.Delete("/s2sapi/users/", a.fromServers(a.eraseUser))
 }
 
 // whenReady keeps requests from parts that are not there yet: the tables of the database, say.

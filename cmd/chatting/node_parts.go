@@ -165,6 +165,7 @@ type apiDeps struct {
 	Block        *application.Block
 	IsOnline     *application.IsOnline
 	System       *application.SendSystemMessage
+	Erase        *application.EraseUser
 	Sessions     *kafka.Sessions
 	Store        *sqlstore.Store
 	Cluster      *kafka.Cluster
@@ -179,12 +180,16 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	if !d.Config.DropIn() {
 		friends = &application.Friends{Store: d.Store, Sessions: d.Sessions}
 	}
+	var history *application.ReadHistory
+	if d.Config.History.Enabled {
+		history = &application.ReadHistory{History: d.Store, Marks: d.Store}
+	}
 	return rest.New(rest.Options{
 		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
 		Authenticate: d.Authenticate, Block: d.Block, Friends: friends, IsOnline: d.IsOnline, SystemMessage: d.System,
-		Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Ready: d.Readiness.ready,
+		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Ready: d.Readiness.ready,
 		Checks: []rest.Check{
 			{Name: "broker", Probe: func(ctx context.Context) error {
 				if d.Appenders.conversations.Stuck() || d.Appenders.sessions.Stuck() {

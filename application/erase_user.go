@@ -1,0 +1,49 @@
+package application
+
+import (
+	"context"
+	"log/slog"
+
+	"chatting/domain"
+)
+
+// EraseUser deletes what the server keeps about a user, in the database. What the log holds expires with it; it never comes
+// back into the history.
+type EraseUser struct {
+	Eraser UserEraser
+	Blocks Outbox
+	Log    ConversationLog
+	Ends   LogEnds
+	Now    Clock
+	NewID  IDs
+	Logger *slog.Logger
+}
+
+// Execute erases the user. After an error it may be repeated. Errors: CodeUnknownUser, CodeUnavailable.
+//
+// Whom the user blocked is unblocked in the log, too, so that a user who comes back under the same id begins with what
+// the database says. What of that is not published now, the relay publishes.
+func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
+	ends, err := e.Ends.EndOffsets(ctx)
+	if err != nil {
+		return err
+	}
+	unblocked, known, err := e.Eraser.EraseUser(ctx, Erasure{User: user, At: e.Now.stamp(), Ends: ends, NewID: e.NewID})
+	switch {
+	case err != nil:
+		return err
+	case !known:
+		return errUnknownUser
+	}
+	for _, target := range unblocked {
+		events, err := e.Blocks.PendingOf(ctx, user, target)
+		if err == nil {
+			err = publish(ctx, e.Blocks, e.Log, events)
+		}
+		if err != nil {
+			e.Logger.Warn("an erased user's unblocking is left to the relay", "user", user, "error", err)
+			return nil
+		}
+	}
+	return nil
+}
