@@ -70,6 +70,13 @@ var useCases = fx.Provide(
 		times.Lease = cfg.Presence.Lease
 		return application.NewSetPresence(sessions, now, newID, times, logger)
 	},
+	func(
+		store *sqlstore.Store, log *kafka.Conversations, now application.Clock, newID application.IDs, logger *slog.Logger,
+	) *application.EraseUser {
+		return &application.EraseUser{
+			Eraser: store, Blocks: store, Log: log, Ends: log, Now: now, NewID: newID, Logger: logger,
+		}
+	},
 	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {
 		return &application.IsOnline{Users: store, Presence: presence}
 	},
