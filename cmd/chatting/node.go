@@ -17,6 +17,7 @@ import (
 	"chatting/adapters/ws"
 	"chatting/application"
 	"chatting/configs"
+	"chatting/domain"
 )
 
 // node is what runs: the transports, the tails and the background work, in their order of starting and stopping.
@@ -156,7 +157,7 @@ func (n *node) run(ctx context.Context) error {
 		running.Go(func() { n.parts.Expire.Run(ctx) })
 	}
 	if messages := n.parts.Stored.messages; messages != nil {
-		if err := messages.Begin(ctx); err != nil {
+		if err := n.beginStoring(ctx, messages); err != nil {
 			return err
 		}
 		running.Go(func() { messages.Run(ctx) })
@@ -172,6 +173,22 @@ func (n *node) run(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// beginStoring notes where storing begins; a broker or database that is away is waited for.
+func (n *node) beginStoring(ctx context.Context, messages *application.StoredMessages) error {
+	for {
+		err := messages.Begin(ctx)
+		if domain.CodeOf(err) != domain.CodeUnavailable || ctx.Err() != nil {
+			return err
+		}
+		n.parts.Logger.Warn("where storing for offline users begins cannot be noted, will try again", "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -87,18 +87,28 @@ var servers = map[string][]string{
 	dropIn: {
 		"CHATTING_USER_MANAGEMENT_FRIENDS_RELOAD=1s",
 	},
+	storing: {
+		"CHATTING_CHAT_OFFLINE=store",
+	},
 }
+
+// storing is the server that stores messages to users who are offline. The nodes of a cluster do that together or not at all.
+const storing = "storing"
 
 // dropIn is the server that has a user-management service, as the original does.
 const dropIn = "drop-in"
 
-// startServers starts them all, with further variables, and ends them with the test.
+// startServers starts them all, with further variables, and ends them with the test. Where these make a cluster of them,
+// storing is left out.
 func startServers(t *testing.T, environ ...string) map[string]*target {
 	t.Helper()
 	var mu sync.Mutex
 	var starting sync.WaitGroup
 	started := map[string]*target{}
 	for name, own := range servers {
+		if name == storing && len(environ) > 0 {
+			continue
+		}
 		target := &target{issue: issueJWT}
 		keys := "CHATTING_JWT_SECRET=" + secret
 		if name == dropIn {
