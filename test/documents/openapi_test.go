@@ -147,9 +147,12 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 	r.ask(400, `POST `+system+` {`)
 	r.ask(403, `POST `+system+` {"target_id":2,"message":"x"}`, "X-Forwarded-For: 127.0.0.1")
 
+	r.askHistory(one)
+
 	guarded := openREST(t, "CHATTING_S2S_TOKEN=0123456789abcdef")
 	guarded.ask(401, `POST `+system+` {"target_id":2,"message":"x"}`)
 	guarded.ask(404, `POST `+system+` {"target_id":2,"message":"x"}`, "Authorization: Bearer 0123456789abcdef")
+	guarded.ask(401, "DELETE /s2sapi/users/?user_id=2")
 
 	// What the document has beyond that would be true of nothing. Parts that are away and requests under way take more
 	// than a server.
@@ -163,4 +166,26 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 			}
 		}
 	}
+}
+
+// askHistory asks for what was said, once the history has it.
+func (r *rest) askHistory(one string) {
+	r.t.Helper()
+	const messages, conversations, read, users = "/api/chatting/messages/", "/api/chatting/conversations/", "/api/chatting/conversations/0/read/", "/s2sapi/users/"
+	r.server.login(1)
+	r.ask(200, `POST /s2sapi/system-message/ {"target_id":1,"message":"x"}`)
+	r.ask(404, `PUT `+read+` {"message_id":"3f0c1e9e-6a57-4f0e-9d0a-0f2b6c1d7e21"}`, one) // which is waited for: by then the other is there
+	r.ask(200, "GET "+messages+"?target_id=0&limit=1", one)
+	r.ask(400, "GET "+messages, one)
+	r.ask(401, "GET "+messages+"?target_id=0")
+	r.ask(200, "GET "+conversations, one)
+	r.ask(400, "GET "+conversations+"?before=x", one)
+	r.ask(401, "GET "+conversations)
+	r.ask(200, `PUT `+read+` {}`, one)
+	r.ask(400, `PUT `+read+` {"message_id":"x"}`, one)
+	r.ask(401, `PUT `+read+` {}`)
+	r.ask(400, "DELETE "+users)
+	r.ask(403, "DELETE "+users+"?user_id=1", "X-Forwarded-For: 127.0.0.1")
+	r.ask(404, "DELETE "+users+"?user_id=99")
+	r.ask(200, "DELETE "+users+"?user_id=1")
 }

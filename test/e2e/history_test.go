@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"chatting/test/harness"
+)
+
+// rest makes a REST request and returns the status and the body.
+func (s *server) rest(method, path, token, body string) (int, []byte) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), harness.FrameWait)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.HTTP+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return response.StatusCode, content
+}
+
+// page is what the history says of a conversation, once it has so many messages.
+func (s *server) page(token string, partner, count int) []harness.Frame {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), harness.FrameWait)
+	defer cancel()
+	var said struct{ Messages []harness.Frame }
+	harness.Until(ctx, s.t, fmt.Sprintf("the history has %d messages", count), func() bool {
+		status, body := s.rest("GET", fmt.Sprintf("/api/chatting/messages/?target_id=%d&limit=100", partner), token, "")
+		if status != http.StatusOK || json.Unmarshal(body, &said) != nil {
+			s.t.Fatalf("%d %s", status, body)
+		}
+		return len(said.Messages) >= count
+	})
+	return said.Messages
+}
+
+// What was said is read back as the frames that clients got, each side sees what it saw, and the platform can erase it.
+func TestTheHistoryIsWhatClientsGot(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	ann, bob := s.token(1), s.token(2)
+	one, two := mustConnect(t, s.HTTP, ann), mustConnect(t, s.HTTP, bob)
+	say := func(c *client, to int, text string) harness.Frame {
+		t.Helper()
+		if err := c.Send(to, text); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			f, err := c.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Message == text {
+				return f
+			}
+		}
+	}
+	first := say(one, 2, "<hello> & good day")
+	if status, body := s.rest("POST", "/api/chatting/blockedusers/", bob, `{"target_id":1}`); status != http.StatusCreated {
+		t.Fatalf("%d %s", status, body)
+	}
+	hidden := say(one, 2, "into the void")
+	if status, body := s.rest("DELETE", "/api/chatting/blockedusers/", bob, `{"target_id":1}`); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	last := say(one, 2, "again")
+	back := say(two, 1, "and back")
+
+	mustBe := func(got []harness.Frame, want ...harness.Frame) {
+		t.Helper()
+		var ids, wanted []string
+		for _, f := range got {
+			ids = append(ids, f.ID+" "+f.Message)
+		}
+		for _, f := range want {
+			wanted = append(wanted, f.ID+" "+f.Message)
+		}
+		if fmt.Sprint(ids) != fmt.Sprint(wanted) {
+			t.Errorf("the history says %v, not %v", ids, wanted)
+		}
+	}
+	mustBe(s.page(ann, 2, 4), back, last, hidden, first)
+	mustBe(s.page(bob, 1, 3), back, last, first)
+	if status, body := s.rest("PUT", "/api/chatting/conversations/1/read/", bob, `{"message_id":"`+first.ID+`"}`); status != http.StatusOK ||
+		string(body) != `{"id":1,"unread":1}` {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := s.rest("PUT", "/api/chatting/conversations/1/read/", bob, `{"message_id":"`+hidden.ID+`"}`); status != http.StatusNotFound {
+		t.Errorf("a message that bob must not know of is answered with %d %s", status, body)
+	}
+
+	if status, body := s.rest("DELETE", "/s2sapi/users/?user_id=1", "", ""); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	if got := s.page(bob, 1, 0); len(got) != 0 {
+		t.Errorf("%d messages are left", len(got))
+	}
+}
