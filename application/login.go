@@ -65,11 +65,11 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 		session.Close()
 		return nil, err
 	}
-	if backlog != nil && !backlog.isEmpty() {
+	if backlog == nil || backlog.isEmpty() && session.attachment.holdsLittle() {
+		session.attachment.Release()
+	} else {
 		session.stored.replay(backlog, session.attachment, conn)
-		return session, nil
 	}
-	session.attachment.Release()
 	return session, nil
 }
 

@@ -174,6 +174,17 @@ func (s *storedDelivery) holds(h heldFrame) bool {
 	return s.held <= maxHeldBytes
 }
 
+// holdsLittle tells whether what is held may be released at once, as far as that is stored.
+func (a *Attachment) holdsLittle() bool {
+	r := a.delivery.recipient(a.user)
+	if r == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return a.stored.held <= replayBytes
+}
+
 // releaseInParts is Release as the connection's queue has room for what was held.
 func (a *Attachment) releaseInParts(ctx context.Context) error {
 	r := a.delivery.recipient(a.user)

@@ -406,3 +406,39 @@ func TestWhatWasHeldFollowsTheReplayAsThereIsRoom(t *testing.T) {
 		session.Close()
 	})
 }
+
+func TestWhatWasHeldWhileALoginWaitedIsHandedOverAsThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStoring(t)
+		s.in(t, 201)
+		s.chat(t, 203, 204) // for somebody else: there is nothing to replay
+		s.history.behind[s.log.partitionOf(domain.Between(203, 204))] = 0
+		waits := 0
+		c := &conn{room: func(context.Context, int) error {
+			waits++
+			return nil
+		}}
+		done := make(chan *application.Session)
+		go func() {
+			session, err := s.login.Execute(t.Context(), "202", c)
+			if err != nil {
+				t.Error(err)
+			}
+			done <- session
+		}()
+		synctest.Wait()
+		for range 1000 {
+			s.log.Append(domain.Event{ID: s.send.NewID(), Body: domain.ChatMessage{From: 201, To: 202}}, func(error) {})
+		}
+		synctest.Wait()
+		s.history.mu.Lock()
+		clear(s.history.behind)
+		s.history.mu.Unlock()
+		session := <-done
+		synctest.Wait()
+		if got := len(of[deliveredAt](c)); got != 1000 || waits == 0 {
+			t.Fatalf("%d frames, with room asked for %d times", got, waits)
+		}
+		session.Close()
+	})
+}
