@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -18,21 +19,29 @@ import (
 
 var _ application.DeliveryCursors = (*Store)(nil)
 
-// lockCursor makes the row where there is none, and locks it: two nodes that save a user's cursor at once do not lose what
-// the other one delivered.
+// lockCursors and setCursors take one row of values for each user, undelivered is for one partition: what is asked of many
+// goes in one statement, because each takes a trip to the database.
 const (
-	selectCursor = `SELECT positions FROM delivered_cursors WHERE user_id = $1`
-	lockCursor   = `
-		INSERT INTO delivered_cursors (user_id, positions) VALUES ($1, '')
+	selectCursor  = `SELECT positions FROM delivered_cursors WHERE user_id = $1`
+	forgetCursors = `DELETE FROM delivered_cursors`
+	// lockCursors makes the rows that are missing, and locks all: two nodes that save a user's cursor at once do not lose
+	// what the other one delivered.
+	lockCursors = `
+		INSERT INTO delivered_cursors (user_id, positions) VALUES %s
 		ON CONFLICT (user_id) DO UPDATE SET positions = delivered_cursors.positions
-		RETURNING positions`
-	setCursor         = `UPDATE delivered_cursors SET positions = $2 WHERE user_id = $1`
-	forgetCursors     = `DELETE FROM delivered_cursors`
-	selectUndelivered = `
-		SELECT ` + messageColumns + ` FROM messages
-		WHERE addressee = $1 AND log_partition = $2
-			AND (generation, log_offset) >= ($3, $4) AND (generation, log_offset) < ($5, $6)
-		ORDER BY generation, log_offset LIMIT $7`
+		RETURNING user_id, positions`
+	setCursors = `
+		INSERT INTO delivered_cursors (user_id, positions) VALUES %s
+		ON CONFLICT (user_id) DO UPDATE SET positions = excluded.positions`
+	undelivered = `
+		SELECT * FROM (
+			SELECT ` + messageColumns + ` FROM messages
+			WHERE addressee = $1 AND log_partition = $%d
+				AND (generation, log_offset) >= ($%d, $%d) AND (generation, log_offset) < ($%d, $%d)
+			ORDER BY generation, log_offset LIMIT $2
+		) AS of_partition`
+	// perStatement bounds the users or partitions of a statement.
+	perStatement = 256
 )
 
 // SaveCursors implements application.DeliveryCursors. Users are locked in the order of their ids.
@@ -43,8 +52,8 @@ func (s *Store) SaveCursors(ctx context.Context, cursors map[domain.UserID][]app
 		if err != nil {
 			return err
 		}
-		for _, user := range users {
-			if err := saveCursor(ctx, tx, user, cursors[user], began); err != nil {
+		for some := range slices.Chunk(users, perStatement) {
+			if err := saveCursors(ctx, tx, some, cursors, began); err != nil {
 				return err
 			}
 		}
@@ -52,28 +61,45 @@ func (s *Store) SaveCursors(ctx context.Context, cursors map[domain.UserID][]app
 	})
 }
 
-func saveCursor(ctx context.Context, tx *sqlx.Tx, user domain.UserID, places, began []application.LogPosition) error {
-	var text string
-	if err := tx.GetContext(ctx, &text, lockCursor, int64(user)); err != nil {
+func saveCursors(
+	ctx context.Context, tx *sqlx.Tx, users []domain.UserID,
+	cursors map[domain.UserID][]application.LogPosition, began []application.LogPosition,
+) error {
+	var values []string
+	var arguments []any
+	for i, user := range users {
+		values, arguments = append(values, fmt.Sprintf("($%d, '')", i+1)), append(arguments, int64(user))
+	}
+	var rows []struct {
+		User      int64  `db:"user_id"`
+		Positions string `db:"positions"`
+	}
+	if err := tx.SelectContext(ctx, &rows, fmt.Sprintf(lockCursors, strings.Join(values, ", ")), arguments...); err != nil {
 		return err
 	}
-	saved, err := parseCursor(text)
-	if err != nil {
-		return err
-	}
-	switch {
-	case len(saved) > 0:
-	case user == domain.System:
-		saved = make([]application.LogPosition, len(places))
-	default:
-		saved = slices.Clone(began)
-	}
-	for _, at := range places {
-		if at.Partition < len(saved) && saved[at.Partition].Before(at) {
-			saved[at.Partition] = at
+	values, arguments = nil, nil
+	for i, row := range rows {
+		saved, err := parseCursor(row.Positions)
+		if err != nil {
+			return err
 		}
+		user := domain.UserID(row.User)
+		switch places := cursors[user]; {
+		case len(saved) > 0:
+		case user == domain.System:
+			saved = make([]application.LogPosition, len(places))
+		default:
+			saved = slices.Clone(began)
+		}
+		for _, at := range cursors[user] {
+			if at.Partition < len(saved) && saved[at.Partition].Before(at) {
+				saved[at.Partition] = at
+			}
+		}
+		values = append(values, fmt.Sprintf("($%d, $%d)", 2*i+1, 2*i+2))
+		arguments = append(arguments, row.User, formatCursor(saved))
 	}
-	_, err = tx.ExecContext(ctx, setCursor, int64(user), formatCursor(saved))
+	_, err := tx.ExecContext(ctx, fmt.Sprintf(setCursors, strings.Join(values, ", ")), arguments...)
 	return err
 }
 
@@ -113,33 +139,46 @@ func (s *Store) ForgetCursors(ctx context.Context) error {
 // Undelivered implements application.DeliveryCursors. Partitions of which nothing is wanted cost nothing.
 func (s *Store) Undelivered(
 	ctx context.Context, user domain.UserID, from, to []application.LogPosition, limit int,
-) (lists [][]application.HistoryEntry, err error) {
-	err = s.read(ctx, "load undelivered", func(ctx context.Context, db *sqlx.DB) error {
-		statement, err := db.PreparexContext(ctx, selectUndelivered)
-		if err != nil {
-			return err
+) ([][]application.HistoryEntry, error) {
+	var wanted []int
+	for partition := range from {
+		if from[partition].Before(to[partition]) {
+			wanted = append(wanted, partition)
 		}
-		defer statement.Close()
-		for partition := range from {
-			var rows []messageRow
-			if !from[partition].Before(to[partition]) {
-				lists = append(lists, nil)
-				continue
+	}
+	var rows []messageRow
+	err := s.read(ctx, "load undelivered", func(ctx context.Context, db *sqlx.DB) error {
+		for some := range slices.Chunk(wanted, perStatement) {
+			var parts []string
+			arguments := []any{int64(user), limit}
+			for _, partition := range some {
+				n := len(arguments)
+				parts = append(parts, fmt.Sprintf(undelivered, n+1, n+2, n+3, n+4, n+5))
+				arguments = append(arguments, partition,
+					from[partition].Generation, from[partition].Offset, to[partition].Generation, to[partition].Offset)
 			}
-			if err := statement.SelectContext(ctx, &rows, int64(user), partition, from[partition].Generation,
-				from[partition].Offset, to[partition].Generation, to[partition].Offset, limit); err != nil {
+			if err := db.SelectContext(ctx, &rows, strings.Join(parts, " UNION ALL "), arguments...); err != nil {
 				return err
 			}
-			list, err := entries(rows)
-			if err != nil {
-				return err
-			}
-			lists = append(lists, list)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	list, err := entries(rows)
+	if err != nil {
+		return nil, err
+	}
+	lists := make([][]application.HistoryEntry, len(from))
+	for _, entry := range list {
+		lists[entry.Position.Partition] = append(lists[entry.Position.Partition], entry)
+	}
+	// The database may have them in any order.
+	for _, list := range lists {
+		slices.SortFunc(list, func(a, b application.HistoryEntry) int {
+			return cmp.Or(cmp.Compare(a.Position.Generation, b.Position.Generation), cmp.Compare(a.Position.Offset, b.Position.Offset))
+		})
 	}
 	return lists, nil
 }
