@@ -21,17 +21,19 @@ func startStoring(t *testing.T, dir string) *server {
 	return &server{Node: harness.StartNode(t, dir, settings...), t: t, dir: dir}
 }
 
-// say sends texts and waits for their echoes.
+// say sends texts, some at a time, and waits for their echoes.
 func (c *client) say(t *testing.T, target int, texts ...string) {
 	t.Helper()
-	for _, text := range texts {
-		if err := c.Send(target, text); err != nil {
-			t.Fatal(err)
+	for some := range slices.Chunk(texts, 20) {
+		for _, text := range some {
+			if err := c.Send(target, text); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for _, text := range texts {
-		if f, err := c.next(); err != nil || f.Message != text || f.To != target {
-			t.Fatalf("the echo of %q is %+v, %v", text, f, err)
+		for _, text := range some {
+			if f, err := c.next(); err != nil || f.Message != text || f.To != target {
+				t.Fatalf("the echo of %q is %+v, %v", text, f, err)
+			}
 		}
 	}
 }
