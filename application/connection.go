@@ -20,10 +20,18 @@ const (
 	CloseTryLater  CloseReason = "try_later" // a part that login needs is away
 )
 
+// Feature is the name of something that is only shown to clients that asked for it at login.
+type Feature string
+
+// FeatureInvites are the statuses of invites beyond invite and cancel.
+const FeatureInvites Feature = "invites"
+
 // Connection is one authenticated socket, as delivery and presence see it. Its methods only enqueue, never block (save
 // AwaitRoom), keep their order, may be called from any goroutine and do nothing once the connection is closing. What does not
 // fit into its queue closes it with CloseSlow.
 type Connection interface {
+	// Has tells whether the client named the feature at login.
+	Has(feature Feature) bool
 	// LoggedIn answers the login. It is the first frame that the connection gets.
 	LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time)
 	// StatusChanged tells to that one of its friends came online or went offline.

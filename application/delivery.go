@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"chatting/domain"
 )
@@ -20,6 +21,11 @@ type Position struct {
 type Record interface {
 	Position() Position
 	Conversation() domain.Conversation
+	// Time is the record's own.
+	Time() time.Time
+	// ConcernsInvites tells, at little cost, whether the record may be about an invite, or a block that decides what of one
+	// is seen.
+	ConcernsInvites() bool
 	// Open checks the envelope and returns the event and the frame that clients get of it (nil for events that clients
 	// do not see). An error means that the record is not one of ours, or harmful: it is counted and skipped.
 	Open() (event domain.Event, frame []byte, err error)
@@ -32,13 +38,21 @@ type RecordReader interface {
 	Read(id domain.EventID, outcome error)
 }
 
+// InviteJudge says what the log comes to about invites. *Invites is one.
+type InviteJudge interface {
+	// Judge takes over the next event of a partition and says whether it happened. Events that Record.ConcernsInvites is
+	// true of have to be told, in order.
+	Judge(partition int, event domain.Event, at time.Time) domain.InviteVerdict
+}
+
 // Delivery hands the records of the log to the connections of this node. It decides who sees what: both sides of a
 // conversation see its events, save what the receiver had blocked by then; nobody sees one event twice on a connection.
 //
 // Apply is called by one goroutine, the tail; Attach and what follows it by many.
 type Delivery struct {
-	reader RecordReader
-	logger *slog.Logger
+	reader  RecordReader
+	invites InviteJudge
+	logger  *slog.Logger
 
 	mu    sync.RWMutex
 	users map[domain.UserID]*recipient
@@ -90,9 +104,10 @@ type heldFrame struct {
 // maxHeld bounds the frames that wait for the end of a login. A connection that exceeds it is closed as slow.
 const maxHeld = 1024
 
-// NewDelivery returns a delivery without connections. reader is told of each record that has a receiver here.
-func NewDelivery(reader RecordReader, logger *slog.Logger) *Delivery {
-	return &Delivery{reader: reader, logger: logger, users: make(map[domain.UserID]*recipient)}
+// NewDelivery returns a delivery without connections. reader is told of each record that has a receiver here, and
+// invites of all that concern it.
+func NewDelivery(reader RecordReader, invites InviteJudge, logger *slog.Logger) *Delivery {
+	return &Delivery{reader: reader, invites: invites, logger: logger, users: make(map[domain.UserID]*recipient)}
 }
 
 // Attach makes the connection known to delivery: from now on the user's block records are followed and its frames held.
@@ -172,23 +187,42 @@ func (a *Attachment) Detach() {
 func (d *Delivery) Apply(record Record) {
 	conversation := record.Conversation()
 	low, high := d.recipient(conversation.Low()), d.recipient(conversation.High())
-	if low == nil && high == nil {
+	here := low != nil || high != nil
+	if !here && !record.ConcernsInvites() {
 		return
 	}
 	event, frame, err := record.Open()
 	if err != nil {
-		position := record.Position()
-		d.logger.Warn("skipped a record of the conversation log that is not ours to show",
-			"partition", position.Partition, "offset", position.Offset, "error", err)
+		if here {
+			position := record.Position()
+			d.logger.Warn("skipped a record of the conversation log that is not ours to show",
+				"partition", position.Partition, "offset", position.Offset, "error", err)
+		}
 		return
 	}
-	if high != nil {
+	verdict := d.invites.Judge(record.Position().Partition, event, record.Time())
+	if verdict == domain.InviteVoid {
+		d.reader.Read(event.ID, errInviteEnded)
+		return
+	}
+	sees := func(user domain.UserID) bool { return verdict != domain.InviteUnseen || user == event.Body.Actor() }
+	if high != nil && sees(conversation.High()) {
 		high.apply(record.Position(), conversation.High(), event, frame)
 	}
-	if low != nil && low != high {
+	if low != nil && low != high && sees(conversation.Low()) {
 		low.apply(record.Position(), conversation.Low(), event, frame)
 	}
 	d.reader.Read(event.ID, nil)
+}
+
+// Recall takes over a record from before this node served anybody: only what becomes of invites is of interest.
+func (d *Delivery) Recall(record Record) {
+	if !record.ConcernsInvites() {
+		return
+	}
+	if event, _, err := record.Open(); err == nil {
+		d.invites.Judge(record.Position().Partition, event, record.Time())
+	}
 }
 
 // CloseAll ends every connection: after a hole in the log, whom it concerned is not known.
@@ -235,8 +269,12 @@ func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, f
 	if sender == user {
 		h.echoOf = event.ClientMessageID
 	}
+	invite, _ := event.Body.(domain.GameInvite)
 	for _, a := range r.attachments {
-		a.show(h)
+		// Clients of the original server know nothing of how an invite may end.
+		if !invite.Status.IsNew() || a.conn.Has(FeatureInvites) {
+			a.show(h)
+		}
 	}
 }
 

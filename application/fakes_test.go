@@ -194,6 +194,19 @@ type record struct {
 
 func (r record) Position() application.Position    { return r.at }
 func (r record) Conversation() domain.Conversation { return r.event.Body.Conversation() }
+
+// Time is that of the event: the log is a moment later at most.
+func (r record) Time() time.Time { return r.event.Time }
+
+func (r record) ConcernsInvites() bool {
+	switch r.event.Body.(type) {
+	case domain.GameInvite, domain.BlockChanged:
+		return true
+	default:
+		return false
+	}
+}
+
 func (r record) Open() (domain.Event, []byte, error) {
 	if _, hidden := r.event.Body.(domain.BlockChanged); hidden || r.err != nil {
 		return r.event, nil, r.err
@@ -300,6 +313,8 @@ type (
 
 // conn is a Connection that remembers what it was given.
 type conn struct {
+	feature application.Feature // that the client named, "" for none
+
 	mu  sync.Mutex
 	got []any
 	// room, where set, is waited for by AwaitRoom.
@@ -311,6 +326,9 @@ func (c *conn) add(what any) {
 	defer c.mu.Unlock()
 	c.got = append(c.got, what)
 }
+
+// Has implements application.Connection.
+func (c *conn) Has(feature application.Feature) bool { return c.feature == feature }
 
 func (c *conn) LoggedIn(user domain.UserID, online []domain.UserID, _ time.Time) {
 	c.add(loggedIn{user, slices.Clone(online)})

@@ -33,7 +33,7 @@ func newServer(t *testing.T) *server {
 		log: newConversations(4), sessions: newSessionTopic(sessionPartitions, time.Now),
 	}
 	s.node = newNode(s.sessions, 1).start(t)
-	delivery := application.NewDelivery(&readings{}, quiet)
+	delivery := application.NewDelivery(&readings{}, application.NewInvites(), quiet)
 	s.login = &application.Login{
 		Authenticate: &application.Authenticate{Tokens: tokens{}, Users: s.known},
 		Blocks:       s.blocks, Log: s.log, Friends: s.friends, Ends: s.log, Delivery: delivery, Presence: s.presence, Logger: quiet, MaxPerUser: 3,

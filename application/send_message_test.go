@@ -88,7 +88,7 @@ func TestAMessageSentAgainIsTheSameEvent(t *testing.T) {
 func TestWhoIsOfflineOrUnknownGetsNoMessageAndNoInvite(t *testing.T) {
 	log := newConversations(1)
 	send := &application.SendMessage{Log: log, Online: onlineSet{}, Now: local, NewID: counter()}
-	invite := &application.Invite{Log: log, Online: onlineSet{}, Now: local, NewID: counter()}
+	invite := &application.Invite{Invites: application.NewInvites(), Log: log, Online: onlineSet{}, Now: local, NewID: counter()}
 	say := &application.SendSystemMessage{Log: log, Online: onlineSet{}, Now: local, NewID: counter()}
 	_, err := say.Execute(t.Context(), application.SystemMessageCommand{Message: domain.SystemMessage{To: 202}})
 	for what, err := range map[string]error{
@@ -115,7 +115,7 @@ func TestTheOutcomeOfAnAppendIsTheOutcomeOfItsMessage(t *testing.T) {
 		log := newConversations(1)
 		log.decide(func(domain.Event) fate { return what })
 		send := &application.SendMessage{Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
-		invite := &application.Invite{Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
+		invite := &application.Invite{Invites: application.NewInvites(), Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
 		say := &application.SendSystemMessage{Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
 		wantCode(t, "chat", answer(t, func(done func(error)) {
 			send.Execute(application.ChatCommand{Sender: 201, Target: 202}, done)
@@ -128,9 +128,9 @@ func TestTheOutcomeOfAnAppendIsTheOutcomeOfItsMessage(t *testing.T) {
 	}
 }
 
-func TestEveryInviteOpensANewRoomAndACancelNone(t *testing.T) {
+func TestEveryInviteOpensANewRoomAndACancelNamesTheNewest(t *testing.T) {
 	log := newConversations(1)
-	invite := &application.Invite{Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
+	invite := &application.Invite{Invites: application.NewInvites(), Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
 	for _, status := range []domain.InviteStatus{domain.InviteOpened, domain.InviteOpened, domain.InviteCancelled} {
 		command := application.InviteCommand{Sender: 201, Target: 202, Status: status}
 		if err := answer(t, func(done func(error)) { invite.Execute(command, done) }); err != nil {
@@ -145,7 +145,7 @@ func TestEveryInviteOpensANewRoomAndACancelNone(t *testing.T) {
 	if string(first.Room) == events[0].ID.String() {
 		t.Error("the room is named like the event")
 	}
-	if cancel.Room != "" || cancel.Status != domain.InviteCancelled || cancel.From != 201 || cancel.To != 202 {
+	if cancel.Room != second.Room || cancel.Status != domain.InviteCancelled || cancel.From != 201 || cancel.To != 202 {
 		t.Errorf("the cancel is %v", cancel)
 	}
 	if !events[0].Time.Equal(stamped) || events[0].Time.Location() != time.UTC {
@@ -157,7 +157,7 @@ func TestEveryInviteOpensANewRoomAndACancelNone(t *testing.T) {
 func TestAnInviteSentAgainNamesTheSameRoom(t *testing.T) {
 	log := newConversations(1)
 	for range 2 { // two nodes
-		invite := &application.Invite{Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
+		invite := &application.Invite{Invites: application.NewInvites(), Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
 		invite.NewID()
 		command := application.InviteCommand{Sender: 201, Target: 202, Status: domain.InviteOpened, ClientMessageID: "i1"}
 		if err := answer(t, func(done func(error)) { invite.Execute(command, done) }); err != nil {
@@ -175,7 +175,7 @@ func TestAnInviteSentAgainNamesTheSameRoom(t *testing.T) {
 
 func TestARoomIsNotThatOfAnotherInvite(t *testing.T) {
 	log := newConversations(1)
-	invite := &application.Invite{Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
+	invite := &application.Invite{Invites: application.NewInvites(), Log: log, Online: onlineSet{202: true}, Now: local, NewID: counter()}
 	for _, name := range []domain.ClientMessageID{"i1", "i2"} {
 		command := application.InviteCommand{Sender: 201, Target: 202, Status: domain.InviteOpened, ClientMessageID: name}
 		if err := answer(t, func(done func(error)) { invite.Execute(command, done) }); err != nil {

@@ -30,7 +30,7 @@ func TestWhatIsSentToAnOfflineUserIsStoredIfTheUserIsKnown(t *testing.T) {
 			wantCode(t, what+" to a known user", send(202), "")
 			wantCode(t, what+" to an unknown user", send(999), domain.CodeNoUserOrOffline)
 		}
-		invite := &application.Invite{Log: s.log, Online: s.presence, Now: time.Now, NewID: counter()}
+		invite := &application.Invite{Invites: application.NewInvites(), Log: s.log, Online: s.presence, Now: time.Now, NewID: counter()}
 		wantCode(t, "an invite", answer(t, func(done func(error)) {
 			invite.Execute(application.InviteCommand{Sender: 201, Target: 202, Status: domain.InviteOpened}, done)
 		}), domain.CodeNoUserOrOffline)

@@ -23,6 +23,7 @@ type Config struct {
 	S2S            S2S
 	Chat           Chat
 	History        History
+	Invite         Invite
 	Limit          Limit
 	WebSocket      WebSocket
 	Presence       Presence
@@ -150,6 +151,11 @@ const (
 type History struct {
 	Enabled   bool
 	Retention time.Duration // by the age of messages
+}
+
+// Invite has the times of game invites.
+type Invite struct {
+	ExpiresAfter time.Duration
 }
 
 // Limit holds the caps; 0 means none.

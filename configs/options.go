@@ -50,6 +50,7 @@ var sections = map[string]string{
 	"s2s":             "Calls of other servers of the platform.",
 	"chat":            "Texts, and who can be reached.",
 	"history":         "What was said, in the database.",
+	"invite":          "Game invites.",
 	"limit":           "Caps; 0 means none.",
 	"websocket":       "The socket.",
 	"presence":        "Who is online.",
@@ -188,6 +189,10 @@ var options = []Option{
 	{Key: "history.retention", Default: "2160h", Unit: "duration",
 		Doc: "For how long it is kept there: 2160h are 90 days.",
 		set: duration(time.Hour, 10*365*24*time.Hour, func(c *Config) *time.Duration { return &c.History.Retention })},
+
+	{Key: "invite.expires_after", Default: "60s", Unit: "duration",
+		Doc: "How long a game invite waits for its answer. The same on all nodes.",
+		set: duration(time.Second, 10*time.Minute, func(c *Config) *time.Duration { return &c.Invite.ExpiresAfter })},
 
 	{Key: "limit.frames_per_second", Default: "100", Unit: "number",
 		Doc: "Frames that one connection may send in a second.",

@@ -14,9 +14,11 @@ const (
 	CodeBadMessage      Code = "bad_message"          // frame: message is no text, or client_msg_id is malformed
 	CodeTooLong         Code = "too_long"             // frame: the text is above the limit
 	CodeNoUserOrOffline Code = "no_user_or_offline"   // frame: the target is unknown or has no connection
-	CodeRateLimited     Code = "rate_limited"         // frame: more frames a second than the limit
+	CodeRateLimited     Code = "rate_limited"         // frame: more frames a second, or pending invites, than the limit
 	CodeUnavailable     Code = "unavailable"          // frame: not done, and will not be: try again later
 	CodeUnconfirmed     Code = "unconfirmed"          // frame: unknown outcome; it may still take effect, once
+	CodeInviteEnded     Code = "invite_ended"         // frame: the invite to end is not pending
+	CodeNotInvited      Code = "not_invited"          // frame: answering an invite to somebody else
 	CodeUnauthenticated Code = "unauthenticated"      // the token is missing, bad or expired
 	CodeTooMany         Code = "too_many_connections" // a cap on connections is reached
 	CodeUnknownUser     Code = "unknown_user"         // the user was never seen

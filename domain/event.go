@@ -96,42 +96,6 @@ func (m ChatMessage) Conversation() Conversation { return Between(m.From, m.To) 
 // Actor implements Body.
 func (m ChatMessage) Actor() UserID { return m.From }
 
-// InviteStatus is what a client does with an invite.
-type InviteStatus string
-
-// The statuses that clients of the original server know.
-const (
-	InviteOpened    InviteStatus = "invite"
-	InviteCancelled InviteStatus = "cancel"
-)
-
-// NewInviteStatus refuses other statuses.
-func NewInviteStatus(s string) (InviteStatus, error) {
-	switch status := InviteStatus(s); status {
-	case InviteOpened, InviteCancelled:
-		return status, nil
-	default:
-		return "", NewError(CodeBadFrame, "The status of an invite is invite or cancel.")
-	}
-}
-
-// RoomID names the game room of an invite: a UUID for invites of this server, any text for system messages of others; ""
-// for none.
-type RoomID string
-
-// GameInvite asks a user into a game, or takes that back. Room is set for InviteOpened only.
-type GameInvite struct {
-	From, To UserID
-	Status   InviteStatus
-	Room     RoomID
-}
-
-// Conversation implements Body.
-func (i GameInvite) Conversation() Conversation { return Between(i.From, i.To) }
-
-// Actor implements Body.
-func (i GameInvite) Actor() UserID { return i.From }
-
 // SystemMessage is what the platform says to one user. Opponent is 0 where none was named.
 type SystemMessage struct {
 	To       UserID

@@ -77,13 +77,13 @@ func FuzzParseEventID(f *testing.F) {
 	})
 }
 
-func TestOnlyInviteAndCancelAreStatusesOfAnInvite(t *testing.T) {
-	for _, s := range []string{"invite", "cancel"} {
+func TestOnlyWhatMayBecomeOfAnInviteIsItsStatus(t *testing.T) {
+	for _, s := range []string{"invite", "cancel", "accept", "decline", "expired"} {
 		if status, err := domain.NewInviteStatus(s); err != nil || string(status) != s {
 			t.Errorf("NewInviteStatus(%q) = %q, %v", s, status, err)
 		}
 	}
-	for _, s := range []string{"", "Invite", "accept", " cancel"} {
+	for _, s := range []string{"", "Invite", "expire", " cancel"} {
 		if status, err := domain.NewInviteStatus(s); domain.CodeOf(err) != domain.CodeBadFrame {
 			t.Errorf("NewInviteStatus(%q) = %q, %v; want %s", s, status, err, domain.CodeBadFrame)
 		}

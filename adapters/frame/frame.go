@@ -45,6 +45,7 @@ type body struct {
 	ToID       int64   `json:"to_id"`
 	Status     string  `json:"status,omitempty"`
 	RoomID     string  `json:"room_id,omitempty"`
+	ExpiresAt  string  `json:"expires_at,omitempty"`
 	OpponentID int64   `json:"opponent_id,omitempty"`
 	Version    int64   `json:"version,omitempty"`
 	Time       string  `json:"time"`
@@ -61,6 +62,9 @@ func Encode(event domain.Event) ([]byte, error) {
 	case domain.GameInvite:
 		b.Type, b.FromID, b.ToID = TypeInvite, ptr(int64(e.From)), int64(e.To)
 		b.Status, b.RoomID = string(e.Status), string(e.Room)
+		if !e.Expires.IsZero() {
+			b.ExpiresAt = Time(e.Expires)
+		}
 	case domain.SystemMessage:
 		b.Type, b.From, b.Message, b.ToID = TypeSystem, ptr(systemFrom), ptr(e.Text.String()), int64(e.To)
 		b.RoomID, b.OpponentID = string(e.Room), int64(e.Opponent)
@@ -114,7 +118,7 @@ func Decode(data []byte) (domain.Event, error) {
 }
 
 // fieldNames are the names in body.
-var fieldNames = []string{"type", "from", "message", "from_id", "to_id", "status", "room_id", "opponent_id", "version", "time", "id"}
+var fieldNames = []string{"type", "from", "message", "from_id", "to_id", "status", "room_id", "expires_at", "opponent_id", "version", "time", "id"}
 
 // sameToAll refuses a frame in which a client would read other fields than encoding/json, which ignores the case of names
 // and takes no notice of a null: what was checked has to be what is shown.
@@ -168,7 +172,17 @@ func (b body) decode() (domain.Body, error) {
 		if err != nil {
 			return nil, err
 		}
-		return domain.GameInvite{From: from, To: to, Status: status, Room: domain.RoomID(b.RoomID)}, nil
+		if _, named := domain.ParseEventID(b.RoomID); !named && status.IsNew() {
+			return nil, errors.New("room_id names no invite")
+		}
+		invite := domain.GameInvite{From: from, To: to, Status: status, Room: domain.RoomID(b.RoomID)}
+		if b.ExpiresAt != "" && status == domain.InviteOpened {
+			if invite.Expires, err = time.Parse(time.RFC3339, b.ExpiresAt); err != nil {
+				return nil, errors.New("expires_at is no time")
+			}
+			invite.Expires = invite.Expires.UTC().Truncate(time.Millisecond)
+		}
+		return invite, nil
 	case TypeBlocked, TypeUnblocked:
 		return domain.BlockChanged{Blocker: from, Target: to, Blocked: b.Type == TypeBlocked, Version: b.Version}, nil
 	default:

@@ -28,6 +28,8 @@ var statuses = map[domain.Code]int{
 	domain.CodeNoUserOrOffline: http.StatusNotFound,
 	domain.CodeUnknownUser:     http.StatusNotFound,
 	domain.CodeUnknownMessage:  http.StatusNotFound,
+	domain.CodeInviteEnded:     http.StatusConflict,
+	domain.CodeNotInvited:      http.StatusForbidden,
 	domain.CodeKeyInProgress:   http.StatusConflict,
 	domain.CodeKeyReused:       http.StatusUnprocessableEntity,
 	domain.CodeRateLimited:     http.StatusTooManyRequests,

@@ -1,10 +1,13 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
+	"chatting/adapters/frame"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -54,7 +57,11 @@ func (c *Conversations) Close() { c.ends.wait() }
 // ConversationTail hands the records of conversations to delivery: the handler of the node's tail.
 type ConversationTail struct {
 	Delivery *application.Delivery
-	Logger   *slog.Logger
+	// From is where delivery begins, a partition. Of what stands before, only what became of invites counts.
+	From   map[int]int64
+	Logger *slog.Logger
+
+	head [headBytes]byte
 }
 
 // Record implements TailHandler. Records whose key is no conversation's are not ours.
@@ -64,7 +71,12 @@ func (t *ConversationTail) Record(r *TailRecord) {
 		t.Logger.Debug("skipped a record whose key names no conversation", "partition", r.Partition, "offset", r.Offset)
 		return
 	}
-	t.Delivery.Apply(conversationRecord{record: r, conversation: conversation})
+	record := conversationRecord{record: r, conversation: conversation, head: t.head[:]}
+	if r.Offset < t.From[r.Partition] {
+		t.Delivery.Recall(record)
+		return
+	}
+	t.Delivery.Apply(record)
 }
 
 // BatchEnd implements TailHandler.
@@ -77,6 +89,24 @@ func (t *ConversationTail) Hole(int, int64, int64) { t.Delivery.CloseAll(applica
 type conversationRecord struct {
 	record       *TailRecord
 	conversation domain.Conversation
+	head         []byte // scratch
+}
+
+// headBytes is how much of a value is looked at to tell its type, which stands before anything that a user wrote.
+const headBytes = 160
+
+var (
+	headOfInvite = []byte(`"type":"` + typePrefix + frame.TypeInvite)
+	headOfBlock  = []byte(`"type":"` + typePrefix + "user_")
+)
+
+// Time implements application.Record.
+func (r conversationRecord) Time() time.Time { return r.record.Time }
+
+// ConcernsInvites implements application.Record.
+func (r conversationRecord) ConcernsInvites() bool {
+	head := r.record.Head(r.head)
+	return bytes.Contains(head, headOfInvite) || bytes.Contains(head, headOfBlock)
 }
 
 // Position implements application.Record.

@@ -97,7 +97,7 @@ func TestAStartingNodeReadsBackTheSessionsOfAllNodes(t *testing.T) {
 		}
 		presence := application.NewSetPresence(sessions, time.Now, func() domain.EventID { return domain.EventID{2} },
 			application.DefaultPresenceTimes, testLogger(t))
-		from, to, err := SessionLookback(testContext(t), cluster, names.Sessions, partitions, time.Minute)
+		from, to, err := Lookback(testContext(t), cluster, names.Sessions, partitions, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,7 @@ type TailRecord struct {
 	Headers []kafka.Header
 
 	key, value protocol.Bytes
+	head       []byte // of the value, what Head has read
 }
 
 // WholeKey copies the key, however long it is. It is nil for a record without one. It may be called once.
@@ -34,12 +35,26 @@ func (r *TailRecord) WholeKey() ([]byte, error) {
 	return protocol.ReadAll(r.key)
 }
 
-// Value copies the value out of the answer: only who needs it pays for it. It is nil for a record without one.
+// Value copies the value out of the answer: only who needs it pays for it. It is nil for a record without one. It may be
+// called once.
 func (r *TailRecord) Value() ([]byte, error) {
 	if r.value == nil {
 		return nil, nil
 	}
-	return protocol.ReadAll(r.value)
+	value := make([]byte, len(r.head)+r.value.Len())
+	copy(value, r.head)
+	_, err := io.ReadFull(r.value, value[len(r.head):])
+	return value, err
+}
+
+// Head reads the beginning of the value, before Value, into into, and returns it.
+func (r *TailRecord) Head(into []byte) []byte {
+	if r.value == nil || r.head != nil {
+		return r.head
+	}
+	n, _ := io.ReadFull(r.value, into[:min(len(into), r.value.Len())])
+	r.head = into[:n]
+	return r.head
 }
 
 // maxKey bounds the keys that are looked at; ours are far shorter. A record with a longer one is handed over with no key.

@@ -108,9 +108,9 @@ func readSession(r *TailRecord) (domain.SessionRecord, error) {
 	return decodeSession(value)
 }
 
-// SessionLookback returns where a starting node begins to read the sessions topic (the first record not older than
-// lookback) and up to where it must have read before it knows everybody.
-func SessionLookback(
+// Lookback returns where a starting node begins to read a topic (the first record not older than lookback) and up to where
+// it must have read before it knows what it has to: who is online, which invites are pending.
+func Lookback(
 	ctx context.Context, cluster *Cluster, topic string, partitions int, lookback time.Duration,
 ) (from, to map[int]int64, err error) {
 	numbers := partitionNumbers(partitions)

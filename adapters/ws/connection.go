@@ -41,6 +41,9 @@ type connection struct {
 	// stranger is its place among those not logged in; nil once it has none. Guarded by the server's lock.
 	stranger *list.Element
 
+	// features are those of the login, set before it begins and not changed after.
+	features features
+
 	// What follows belongs to the reading goroutine.
 	session Session
 	user    domain.UserID
@@ -246,7 +249,7 @@ func (c *connection) handle(data []byte) bool {
 	if c.session == nil {
 		return c.logIn(data)
 	}
-	req, err := parseFrame(data)
+	req, err := parseFrame(data, c.features)
 	if domain.CodeOf(err) == domain.CodeBadJSON {
 		if c.badJSON++; c.badJSON >= maxBadJSON {
 			c.out.close(closePolicy)
@@ -285,11 +288,12 @@ func (c *connection) logIn(data []byte) bool {
 	c.out.mu.Lock()
 	c.named = true
 	c.out.mu.Unlock()
-	token, ok := parseLogin(data)
+	token, named, ok := parseLogin(data)
 	if !ok {
 		c.out.close(closeUnauthenticated)
 		return false
 	}
+	c.features = named
 	var (
 		session  Session
 		identity application.Identity
@@ -370,7 +374,7 @@ func (c *connection) submit(req request) bool {
 	switch req.kind {
 	case invite:
 		c.server.deps.Invites.Execute(application.InviteCommand{
-			Sender: c.user, Target: req.target, Status: req.status, ClientMessageID: req.name,
+			Sender: c.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name,
 		}, done)
 	default:
 		c.server.deps.Messages.Execute(application.ChatCommand{

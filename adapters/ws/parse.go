@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"chatting/adapters/frame"
+	"chatting/application"
 	"chatting/domain"
 )
 
@@ -25,6 +26,7 @@ type request struct {
 	target domain.UserID
 	text   domain.Text         // of a message
 	status domain.InviteStatus // of an invite
+	room   domain.RoomID       // of an invite, "" where none is named
 	token  string              // of a renewal
 	// sentTarget is target_id as the client sent it, nil where there was none, and name its client_msg_id, "" where there
 	// was none or a malformed one. Both are set on refused frames, too, as far as they were read.
@@ -46,9 +48,9 @@ var (
 	errOffline     = domain.NewError(domain.CodeNoUserOrOffline, "No User or Offline")
 )
 
-// parseFrame reads a frame of a logged-in client; data is valid UTF-8. An error is the classified answer to the client,
+// parseFrame reads a frame of a logged-in client, which has named the features; data is valid UTF-8. An error is the classified answer to the client,
 // as the contract's tables say. What the request holds is copied from data.
-func parseFrame(data []byte) (request, error) {
+func parseFrame(data []byte, has features) (request, error) {
 	f, err := split(data)
 	if err != nil {
 		return request{}, err
@@ -83,7 +85,7 @@ func parseFrame(data []byte) (request, error) {
 	case f.message != nil:
 		err = req.readMessage(f)
 	default:
-		err = req.readInvite(f)
+		err = req.readInvite(f, has)
 	}
 	if err == nil {
 		err = errName
@@ -109,10 +111,13 @@ func (r *request) readMessage(f fields) (err error) {
 	return err
 }
 
-func (r *request) readInvite(f fields) (err error) {
+func (r *request) readInvite(f fields, has features) (err error) {
 	r.kind = invite
 	status, _ := text(f.status)
-	r.status, err = domain.NewInviteStatus(status)
+	room, _ := text(f.room)
+	r.room = domain.RoomID(room)
+	_, answers := has[application.FeatureInvites]
+	r.status, err = domain.NewAskedStatus(status, answers)
 	return err
 }
 
@@ -124,20 +129,39 @@ func parseName(raw []byte) (domain.ClientMessageID, error) {
 	return domain.NewClientMessageID(s)
 }
 
-// parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored; so far
-// that includes features.
-func parseLogin(data []byte) (token string, ok bool) {
+// parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored, as are
+// features that are none.
+func parseLogin(data []byte) (token string, named features, ok bool) {
 	f, err := split(data)
 	if err != nil || f.halfSurrogate {
-		return "", false
+		return "", nil, false
 	}
 	token, ok = text(f.token)
-	return token, ok && token != ""
+	return token, parseFeatures(f.features), ok && token != ""
+}
+
+// features are those that a client named at login; nil for none.
+type features map[application.Feature]struct{}
+
+// parseFeatures reads a list of names. Those that the server does not know are left out, and so is everything that is no
+// list of strings: what a client asks for without knowing how is not worth its login.
+func parseFeatures(raw []byte) features {
+	var names []string
+	if json.Unmarshal(raw, &names) != nil {
+		return nil
+	}
+	var known features
+	for _, name := range names {
+		if feature := application.Feature(name); feature == application.FeatureInvites {
+			known = features{feature: {}}
+		}
+	}
+	return known
 }
 
 // fields are the values of the keys that the server knows, as they were sent; nil for a key that is not there.
 type fields struct {
-	token, target, message, kind, status, name []byte
+	token, features, target, message, kind, status, room, name []byte
 	// halfSurrogate tells that there is an escape of half a surrogate pair somewhere.
 	halfSurrogate bool
 }
@@ -155,6 +179,10 @@ func (f *fields) field(key string) *[]byte {
 		return &f.kind
 	case "status":
 		return &f.status
+	case "room_id":
+		return &f.room
+	case "features":
+		return &f.features
 	case "client_msg_id":
 		return &f.name
 	default:

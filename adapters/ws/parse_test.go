@@ -103,7 +103,7 @@ func TestFramesOfClients(t *testing.T) {
 		{sent: `{"token":"x","message":"x"}`, code: domain.CodeBadTarget},
 	} {
 		name := test.sent[:min(len(test.sent), 120)]
-		got, err := parseFrame([]byte(test.sent))
+		got, err := parseFrame([]byte(test.sent), nil)
 		if code := domain.CodeOf(err); code != test.code {
 			t.Errorf("%s: code %q, want %q", name, code, test.code)
 			continue
@@ -125,7 +125,7 @@ func TestALoginNeedsATokenAndNothingElse(t *testing.T) {
 		`{"Token":"x"}`:                           false,
 		`["x"]`:                                   false,
 	} {
-		if token, ok := parseLogin([]byte(sent)); ok != want || (ok && token != "x") {
+		if token, _, ok := parseLogin([]byte(sent)); ok != want || (ok && token != "x") {
 			t.Errorf("%s: %q %t", sent, token, ok)
 		}
 	}
@@ -144,8 +144,8 @@ func FuzzParseFrame(f *testing.F) {
 			return // refused before
 		}
 		before := bytes.Clone(data)
-		req, err := parseFrame(data)
-		if _, ok := parseLogin(data); ok && !json.Valid(data) {
+		req, err := parseFrame(data, nil)
+		if _, _, ok := parseLogin(data); ok && !json.Valid(data) {
 			t.Fatal("a login that is no JSON")
 		}
 		if !bytes.Equal(before, data) {

@@ -13,6 +13,12 @@ import (
 // A connection is what delivery and presence write to.
 var _ application.Connection = (*connection)(nil)
 
+// Has implements application.Connection.
+func (c *connection) Has(feature application.Feature) bool {
+	_, has := c.features[feature]
+	return has
+}
+
 // LoggedIn implements application.Connection.
 func (c *connection) LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time) {
 	c.out.send(frame.Login(user, onlineFriends, at))

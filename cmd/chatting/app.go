@@ -53,10 +53,19 @@ var useCases = fx.Provide(
 			Log: echoes, Online: presence, Now: now, NewID: newID, Stored: stored.to, EscapeHTML: cfg.Chat.HTMLEscape,
 		}
 	},
+	application.NewInvites,
 	func(
-		echoes *application.Echoes, presence *application.SetPresence, now application.Clock, newID application.IDs,
+		cfg configs.Config, echoes *application.Echoes, presence *application.SetPresence, invites *application.Invites,
+		now application.Clock, newID application.IDs,
 	) *application.Invite {
-		return &application.Invite{Log: echoes, Online: presence, Now: now, NewID: newID}
+		return &application.Invite{
+			Log: echoes, Online: presence, Invites: invites, Now: now, NewID: newID, Life: cfg.Invite.ExpiresAfter,
+		}
+	},
+	func(
+		invites *application.Invites, log *kafka.Conversations, now application.Clock, newID application.IDs,
+	) *application.ExpireInvites {
+		return &application.ExpireInvites{Invites: invites, Log: log, Now: now, Salt: int(newID()[0])}
 	},
 	func(
 		log *kafka.Conversations, presence *application.SetPresence, stored stored, now application.Clock, newID application.IDs,
@@ -83,8 +92,8 @@ var useCases = fx.Provide(
 	func(tokens application.Tokens, store *sqlstore.Store) *application.Authenticate {
 		return &application.Authenticate{Tokens: tokens, Users: store}
 	},
-	func(echoes *application.Echoes, logger *slog.Logger) *application.Delivery {
-		return application.NewDelivery(echoes, logger)
+	func(echoes *application.Echoes, invites *application.Invites, logger *slog.Logger) *application.Delivery {
+		return application.NewDelivery(echoes, invites, logger)
 	},
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,

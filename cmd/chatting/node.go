@@ -51,10 +51,12 @@ type nodeParts struct {
 	System    *application.SendSystemMessage
 	Stored    stored
 	Relay     *application.RelayBlocks
-	Refresh   *application.FriendRefresh
-	Expire    *application.ExpireHistory
-	Readiness *readiness
-	Shutdown  fx.Shutdowner
+
+	ExpireInvites *application.ExpireInvites
+	Refresh       *application.FriendRefresh
+	Expire        *application.ExpireHistory
+	Readiness     *readiness
+	Shutdown      fx.Shutdowner
 }
 
 func newNode(parts nodeParts) (*node, error) {
@@ -100,12 +102,13 @@ func (n *node) fail(err error) {
 }
 
 // run gets the node ready and keeps its background work going until ctx ends. The order matters: the sessions of all
-// nodes are known before anybody is answered who is online, and the tail of conversations starts where the log ends.
+// nodes are known before anybody is answered who is online, and the tail of conversations delivers from where
+// the log ends, and knows what became of the invites before.
 func (n *node) run(ctx context.Context) error {
 	if err := n.prepare(ctx); err != nil {
 		return err
 	}
-	from, to, err := kafka.SessionLookback(ctx, n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, lookback())
+	from, to, err := kafka.Lookback(ctx, n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, lookback())
 	if err != nil {
 		return err
 	}
@@ -113,13 +116,14 @@ func (n *node) run(ctx context.Context) error {
 		Topic: n.topics.Sessions, From: from, Logger: n.parts.Logger,
 		Handler: &kafka.SessionTail{Presence: n.parts.Presence, Logger: n.parts.Logger, Lost: n.lostSessions},
 	})
-	ends, err := kafka.EndsOf(ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions)
+	recalled, ends, err := kafka.Lookback(
+		ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions, domain.InviteLookback)
 	if err != nil {
 		return err
 	}
 	conversations := kafka.NewTail(n.parts.Cluster, kafka.TailOptions{
-		Topic: n.topics.Conversations, From: ends, Logger: n.parts.Logger,
-		Handler: &kafka.ConversationTail{Delivery: n.parts.Delivery, Logger: n.parts.Logger},
+		Topic: n.topics.Conversations, From: recalled, Logger: n.parts.Logger,
+		Handler: &kafka.ConversationTail{Delivery: n.parts.Delivery, From: ends, Logger: n.parts.Logger},
 	})
 	audit := kafka.NewPresenceAudit(n.parts.Cluster, kafka.AuditOptions{
 		Sessions: n.topics.Sessions, Group: n.parts.Config.TopicPrefix + ".presence-audit",
@@ -143,6 +147,9 @@ func (n *node) run(ctx context.Context) error {
 	if err := sessions.WaitFor(ctx, to); err != nil {
 		return err
 	}
+	if err := conversations.WaitFor(ctx, ends); err != nil {
+		return err
+	}
 	if n.parts.Broker.Broker != nil {
 		if err := n.parts.Presence.BuryOthers(ctx); err != nil {
 			return err
@@ -150,6 +157,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	running.Go(func() { n.parts.Presence.Run(ctx) })
 	running.Go(func() { n.parts.Relay.Run(ctx) })
+	running.Go(func() { n.parts.ExpireInvites.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
 	running.Go(func() { errs <- audit.Run(ctx) })
 	if n.parts.Config.History.Enabled {

@@ -1,0 +1,74 @@
+package application
+
+import (
+	"context"
+	"time"
+
+	"chatting/domain"
+)
+
+// ExpireInvites ends invites that nobody answered in time, by an event in the log. Every node may run one: the node that
+// opened an invite does it when it is due, the others a while later, for the case that it is gone; who is second changes
+// nothing, under the same id.
+type ExpireInvites struct {
+	Invites *Invites
+	Log     ConversationLog
+	Now     Clock
+	// Salt makes nodes wait for different times for what others should have done.
+	Salt int
+
+	written map[domain.EventID]time.Time // when rooms' expiries were written lately
+}
+
+const (
+	expireEvery = 200 * time.Millisecond
+	// What others opened is left to them for expireOthers and up to expireSpread more.
+	expireOthers = 2 * time.Second
+	expireSpread = 3 * time.Second
+	// expireRetry is after how long an expiry that has not come back from the log is written again.
+	expireRetry = 5 * time.Second
+)
+
+// Run expires until ctx ends.
+func (e *ExpireInvites) Run(ctx context.Context) {
+	ticker := time.NewTicker(expireEvery)
+	defer ticker.Stop()
+	for {
+		e.Round()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// Round writes what is due now. It must not be called beside Run.
+func (e *ExpireInvites) Round() {
+	now := e.Now()
+	if e.written == nil {
+		e.written = make(map[domain.EventID]time.Time)
+	}
+	for room, at := range e.written {
+		if now.Sub(at) > expireRetry {
+			delete(e.written, room)
+		}
+	}
+	for _, invite := range e.Invites.due(now) {
+		if _, lately := e.written[invite.Room]; lately || !invite.own && now.Sub(invite.Expires) < e.patience(invite.Room) {
+			continue
+		}
+		e.written[invite.Room] = now
+		between := domain.Between(invite.From, invite.To)
+		e.Log.Append(domain.Event{
+			ID: domain.ExpiredInviteID(between, invite.Room), Time: e.Now.stamp(),
+			Body: domain.GameInvite{From: invite.From, To: invite.To, Status: domain.InviteExpired, Room: domain.RoomID(invite.Room.String())},
+		}, func(error) {}) // what counts is that it comes back; else it is written again
+	}
+}
+
+// patience is for how long another node's invite is left to it.
+func (e *ExpireInvites) patience(room domain.EventID) time.Duration {
+	step := (int(room[0]) + e.Salt) & 0xff
+	return expireOthers + time.Duration(step)*expireSpread/256
+}

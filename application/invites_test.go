@@ -1,0 +1,213 @@
+package application_test
+
+import (
+	"testing"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// inviting is a node whose log comes back to it when the test says so.
+type inviting struct {
+	t       *testing.T
+	log     conversations
+	invites *application.Invites
+	invite  *application.Invite
+	read    int
+}
+
+func newInviting(t *testing.T, log conversations) *inviting {
+	invites := application.NewInvites()
+	return &inviting{t: t, log: log, invites: invites, invite: &application.Invite{
+		Log: log, Online: onlineSet{201: true, 202: true, 203: true}, Invites: invites, Now: local, NewID: counter(),
+	}}
+}
+
+func (i *inviting) do(sender, target domain.UserID, status domain.InviteStatus, room domain.RoomID) error {
+	i.t.Helper()
+	return answer(i.t, func(done func(error)) {
+		i.invite.Execute(application.InviteCommand{Sender: sender, Target: target, Status: status, Room: room}, done)
+	})
+}
+
+// tail reads what is new in the log and returns the verdict on the last record.
+func (i *inviting) tail() (last domain.InviteVerdict) {
+	events := i.log.all(0)
+	for ; i.read < len(events); i.read++ {
+		last = i.invites.Judge(0, events[i.read], events[i.read].Time)
+	}
+	return last
+}
+
+// latest is the invite event at the end of the log.
+func (i *inviting) latest() domain.GameInvite {
+	events := i.log.all(0)
+	body, _ := events[len(events)-1].Body.(domain.GameInvite)
+	return body
+}
+
+func (i *inviting) open() domain.RoomID {
+	i.t.Helper()
+	if err := i.do(201, 202, domain.InviteOpened, ""); err != nil {
+		i.t.Fatal(err)
+	}
+	return i.latest().Room
+}
+
+func TestAnInviteNamesItsEnd(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	i.open()
+	if expires := i.latest().Expires; !expires.Equal(stamped.Add(domain.DefaultInviteLife)) {
+		t.Errorf("it expires at %s", expires)
+	}
+}
+
+func TestOfTwoWhoEndAnInviteTheFirstInTheLogDoes(t *testing.T) {
+	log := newConversations(1)
+	a, b := newInviting(t, log), newInviting(t, log)
+	room := a.open()
+	a.tail()
+	b.tail()
+	// Neither has read of the other's.
+	wantCode(t, "accept", b.do(202, 201, domain.InviteAccepted, room), "")
+	wantCode(t, "cancel", a.do(201, 202, domain.InviteCancelled, ""), "")
+	if a.latest().Room != room {
+		t.Errorf("the cancel names the room %q", a.latest().Room)
+	}
+	for what, node := range map[string]*inviting{"a": a, "b": b} {
+		if node.tail() != domain.InviteVoid {
+			t.Errorf("the later record counts on node %s", what)
+		}
+	}
+	wantCode(t, "an answer to what has ended", b.do(202, 201, domain.InviteDeclined, room), domain.CodeInviteEnded)
+	wantCode(t, "a cancel of what has ended", a.do(201, 202, domain.InviteCancelled, room), domain.CodeInviteEnded)
+}
+
+func TestOnlyTheInvitedAnswers(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	room := i.open()
+	i.tail()
+	wantCode(t, "the inviter", i.do(201, 202, domain.InviteAccepted, room), domain.CodeNotInvited)
+	wantCode(t, "no room", i.do(202, 201, domain.InviteAccepted, ""), domain.CodeBadFrame)
+	wantCode(t, "a room that is none", i.do(202, 201, domain.InviteAccepted, "r"), domain.CodeBadFrame)
+	// Somebody else's conversation has no such room: the log says so.
+	wantCode(t, "a stranger", i.do(203, 201, domain.InviteAccepted, room), "")
+	if i.tail() != domain.InviteVoid {
+		t.Error("a stranger's answer counts")
+	}
+	wantCode(t, "the invited", i.do(202, 201, domain.InviteAccepted, room), "")
+	if i.tail() != domain.InviteStands {
+		t.Error("the answer does not count")
+	}
+}
+
+func TestACancelRightBehindItsInviteEndsIt(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	first := i.open()
+	room := i.open()
+	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, "what clients of the original may send"), "")
+	if i.latest().Room != room {
+		t.Errorf("it ends %q, not the newest", i.latest().Room)
+	}
+	i.tail()
+	wantCode(t, "cancel by room", i.do(201, 202, domain.InviteCancelled, first), "")
+	if i.tail() != domain.InviteStands || i.latest().Room != first {
+		t.Errorf("it ends %q, not the one named", i.latest().Room)
+	}
+	wantCode(t, "cancel of nothing", i.do(201, 202, domain.InviteCancelled, ""), "")
+	if i.tail() != domain.InviteStands || i.latest().Room != "" {
+		t.Errorf("a cancel without an invite names %q", i.latest().Room)
+	}
+}
+
+func TestAnInviteThatIsNotInTheLogIsNotPending(t *testing.T) {
+	log := newConversations(1)
+	log.decide(func(domain.Event) fate { return refused })
+	i := newInviting(t, log)
+	wantCode(t, "invite", i.do(201, 202, domain.InviteOpened, ""), domain.CodeUnavailable)
+	log.decide(func(domain.Event) fate { return confirmed })
+	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, ""), "")
+	if i.latest().Room != "" {
+		t.Errorf("the cancel names %q", i.latest().Room)
+	}
+}
+
+func TestPendingInvitesOfOneUserToAnotherAreBounded(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	for range application.MaxPendingInvites {
+		i.open()
+		i.tail()
+	}
+	wantCode(t, "one more", i.do(201, 202, domain.InviteOpened, ""), domain.CodeRateLimited)
+	wantCode(t, "the other way", i.do(202, 201, domain.InviteOpened, ""), "")
+}
+
+func TestHowAnInviteEndsIsShownToThoseWhoAskedForIt(t *testing.T) {
+	s := newStage(t, 1)
+	old, _ := s.login(202)
+	asked, attachment := s.login(202)
+	asked.feature = application.FeatureInvites
+	_ = attachment
+	room := domain.EventID{7}
+	say := func(id byte, from, to domain.UserID, status domain.InviteStatus) {
+		s.append(domain.Event{ID: domain.EventID{id}, Time: someTime, Body: domain.GameInvite{
+			From: from, To: to, Status: status, Room: domain.RoomID(room.String()),
+		}})
+	}
+	say(1, 201, 202, domain.InviteOpened)
+	say(2, 202, 201, domain.InviteAccepted)
+	say(3, 201, 202, domain.InviteCancelled) // too late: nobody sees it
+	s.tail()
+	if got := len(of[delivered](old)); got != 1 {
+		t.Errorf("a client of the original server got %d frames, not only the invite", got)
+	}
+	if got := len(of[delivered](asked)); got != 2 {
+		t.Errorf("a client that asked for it got %d frames, not the invite and its answer", got)
+	}
+}
+
+func TestAnInviteExpiresByTheNodeThatOpenedItAndLaterByOthers(t *testing.T) {
+	log := newConversations(1)
+	own, other := newInviting(t, log), newInviting(t, log)
+	room := own.open()
+	own.tail()
+	other.tail()
+	clock := stamped
+	now := func() time.Time { return clock }
+	byOwn := &application.ExpireInvites{Invites: own.invites, Log: log, Now: now}
+	byOther := &application.ExpireInvites{Invites: other.invites, Log: log, Now: now}
+	writes := func(e *application.ExpireInvites) int {
+		before := len(log.all(0))
+		e.Round()
+		return len(log.all(0)) - before
+	}
+	clock = stamped.Add(domain.DefaultInviteLife - time.Millisecond)
+	if writes(byOwn) != 0 {
+		t.Error("it expires too early")
+	}
+	clock = stamped.Add(domain.DefaultInviteLife)
+	if writes(byOther) != 0 {
+		t.Error("another node does not leave it to the one that opened it")
+	}
+	clock = clock.Add(6 * time.Second) // the one that opened it is gone
+	if writes(byOther) != 1 || own.latest().Status != domain.InviteExpired || own.latest().Room != room {
+		t.Errorf("another node writes %v", own.latest())
+	}
+	if writes(byOther) != 0 {
+		t.Error("it is written again at once")
+	}
+	if writes(byOwn) != 1 { // it was slow, not gone
+		t.Error("the node that opened it does not write")
+	}
+	events := log.all(0)
+	if first, second := events[len(events)-2], events[len(events)-1]; first.ID != second.ID {
+		t.Errorf("two nodes say so under %s and %s", first.ID, second.ID)
+	}
+	if own.tail() != domain.InviteVoid {
+		t.Error("it expires twice")
+	}
+	if writes(byOwn)+writes(byOther) != 0 {
+		t.Error("it expires again")
+	}
+}

@@ -1,0 +1,230 @@
+package domain
+
+import (
+	"slices"
+	"time"
+)
+
+// InviteVerdict is what the log comes to about one of its records.
+type InviteVerdict int
+
+// The verdicts.
+const (
+	// InviteStands: the event happened, and both sides see it. So does everything that is not about an invite.
+	InviteStands InviteVerdict = iota
+	// InviteVoid: the event did not happen and nobody sees it: the invite has ended, or is none of the actor's.
+	InviteVoid
+	// InviteUnseen: the event happened, and the invited does not see it, because it has not seen the invite.
+	InviteUnseen
+)
+
+// Invite is an invite that the log holds.
+type Invite struct {
+	From, To UserID
+	Room     EventID
+	Opened   EventID   // the event that opened it
+	Expires  time.Time // when it ends by itself, by the clock of the node that opened it
+	// Ended is how it ended, "" while it is pending, and EndedBy the event that did it.
+	Ended   InviteStatus
+	EndedBy EventID
+	// Unseen tells that the invited has blocked or unblocked the inviter meanwhile: the invite is out of its sight, and it
+	// can no longer answer.
+	Unseen bool
+
+	forgotten time.Time // by the clock of the log: after it the invite counts as never made
+}
+
+// Invites is what became of the invites of one partition of the conversation log, as every node that reads it in order
+// derives it: the first record that ends an invite wins, and what comes later is void. The verdict on a record depends on
+// the log alone: on the records before it, and on their times, not on when it is read.
+//
+// Time is that of the log, the latest of the records about invites so far. An invite is forgotten once the log is
+// InviteGrace past its end, which is at most MaxInviteLife past its opening; so a reader that began InviteLookback
+// before a record judges it as those that read everything. It is not safe for concurrent use.
+type Invites struct {
+	clock   time.Time
+	rooms   map[roomKey]*Invite
+	pending map[Conversation][]*Invite // oldest first
+	// order holds the invites in the order of their opening, so that they can be forgotten; those no longer in rooms, too.
+	order []*Invite
+}
+
+// roomKey is a room in its conversation: a room of the same name in another one has nothing to do with it.
+type roomKey struct {
+	between Conversation
+	room    EventID
+}
+
+// InviteLookback is how much of the log before its first verdict a reader has to have read: the longest life, what is
+// granted beyond it, and something for clocks that differ and records that were late.
+const InviteLookback = MaxInviteLife + InviteGrace + 90*time.Second
+
+// maxInvites bounds the invites that are remembered: one is forgotten when so many were opened after it, whatever their
+// times say.
+const maxInvites = 1 << 16
+
+// NewInvites returns the state of an empty partition.
+func NewInvites() *Invites {
+	return &Invites{rooms: make(map[roomKey]*Invite), pending: make(map[Conversation][]*Invite)}
+}
+
+// Apply takes over the next event, whose record is stamped at, and judges it. Events that are about no invite and no block
+// change nothing and may be left out.
+func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
+	switch body := event.Body.(type) {
+	case GameInvite:
+		i.advance(at)
+		room, ok := ParseEventID(string(body.Room))
+		switch {
+		case !ok && (body.Status == InviteOpened || body.Status == InviteCancelled && body.Room == ""):
+			return InviteStands
+		case !ok:
+			return InviteVoid
+		case body.Status == InviteOpened:
+			return i.open(event, body, room)
+		default:
+			return i.end(event, body, room)
+		}
+	case BlockChanged:
+		for _, invite := range i.pending[body.Conversation()] {
+			if invite.From == body.Target && invite.To == body.Blocker {
+				invite.Unseen = true
+			}
+		}
+	}
+	return InviteStands
+}
+
+func (i *Invites) open(event Event, body GameInvite, room EventID) InviteVerdict {
+	key := roomKey{body.Conversation(), room}
+	if known := i.find(key); known != nil {
+		// The same event again, which its sender repeated, is what it was.
+		if known.Opened == event.ID && known.From == body.From {
+			return InviteStands
+		}
+		return InviteVoid
+	}
+	life := body.life(event.Time)
+	invite := &Invite{
+		From: body.From, To: body.To, Room: room, Opened: event.ID, Expires: event.Time.Add(life),
+		forgotten: i.clock.Add(life + InviteGrace),
+	}
+	i.rooms[key] = invite
+	i.pending[key.between] = append(i.pending[key.between], invite)
+	i.order = append(i.order, invite)
+	i.forget()
+	return InviteStands
+}
+
+func (i *Invites) end(event Event, body GameInvite, room EventID) InviteVerdict {
+	invite := i.find(roomKey{body.Conversation(), room})
+	if invite == nil || !invite.allows(body) {
+		return InviteVoid
+	}
+	answer := body.Status == InviteAccepted || body.Status == InviteDeclined
+	switch {
+	case invite.Ended != "":
+		// As with opening: what a client repeats is what it was. Nodes repeat only the expiry.
+		if body.Status != InviteExpired && invite.Ended == body.Status && invite.EndedBy == event.ID {
+			return InviteStands
+		}
+		return InviteVoid
+	case answer && invite.Unseen:
+		return InviteVoid
+	}
+	invite.Ended, invite.EndedBy = body.Status, event.ID
+	i.settle(invite)
+	if body.Status == InviteExpired && invite.Unseen {
+		return InviteUnseen
+	}
+	return InviteStands
+}
+
+// allows tells whether the one who acts may end the invite so.
+func (v *Invite) allows(body GameInvite) bool {
+	if body.Status == InviteAccepted || body.Status == InviteDeclined {
+		return body.From == v.To && body.To == v.From
+	}
+	return body.From == v.From && body.To == v.To
+}
+
+// Find returns the invite to a room, pending or ended; false for one that the log does not hold or has forgotten.
+func (i *Invites) Find(between Conversation, room EventID) (Invite, bool) {
+	if invite := i.find(roomKey{between, room}); invite != nil {
+		return *invite, true
+	}
+	return Invite{}, false
+}
+
+// Pending returns the pending invites of a conversation, both ways, oldest first.
+func (i *Invites) Pending(between Conversation) []Invite {
+	var pending []Invite
+	for _, invite := range i.pending[between] {
+		if !i.isForgotten(invite) {
+			pending = append(pending, *invite)
+		}
+	}
+	return pending
+}
+
+// EachPending calls f with every pending invite.
+func (i *Invites) EachPending(f func(Invite)) {
+	for _, pending := range i.pending {
+		for _, invite := range pending {
+			if !i.isForgotten(invite) {
+				f(*invite)
+			}
+		}
+	}
+}
+
+func (i *Invites) find(key roomKey) *Invite {
+	invite := i.rooms[key]
+	if invite != nil && i.isForgotten(invite) {
+		i.drop(invite)
+		return nil
+	}
+	return invite
+}
+
+func (i *Invites) isForgotten(invite *Invite) bool { return i.clock.After(invite.forgotten) }
+
+// advance moves the log's time, never back.
+func (i *Invites) advance(at time.Time) {
+	if at.After(i.clock) {
+		i.clock = at
+	}
+	i.forget()
+}
+
+// forget drops the invites at the head of the order that are forgotten, and those that are too many.
+func (i *Invites) forget() {
+	for len(i.order) > 0 && (len(i.order) > maxInvites || i.isForgotten(i.order[0])) {
+		i.drop(i.order[0])
+		i.order[0] = nil
+		i.order = i.order[1:]
+	}
+}
+
+// drop takes an invite out of the rooms, unless another one has its place.
+func (i *Invites) drop(invite *Invite) {
+	key := roomKey{Between(invite.From, invite.To), invite.Room}
+	if i.rooms[key] == invite {
+		delete(i.rooms, key)
+	}
+	i.settle(invite)
+}
+
+// settle takes an invite out of the pending ones.
+func (i *Invites) settle(invite *Invite) {
+	between := Between(invite.From, invite.To)
+	pending := i.pending[between]
+	at := slices.Index(pending, invite)
+	switch {
+	case at < 0:
+	case len(pending) == 1:
+		delete(i.pending, between)
+	default:
+		i.pending[between] = slices.Delete(pending, at, at+1)
+	}
+}
