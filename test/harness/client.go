@@ -22,6 +22,7 @@ type Frame struct {
 	Status  string  `json:"status"`
 	ID      string  `json:"id"`
 	Name    string  `json:"client_msg_id"`
+	Room    string  `json:"room_id"`
 	Friends []int64 `json:"online_friends"`
 	// Replayed marks what was sent before the login.
 	Replayed bool `json:"replayed"`
@@ -51,6 +52,11 @@ type Client struct {
 
 // Connect logs a user in and records what comes from then on. A refusal is a *websocket.CloseError.
 func Connect(addr, token string) (*Client, error) {
+	return ConnectWith(addr, map[string]any{"token": token})
+}
+
+// ConnectWith is Connect with a first frame of the caller's own.
+func ConnectWith(addr string, first map[string]any) (*Client, error) {
 	dialer := websocket.Dialer{
 		NetDial: (&net.Dialer{Timeout: FrameWait}).Dial, HandshakeTimeout: FrameWait,
 	}
@@ -60,7 +66,7 @@ func Connect(addr, token string) (*Client, error) {
 	}
 	_ = response.Body.Close()
 	c := &Client{Addr: addr, conn: conn, changed: make(chan struct{})}
-	if err := c.login(token); err != nil {
+	if err := c.login(first); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -68,8 +74,8 @@ func Connect(addr, token string) (*Client, error) {
 	return c, nil
 }
 
-func (c *Client) login(token string) error {
-	if err := c.write(map[string]string{"token": token}); err != nil {
+func (c *Client) login(frame map[string]any) error {
+	if err := c.write(frame); err != nil {
 		return err
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(FrameWait))
