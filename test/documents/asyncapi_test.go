@@ -229,7 +229,8 @@ func TestTheDocumentedCodesAreThoseOfErrorFrames(t *testing.T) {
 	d := readAsyncAPI(t)
 	for _, code := range []domain.Code{
 		domain.CodeBadJSON, domain.CodeBadFrame, domain.CodeBadTarget, domain.CodeBadMessage, domain.CodeTooLong,
-		domain.CodeNoUserOrOffline, domain.CodeRateLimited, domain.CodeUnavailable, domain.CodeUnconfirmed,
+		domain.CodeNoUserOrOffline, domain.CodeRateLimited, domain.CodeInviteEnded, domain.CodeNotInvited, domain.CodeUnavailable,
+		domain.CodeUnconfirmed,
 	} {
 		if err := d.check("error", frame.Error(1, code, "x", nil, "", time.Now())); err != nil {
 			t.Errorf("%s: %v", code, err)
