@@ -73,6 +73,8 @@ type ProjectedEvent struct {
 	Offset int64
 	Event  domain.Event
 	Frame  []byte
+	// Unseen tells that only the one who acts sees it: see domain.InviteUnseen.
+	Unseen bool
 }
 
 // EntryKind tells what an entry of the history is.
@@ -167,7 +169,7 @@ func (b ProjectionBatch) Judge(
 		entries = append(entries, JudgedEntry{
 			HistoryEntry: HistoryEntry{ID: e.Event.ID, Position: at, Sender: sender, At: e.Event.Time, Frame: e.Frame},
 			Conversation: conversation, Recipient: recipient, Kind: kind,
-			Hidden: sender != recipient && states[BlockPair{recipient, sender}].Blocked,
+			Hidden: sender != recipient && (e.Unseen || states[BlockPair{recipient, sender}].Blocked),
 		})
 	}
 	return entries, changes

@@ -105,7 +105,11 @@ func (r conversationRecord) Time() time.Time { return r.record.Time }
 
 // ConcernsInvites implements application.Record.
 func (r conversationRecord) ConcernsInvites() bool {
-	head := r.record.Head(r.head)
+	return concernsInvites(r.record.Head(r.head))
+}
+
+// concernsInvites tells by the first headBytes of a value whether it may be about an invite, or a block.
+func concernsInvites(head []byte) bool {
 	return bytes.Contains(head, headOfInvite) || bytes.Contains(head, headOfBlock)
 }
 

@@ -112,9 +112,13 @@ func (p *projectedPartition) follow(ctx context.Context) (moved bool, err error)
 	if err != nil {
 		return false, err
 	}
+	invites, err := p.recall(ctx, at.Next.Offset)
+	if err != nil {
+		return false, err
+	}
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	handler := &projection{partition: p, ctx: reading, stop: stop, at: at}
+	handler := &projection{partition: p, ctx: reading, stop: stop, at: at, invites: invites}
 	err = NewTail(p.projector.cluster, TailOptions{
 		Topic: p.projector.options.Topic, From: map[int]int64{p.number: at.Next.Offset}, Handler: handler,
 		Interrupted: func() { stop(errInterrupted) }, Logger: p.projector.options.Logger,
@@ -131,6 +135,9 @@ type projection struct {
 	ctx       context.Context //nolint:containedctx // the tail's: it ends with it, as the handler does
 	stop      context.CancelCauseFunc
 	at        application.Projection // what is in the database
+
+	// invites is what became of invites up to the last record.
+	invites *domain.Invites
 
 	events []application.ProjectedEvent
 	bytes  int
@@ -156,7 +163,13 @@ func (h *projection) Record(r *TailRecord) {
 		h.skipped++
 		return
 	}
-	h.events = append(h.events, application.ProjectedEvent{Offset: r.Offset, Event: event, Frame: frame})
+	verdict := h.invites.Apply(event, r.Time)
+	if verdict == domain.InviteVoid {
+		return
+	}
+	h.events = append(h.events, application.ProjectedEvent{
+		Offset: r.Offset, Event: event, Frame: frame, Unseen: verdict == domain.InviteUnseen,
+	})
 	if h.bytes += len(frame); len(h.events) == maxProjected || h.bytes >= maxProjectedBytes {
 		h.project(r.Offset + 1)
 	}
