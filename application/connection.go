@@ -32,13 +32,18 @@ const FeatureInvites Feature = "invites"
 type Connection interface {
 	// Has tells whether the client named the feature at login.
 	Has(feature Feature) bool
+	PresenceFrames
+	ConversationFrames
+	// Close ends the connection, once what is queued has been written.
+	Close(reason CloseReason)
+}
+
+// PresenceFrames is the part of a Connection that tells who is online.
+type PresenceFrames interface {
 	// LoggedIn answers the login. It is the first frame that the connection gets.
 	LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time)
 	// StatusChanged tells to that one of its friends came online or went offline.
 	StatusChanged(to domain.UserID, change domain.Transition)
-	ConversationFrames
-	// Close ends the connection, once what is queued has been written.
-	Close(reason CloseReason)
 }
 
 // ConversationFrames is the part of a Connection that takes what stands in the log.

@@ -19,16 +19,21 @@ type Position struct {
 // Record is one record of the conversation log as the tail hands it over: its place and key at once, its value only for
 // whoever has a receiver here.
 type Record interface {
+	InviteRecord
 	Position() Position
 	Conversation() domain.Conversation
+	// Open checks the envelope and returns the event and the frame that clients get of it (nil for events that clients
+	// do not see). An error means that the record is not one of ours, or harmful: it is counted and skipped.
+	Open() (event domain.Event, frame []byte, err error)
+}
+
+// InviteRecord is what of a record decides about invites.
+type InviteRecord interface {
 	// Time is the record's own.
 	Time() time.Time
 	// ConcernsInvites tells, at little cost, whether the record may be about an invite, or a block that decides what of one
 	// is seen.
 	ConcernsInvites() bool
-	// Open checks the envelope and returns the event and the frame that clients get of it (nil for events that clients
-	// do not see). An error means that the record is not one of ours, or harmful: it is counted and skipped.
-	Open() (event domain.Event, frame []byte, err error)
 }
 
 // RecordReader is told which events this node has read. *Echoes is one.

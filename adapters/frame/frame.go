@@ -118,7 +118,9 @@ func Decode(data []byte) (domain.Event, error) {
 }
 
 // fieldNames are the names in body.
-var fieldNames = []string{"type", "from", "message", "from_id", "to_id", "status", "room_id", "expires_at", "opponent_id", "version", "time", "id"}
+var fieldNames = []string{
+	"type", "from", "message", "from_id", "to_id", "status", "room_id", "expires_at", "opponent_id", "version", "time", "id",
+}
 
 // sameToAll refuses a frame in which a client would read other fields than encoding/json, which ignores the case of names
 // and takes no notice of a null: what was checked has to be what is shown.

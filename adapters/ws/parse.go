@@ -48,8 +48,8 @@ var (
 	errOffline     = domain.NewError(domain.CodeNoUserOrOffline, "No User or Offline")
 )
 
-// parseFrame reads a frame of a logged-in client, which has named the features; data is valid UTF-8. An error is the classified answer to the client,
-// as the contract's tables say. What the request holds is copied from data.
+// parseFrame reads a frame of a logged-in client, which has named the features; data is valid UTF-8. An error is the
+// classified answer to the client, as the contract's tables say. What the request holds is copied from data.
 func parseFrame(data []byte, has features) (request, error) {
 	f, err := split(data)
 	if err != nil {
