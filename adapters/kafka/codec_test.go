@@ -114,12 +114,33 @@ func FuzzDecodeEvent(f *testing.F) {
 	})
 }
 
+// The short way is worth something only while it is taken.
+func TestTheCommonSessionRecordsAreReadTheShortWay(t *testing.T) {
+	for _, kind := range []domain.SessionKind{domain.SessionUp, domain.SessionDown} {
+		for _, number := range []int64{1, 7, 90, 999_999_999_999_999_999} {
+			r := domain.SessionRecord{Kind: kind, Incarnation: domain.Incarnation{0xa, 0xff}, User: domain.UserID(number), Count: number}
+			value, err := encodeSession(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := scanSession(value); !ok || got != r {
+				t.Errorf("%s: %+v, %t", value, got, ok)
+			}
+		}
+	}
+}
+
 func FuzzDecodeSession(f *testing.F) {
 	f.Add([]byte(`{"type":"up","incarnation":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","user":7,"count":1}`))
 	f.Add([]byte(`{"type":"dead","incarnation":"a1b90ad2-b63b-4d23-9053-16d9a9e54230"}`))
 	f.Add([]byte(`{"type":"later"}`))
+	f.Add([]byte(`{"type":"down","incarnation":"A1B90AD2-b63b-4d23-9053-16d9a9e54230","user":999999999999999999,"count":1000000000000000000}`))
+	f.Add([]byte(`{"type":"up","incarnation":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","user":07,"count":1}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		r, err := decodeSession(value)
+		if parsed, parseErr := parseSession(value); (err == nil) != (parseErr == nil) || (err == nil && parsed != r) {
+			t.Errorf("%q is %+v, %v at a glance and %+v, %v when parsed", value, r, err, parsed, parseErr)
+		}
 		if err != nil {
 			return
 		}

@@ -94,15 +94,14 @@ func (t *Tail) records(partition int, state *tailPartition, p *fetch.ResponsePar
 }
 
 func (t *Tail) handle(partition int, r *protocol.Record) {
-	var buffer [maxKey]byte
-	record := TailRecord{Partition: partition, Offset: r.Offset, Time: r.Time, Headers: r.Headers, key: r.Key, value: r.Value}
+	t.record = TailRecord{Partition: partition, Offset: r.Offset, Time: r.Time, Headers: r.Headers, key: r.Key, value: r.Value}
 	if r.Key != nil && r.Key.Len() <= maxKey {
-		n, err := io.ReadFull(r.Key, buffer[:r.Key.Len()])
+		n, err := io.ReadFull(r.Key, t.key[:r.Key.Len()])
 		if err == nil {
-			record.Key = buffer[:n]
+			t.record.Key = t.key[:n]
 		}
 	}
-	t.options.Handler.Record(&record)
+	t.options.Handler.Record(&t.record)
 }
 
 // batches returns the batches of an answer.

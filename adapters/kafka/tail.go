@@ -43,6 +43,9 @@ type Tail struct {
 	cluster  *Cluster
 	options  TailOptions
 	patience time.Duration // pastEndPatience, but in tests
+	// record and key are what the handler looks at, used again for each.
+	record TailRecord
+	key    [maxKey]byte
 
 	mu         sync.Mutex
 	partitions map[int]*tailPartition
