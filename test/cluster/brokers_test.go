@@ -70,6 +70,9 @@ func TestALostLeaderCostsNoEchoedMessage(t *testing.T) {
 		bare := awaitAll(ctx, t, "the bare library", cut, probe.trips).Sub(cut)
 		t.Logf("%s: everybody chats again after %s, the bare library after %s: %.2f times", what,
 			ours.Round(time.Millisecond), bare.Round(time.Millisecond), float64(ours)/float64(bare))
+		if ours > 2*bare {
+			t.Errorf("%s: that is more than twice the time of the bare library", what)
+		}
 	}
 	for range scaled(1, 5) {
 		harness.Until(ctx, t, "all replicas are in sync", inSync)

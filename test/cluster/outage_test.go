@@ -89,15 +89,42 @@ func (o *outage) mustBeUnready(ctx context.Context) {
 // mustAnswer503 makes a request as user 1, on every node.
 func (o *outage) mustAnswer503(ctx context.Context, method, path string, body any) {
 	o.t.Helper()
+	var all sync.WaitGroup
 	for _, node := range o.nodes {
-		a, err := request(ctx, node.HTTP, token(o.t, 1), method, path, body)
-		if err != nil || a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
-			o.t.Errorf("%s %s: %v %d %v %s", method, path, err, a.status, a.header, a.body)
-		}
+		minted := token(o.t, 1)
+		all.Go(func() {
+			a, err := request(ctx, node.HTTP, minted, method, path, body)
+			if err != nil || a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+				o.t.Errorf("%s %s: %v %d %v %s", method, path, err, a.status, a.header, a.body)
+			}
+		})
 	}
+	all.Wait()
 }
 
-// The broker is stopped, then killed, then PostgreSQL is stopped, each for longer than all deadlines.
+// endureWithoutPostgres is endure for PostgreSQL: who is logged in chats on as if nothing were, and nobody else is served.
+func (o *outage) endureWithoutPostgres(ctx context.Context, what string, away, back func()) {
+	o.t.Helper()
+	noted := o.crowd.echoes()
+	refused, unsure := o.crowd.failures()
+	o.endure(ctx, away, func() {
+		o.crowd.progress(ctx, o.t, 20)
+		var all sync.WaitGroup
+		all.Go(o.mustRefuseLogins)
+		all.Go(func() { o.mustAnswer503(ctx, http.MethodGet, blockedUsers, nil) })
+		all.Go(func() { o.mustAnswer503(ctx, http.MethodPost, blockedUsers, target(2)) })
+		all.Go(func() { o.mustAnswer503(ctx, http.MethodPost, "/api/chatting/friends/", target(3)) })
+		all.Wait()
+		o.mustBeUnready(ctx)
+		o.crowd.progress(ctx, o.t, 20) // still
+	}, back)
+	if r, u := o.crowd.failures(); r != refused || u != unsure {
+		o.t.Errorf("PostgreSQL %s: %d messages were refused and %d unconfirmed", what, r-refused, u-unsure)
+	}
+	o.t.Logf("PostgreSQL %s: %d messages while it was away or coming back", what, o.crowd.echoes()-noted)
+}
+
+// The broker hangs, then is killed; then PostgreSQL is shut down, then hangs: each for longer than all deadlines.
 func TestABrokerOrDatabaseThatIsAwayIsEndured(t *testing.T) {
 	ctx := testContext(t)
 	own := harness.StartOwnParts(t, 1)
@@ -131,20 +158,8 @@ func TestABrokerOrDatabaseThatIsAwayIsEndured(t *testing.T) {
 		o.mustBeUnready(ctx)
 	}, func() { own.StartBroker(1) })
 
-	noted := o.crowd.echoes()
-	refused, unsure = o.crowd.failures()
-	o.endure(ctx, own.StopPostgres, func() {
-		o.crowd.progress(ctx, t, 20) // who is logged in chats on
-		o.mustRefuseLogins()
-		o.mustBeUnready(ctx)
-		o.mustAnswer503(ctx, http.MethodGet, blockedUsers, nil)
-		o.mustAnswer503(ctx, http.MethodPost, blockedUsers, target(2))
-		o.mustAnswer503(ctx, http.MethodPost, "/api/chatting/friends/", target(3))
-	}, own.StartPostgres)
-	if r, u := o.crowd.failures(); r != refused || u != unsure {
-		t.Errorf("without PostgreSQL, %d messages were refused and %d unconfirmed", r-refused, u-unsure)
-	}
-	t.Logf("%d messages while PostgreSQL was away or coming back", o.crowd.echoes()-noted)
+	o.endureWithoutPostgres(ctx, "shut down", own.StopPostgres, own.StartPostgres)
+	o.endureWithoutPostgres(ctx, "stopped", func() { own.SignalPostgres(syscall.SIGSTOP) }, func() { own.SignalPostgres(syscall.SIGCONT) })
 
 	crash.mustBePublished(ctx)
 	o.probe.stop()

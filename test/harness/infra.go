@@ -1,7 +1,10 @@
 package harness
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,6 +132,54 @@ func (o *OwnParts) StopPostgres() {
 		o.t.Fatal(err)
 	}
 	o.gone(pid)
+}
+
+// SignalPostgres sends a signal to PostgreSQL and to each of its processes that serve a session: with SIGSTOP it keeps all
+// connections, takes new ones, and answers nobody. A stopped one is sent SIGCONT when the test ends.
+func (o *OwnParts) SignalPostgres(signal syscall.Signal) {
+	o.t.Helper()
+	postmaster := o.pid("postgres.pid")
+	// The one that starts the others first: once it is stopped, they get no more.
+	if err := syscall.Kill(postmaster, signal); err != nil {
+		o.t.Fatal(err)
+	}
+	if signal == syscall.SIGSTOP {
+		o.t.Cleanup(func() { o.SignalPostgres(syscall.SIGCONT) })
+		Until(o.t.Context(), o.t, "PostgreSQL is stopped", func() bool { state, _ := processState(postmaster); return state == "T" })
+	}
+	for _, pid := range children(o.t, postmaster) {
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			o.t.Error(err)
+		}
+	}
+}
+
+// children returns the processes that one has started.
+func children(t *testing.T, parent int) (pids []int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil {
+			if _, by := processState(pid); by == parent {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// processState returns a process's state, a letter, and who started it; "" and 0 where it is gone.
+func processState(pid int) (state string, parent int) {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return "", 0
+	}
+	// The name stands before the last parenthesis, and may hold anything.
+	_, _ = fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent)
+	return state, parent
 }
 
 // StartPostgres starts PostgreSQL again where it was, and returns when it answers.

@@ -56,10 +56,16 @@ type Launched struct {
 // server with an embedded broker has logged is held against the published schemas when the test ends.
 func Launch(t *testing.T, dir string, settings ...string) *Launched {
 	t.Helper()
+	return LaunchProgram(t, Binary, dir, settings...)
+}
+
+// LaunchProgram is Launch for a server that was built otherwise, of another version say.
+func LaunchProgram(t *testing.T, program, dir string, settings ...string) *Launched {
+	t.Helper()
 	TrackSources(t)
 	promiseOf(t, dir, settings)
 	n := &Launched{Node: &Node{ended: make(chan error, 1)}, announced: make(chan struct{})}
-	n.process = exec.Command(Binary)
+	n.process = exec.Command(program)
 	n.process.Dir = dir
 	n.process.Env = Environ(settings...)
 	stderr, err := n.process.StderrPipe()
