@@ -20,7 +20,8 @@ var (
 )
 
 // A user reads its conversations from the side that it is of: as the lower id or as the higher one. The statements of the
-// two sides differ in nothing but the names of columns, so that each has an index that fits.
+// two sides differ in nothing but the names of columns, so that each has an index that fits. The + 0 makes the place that
+// is looked up a value without a column's type: SQLite takes both halves of it into the index only then.
 const (
 	messageColumns = `event_id, generation, log_partition, log_offset, sender, occurred_at, frame`
 
@@ -34,16 +35,18 @@ const (
 		ORDER BY generation DESC, log_offset DESC LIMIT $3`
 	earlierOfLow = `
 		SELECT ` + messageColumns + ` FROM messages
-		WHERE low = $1 AND visible_low = TRUE AND high = $2 AND (generation, log_offset) < ($4, $5)
-		ORDER BY generation DESC, log_offset DESC LIMIT $3`
+		WHERE low = $1 AND visible_low = TRUE AND high = $2 AND (generation, log_offset) < (
+				(SELECT generation + 0 ` + seenByLow + `), (SELECT log_offset + 0 ` + seenByLow + `))
+		ORDER BY generation DESC, log_offset DESC LIMIT $4`
 	earlierOfHigh = `
 		SELECT ` + messageColumns + ` FROM messages
-		WHERE high = $1 AND visible_high = TRUE AND low = $2 AND (generation, log_offset) < ($4, $5)
-		ORDER BY generation DESC, log_offset DESC LIMIT $3`
-	placeOfLow = `
-		SELECT generation, log_offset FROM messages WHERE low = $1 AND high = $2 AND event_id = $3 AND visible_low = TRUE`
-	placeOfHigh = `
-		SELECT generation, log_offset FROM messages WHERE low = $2 AND high = $1 AND event_id = $3 AND visible_high = TRUE`
+		WHERE high = $1 AND visible_high = TRUE AND low = $2 AND (generation, log_offset) < (
+				(SELECT generation + 0 ` + seenByHigh + `), (SELECT log_offset + 0 ` + seenByHigh + `))
+		ORDER BY generation DESC, log_offset DESC LIMIT $4`
+	seenByLow   = `FROM messages WHERE low = $1 AND high = $2 AND event_id = $3 AND visible_low = TRUE`
+	seenByHigh  = `FROM messages WHERE low = $2 AND high = $1 AND event_id = $3 AND visible_high = TRUE`
+	placeOfLow  = `SELECT generation, log_offset ` + seenByLow
+	placeOfHigh = `SELECT generation, log_offset ` + seenByHigh
 )
 
 // place is where an entry stands within its conversation.
@@ -99,12 +102,7 @@ func (s *Store) Messages(
 		if before == nil {
 			err = db.SelectContext(ctx, &rows, newest, int64(owner), int64(partner), limit)
 		} else {
-			var from place
-			var known bool
-			if from, known, err = placeOf(ctx, db, owner, partner, *before); err != nil || !known {
-				return err
-			}
-			err = db.SelectContext(ctx, &rows, earlier, int64(owner), int64(partner), limit, from.Generation, from.Offset)
+			err = db.SelectContext(ctx, &rows, earlier, int64(owner), int64(partner), before[:], limit)
 		}
 		if err == nil {
 			list, err = entries(rows)

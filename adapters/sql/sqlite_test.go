@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
@@ -37,6 +39,31 @@ func TestSQLiteTakesAnyFileName(t *testing.T) {
 		noError(t, s.reader.GetContext(t.Context(), &file, "SELECT file FROM pragma_database_list WHERE name = 'main'"))
 		if file != directory+"/"+name {
 			t.Errorf("%q was opened as %q", name, file)
+		}
+	}
+}
+
+func TestPagesOfTheHistoryUseAnIndexOnSQLite(t *testing.T) {
+	s := newSQLiteDatabase(t).migrated(t)
+	for _, query := range []string{newestOfLow, newestOfHigh, earlierOfLow, earlierOfHigh} {
+		arguments := []any{1, 2, []byte("0123456789abcdef"), 50}
+		if query == newestOfLow || query == newestOfHigh {
+			arguments = []any{1, 2, 50}
+		}
+		rows, err := s.reader.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, arguments...)
+		noError(t, err)
+		plan := ""
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			noError(t, rows.Scan(&id, &parent, &unused, &detail))
+			plan += detail + "\n"
+		}
+		noError(t, errors.Join(rows.Err(), rows.Close()))
+		index := "SEARCH messages USING INDEX messages_seen_by_"
+		bounded := len(arguments) == 3 || strings.Contains(plan, "(generation,log_offset)<(?,?)")
+		if !strings.Contains(plan, index) || !bounded || strings.Contains(plan, "SCAN messages") || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("%s\n%s", query, plan)
 		}
 	}
 }
