@@ -393,6 +393,7 @@ func TestWhatWasHeldFollowsTheReplayAsThereIsRoom(t *testing.T) {
 		hold(15_000) // more than is handed over at a time
 		close(room)
 		hold(5_000)
+		synctest.Wait() // until everything is handed over
 		got := of[deliveredAt](c)
 		if len(replayedTo(c)) != 1 || len(got) != 20_000 {
 			t.Fatalf("got %d replayed and %d live", len(replayedTo(c)), len(got))

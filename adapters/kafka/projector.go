@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -50,6 +51,8 @@ const (
 	// maxProjected and maxProjectedBytes bound what is projected in one transaction.
 	maxProjected      = 1000
 	maxProjectedBytes = 4 << 20
+	// watchEvery is how often the projector looks whether somebody wants something projected again.
+	watchEvery = time.Second
 )
 
 // Run projects until ctx ends.
@@ -62,23 +65,59 @@ func (p *Projector) Run(ctx context.Context) error {
 // serve projects the partitions of one generation, each on its own, until it ends.
 func (p *Projector) serve(ctx context.Context, _ *kafka.Generation, assignments []kafka.PartitionAssignment) error {
 	var running sync.WaitGroup
+	partitions := make(map[int]*projectedPartition, len(assignments))
 	for _, assignment := range assignments {
 		partition := &projectedPartition{projector: p, number: assignment.ID}
+		partitions[assignment.ID] = partition
 		running.Go(func() { partition.run(ctx) })
 	}
+	running.Go(func() { p.watch(ctx, partitions) })
 	running.Wait()
 	return nil
+}
+
+// watch has partitions that were moved back look where to go on: one that waits at the end of its log would not find out.
+func (p *Projector) watch(ctx context.Context, partitions map[int]*projectedPartition) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		before := make(map[int]*progress, len(partitions))
+		for number, partition := range partitions {
+			before[number] = partition.progress.Load()
+		}
+		stored, err := p.options.Store.Projections(ctx)
+		if err != nil {
+			continue // whoever has something to project says so
+		}
+		for _, at := range stored {
+			if was := before[at.Next.Partition]; was != nil && at.Next.Before(was.next) {
+				was.stop(application.ErrProjectionMoved)
+			}
+		}
+	}
 }
 
 // projectedPartition is one partition's projection.
 type projectedPartition struct {
 	projector *Projector
 	number    int
+	progress  atomic.Pointer[progress] // nil before it reads
 
 	// pastEnd is since when the log ends before what was projected; zero while it does not.
 	pastEnd time.Time
 	// lostUntil is up to where the tail found the log unreadable, or gone.
 	lostUntil int64
+}
+
+// progress is how far a partition's projection has come at least, and what ends its reading.
+type progress struct {
+	next application.LogPosition
+	stop context.CancelCauseFunc
 }
 
 // run projects until ctx ends: after any failure from what the database says is next.
@@ -119,6 +158,7 @@ func (p *projectedPartition) follow(ctx context.Context) (moved bool, err error)
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	handler := &projection{partition: p, ctx: reading, stop: stop, at: at, invites: invites}
+	p.progress.Store(&progress{next: at.Next, stop: stop})
 	err = NewTail(p.projector.cluster, TailOptions{
 		Topic: p.projector.options.Topic, From: map[int]int64{p.number: at.Next.Offset}, Handler: handler,
 		Interrupted: func() { stop(errInterrupted) }, Logger: p.projector.options.Logger,
@@ -216,6 +256,7 @@ func (h *projection) project(next int64) {
 		h.partition.logger().Warn("history: left out records that are no events of this server",
 			"records", h.skipped, "before", next)
 	}
+	h.partition.progress.Store(&progress{next: to.Next, stop: h.stop})
 	clear(h.events)
 	h.at, h.events, h.bytes, h.skipped = to, h.events[:0], 0, 0
 }

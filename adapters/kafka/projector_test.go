@@ -310,7 +310,26 @@ func TestARebuildGivesTheSameHistoryThoughProjectorsCrash(t *testing.T) {
 		}
 		project(t, testProjector(t, cluster, topic, store))
 		waitUntil(t, func() bool { return store.next(0).Offset >= int64(len(k.want)) })
-		k.say(10)
+		wantHistory(t, store, k.want)
+	})
+}
+
+func TestAProjectorThatWaitsAtTheEndOfItsLogFindsThatItIsToProjectAgain(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		k, topic := historyTopic(t, cluster)
+		store := newMemoryHistory()
+		projector := testProjector(t, cluster, topic, store)
+		project(t, projector)
+		k.say(30)
+		wantHistory(t, store, k.want)
+		end := store.next(0)
+		store.mu.Lock()
+		store.entries = nil // somebody has spoilt it
+		store.mu.Unlock()
+		if _, err := projector.Rebuild(testContext(t), 0); err != nil {
+			t.Fatal(err)
+		}
+		waitUntil(t, func() bool { return store.next(0) == end })
 		wantHistory(t, store, k.want)
 	})
 }

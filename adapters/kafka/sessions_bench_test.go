@@ -42,7 +42,7 @@ func BenchmarkReadSessions(b *testing.B) {
 	if err := writer.ProduceSync(b.Context(), records...).FirstErr(); err != nil {
 		b.Fatal(err)
 	}
-	from, to, err := SessionLookback(b.Context(), cluster, names.Sessions, partitions, time.Hour)
+	from, to, err := Lookback(b.Context(), cluster, names.Sessions, partitions, time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}
