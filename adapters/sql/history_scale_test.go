@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 
 	"chatting/application"
 	"chatting/domain"
@@ -92,6 +91,7 @@ func copyBare(t *testing.T, s *Store) time.Duration {
 	columns := strings.FieldsFunc(entryColumns, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 	rows, err := s.reader.QueryxContext(t.Context(), "SELECT "+entryColumns+" FROM messages ORDER BY log_partition, log_offset")
 	noError(t, err)
+	defer rows.Close()
 	var all [][]any
 	for rows.Next() {
 		row, err := rows.SliceScan()
@@ -103,8 +103,9 @@ func copyBare(t *testing.T, s *Store) time.Duration {
 	tx, err := s.writer.BeginTxx(t.Context(), nil)
 	noError(t, err)
 	began := time.Now()
-	statement, err := tx.PrepareContext(t.Context(), pq.CopyIn("bare", columns...))
+	statement, err := tx.PrepareContext(t.Context(), `COPY "bare" (`+strings.Join(columns, ", ")+") FROM STDIN")
 	noError(t, err)
+	defer statement.Close()
 	for _, row := range all {
 		_, err := statement.ExecContext(t.Context(), row...)
 		noError(t, err)

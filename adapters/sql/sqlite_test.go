@@ -59,7 +59,7 @@ func TestPagesOfTheHistoryUseAnIndexOnSQLite(t *testing.T) {
 			noError(t, rows.Scan(&id, &parent, &unused, &detail))
 			plan += detail + "\n"
 		}
-		noError(t, errors.Join(rows.Err(), rows.Close()))
+		noError(t, errors.Join(rows.Err(), rows.Close())) //nolint:sqlclosecheck // the next query is asked on the same connection
 		index := "SEARCH messages USING INDEX messages_seen_by_"
 		bounded := len(arguments) == 3 || strings.Contains(plan, "(generation,log_offset)<(?,?)")
 		if !strings.Contains(plan, index) || !bounded || strings.Contains(plan, "SCAN messages") || strings.Contains(plan, "TEMP B-TREE") {
