@@ -182,7 +182,7 @@ func (c *cluster) rebuild(ctx context.Context) {
 func TestProjectorsThatAreKilledLeaveTheHistoryAsTheLog(t *testing.T) {
 	ctx := testContext(t)
 	c := newCluster(t, harness.SharedParts(t))
-	stays := c.start("CHATTING_HISTORY_ENABLED=false")
+	stays := c.start("CHATTING_HISTORY_ENABLED=false", "CHATTING_LIMIT_FRAMES_PER_SECOND=0")
 	db := c.open()
 	crowd := pairUp(t, scaled(12, 40), func(int) string { return stays.HTTP })
 	crowd.login(ctx, t)
@@ -224,7 +224,7 @@ func TestProjectorsThatAreKilledLeaveTheHistoryAsTheLog(t *testing.T) {
 func TestWhatStandsBehindABlockIsHiddenInTheHistoryWhoeverIsKilled(t *testing.T) {
 	ctx := testContext(t)
 	c := newCluster(t, harness.SharedParts(t))
-	nodes := c.startAll(2)
+	nodes := c.startAll(2, "CHATTING_LIMIT_FRAMES_PER_SECOND=0")
 	db := c.open()
 	var mu sync.Mutex
 	node := func(n int) *harness.Node {
