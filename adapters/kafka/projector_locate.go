@@ -215,9 +215,9 @@ func (p *projectedPartition) loggedBlocks(
 // Rebuilt tells what of a partition's history is projected again: what stands at or past From and before To.
 type Rebuilt struct{ From, To application.LogPosition }
 
-// Rebuild has the history of a partition projected again from the start of what the log has, by whoever projects it: each
-// stretch is replaced in one transaction, and reads as before until then. What the log has no more stays as it is. A
-// partition that was never projected is left alone, with the zero Rebuilt.
+// Rebuild has the history of a partition projected again from the start of what the log has (see rebuildFrom), by whoever
+// projects it: each stretch is replaced in one transaction, and reads as before until then. What the log has no more stays
+// as it is. A partition that was never projected is left alone, with the zero Rebuilt.
 func (p *Projector) Rebuild(ctx context.Context, number int) (Rebuilt, error) {
 	partition := &projectedPartition{projector: p, number: number}
 	retry := backoff{}
@@ -240,11 +240,32 @@ func (p *projectedPartition) rebuild(ctx context.Context) (Rebuilt, error) {
 	if err != nil {
 		return Rebuilt{}, err
 	}
-	starts, err := p.projector.cluster.listOffsets(ctx, p.projector.options.Topic, []int{p.number}, timestampEarliest)
+	start, err := p.rebuildFrom(ctx)
 	if err != nil {
 		return Rebuilt{}, err
 	}
 	to := application.Projection{Next: from.Next, Last: -1}
-	to.Next.Offset = min(starts[0], from.Next.Offset)
+	to.Next.Offset = min(start, from.Next.Offset)
 	return Rebuilt{From: to.Next, To: from.Next}, p.projector.options.Store.MoveProjection(ctx, from, to, nil)
+}
+
+// rebuildFrom returns from where on the log says all that it said: from its start, or where that is gone, from where the
+// invites that were made before it have ended.
+func (p *projectedPartition) rebuildFrom(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
+	defer cancel()
+	cluster, topic, one := p.projector.cluster, p.projector.options.Topic, []int{p.number}
+	starts, err := cluster.listOffsets(ctx, topic, one, timestampEarliest)
+	if err != nil || starts[0] == 0 {
+		return 0, err
+	}
+	at, err := cluster.timeOf(ctx, topic, p.number, starts[0])
+	if err != nil {
+		return 0, err
+	}
+	ended, err := cluster.listOffsets(ctx, topic, one, at.Add(domain.InviteLookback).UnixMilli())
+	if err != nil {
+		return 0, err
+	}
+	return max(starts[0], ended[0]), nil
 }

@@ -1,0 +1,175 @@
+package sqlstore
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// erase erases a user whose log ends at an offset of partition 0.
+func erase(t *testing.T, s *Store, user domain.UserID, end int64) (unblocked []domain.UserID, known bool) {
+	t.Helper()
+	unblocked, known, err := s.EraseUser(t.Context(), application.Erasure{
+		User: user, At: testTime, Ends: []int64{end}, NewID: newEventID,
+	})
+	noError(t, err)
+	return unblocked, known
+}
+
+var eraseContract = map[string]func(*testing.T, database){
+	"AnErasedUserIsForgottenEverywhere": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		for user := domain.UserID(1); user <= 3; user++ {
+			noError(t, s.Remember(t.Context(), user))
+		}
+		for _, pair := range [][2]domain.UserID{{1, 2}, {1, 3}, {2, 1}, {2, 3}} {
+			_, err := s.AddFriend(t.Context(), pair[0], pair[1], 10)
+			noError(t, err)
+		}
+		set(t, s, change(1, 2, true))
+		set(t, s, change(1, 3, true))
+		set(t, s, change(1, 3, false))
+		set(t, s, change(2, 1, true))
+		y.tell(chat(1, 2))
+		y.tell(chat(3, 1))
+		kept := y.tell(chat(2, 3))
+		mark(t, s, 1, 3, nil, true)
+		mark(t, s, 3, 1, nil, true)
+		mark(t, s, 3, 2, nil, true)
+		noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{domain.System: {{Generation: 1}}}))
+		noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{1: {{Generation: 1, Offset: 1}}}))
+
+		unblocked, known := erase(t, s, 1, y.at.Next.Offset)
+		if !known || !slices.Equal(unblocked, []domain.UserID{2}) {
+			t.Fatalf("known %t, unblocked %v", known, unblocked)
+		}
+		wantKnown(t, s, 1, false)
+		wantBlocks(t, s, 1, application.BlockEntry{Target: 2, Version: 2}, application.BlockEntry{Target: 3, Version: 2})
+		wantBlocks(t, s, 2, application.BlockEntry{Target: 1, Blocked: true, Version: 1})
+		pending, err := s.PendingOf(t.Context(), 1, 2)
+		noError(t, err)
+		if want := (domain.BlockChanged{Blocker: 1, Target: 2, Version: 2}); len(pending) != 2 || pending[1].Body != want {
+			t.Errorf("in the outbox: %+v", pending)
+		}
+		for user, want := range map[domain.UserID][]domain.UserID{1: {}, 2: {3}} {
+			friends, err := s.Friends(t.Context(), user)
+			noError(t, err)
+			if !slices.Equal(friends, want) {
+				t.Errorf("friends of %d: %v, want %v", user, friends, want)
+			}
+		}
+		if added, err := s.AddFriend(t.Context(), 2, 4, 2); err != nil || !added {
+			t.Errorf("a list that has lost a friend has no room: %t, %v", added, err)
+		}
+		if added, err := s.AddFriend(t.Context(), 2, 5, 2); added || domain.CodeOf(err) != domain.CodeLimit {
+			t.Errorf("a list that has lost a friend has room for two: %t, %v", added, err)
+		}
+		if rows := storedRows(t, s); len(rows) != 1 || rows[0].id != kept {
+			t.Errorf("the history has %+v", rows)
+		}
+		var marks int
+		noError(t, s.reader.GetContext(t.Context(), &marks, "SELECT COUNT(*) FROM conversation_marks"))
+		if marks != 1 {
+			t.Errorf("%d marks are left", marks)
+		}
+		if cursor, err := s.Cursor(t.Context(), 1); err != nil || cursor != nil {
+			t.Errorf("the cursor is %v, %v", cursor, err)
+		}
+	},
+	"AUserWhoWasNeverSeenIsNotErased": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		if _, known := erase(t, s, 1, y.at.Next.Offset); known || len(storedRows(t, s)) != 1 {
+			t.Error("something was erased")
+		}
+	},
+	"WhatAnErasedUserSaysLaterIsKept": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		noError(t, s.Remember(t.Context(), 1))
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		erase(t, s, 1, 3) // of which one is not projected yet
+		y.tell(chat(1, 2))
+		y.tell(chat(2, 1))
+		later := y.tell(chat(2, 1))
+		if rows := storedRows(t, s); len(rows) != 1 || rows[0].id != later {
+			t.Errorf("the history has %+v", rows)
+		}
+	},
+	"AnErasureThatWasCutOffIsCompletedByTheNext": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		noError(t, s.Remember(t.Context(), 1))
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		noError(t, s.noteErasure(t.Context(), application.Erasure{User: 1, Ends: []int64{1}}))
+		y.tell(chat(1, 2))
+		if _, known := erase(t, s, 1, 2); !known || len(storedRows(t, s)) != 0 {
+			t.Errorf("known %t, rows %+v", known, storedRows(t, s))
+		}
+	},
+	"ALogThatEndsBeforeWhatWasProjectedIsTheNextOne": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		noError(t, s.Remember(t.Context(), 1))
+		y := newStory(t, s)
+		for range 5 {
+			y.tell(chat(1, 2))
+		}
+		erase(t, s, 1, 2)
+		to := y.at
+		to.Next = application.LogPosition{Generation: 2}
+		noError(t, s.MoveProjection(t.Context(), y.at, to, nil))
+		y.at = to
+		y.tell(chat(1, 2))
+		y.tell(chat(1, 2))
+		later := y.tell(chat(1, 2))
+		if rows := storedRows(t, s); len(rows) != 1 || rows[0].id != later {
+			t.Errorf("the history has %+v", rows)
+		}
+	},
+	"AnErasureBesideAProjectionLeavesNothingFromBeforeIt": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		other := d.open(t)
+		noError(t, s.Remember(t.Context(), 1))
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		const end = 200
+		half := make(chan struct{})
+		var erasing sync.WaitGroup
+		erasing.Go(func() {
+			<-half
+			if _, known, err := other.EraseUser(t.Context(), application.Erasure{
+				User: 1, At: testTime, Ends: []int64{end}, NewID: newEventID,
+			}); err != nil || !known {
+				t.Errorf("known %t, %v", known, err)
+			}
+		})
+		for y.at.Next.Offset < end {
+			if y.at.Next.Offset == end/2 {
+				close(half)
+			}
+			y.tell(chat(1, 2))
+		}
+		erasing.Wait()
+		if rows := storedRows(t, s); len(rows) > 0 {
+			t.Errorf("%d rows are left, the last %+v", len(rows), rows[len(rows)-1])
+		}
+	},
+	"AUserErasedOnAnotherNodeIsUnknownAfterAWhile": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		clock := testTime
+		other := d.open(t, func(o *Options) { o.Now = func() time.Time { return clock } })
+		noError(t, other.Remember(t.Context(), 1))
+		erase(t, s, 1, 0)
+		wantKnown(t, s, 1, false)
+		clock = clock.Add(knownFor)
+		wantKnown(t, other, 1, false)
+		noError(t, other.Remember(t.Context(), 1))
+		wantKnown(t, s, 1, true)
+	},
+}

@@ -1,0 +1,202 @@
+package sqlstore
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// story projects what is said, one event after the other, into partition 0.
+type story struct {
+	t  *testing.T
+	s  *Store
+	at application.Projection
+}
+
+func newStory(t *testing.T, s *Store) *story {
+	return &story{t: t, s: s, at: application.Projection{Last: -1}}
+}
+
+// tell projects an event and returns its id.
+func (y *story) tell(body domain.Body) domain.EventID {
+	y.t.Helper()
+	return y.tellAt(body, testTime)
+}
+
+func (y *story) tellAt(body domain.Body, at time.Time) domain.EventID {
+	y.t.Helper()
+	event := domain.Event{ID: newEventID(), Time: at, Body: body}
+	y.project(application.ProjectedEvent{Offset: y.at.Next.Offset, Event: event, Frame: modelFrame(event)})
+	return event.ID
+}
+
+func (y *story) project(events ...application.ProjectedEvent) {
+	y.t.Helper()
+	to := y.at
+	if to.Next.Generation == 0 {
+		to.Next.Generation = 1
+		noError(y.t, y.s.MoveProjection(y.t.Context(), y.at, to, nil))
+		y.at = to
+	}
+	to.Next.Offset += int64(len(events))
+	noError(y.t, y.s.Project(y.t.Context(), application.ProjectionBatch{From: y.at, To: to, Events: events}))
+	y.at = to
+}
+
+// chat is a message.
+func chat(from, to domain.UserID) domain.ChatMessage {
+	text, err := domain.NewText("hello")
+	if err != nil {
+		panic(err)
+	}
+	return domain.ChatMessage{From: from, To: to, Text: text}
+}
+
+func wantUnread(t *testing.T, s *Store, owner, partner domain.UserID, want int) {
+	t.Helper()
+	got, err := s.Unread(t.Context(), owner, partner)
+	noError(t, err)
+	if got != want {
+		t.Fatalf("%d has %d unread of %d, want %d", owner, got, partner, want)
+	}
+}
+
+func mark(t *testing.T, s *Store, owner, partner domain.UserID, id *domain.EventID, wantKnown bool) {
+	t.Helper()
+	known, err := s.MarkRead(t.Context(), owner, partner, id)
+	noError(t, err)
+	if known != wantKnown {
+		t.Fatalf("the message of the mark is known: %t, want %t", known, wantKnown)
+	}
+}
+
+var markContract = map[string]func(*testing.T, database){
+	"AMarkMovesForwardOnly": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		first, second := y.tell(chat(1, 2)), y.tell(chat(1, 2))
+		y.tell(chat(1, 2))
+		wantUnread(t, s, 2, 1, 3)
+		mark(t, s, 2, 1, &second, true)
+		wantUnread(t, s, 2, 1, 1)
+		mark(t, s, 2, 1, &first, true)
+		wantUnread(t, s, 2, 1, 1)
+		mark(t, s, 2, 1, nil, true)
+		wantUnread(t, s, 2, 1, 0)
+		y.tell(chat(1, 2))
+		wantUnread(t, s, 2, 1, 1)
+		wantUnread(t, s, 1, 2, 0)
+	},
+	"NoMarkIsSetAtWhatItsOwnerDoesNotSee": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		mark(t, s, 2, 1, nil, true) // there is nothing to read
+		shown := y.tell(chat(1, 2))
+		elsewhere := y.tell(chat(1, 3))
+		y.tell(domain.BlockChanged{Blocker: 2, Target: 1, Blocked: true, Version: 1})
+		hidden := y.tell(chat(1, 2))
+		unheard := newEventID()
+		for _, id := range []domain.EventID{elsewhere, hidden, unheard} {
+			mark(t, s, 2, 1, &id, false)
+			page, err := s.Messages(t.Context(), 2, 1, &id, 10)
+			noError(t, err)
+			if len(page) > 0 {
+				t.Errorf("%d messages before one that is not seen", len(page))
+			}
+		}
+		wantUnread(t, s, 2, 1, 1)
+		mark(t, s, 1, 2, &hidden, true) // its sender sees it
+		mark(t, s, 2, 1, &shown, true)
+		wantUnread(t, s, 2, 1, 0)
+	},
+	"UnreadIsWhatThePartnerAndThePlatformSaid": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		y.tell(chat(2, 1))
+		y.tell(domain.GameInvite{From: 1, To: 2, Status: domain.InviteCancelled})
+		y.tell(chat(2, 2))
+		wantUnread(t, s, 2, 1, 0)
+		wantUnread(t, s, 2, 2, 0)
+		y.tell(domain.SystemMessage{To: 2, Text: chat(1, 2).Text})
+		wantUnread(t, s, 2, domain.System, 1)
+		mark(t, s, 2, domain.System, nil, true)
+		wantUnread(t, s, 2, domain.System, 0)
+	},
+	"UnreadIsCountedUpToItsBound": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		var many []application.ProjectedEvent
+		for i := range application.MaxUnread + 10 {
+			event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}
+			many = append(many, application.ProjectedEvent{Offset: y.at.Next.Offset + int64(i), Event: event, Frame: []byte("{}")})
+		}
+		y.project(many...)
+		wantUnread(t, s, 2, 1, application.MaxUnread)
+		conversations, err := s.Conversations(t.Context(), 2, nil, 10)
+		noError(t, err)
+		if len(conversations) != 1 || conversations[0].Unread != application.MaxUnread {
+			t.Errorf("%+v", conversations)
+		}
+	},
+	"WhatIsOlderThanTheHistoryReachesIsDeletedAndNotKeptAgain": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		for i := range 5 {
+			y.tellAt(chat(1, 2), testTime.Add(time.Duration(i)*time.Minute))
+		}
+		y.tellAt(chat(1, 2), testTime.Add(-time.Minute)) // clocks differ
+		oldest := testTime.Add(3 * time.Minute)
+		for _, want := range []int{2, 2, 0} {
+			expired, err := s.Expire(t.Context(), oldest, 2)
+			noError(t, err)
+			if expired != want {
+				t.Fatalf("%d expired, want %d", expired, want)
+			}
+		}
+		event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}
+		to := y.at
+		to.Next.Offset++
+		noError(t, s.Project(t.Context(), application.ProjectionBatch{
+			From: y.at, To: to, Oldest: oldest,
+			Events: []application.ProjectedEvent{{Offset: y.at.Next.Offset, Event: event, Frame: []byte("{}")}},
+		}))
+		page, err := s.Messages(t.Context(), 1, 2, nil, 10)
+		noError(t, err)
+		if len(page) != 2 || page[1].At != oldest {
+			t.Errorf("%d messages are left: %+v", len(page), page)
+		}
+	},
+	"AProjectionFromAPlaceThatIsNotNextChangesNothing": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		stale, ahead := y.at, y.at
+		y.tell(chat(1, 2))
+		ahead.Next.Offset += 7
+		never := application.Projection{Next: application.LogPosition{}, Last: -1}
+		for _, from := range []application.Projection{stale, ahead, never} {
+			to := from
+			to.Next.Generation, to.Next.Offset = 1, from.Next.Offset+1
+			event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}
+			err := s.Project(t.Context(), application.ProjectionBatch{From: from, To: to, Events: []application.ProjectedEvent{
+				{Offset: from.Next.Offset, Event: event, Frame: []byte("{}")},
+			}})
+			if moved := s.MoveProjection(t.Context(), from, to, nil); !errors.Is(err, application.ErrProjectionMoved) ||
+				!errors.Is(moved, application.ErrProjectionMoved) {
+				t.Errorf("from %+v: %v, %v", from.Next, err, moved)
+			}
+		}
+		if rows := storedRows(t, s); len(rows) != 2 {
+			t.Errorf("%d rows", len(rows))
+		}
+		places, err := s.Projected(t.Context(), 2)
+		noError(t, err)
+		if places[0] != y.at.Next || places[1] != (application.LogPosition{Generation: 1, Partition: 1}) {
+			t.Errorf("projected up to %v", places)
+		}
+	},
+}
