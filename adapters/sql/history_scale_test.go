@@ -127,6 +127,9 @@ func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
 	t.Logf("COPY of the same rows into a table of the same form took %s: %.0f/s; projecting comes to %.2f of that",
 		copied, float64(n)/copied.Seconds(), copied.Seconds()/projected.Seconds())
 	s.writer.MustExecContext(t.Context(), "VACUUM ANALYZE messages")
+	var table, indexes int
+	noError(t, s.reader.QueryRowContext(t.Context(), "SELECT pg_table_size('messages'), pg_indexes_size('messages')").Scan(&table, &indexes))
+	t.Logf("a message takes %d bytes, and %d in indexes", table/n, indexes/n)
 
 	deep := idAt(t, s, 1, 2)
 	first, last := pages(t, s, 1, 2, nil), pages(t, s, 1, 2, &deep)
