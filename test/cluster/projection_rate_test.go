@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
@@ -151,8 +150,9 @@ func (c *cluster) copyRows(ctx context.Context, db *sql.DB) time.Duration {
 	tx, err := db.BeginTx(ctx, nil)
 	check(err)
 	began := time.Now()
-	statement, err := tx.PrepareContext(ctx, pq.CopyIn("bare", columns...))
+	statement, err := tx.PrepareContext(ctx, "COPY bare ("+strings.Join(columns, ", ")+") FROM STDIN")
 	check(err)
+	defer statement.Close()
 	for _, row := range rows {
 		_, err := statement.ExecContext(ctx, row...)
 		check(err)
