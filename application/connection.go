@@ -17,6 +17,7 @@ const (
 	CloseRestart   CloseReason = "restart"   // the node is going away
 	CloseDuplicate CloseReason = "too_many"  // a cap on connections
 	CloseExpired   CloseReason = "expired"   // its token expired
+	CloseErased    CloseReason = "erased"    // its user is to be forgotten
 	CloseTryLater  CloseReason = "try_later" // a part that login needs is away
 )
 

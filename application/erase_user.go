@@ -10,20 +10,30 @@ import (
 // EraseUser deletes what the server keeps about a user, in the database. What the log holds expires with it; it never comes
 // back into the history.
 type EraseUser struct {
-	Eraser UserEraser
-	Blocks Outbox
-	Log    ConversationLog
-	Ends   LogEnds
-	Now    Clock
-	NewID  IDs
-	Logger *slog.Logger
+	Eraser   UserEraser
+	Blocks   Outbox
+	Log      ConversationLog
+	Sessions SessionLog
+	Ends     LogEnds
+	Now      Clock
+	NewID    IDs
+	Logger   *slog.Logger
 }
 
-// Execute erases the user. After an error it may be repeated. Errors: CodeUnknownUser, CodeUnavailable.
+// Execute erases the user. After an error it may be repeated. Errors: CodeUnknownUser, CodeUnavailable, CodeUnconfirmed.
+//
+// First the nodes are told to end the user's connections, so that little is said behind the place up to which the log is
+// erased. A token that still counts lets the user in again, as a new one: whoever issues tokens revokes them before.
 //
 // Whom the user blocked is unblocked in the log, too, so that a user who comes back under the same id begins with what
 // the database says. What of that is not published now, the relay publishes.
 func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
+	if user == domain.System {
+		return errUnknownUser // of a number that no user can have
+	}
+	if err := appendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserErased, User: user}); err != nil {
+		return err
+	}
 	ends, err := e.Ends.EndOffsets(ctx)
 	if err != nil {
 		return err

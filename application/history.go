@@ -40,6 +40,8 @@ type HistoryReader interface {
 	// Conversations returns at most limit conversations in which owner sees anything, the one with the newest last entry
 	// first, those behind the cursor given, from the first where that is nil.
 	Conversations(ctx context.Context, owner domain.UserID, before *ConversationCursor, limit int) ([]ConversationSummary, error)
+	// Sees tells whether owner sees the entry with this id in its conversation with partner.
+	Sees(ctx context.Context, owner, partner domain.UserID, id domain.EventID) (bool, error)
 }
 
 // ConversationCursor is the place of a conversation in its owner's list: At is the time of its last entry then. A

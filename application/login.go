@@ -99,7 +99,7 @@ func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error
 		}
 		session.attachment.Activate(blocks, ends)
 	} else {
-		end, err := l.Stored.noteEnd(ctx)
+		end, err := l.Stored.progress.noteEnd(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -23,6 +23,8 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 	switch record.Kind {
 	case domain.FriendsChanged:
 		p.friendsChanged(record.User)
+	case domain.UserErased:
+		p.erased(record.User)
 	case domain.SessionDead:
 		actions = p.died(record.Incarnation)
 	case domain.SessionLeaving:
@@ -40,6 +42,15 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 	}
 	p.mu.Unlock()
 	actions.run()
+}
+
+// erased ends the connections of a user here.
+func (p *SetPresence) erased(user domain.UserID) {
+	if m := p.members[user]; m != nil {
+		for _, membership := range m.memberships {
+			membership.conn.Close(CloseErased)
+		}
+	}
 }
 
 // died handles a burial that has come to one partition. Until it has come to all, the node is still to be judged: whoever
@@ -84,7 +95,7 @@ func (p *SetPresence) came(record domain.SessionRecord) actions {
 			m.written = p.now()
 		}
 		return p.reconcile(m)
-	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged:
+	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged, domain.UserErased:
 	}
 	return nil
 }

@@ -8,9 +8,36 @@ import (
 )
 
 // ReadHistory shows users what was said in their own conversations, and notes up to where they have read.
+//
+// A client names messages that it has from its socket, and the history gets them a moment later. So a message that the
+// history does not know is looked for again once the history has all that the log has now.
 type ReadHistory struct {
-	History HistoryReader
-	Marks   ReadMarks
+	history  HistoryReader
+	marks    ReadMarks
+	progress *historyProgress
+}
+
+// NewReadHistory returns the history of a log with so many partitions.
+func NewReadHistory(
+	history HistoryReader, marks ReadMarks, projected ProjectedOffsets, ends LogEnds, partitions int,
+) *ReadHistory {
+	return &ReadHistory{history: history, marks: marks, progress: newHistoryProgress(projected, ends, partitions)}
+}
+
+// progressWait is for how long the history is waited for.
+const progressWait = 2 * time.Second
+
+// catchUp waits until the history has all that the log had when it was called. CodeUnavailable where it does not within
+// progressWait.
+func (r *ReadHistory) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, progressWait)
+	defer cancel()
+	end, err := r.progress.noteEnd(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = r.progress.await(ctx, end)
+	return err
 }
 
 // HistoryPage is a stretch of a conversation, newest first. Next names its last entry, behind which the next page begins;
@@ -20,11 +47,16 @@ type HistoryPage struct {
 	Next    *domain.EventID
 }
 
-// Messages returns a page of at most limit entries, as HistoryReader.Messages says. Errors: CodeUnavailable.
+// Messages returns a page of at most limit entries, as HistoryReader.Messages says. Errors: CodeUnavailable, also where it
+// cannot be told whether there is a message to come that before names.
 func (r *ReadHistory) Messages(
 	ctx context.Context, owner, partner domain.UserID, before *domain.EventID, limit int,
 ) (HistoryPage, error) {
-	entries, err := r.History.Messages(ctx, owner, partner, before, limit+1)
+	entries, err := r.history.Messages(ctx, owner, partner, before, limit+1)
+	if err == nil && before != nil && len(entries) == 0 {
+		// At the beginning of the conversation, or behind a message that is not projected yet?
+		entries, err = r.messagesOnceKnown(ctx, owner, partner, *before, limit+1)
+	}
 	if err != nil {
 		return HistoryPage{}, err
 	}
@@ -33,6 +65,19 @@ func (r *ReadHistory) Messages(
 	}
 	entries = entries[:limit]
 	return HistoryPage{Entries: entries, Next: &entries[limit-1].ID}, nil
+}
+
+func (r *ReadHistory) messagesOnceKnown(
+	ctx context.Context, owner, partner domain.UserID, before domain.EventID, limit int,
+) ([]HistoryEntry, error) {
+	known, err := r.history.Sees(ctx, owner, partner, before)
+	if err != nil || known {
+		return nil, err
+	}
+	if err := r.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	return r.history.Messages(ctx, owner, partner, &before, limit)
 }
 
 // ConversationPage is a stretch of a user's list of conversations. Next is the place of its last one, behind which the
@@ -47,7 +92,7 @@ type ConversationPage struct {
 func (r *ReadHistory) Conversations(
 	ctx context.Context, owner domain.UserID, before *ConversationCursor, limit int,
 ) (ConversationPage, error) {
-	list, err := r.History.Conversations(ctx, owner, before, limit+1)
+	list, err := r.history.Conversations(ctx, owner, before, limit+1)
 	if err != nil {
 		return ConversationPage{}, err
 	}
@@ -59,32 +104,22 @@ func (r *ReadHistory) Conversations(
 	return ConversationPage{Conversations: list, Next: &next}, nil
 }
 
-const (
-	// projectionWait is for how long a message that a client names is waited for: who marks a message as read has it from
-	// its socket, and the history gets it a moment later.
-	projectionWait = 2 * time.Second
-	projectionPoll = 50 * time.Millisecond
-)
-
 // MarkRead moves owner's mark in its conversation with partner up to message or, with nil, to the newest; never back. It
 // returns how many are unread then. Errors: CodeUnknownMessage for one that owner does not see there, CodeUnavailable.
 func (r *ReadHistory) MarkRead(ctx context.Context, owner, partner domain.UserID, message *domain.EventID) (unread int, err error) {
-	waiting, cancel := context.WithTimeout(ctx, projectionWait)
-	defer cancel()
-	for {
-		known, err := r.Marks.MarkRead(ctx, owner, partner, message)
-		switch {
-		case err != nil:
-			return 0, err
-		case known || message == nil:
-			return r.Marks.Unread(ctx, owner, partner)
-		}
-		select {
-		case <-time.After(projectionPoll):
-		case <-waiting.Done():
-			return 0, errUnknownMessage
+	known, err := r.marks.MarkRead(ctx, owner, partner, message)
+	if err == nil && !known {
+		if err = r.catchUp(ctx); err == nil {
+			known, err = r.marks.MarkRead(ctx, owner, partner, message)
 		}
 	}
+	switch {
+	case err != nil:
+		return 0, err
+	case !known:
+		return 0, errUnknownMessage
+	}
+	return r.marks.Unread(ctx, owner, partner)
 }
 
 var errUnknownMessage = domain.NewError(domain.CodeUnknownMessage, "The conversation has no such message.")

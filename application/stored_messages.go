@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"time"
 
 	"chatting/domain"
 )
@@ -14,12 +13,10 @@ import (
 // What was sent is in the log and so in the history. How far it was delivered is a cursor a user, which moves on as clients
 // confirm; what a client got and did not confirm is delivered again, marked as such.
 type StoredMessages struct {
-	cursors    DeliveryCursors
-	ends       LogEnds
-	projected  projectedRounds
-	partitions int
-	saving     cursorSaver
-	logger     *slog.Logger
+	cursors  DeliveryCursors
+	progress *historyProgress
+	saving   cursorSaver
+	logger   *slog.Logger
 
 	mu    sync.Mutex
 	began []LogPosition // the System's cursor, once known
@@ -30,9 +27,9 @@ func NewStoredMessages(
 	cursors DeliveryCursors, projected ProjectedOffsets, ends LogEnds, partitions int, logger *slog.Logger,
 ) *StoredMessages {
 	return &StoredMessages{
-		cursors: cursors, ends: ends, partitions: partitions, logger: logger,
-		projected: projectedRounds{offsets: projected, partitions: partitions},
-		saving:    newCursorSaver(cursors, logger),
+		cursors: cursors, logger: logger,
+		progress: newHistoryProgress(projected, ends, partitions),
+		saving:   newCursorSaver(cursors, logger),
 	}
 }
 
@@ -41,7 +38,7 @@ func NewStoredMessages(
 func (s *StoredMessages) Begin(ctx context.Context) error {
 	// The end is noted before it is asked for: whichever of two nodes that begin at once notes it again, the other one
 	// has not stored anything before.
-	end, err := s.noteEnd(ctx)
+	end, err := s.progress.noteEnd(ctx)
 	if err != nil {
 		return err
 	}
@@ -49,7 +46,7 @@ func (s *StoredMessages) Begin(ctx context.Context) error {
 	if err != nil || began != nil {
 		return err
 	}
-	places, err := s.awaitHistory(ctx, end)
+	places, err := s.progress.await(ctx, end)
 	if err != nil {
 		return err
 	}
@@ -77,65 +74,9 @@ func (s *StoredMessages) beginning(ctx context.Context) ([]LogPosition, error) {
 // Run saves cursors until ctx ends, and then what is left.
 func (s *StoredMessages) Run(ctx context.Context) { s.saving.run(ctx) }
 
-// logEnd is where the log ends, and how far the history had followed it before that was asked.
-type logEnd struct {
-	offsets []int64
-	before  []LogPosition
-}
-
-func (s *StoredMessages) noteEnd(ctx context.Context) (logEnd, error) {
-	before, err := s.projected.get(ctx)
-	if err != nil {
-		return logEnd{}, err
-	}
-	offsets, err := s.ends.EndOffsets(ctx)
-	return logEnd{offsets: offsets, before: before}, err
-}
-
-const (
-	firstPoll = 5 * time.Millisecond
-	lastPoll  = 200 * time.Millisecond
-)
-
-// awaitHistory waits until the history has everything before the end, and returns the end's places. CodeUnavailable when
-// ctx ends first.
-func (s *StoredMessages) awaitHistory(ctx context.Context, end logEnd) ([]LogPosition, error) {
-	now := end.before
-	for pause := firstPoll; !end.isReached(now); pause = min(2*pause, lastPoll) {
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, domain.WrapError(domain.CodeUnavailable, "The history is behind the log.", ctx.Err())
-		}
-		var err error
-		if now, err = s.projected.get(ctx); err != nil {
-			return nil, err
-		}
-	}
-	places := make([]LogPosition, len(end.offsets))
-	for p, offset := range end.offsets {
-		places[p] = LogPosition{Generation: now[p].Generation, Partition: p, Offset: offset}
-	}
-	return places, nil
-}
-
-// isReached tells whether a history that has come to now has everything before the end. One that was past the end before the
-// end was asked for has not yet noticed that the topic was made anew.
-func (e logEnd) isReached(now []LogPosition) bool {
-	for p, offset := range e.offsets {
-		stale := now[p].Generation == e.before[p].Generation && e.before[p].Offset > offset
-		if stale || now[p].Offset < offset {
-			return false
-		}
-	}
-	return true
-}
-
 // backlog returns what was not delivered to user before the end, its first entries loaded.
 func (s *StoredMessages) backlog(ctx context.Context, user domain.UserID, end logEnd) (*backlog, error) {
-	to, err := s.awaitHistory(ctx, end)
+	to, err := s.progress.await(ctx, end)
 	if err != nil {
 		return nil, err
 	}
@@ -212,62 +153,4 @@ func (s *storedSession) received(user domain.UserID, upTo []Position) {
 		})
 	}
 	s.messages.saving.add(user, places)
-}
-
-// projectedRounds asks how far the history is, once for all who ask while one question is under way.
-type projectedRounds struct {
-	offsets    ProjectedOffsets
-	partitions int
-
-	mu      sync.Mutex
-	running bool
-	next    *projectedRound
-}
-
-type projectedRound struct {
-	done   chan struct{}
-	places []LogPosition
-	err    error
-}
-
-// projectedTimeout bounds a round.
-const projectedTimeout = 5 * time.Second
-
-// get returns the next places to be projected, as of some time after the call began. The caller must not change the slice.
-func (p *projectedRounds) get(ctx context.Context) ([]LogPosition, error) {
-	p.mu.Lock()
-	if p.next == nil {
-		p.next = &projectedRound{done: make(chan struct{})}
-	}
-	round := p.next
-	if !p.running {
-		p.running = true
-		go p.run() //nolint:gosec // the round is for all who wait, not for the one who came first
-	}
-	p.mu.Unlock()
-	select {
-	case <-round.done:
-		return round.places, round.err
-	case <-ctx.Done():
-		return nil, domain.WrapError(domain.CodeUnavailable, "The history does not answer.", ctx.Err())
-	}
-}
-
-// run serves rounds until nobody waits for one.
-func (p *projectedRounds) run() {
-	for {
-		p.mu.Lock()
-		round := p.next
-		p.next = nil
-		if round == nil {
-			p.running = false
-			p.mu.Unlock()
-			return
-		}
-		p.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), projectedTimeout)
-		round.places, round.err = p.offsets.Projected(ctx, p.partitions)
-		cancel()
-		close(round.done)
-	}
 }

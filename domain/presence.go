@@ -21,7 +21,7 @@ func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[
 // SessionKind says what a record of the sessions topic reports.
 type SessionKind string
 
-// The kinds of session records. Up, Down and FriendsChanged stand in the partition of their user, Beat and Leaving
+// The kinds of session records. Up, Down, FriendsChanged and UserErased stand in the partition of their user, Beat and Leaving
 // in partition 0, Dead in every partition.
 const (
 	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
@@ -30,6 +30,7 @@ const (
 	SessionLeaving SessionKind = "leaving" // Incarnation goes away on purpose, and is to be buried after Grace
 	SessionDead    SessionKind = "dead"    // Incarnation's sessions end here, and it is ignored for ever
 	FriendsChanged SessionKind = "friends" // User's list of friends changed: whoever serves User loads it again
+	UserErased     SessionKind = "erased"  // User is to be forgotten: whoever serves User ends its connections
 )
 
 // SessionRecord is one record of the sessions topic.
@@ -99,7 +100,7 @@ func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
 		})
 	case SessionDead:
 		return s.bury(record.Incarnation, at)
-	case SessionBeat, SessionLeaving, FriendsChanged:
+	case SessionBeat, SessionLeaving, FriendsChanged, UserErased:
 	}
 	return nil
 }

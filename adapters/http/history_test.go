@@ -59,6 +59,10 @@ func (h *history) Conversations(_ context.Context, _ domain.UserID, before *appl
 	return list[:min(limit, len(list))], h.err
 }
 
+func (h *history) Sees(_ context.Context, _, partner domain.UserID, id domain.EventID) (bool, error) {
+	return slices.ContainsFunc(h.list[partner], func(e application.HistoryEntry) bool { return e.ID == id }), h.err
+}
+
 func (h *history) MarkRead(_ context.Context, _, partner domain.UserID, message *domain.EventID) (bool, error) {
 	if h.late--; h.late >= 0 {
 		return false, h.err
@@ -86,11 +90,18 @@ type ends struct{}
 
 func (ends) EndOffsets(context.Context) ([]int64, error) { return []int64{3, 4}, nil }
 
+// projected is how far the history is: where the log ends.
+type projected struct{}
+
+func (projected) Projected(context.Context, int) ([]application.LogPosition, error) {
+	return []application.LogPosition{{Generation: 1, Offset: 3}, {Generation: 1, Partition: 1, Offset: 4}}, nil
+}
+
 func withHistory(h *history) func(*world, *Options, *Deps) {
 	return func(w *world, _ *Options, d *Deps) {
-		d.History = &application.ReadHistory{History: h, Marks: h}
+		d.History = application.NewReadHistory(h, h, projected{}, ends{}, 2)
 		d.Erase = &application.EraseUser{
-			Eraser: h, Blocks: blockStore{w}, Log: w, Ends: ends{}, Now: time.Now, NewID: d.SystemMessage.NewID, Logger: d.Logger,
+			Eraser: h, Blocks: blockStore{w}, Log: w, Sessions: sessions{w}, Ends: ends{}, Now: time.Now, NewID: d.SystemMessage.NewID, Logger: d.Logger,
 		}
 	}
 }
@@ -149,7 +160,7 @@ func TestReadingIsMarkedUpToAMessageOrTheNewest(t *testing.T) {
 	w.call(t, "PUT", read, `{"message_id":[]}`, asUser1, asJSON).mustBe(t, 400, `{"message_id":["Not a valid string."]}`)
 	w.call(t, "PUT", "/api/chatting/conversations/x/read/", `{}`, asUser1).
 		mustBe(t, 404, `{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found."}`)
-	h.late = 2 // the history gets the message a moment after the client
+	h.late = 1 // the history gets the message a moment after the client
 	w.call(t, "PUT", read, `{"message_id":"`+entryID(3).String()+`"}`, asUser1, asJSON).mustBe(t, 200, `{"id":7,"unread":0}`)
 	w.call(t, "PUT", "/api/chatting/conversations/0/read", "", asUser1).mustBe(t, 200, `{"id":0,"unread":0}`)
 	w.call(t, "PUT", read, `{"message_id":"`+entryID(99).String()+`"}`, asUser1, asJSON).mustBe(t, 404,

@@ -240,7 +240,7 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 		if v.Incarnation == "" {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its incarnation")
 		}
-	case domain.FriendsChanged:
+	case domain.FriendsChanged, domain.UserErased:
 		if r.User <= 0 {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its user")
 		}

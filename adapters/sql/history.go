@@ -115,6 +115,15 @@ func (s *Store) Messages(
 	return list, nil
 }
 
+// Sees implements application.HistoryReader.
+func (s *Store) Sees(ctx context.Context, owner, partner domain.UserID, id domain.EventID) (sees bool, err error) {
+	err = s.read(ctx, "look for message", func(ctx context.Context, db *sqlx.DB) (err error) {
+		_, sees, err = placeOf(ctx, db, owner, partner, id)
+		return err
+	})
+	return sees && err == nil, err
+}
+
 // placeOf finds an entry that owner sees in its conversation with partner.
 func placeOf(
 	ctx context.Context, db sqlx.QueryerContext, owner, partner domain.UserID, id domain.EventID,

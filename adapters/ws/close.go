@@ -40,7 +40,7 @@ func codeOfReason(reason application.CloseReason) closeCode {
 		return closeTryLater
 	case application.CloseHole, application.CloseRestart:
 		return closeRestart
-	case application.CloseExpired:
+	case application.CloseExpired, application.CloseErased:
 		return closeUnauthenticated
 	default:
 		return closeInternal

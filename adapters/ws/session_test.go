@@ -413,7 +413,7 @@ func TestPanicInAUseCaseClosesThatConnectionOnly(t *testing.T) {
 func TestCloseReasonsMapToCodes(t *testing.T) {
 	for reason, want := range map[application.CloseReason]int{
 		application.CloseSlow: 1013, application.CloseHole: 1012, application.CloseRestart: 1012,
-		application.CloseDuplicate: 1013, application.CloseExpired: 3401, application.CloseTryLater: 1013,
+		application.CloseDuplicate: 1013, application.CloseExpired: 3401, application.CloseErased: 3401, application.CloseTryLater: 1013,
 	} {
 		f := serve(t, Options{}, newChat())
 		c := f.login(t, 7)

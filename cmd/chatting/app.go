@@ -80,10 +80,11 @@ var useCases = fx.Provide(
 		return application.NewSetPresence(sessions, now, newID, times, logger)
 	},
 	func(
-		store *sqlstore.Store, log *kafka.Conversations, now application.Clock, newID application.IDs, logger *slog.Logger,
+		store *sqlstore.Store, log *kafka.Conversations, sessions *kafka.Sessions,
+		now application.Clock, newID application.IDs, logger *slog.Logger,
 	) *application.EraseUser {
 		return &application.EraseUser{
-			Eraser: store, Blocks: store, Log: log, Ends: log, Now: now, NewID: newID, Logger: logger,
+			Eraser: store, Blocks: store, Log: log, Sessions: sessions, Ends: log, Now: now, NewID: newID, Logger: logger,
 		}
 	},
 	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {

@@ -167,6 +167,7 @@ type apiDeps struct {
 	System       *application.SendSystemMessage
 	Erase        *application.EraseUser
 	Sessions     *kafka.Sessions
+	Log          *kafka.Conversations
 	Store        *sqlstore.Store
 	Cluster      *kafka.Cluster
 	Appenders    appenders
@@ -182,7 +183,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	}
 	var history *application.ReadHistory
 	if d.Config.History.Enabled {
-		history = &application.ReadHistory{History: d.Store, Marks: d.Store}
+		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
 	}
 	return rest.New(rest.Options{
 		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,

@@ -1,0 +1,133 @@
+package application_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// eraser is a UserEraser beside the blocks: known users are erased, and their blocks ended as it says.
+type eraser struct {
+	*blockStore
+	known    map[domain.UserID]bool
+	erasures []application.Erasure
+	failing  error
+}
+
+func (e *eraser) EraseUser(ctx context.Context, erasure application.Erasure) (unblocked []domain.UserID, known bool, err error) {
+	if e.failing != nil || !e.known[erasure.User] {
+		return nil, false, e.failing
+	}
+	e.erasures = append(e.erasures, erasure)
+	delete(e.known, erasure.User)
+	entries, _ := e.Blocks(ctx, erasure.User)
+	for _, entry := range entries {
+		change := application.BlockChange{Blocker: erasure.User, Target: entry.Target, Event: domain.Event{ID: erasure.NewID(), Time: erasure.At}}
+		if changed, _ := e.SetBlocked(ctx, change); changed {
+			unblocked = append(unblocked, entry.Target)
+		}
+	}
+	return unblocked, true, nil
+}
+
+// erasing is an EraseUser where 201 and 202 are known and 201 blocks 202.
+func erasing(t *testing.T) (*application.EraseUser, *eraser, conversations, *sessionTopic) {
+	t.Helper()
+	block, store, log := blocking()
+	if err := block.Block(t.Context(), 201, 202); err != nil {
+		t.Fatal(err)
+	}
+	users := &eraser{blockStore: store, known: map[domain.UserID]bool{201: true, 202: true}}
+	sessions := newSessionTopic(sessionPartitions, time.Now)
+	return &application.EraseUser{
+		Eraser: users, Blocks: store, Log: log, Sessions: sessions, Ends: log, Now: local, NewID: block.NewID, Logger: quiet,
+	}, users, log, sessions
+}
+
+func TestAnErasureReachesUpToTheEndOfTheLogAndEndsTheUsersBlocks(t *testing.T) {
+	erase, users, log, _ := erasing(t)
+	ends, _ := log.EndOffsets(t.Context())
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if len(users.erasures) != 1 || !slices.Equal(users.erasures[0].Ends, ends) || !users.erasures[0].At.Equal(stamped) {
+		t.Errorf("erased: %+v; the log ended at %v", users.erasures, ends)
+	}
+	if got := changes(log); got != "+1 -2" || len(users.outbox) != 0 {
+		t.Errorf("the log has %s, the outbox %v", got, users.outbox)
+	}
+	wantCode(t, "once more", erase.Execute(t.Context(), 201), domain.CodeUnknownUser)
+	wantCode(t, "a number that no user can have", erase.Execute(t.Context(), domain.System), domain.CodeUnknownUser)
+}
+
+func TestNothingIsErasedBeforeTheNodesAreToldToEndTheUsersConnections(t *testing.T) {
+	for what, test := range map[string]struct {
+		fate fate
+		want domain.Code
+	}{"refused": {refused, domain.CodeUnavailable}, "lost": {lost, domain.CodeUnconfirmed}} {
+		t.Run(what, func(t *testing.T) {
+			erase, users, _, sessions := erasing(t)
+			sessions.decide(func(sessionEntry) fate { return test.fate })
+			wantCode(t, "the erasure", erase.Execute(t.Context(), 201), test.want)
+			if len(users.erasures) != 0 {
+				t.Errorf("erased: %+v", users.erasures)
+			}
+			sessions.decide(nil)
+			if err := erase.Execute(t.Context(), 201); err != nil {
+				t.Fatal(err)
+			}
+			told := sessions.all(sessions.PartitionOf(201))
+			if want := (domain.SessionRecord{Kind: domain.UserErased, User: 201}); len(told) != 1 || told[0].record != want {
+				t.Errorf("the nodes were told %v", told)
+			}
+		})
+	}
+}
+
+// Were it refused, the platform would repeat it and hear of an unknown user.
+func TestAnErasureWhoseUnblockingIsNotPublishedSucceedsAndIsLeftToTheRelay(t *testing.T) {
+	erase, users, log, _ := erasing(t)
+	log.decide(func(domain.Event) fate { return refused })
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if len(users.outbox) != 1 {
+		t.Errorf("the outbox has %v", users.outbox)
+	}
+}
+
+func TestAnErasureThatFailedIsRepeated(t *testing.T) {
+	erase, users, _, _ := erasing(t)
+	users.failing = errRefused
+	wantCode(t, "the erasure", erase.Execute(t.Context(), 201), domain.CodeUnavailable)
+	users.failing = nil
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEveryNodeEndsTheConnectionsOfAnErasedUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newSessionTopic(sessionPartitions, time.Now)
+		one, two := newNode(log, 1).start(t), newNode(log, 2).start(t)
+		phone, _ := one.login(t, 7)
+		pad, _ := one.login(t, 7)
+		desk, _ := two.login(t, 7)
+		other, _ := two.login(t, 8)
+		log.Append(domain.SessionRecord{Kind: domain.UserErased, User: 7}, func(error) {})
+		synctest.Wait()
+		for name, c := range map[string]*conn{"phone": phone, "pad": pad, "desk": desk} {
+			if got := of[closed](c); !slices.Equal(got, []closed{{application.CloseErased}}) {
+				t.Errorf("%s: %v", name, got)
+			}
+		}
+		if got := of[closed](other); len(got) != 0 {
+			t.Errorf("another user: %v", got)
+		}
+	})
+}

@@ -1,0 +1,133 @@
+package application
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"chatting/domain"
+)
+
+// historyProgress tells when the history has what the log has.
+type historyProgress struct {
+	ends      LogEnds
+	projected projectedRounds
+}
+
+func newHistoryProgress(projected ProjectedOffsets, ends LogEnds, partitions int) *historyProgress {
+	return &historyProgress{ends: ends, projected: projectedRounds{offsets: projected, partitions: partitions}}
+}
+
+// logEnd is where the log ends, and how far the history had followed it before that was asked.
+type logEnd struct {
+	offsets []int64
+	before  []LogPosition
+}
+
+func (h *historyProgress) noteEnd(ctx context.Context) (logEnd, error) {
+	before, err := h.projected.get(ctx)
+	if err != nil {
+		return logEnd{}, err
+	}
+	offsets, err := h.ends.EndOffsets(ctx)
+	return logEnd{offsets: offsets, before: before}, err
+}
+
+const (
+	firstPoll = 5 * time.Millisecond
+	lastPoll  = 200 * time.Millisecond
+)
+
+// await waits until the history has everything before the end, and returns the end's places. CodeUnavailable when
+// ctx ends first.
+func (h *historyProgress) await(ctx context.Context, end logEnd) ([]LogPosition, error) {
+	now := end.before
+	for pause := firstPoll; !end.isReached(now); pause = min(2*pause, lastPoll) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, domain.WrapError(domain.CodeUnavailable, "The history is behind the log.", ctx.Err())
+		}
+		var err error
+		if now, err = h.projected.get(ctx); err != nil {
+			return nil, err
+		}
+	}
+	places := make([]LogPosition, len(end.offsets))
+	for p, offset := range end.offsets {
+		places[p] = LogPosition{Generation: now[p].Generation, Partition: p, Offset: offset}
+	}
+	return places, nil
+}
+
+// isReached tells whether a history that has come to now has everything before the end. One that was past the end before the
+// end was asked for has not yet noticed that the topic was made anew.
+func (e logEnd) isReached(now []LogPosition) bool {
+	for p, offset := range e.offsets {
+		stale := now[p].Generation == e.before[p].Generation && e.before[p].Offset > offset
+		if stale || now[p].Offset < offset {
+			return false
+		}
+	}
+	return true
+}
+
+// projectedRounds asks how far the history is, once for all who ask while one question is under way.
+type projectedRounds struct {
+	offsets    ProjectedOffsets
+	partitions int
+
+	mu      sync.Mutex
+	running bool
+	next    *projectedRound
+}
+
+type projectedRound struct {
+	done   chan struct{}
+	places []LogPosition
+	err    error
+}
+
+// projectedTimeout bounds a round.
+const projectedTimeout = 5 * time.Second
+
+// get returns the next places to be projected, as of some time after the call began. The caller must not change the slice.
+func (p *projectedRounds) get(ctx context.Context) ([]LogPosition, error) {
+	p.mu.Lock()
+	if p.next == nil {
+		p.next = &projectedRound{done: make(chan struct{})}
+	}
+	round := p.next
+	if !p.running {
+		p.running = true
+		go p.run() //nolint:gosec // the round is for all who wait, not for the one who came first
+	}
+	p.mu.Unlock()
+	select {
+	case <-round.done:
+		return round.places, round.err
+	case <-ctx.Done():
+		return nil, domain.WrapError(domain.CodeUnavailable, "The history does not answer.", ctx.Err())
+	}
+}
+
+// run serves rounds until nobody waits for one.
+func (p *projectedRounds) run() {
+	for {
+		p.mu.Lock()
+		round := p.next
+		p.next = nil
+		if round == nil {
+			p.running = false
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), projectedTimeout)
+		round.places, round.err = p.offsets.Projected(ctx, p.partitions)
+		cancel()
+		close(round.done)
+	}
+}

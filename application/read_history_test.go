@@ -1,0 +1,268 @@
+package application_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// toldHistory is the history of a log of chat messages in memory, as far as it is projected: HistoryReader and ReadMarks
+// for a user who blocks nobody.
+type toldHistory struct {
+	*projection
+	readUpTo map[domain.UserID]int // by partner: how many of the conversation's entries
+	asked    int                   // how often the history was read
+}
+
+// reading returns the history of a log of one partition, and who reads it.
+func reading() (*application.ReadHistory, *toldHistory) {
+	told := &toldHistory{projection: newProjection(newConversations(1)), readUpTo: map[domain.UserID]int{}}
+	return application.NewReadHistory(told, told, told, told.log, 1), told
+}
+
+// chat appends a message and returns its id.
+func (h *toldHistory) chat(t *testing.T, from, to domain.UserID, text string) domain.EventID {
+	t.Helper()
+	id := domain.DerivedID("test", text)
+	h.log.Append(domain.Event{ID: id, Time: someTime, Body: domain.ChatMessage{From: from, To: to, Text: words(t, text)}}, func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return id
+}
+
+// stop leaves the history where it is, resume lets it follow the log again.
+func (h *toldHistory) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.behind[0] = int64(len(h.log.all(0)))
+}
+
+func (h *toldHistory) resume() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.behind, 0)
+}
+
+// conversation returns what is projected of a conversation, oldest first.
+func (h *toldHistory) conversation(owner, partner domain.UserID) (entries []application.HistoryEntry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	events := h.log.all(0)
+	if behind, ok := h.behind[0]; ok {
+		events = events[:behind]
+	}
+	for _, event := range events {
+		if event.Body.Conversation() == domain.Between(owner, partner) {
+			entries = append(entries, application.HistoryEntry{ID: event.ID, Sender: event.Body.Actor(), At: event.Time})
+		}
+	}
+	return entries
+}
+
+func placeIn(entries []application.HistoryEntry, id domain.EventID) int {
+	return slices.IndexFunc(entries, func(e application.HistoryEntry) bool { return e.ID == id })
+}
+
+func (h *toldHistory) Messages(
+	_ context.Context, owner, partner domain.UserID, before *domain.EventID, limit int,
+) ([]application.HistoryEntry, error) {
+	h.asked++
+	entries := h.conversation(owner, partner)
+	if before != nil {
+		entries = entries[:max(placeIn(entries, *before), 0)]
+	}
+	slices.Reverse(entries)
+	return entries[:min(limit, len(entries))], nil
+}
+
+func (h *toldHistory) Conversations(
+	_ context.Context, owner domain.UserID, before *application.ConversationCursor, limit int,
+) (list []application.ConversationSummary, err error) {
+	for partner := domain.UserID(9); partner > 0; partner-- { // all at one time: the higher partner first
+		entries := h.conversation(owner, partner)
+		if len(entries) > 0 && (before == nil || partner < before.Partner) && len(list) < limit {
+			list = append(list, application.ConversationSummary{Partner: partner, Last: entries[len(entries)-1]})
+		}
+	}
+	return list, nil
+}
+
+func (h *toldHistory) Sees(_ context.Context, owner, partner domain.UserID, id domain.EventID) (bool, error) {
+	return placeIn(h.conversation(owner, partner), id) >= 0, nil
+}
+
+func (h *toldHistory) MarkRead(_ context.Context, owner, partner domain.UserID, message *domain.EventID) (bool, error) {
+	entries := h.conversation(owner, partner)
+	at := len(entries) - 1
+	if message != nil {
+		if at = placeIn(entries, *message); at < 0 {
+			return false, nil
+		}
+	}
+	h.readUpTo[partner] = max(h.readUpTo[partner], at+1)
+	return true, nil
+}
+
+func (h *toldHistory) Unread(_ context.Context, owner, partner domain.UserID) (int, error) {
+	return len(h.conversation(owner, partner)) - h.readUpTo[partner], nil
+}
+
+// idsOf returns the ids of a page, and that of its next.
+func idsOf(page application.HistoryPage) (ids []domain.EventID) {
+	for _, entry := range page.Entries {
+		ids = append(ids, entry.ID)
+	}
+	if page.Next != nil {
+		ids = append(ids, *page.Next)
+	}
+	return ids
+}
+
+func TestPagesOfAConversationAreOneAfterTheOther(t *testing.T) {
+	read, told := reading()
+	a, b, c, d := told.chat(t, 1, 2, "a"), told.chat(t, 2, 1, "b"), told.chat(t, 1, 2, "c"), told.chat(t, 2, 1, "d")
+	told.chat(t, 1, 3, "to another")
+	for _, row := range []struct {
+		before *domain.EventID
+		limit  int
+		want   []domain.EventID // the page's, and its next
+	}{
+		{nil, 5, []domain.EventID{d, c, b, a}},
+		{nil, 4, []domain.EventID{d, c, b, a}},
+		{nil, 3, []domain.EventID{d, c, b, b}},
+		{&b, 1, []domain.EventID{a}},
+		{&c, 1, []domain.EventID{b, b}},
+		{&a, 1, nil},
+	} {
+		page, err := read.Messages(t.Context(), 1, 2, row.before, row.limit)
+		if got := idsOf(page); err != nil || !slices.Equal(got, row.want) {
+			t.Errorf("%d before %v: %v, %v", row.limit, row.before, got, err)
+		}
+	}
+}
+
+func TestPagesOfConversationsAreOneAfterTheOther(t *testing.T) {
+	read, told := reading()
+	for partner := range domain.UserID(3) {
+		told.chat(t, 1, partner+2, "to "+partner.String())
+	}
+	var partners []domain.UserID
+	var before *application.ConversationCursor
+	for range 3 {
+		page, err := read.Conversations(t.Context(), 1, before, 1)
+		if err != nil || len(page.Conversations) != 1 {
+			t.Fatalf("%v, %v", page, err)
+		}
+		partners = append(partners, page.Conversations[0].Partner)
+		before = page.Next
+	}
+	if !slices.Equal(partners, []domain.UserID{4, 3, 2}) || before != nil {
+		t.Errorf("%v, then %v", partners, before)
+	}
+}
+
+// A client scrolls back from the oldest message that it has, which it may have got this moment.
+func TestAPageBehindAMessageThatIsOnItsWayToTheHistoryWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read, told := reading()
+		a := told.chat(t, 1, 2, "a")
+		told.stop()
+		b := told.chat(t, 2, 1, "b")
+		pages := make(chan application.HistoryPage, 1)
+		go func() {
+			page, err := read.Messages(t.Context(), 1, 2, &b, 10)
+			if err != nil {
+				t.Error(err)
+			}
+			pages <- page
+		}()
+		time.Sleep(time.Second)
+		if len(pages) > 0 {
+			t.Fatalf("answered with %v before the history had it", <-pages)
+		}
+		told.resume()
+		if page := <-pages; !slices.Equal(idsOf(page), []domain.EventID{a}) {
+			t.Errorf("%v", page)
+		}
+	})
+}
+
+func TestAMessageIsMarkedAsReadOnceTheHistoryHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read, told := reading()
+		told.chat(t, 2, 1, "a")
+		told.stop()
+		b := told.chat(t, 2, 1, "b")
+		told.chat(t, 2, 1, "c")
+		go func() {
+			time.Sleep(time.Second)
+			told.resume()
+		}()
+		if unread, err := read.MarkRead(t.Context(), 1, 2, &b); err != nil || unread != 1 {
+			t.Errorf("%d, %v", unread, err)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestWhatNobodySaidIsNotWaitedForByAHistoryThatHasTheWholeLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read, told := reading()
+		told.chat(t, 2, 1, "a")
+		never, start := domain.DerivedID("test", "never"), time.Now()
+		page, err := read.Messages(t.Context(), 1, 2, &never, 10)
+		if err != nil || idsOf(page) != nil {
+			t.Errorf("%v, %v", page, err)
+		}
+		_, err = read.MarkRead(t.Context(), 1, 2, &never)
+		wantCode(t, "the mark", err, domain.CodeUnknownMessage)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("answered after %v", took)
+		}
+	})
+}
+
+// An empty page would say that the conversation begins here.
+func TestAHistoryThatStaysBehindTheLogSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read, told := reading()
+		told.stop()
+		a, start := told.chat(t, 2, 1, "a"), time.Now()
+		_, err := read.Messages(t.Context(), 1, 2, &a, 10)
+		wantCode(t, "the page", err, domain.CodeUnavailable)
+		_, err = read.MarkRead(t.Context(), 1, 2, &a)
+		wantCode(t, "the mark", err, domain.CodeUnavailable)
+		if took := time.Since(start); took != 4*time.Second {
+			t.Errorf("the two were answered after %v", took)
+		}
+	})
+}
+
+func TestTheBeginningOfAConversationIsKnownWhileTheHistoryIsBehind(t *testing.T) {
+	read, told := reading()
+	a := told.chat(t, 1, 2, "a")
+	told.stop()
+	told.chat(t, 1, 2, "b")
+	page, err := read.Messages(t.Context(), 1, 2, &a, 10)
+	if err != nil || idsOf(page) != nil || told.asked != 1 {
+		t.Errorf("%v, %v; the history was read %d times", page, err, told.asked)
+	}
+}
+
+func TestAMarkMovesToTheNewestAndNeverBack(t *testing.T) {
+	read, told := reading()
+	a := told.chat(t, 2, 1, "a")
+	told.chat(t, 2, 1, "b")
+	for _, message := range []*domain.EventID{nil, &a} {
+		if unread, err := read.MarkRead(t.Context(), 1, 2, message); err != nil || unread != 0 {
+			t.Errorf("%d, %v", unread, err)
+		}
+	}
+}
