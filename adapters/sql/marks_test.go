@@ -106,9 +106,17 @@ var markContract = map[string]func(*testing.T, database){
 			if len(page) > 0 {
 				t.Errorf("%d messages before one that is not seen", len(page))
 			}
+			if sees, err := s.Sees(t.Context(), 2, 1, id); err != nil || sees {
+				t.Errorf("sees %s: %t, %v", id, sees, err)
+			}
 		}
 		wantUnread(t, s, 2, 1, 1)
 		mark(t, s, 1, 2, &hidden, true) // its sender sees it
+		for owner, id := range map[domain.UserID]domain.EventID{1: hidden, 2: shown} {
+			if sees, err := s.Sees(t.Context(), owner, 3-owner, id); err != nil || !sees {
+				t.Errorf("%d sees %s: %t, %v", owner, id, sees, err)
+			}
+		}
 		mark(t, s, 2, 1, &shown, true)
 		wantUnread(t, s, 2, 1, 0)
 	},
