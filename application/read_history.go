@@ -71,12 +71,13 @@ func (r *ReadHistory) messagesOnceKnown(
 	ctx context.Context, owner, partner domain.UserID, before domain.EventID, limit int,
 ) ([]HistoryEntry, error) {
 	known, err := r.history.Sees(ctx, owner, partner, before)
-	if err != nil || known {
+	if err == nil && !known {
+		err = r.catchUp(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := r.catchUp(ctx); err != nil {
-		return nil, err
-	}
+	// Also where it is known: it may have come since it was first asked for.
 	return r.history.Messages(ctx, owner, partner, &before, limit)
 }
 

@@ -167,6 +167,21 @@ func TestReadingIsMarkedUpToAMessageOrTheNewest(t *testing.T) {
 		`{"type":"about:blank","title":"Not Found","status":404,"detail":"The conversation has no such message.","code":"unknown_message"}`)
 }
 
+func TestAHistoryThatIsAwayIsToBeAskedLater(t *testing.T) {
+	h := newHistory()
+	h.err = domain.NewError(domain.CodeUnavailable, "The database is away.")
+	w := newWorld(t, withHistory(h))
+	for path, method := range map[string]string{
+		"/api/chatting/messages/?target_id=7": "GET", "/api/chatting/conversations/": "GET", "/api/chatting/conversations/7/read/": "PUT",
+	} {
+		got := w.call(t, method, path, "", asUser1)
+		got.mustBe(t, 503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The database is away.","code":"unavailable"}`)
+		if got.header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: headers are %v", method, path, got.header)
+		}
+	}
+}
+
 func TestWithoutAHistoryItsPathsAreUnknown(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/api/chatting/messages/?target_id=7", "/api/chatting/conversations/"} {

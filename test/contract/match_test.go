@@ -144,6 +144,16 @@ func (m *matcher) placeholder(kind, name, got string) error {
 	return nil
 }
 
+// recall puts what named placeholders stood for in their place.
+func (m *matcher) recall(text string) string {
+	return wildcard.ReplaceAllStringFunc(text, func(found string) string {
+		if value, known := m.bound[strings.Trim(found, "{}")]; known {
+			return value
+		}
+		return found
+	})
+}
+
 // isTime accepts UTC with Z and milliseconds, of the original its local time without a zone.
 func (m *matcher) isTime(s string) bool {
 	layouts := []string{"2006-01-02T15:04:05.000Z"}

@@ -54,7 +54,7 @@ func (r *replay) step(s step) error {
 	}
 	switch {
 	case isRequest(s):
-		return r.request(s, rest)
+		return r.request(s, r.matcher.recall(rest))
 	case s.subject == "service":
 		return r.instruct(s.verb, rest)
 	}

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
 
 	"chatting/test/harness"
 )
@@ -115,4 +119,84 @@ func TestTheHistoryIsWhatClientsGot(t *testing.T) {
 	if got := s.page(bob, 1, 0); len(got) != 0 {
 		t.Errorf("%d messages are left", len(got))
 	}
+}
+
+// bytesOf logs a user in and returns what sends a frame, and what waits for the next ones and returns their bytes.
+func (s *server) bytesOf(token string) (send func(string), next func(count int) []string) {
+	s.t.Helper()
+	conn, response, err := websocket.DefaultDialer.DialContext(s.t.Context(), "ws://"+s.HTTP+"/ws/chatting/", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	s.t.Cleanup(func() { _ = conn.Close() })
+	send = func(frame string) {
+		s.t.Helper()
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	next = func(count int) (frames []string) {
+		s.t.Helper()
+		_ = conn.SetReadDeadline(time.Now().Add(harness.FrameWait))
+		for range count {
+			_, frame, err := conn.ReadMessage()
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			frames = append(frames, string(frame))
+		}
+		return frames
+	}
+	send(`{"token":"` + token + `"}`)
+	next(1)
+	return send, next
+}
+
+// What an encoder might write in another way comes out as it went to the clients: a client that compares or signs frames
+// finds them equal.
+func TestTheHistoryHasTheBytesThatClientsGot(t *testing.T) {
+	s := startServer(t, t.TempDir())
+	ann, bob := s.token(1), s.token(2)
+	sayAnn, nextAnn := s.bytesOf(ann)
+	_, nextBob := s.bytesOf(bob)
+	for i, text := range []string{
+		`<b>&amp; 'x' \"y\" \\ \/`, `\u2028\u2029\u0000\u0001\u007f\t\r\n`, `안녕 \uc548 😀 \ud83d\ude00`, ``, ` `, `\u003c\u0026`,
+	} {
+		sayAnn(fmt.Sprintf(`{"target_id":2,"message":"%s","client_msg_id":"n%d"}`, text, i))
+	}
+	sayAnn(`{"target_id":2,"type":"invite_game","status":"invite","client_msg_id":"i"}`)
+	frames := nextBob(7)
+	for i, echo := range nextAnn(7) { // the sender's own differ by its name of them
+		if name := fmt.Sprintf(`,"client_msg_id":"n%d"}`, i); i < 6 && strings.TrimSuffix(echo, name)+"}" != frames[i] {
+			t.Errorf("the echo of %s is %s", frames[i], echo)
+		}
+	}
+	if status, body := s.rest("POST", "/s2sapi/system-message/", "", `{"target_id":1,"message":"<round> & 2"}`); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	system := nextAnn(1)
+
+	is := func(path, token, want string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), harness.FrameWait)
+		defer cancel()
+		var got []byte
+		harness.Until(ctx, t, path+" is "+want, func() bool {
+			_, got = s.rest("GET", path, token, "")
+			return string(got) == want
+		})
+	}
+	newest := slices.Clone(frames)
+	slices.Reverse(newest)
+	page := `{"messages":[` + strings.Join(newest, ",") + `],"next":null}`
+	is("/api/chatting/messages/?target_id=1", bob, page)
+	is("/api/chatting/messages/?target_id=2", ann, page)
+	is("/api/chatting/messages/?target_id=0", ann, `{"messages":[`+system[0]+`],"next":null}`)
+	var last struct{ Time string }
+	if err := json.Unmarshal([]byte(frames[6]), &last); err != nil {
+		t.Fatal(err)
+	}
+	is("/api/chatting/conversations/", bob,
+		`{"conversations":[{"id":1,"last_message":`+frames[6]+`,"time":"`+last.Time+`","unread":6}],"next":null}`)
 }
