@@ -62,7 +62,16 @@ func TestAnErasureReachesUpToTheEndOfTheLogAndEndsTheUsersBlocks(t *testing.T) {
 		t.Errorf("the log has %s, the outbox %v", got, users.outbox)
 	}
 	wantCode(t, "once more", erase.Execute(t.Context(), 201), domain.CodeUnknownUser)
-	wantCode(t, "a number that no user can have", erase.Execute(t.Context(), domain.System), domain.CodeUnknownUser)
+}
+
+func TestANumberThatNoUserCanHaveIsNothingToTellTheNodesOf(t *testing.T) {
+	erase, _, _, sessions := erasing(t)
+	wantCode(t, "the erasure", erase.Execute(t.Context(), domain.System), domain.CodeUnknownUser)
+	for partition := range sessionPartitions {
+		if told := sessions.all(partition); len(told) != 0 {
+			t.Errorf("the nodes were told %v", told)
+		}
+	}
 }
 
 func TestNothingIsErasedBeforeTheNodesAreToldToEndTheUsersConnections(t *testing.T) {
