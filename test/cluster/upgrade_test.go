@@ -58,9 +58,8 @@ func TestANodeOfThePreviousVersionServesBesideThisOneAndIsReplaced(t *testing.T)
 		t.Errorf("the older node left with %v", err)
 	}
 	if again := c.mustComeBackOrBeRefused(version, settings...); again != nil {
-		fleet.replace(0, again)
-		harness.Until(ctx, t, "the older node has its users again", func() bool { return crowd.usersOn(again) > 0 })
-		crowd.progress(ctx, t, 10)
+		strangers{c, again, newer, 1101}.seePresence(ctx) // the crowd stays where it went
+		strangers{c, newer, again, 1111}.block(ctx)
 		terminated = append(terminated, time.Now())
 		if err := again.Stop(); err != nil {
 			t.Errorf("the older node left with %v", err)
