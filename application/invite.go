@@ -32,7 +32,8 @@ type InviteCommand struct {
 // CodeBadFrame for an answer without a room.
 //
 // An opened invite gets a new room. A cancelled one names its room: the one named by the sender, else that of its newest
-// pending invite to the target; without one it needs no earlier invite and names no room.
+// pending invite to the target; without one it needs no earlier invite and names no room. So does one whose sender named no
+// room, where the log has it that its newest invite had ended: it is shown, too.
 func (i *Invite) Execute(command InviteCommand, done func(error)) {
 	if !i.Online.Online(command.Target) {
 		done(errNoUserOrOffline)
@@ -48,21 +49,13 @@ func (i *Invite) Execute(command InviteCommand, done func(error)) {
 	switch command.Status {
 	case domain.InviteOpened:
 		room := i.room(command, id)
-		body.Room, body.Expires = domain.RoomID(room.String()), event.Time.Add(i.life())
-		own := ownInvite{from: command.Sender, to: command.Target, room: room, expires: body.Expires}
-		if i.Invites.opening(own) {
-			inner := done
-			done = func(err error) {
-				if domain.CodeOf(err) == domain.CodeUnavailable {
-					i.Invites.gaveUp(room)
-				}
-				inner(err)
-			}
-		} else {
-			err = errTooManyInvites
-		}
+		body.Room = domain.RoomID(room.String())
+		body.Expires, done, err = i.opened(direction{command.Sender, command.Target}, room, event.Time, done)
 	case domain.InviteCancelled:
-		body.Room, err = i.cancelled(command)
+		var named bool
+		if body.Room, named, err = i.cancelled(command); !named && body.Room != "" {
+			done = i.cancelledAnyway(event, body, done)
+		}
 	default:
 		body.Room, err = i.answered(command)
 	}
@@ -81,21 +74,52 @@ var (
 	errNoRoom         = domain.NewError(domain.CodeBadFrame, "room_id must name the invite.")
 )
 
-// cancelled returns the room of the invite to cancel, "" where there is none.
-func (i *Invite) cancelled(command InviteCommand) (domain.RoomID, error) {
+// opened notes that an invite is opened, and returns when it expires and what to do with the outcome.
+func (i *Invite) opened(way direction, room domain.EventID, at time.Time, done func(error)) (time.Time, func(error), error) {
+	expires, isNew, ok := i.Invites.opening(way, ownInvite{room: room, expires: at.Add(i.life())}, i.Now())
+	switch {
+	case !ok:
+		return expires, done, errTooManyInvites
+	case !isNew:
+		return expires, done, nil
+	}
+	return expires, func(err error) {
+		if domain.CodeOf(err) == domain.CodeUnavailable {
+			i.Invites.gaveUp(way, room)
+		}
+		done(err)
+	}, nil
+}
+
+// cancelledAnyway returns what to do with the outcome of a cancel whose room its sender did not name: where that invite had
+// ended by then, it is appended without a room.
+func (i *Invite) cancelledAnyway(event domain.Event, body domain.GameInvite, done func(error)) func(error) {
+	body.Room = ""
+	event.Body = body
+	return func(err error) {
+		if domain.CodeOf(err) != domain.CodeInviteEnded {
+			done(err)
+			return
+		}
+		i.Log.Append(event, done)
+	}
+}
+
+// cancelled returns the room of the invite to cancel, "" where there is none, and whether the sender named it.
+func (i *Invite) cancelled(command InviteCommand) (name domain.RoomID, named bool, err error) {
 	if room, ok := domain.ParseEventID(string(command.Room)); ok {
 		invite, known := i.Invites.find(domain.Between(command.Sender, command.Target), room)
 		switch {
 		case known && invite.From == command.Sender && invite.Ended != "":
-			return "", errInviteEnded
+			return "", true, errInviteEnded
 		case known && invite.From == command.Sender:
-			return domain.RoomID(room.String()), nil
+			return domain.RoomID(room.String()), true, nil
 		}
 	}
-	if room, ok := i.Invites.newest(command.Sender, command.Target); ok {
-		return domain.RoomID(room.String()), nil
+	if room, ok := i.Invites.newest(command.Sender, command.Target, i.Now()); ok {
+		return domain.RoomID(room.String()), false, nil
 	}
-	return "", nil
+	return "", false, nil
 }
 
 // answered returns the room of the invite to answer. One that this node has not read yet is left to the log.

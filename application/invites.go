@@ -1,6 +1,7 @@
 package application
 
 import (
+	"iter"
 	"sync"
 	"time"
 
@@ -12,18 +13,20 @@ import (
 type Invites struct {
 	mu         sync.Mutex
 	partitions map[int]*domain.Invites
-	// own holds what was opened here and, as far as this node knows, has not ended: those still on their way into the log,
-	// too.
-	own    map[domain.EventID]ownInvite
+	// own holds what was opened here and, as far as this node knows, has not ended, by its direction and room: those still
+	// on their way into the log, too.
+	own    map[direction]map[domain.EventID]ownInvite
 	opened int64 // how many it has opened
 }
 
+// direction is who invites whom.
+type direction struct{ from, to domain.UserID }
+
 // ownInvite is an invite that this node opened.
 type ownInvite struct {
-	from, to domain.UserID
-	room     domain.EventID
-	expires  time.Time
-	number   int64 // in the order of opening
+	room    domain.EventID
+	expires time.Time
+	number  int64 // in the order of opening
 }
 
 // MaxPendingInvites bounds the pending invites of one user to another.
@@ -31,7 +34,7 @@ const MaxPendingInvites = 32
 
 // NewInvites returns the state of an empty log.
 func NewInvites() *Invites {
-	return &Invites{partitions: make(map[int]*domain.Invites), own: make(map[domain.EventID]ownInvite)}
+	return &Invites{partitions: make(map[int]*domain.Invites), own: make(map[direction]map[domain.EventID]ownInvite)}
 }
 
 // Judge takes over the next record of a partition, stamped at: its records come in order. The verdict is the same on
@@ -47,42 +50,80 @@ func (i *Invites) Judge(partition int, event domain.Event, at time.Time) domain.
 	verdict := invites.Apply(event, at)
 	if body, ok := event.Body.(domain.GameInvite); ok && body.Status != domain.InviteOpened && verdict != domain.InviteVoid {
 		if room, ok := domain.ParseEventID(string(body.Room)); ok {
-			delete(i.own, room)
+			i.forget(direction{body.From, body.To}, room)
+			i.forget(direction{body.To, body.From}, room)
 		}
 	}
 	return verdict
 }
 
-// opening notes an invite that is about to be appended by this node. False where its sender has too many pending.
-func (i *Invites) opening(invite ownInvite) bool {
+// forget takes an invite out of the own ones.
+func (i *Invites) forget(way direction, room domain.EventID) {
+	if delete(i.own[way], room); len(i.own[way]) == 0 {
+		delete(i.own, way)
+	}
+}
+
+// opening notes an invite that is about to be appended by this node now, and returns when it expires. One that is sent
+// again expires when it first would; so a node that has read only the second judges alike. False where its sender has too
+// many pending, those on their way included.
+func (i *Invites) opening(way direction, invite ownInvite, now time.Time) (expires time.Time, isNew, ok bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	between := domain.Between(way.from, way.to)
+	if known, ok := i.findLocked(between, invite.room); ok {
+		return known.Expires, false, true
+	}
+	if known, ok := i.own[way][invite.room]; ok {
+		return known.expires, false, true
+	}
 	pending := 0
-	i.eachPending(domain.Between(invite.from, invite.to), func(known domain.Invite) {
-		if known.From == invite.from {
+	i.eachPending(between, func(known domain.Invite) {
+		if known.From == way.from {
 			pending++
 		}
 	})
+	for range i.underWay(way, now) {
+		pending++
+	}
 	if pending >= MaxPendingInvites {
-		return false
+		return time.Time{}, false, false
 	}
 	i.opened++
 	invite.number = i.opened
-	i.own[invite.room] = invite
-	return true
+	if i.own[way] == nil {
+		i.own[way] = make(map[domain.EventID]ownInvite)
+	}
+	i.own[way][invite.room] = invite
+	return invite.expires, true, true
+}
+
+// underWay goes over the own invites that the log, as far as it is read, does not hold, and that have not expired since.
+func (i *Invites) underWay(way direction, now time.Time) iter.Seq[ownInvite] {
+	return func(yield func(ownInvite) bool) {
+		for room, invite := range i.own[way] {
+			if _, read := i.findLocked(domain.Between(way.from, way.to), room); !read && now.Before(invite.expires) && !yield(invite) {
+				return
+			}
+		}
+	}
 }
 
 // gaveUp notes that an own invite is not in the log.
-func (i *Invites) gaveUp(room domain.EventID) {
+func (i *Invites) gaveUp(way direction, room domain.EventID) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(i.own, room)
+	i.forget(way, room)
 }
 
 // find returns the invite to a room; false where the log, as far as it is read, holds none.
 func (i *Invites) find(between domain.Conversation, room domain.EventID) (domain.Invite, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	return i.findLocked(between, room)
+}
+
+func (i *Invites) findLocked(between domain.Conversation, room domain.EventID) (domain.Invite, bool) {
 	for _, invites := range i.partitions {
 		if invite, known := invites.Find(between, room); known {
 			return invite, true
@@ -92,7 +133,7 @@ func (i *Invites) find(between domain.Conversation, room domain.EventID) (domain
 }
 
 // newest returns the room of sender's newest pending invite to target, one that is still on its way included.
-func (i *Invites) newest(sender, target domain.UserID) (room domain.EventID, ok bool) {
+func (i *Invites) newest(sender, target domain.UserID, now time.Time) (room domain.EventID, ok bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	var latest ownInvite
@@ -104,13 +145,11 @@ func (i *Invites) newest(sender, target domain.UserID) (room domain.EventID, ok 
 	}
 	i.eachPending(domain.Between(sender, target), func(invite domain.Invite) {
 		if invite.From == sender && invite.To == target {
-			note(ownInvite{room: invite.Room, expires: invite.Expires})
+			note(ownInvite{room: invite.Room, expires: invite.Expires, number: i.own[direction{sender, target}][invite.Room].number})
 		}
 	})
-	for _, invite := range i.own {
-		if invite.from == sender && invite.to == target {
-			note(invite)
-		}
+	for invite := range i.underWay(direction{sender, target}, now) {
+		note(invite)
 	}
 	return room, ok
 }
@@ -131,14 +170,16 @@ func (i *Invites) due(now time.Time) (expired []dueInvite) {
 	for _, invites := range i.partitions {
 		invites.EachPending(func(invite domain.Invite) {
 			if !now.Before(invite.Expires) {
-				_, own := i.own[invite.Room]
+				_, own := i.own[direction{invite.From, invite.To}][invite.Room]
 				expired = append(expired, dueInvite{Invite: invite, own: own})
 			}
 		})
 	}
-	for room, invite := range i.own {
-		if now.Sub(invite.expires) > domain.MaxInviteLife {
-			delete(i.own, room)
+	for way, invites := range i.own {
+		for room, invite := range invites {
+			if now.Sub(invite.expires) > domain.MaxInviteLife {
+				i.forget(way, room)
+			}
 		}
 	}
 	return expired

@@ -211,3 +211,110 @@ func TestAnInviteExpiresByTheNodeThatOpenedItAndLaterByOthers(t *testing.T) {
 		t.Error("it expires again")
 	}
 }
+
+// echoing is the log as senders know it: what it has is judged at once, and they are told.
+type echoing struct{ *inviting }
+
+func (e echoing) Append(event domain.Event, done func(error)) {
+	e.log.Append(event, func(err error) {
+		if err == nil && e.tail() == domain.InviteVoid {
+			err = domain.NewError(domain.CodeInviteEnded, "ended")
+		}
+		done(err)
+	})
+}
+
+func TestACancelWithoutRoomIsShownAlsoWhereItsInviteHadEnded(t *testing.T) {
+	log := newConversations(1)
+	here, elsewhere := newInviting(t, log), newInviting(t, log)
+	room := here.open()
+	here.tail()
+	elsewhere.tail()
+	here.invite.Log = echoing{here}
+	wantCode(t, "accept", elsewhere.do(202, 201, domain.InviteAccepted, room), "")
+	wantCode(t, "cancel", here.do(201, 202, domain.InviteCancelled, ""), "")
+	if here.latest().Status != domain.InviteCancelled || here.latest().Room != "" {
+		t.Errorf("the log ends with %+v", here.latest())
+	}
+	elsewhere.open()
+	elsewhere.tail()
+	here.tail()
+	room = elsewhere.latest().Room
+	wantCode(t, "decline", elsewhere.do(202, 201, domain.InviteDeclined, room), "")
+	before := len(log.all(0))
+	wantCode(t, "cancel of the one named", here.do(201, 202, domain.InviteCancelled, room), domain.CodeInviteEnded)
+	if written := len(log.all(0)) - before; written != 1 {
+		t.Errorf("%d cancels are written for the one that named its room", written)
+	}
+}
+
+func TestTwoCancelsBehindOneInviteAreBothShown(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	room := i.open()
+	wantCode(t, "first", i.do(201, 202, domain.InviteCancelled, ""), "") // not read yet
+	if i.latest().Room != room {
+		t.Errorf("the first names %q", i.latest().Room)
+	}
+	i.invite.Log = echoing{i}
+	wantCode(t, "second", i.do(201, 202, domain.InviteCancelled, ""), "")
+	if i.latest().Room != "" {
+		t.Errorf("the second names %q", i.latest().Room)
+	}
+}
+
+func TestAnInviteThatNeverCameIntoTheLogIsNotCancelledLongAfter(t *testing.T) {
+	log := newConversations(1)
+	log.decide(func(domain.Event) fate { return lost })
+	i := newInviting(t, log)
+	wantCode(t, "invite", i.do(201, 202, domain.InviteOpened, ""), domain.CodeUnconfirmed)
+	log.decide(func(domain.Event) fate { return confirmed })
+	i.invite.Now = func() time.Time { return local().Add(domain.DefaultInviteLife) }
+	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, ""), "")
+	if i.latest().Room != "" {
+		t.Errorf("the cancel names %q", i.latest().Room)
+	}
+}
+
+func TestPendingInvitesAreBoundedAlsoOnTheirWay(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	for range application.MaxPendingInvites {
+		i.open()
+	}
+	wantCode(t, "one more", i.do(201, 202, domain.InviteOpened, ""), domain.CodeRateLimited)
+	wantCode(t, "the other way", i.do(202, 201, domain.InviteOpened, ""), "")
+	i.tail()
+	i.invite.Log = echoing{i}
+	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, ""), "")
+	wantCode(t, "in its place", i.do(201, 202, domain.InviteOpened, ""), "")
+}
+
+func TestAnInviteThatIsSentAgainKeepsItsEnd(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	send := func() domain.GameInvite {
+		i.t.Helper()
+		wantCode(t, "invite", answer(t, func(done func(error)) {
+			i.invite.Execute(application.InviteCommand{
+				Sender: 201, Target: 202, Status: domain.InviteOpened, ClientMessageID: "i-1",
+			}, done)
+		}), "")
+		return i.latest()
+	}
+	first := send()
+	i.invite.Now = func() time.Time { return local().Add(10 * time.Second) }
+	if onItsWay := send(); onItsWay != first {
+		t.Errorf("it is %+v, sent again %+v", first, onItsWay)
+	}
+	i.tail()
+	if again := send(); again != first {
+		t.Errorf("it is %+v, sent again %+v", first, again)
+	}
+	i.tail()
+	wantCode(t, "decline", i.do(202, 201, domain.InviteDeclined, first.Room), "")
+	i.tail()
+	send() // its sender does not know yet that it has ended
+	i.tail()
+	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, ""), "")
+	if i.latest().Room != "" {
+		t.Errorf("the cancel of what has ended names %q", i.latest().Room)
+	}
+}

@@ -2,11 +2,14 @@ package kafka
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"chatting/application"
 	"chatting/domain"
 )
 
@@ -95,6 +98,59 @@ func TestForgedRecordsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Nodes without a receiver look at the head alone: what is about an invite has to show there, or nodes would judge
+// differently.
+func TestAnInviteShowsInItsHeadOrIsNone(t *testing.T) {
+	event := domain.Event{
+		ID: domain.DerivedID("test", "x"), Time: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ClientMessageID: "name",
+		Body: domain.GameInvite{From: 9, To: 10, Status: domain.InviteCancelled},
+	}
+	value, err := encodeEvent(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !concernsInvites(value[:headBytes]) {
+		t.Errorf("the head of %s does not show it", value)
+	}
+	blanks := bytes.Repeat([]byte(" "), headBytes)
+	for what, moved := range map[string][]byte{
+		"further back":      append(append([]byte("{"), blanks...), value[1:]...),
+		"written otherwise": bytes.Replace(value, []byte(`"type":"chatting.`), []byte(`"type": "chatting.`), 1),
+	} {
+		if _, _, err := decodeEvent(domain.Between(9, 10), moved); err == nil {
+			t.Errorf("%s it is still accepted: %s", what, moved)
+		}
+	}
+}
+
+// BenchmarkForeignRecord is what a node does with a record that has no receiver here, after reading it.
+func BenchmarkForeignRecord(b *testing.B) {
+	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for name, body := range map[string]domain.Body{
+		"chat":   domain.ChatMessage{From: 9, To: 10, Text: mustText(b, strings.Repeat("hello ", 20))},
+		"cancel": domain.GameInvite{From: 9, To: 10, Status: domain.InviteCancelled},
+	} {
+		value, err := encodeEvent(domain.Event{ID: domain.DerivedID("test", "x"), Time: at, Body: body})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			tail := &ConversationTail{
+				Delivery: application.NewDelivery(nobodyWaits{}, application.NewInvites(), testLogger(b)), Logger: testLogger(b),
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				tail.Record(&TailRecord{Time: at, Key: []byte("9:10"), value: protocol.NewBytes(value)})
+			}
+		})
+	}
+}
+
+// nobodyWaits is an application.RecordReader.
+type nobodyWaits struct{}
+
+func (nobodyWaits) Read(domain.EventID, error) {}
 
 func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","source":"/chatting","type":"chatting.chat_message.v1","subject":"9","time":"2026-11-23T12:45:19.712Z","datacontenttype":"application/json","data":{"type":"chat_message","message":"hello","from_id":9,"to_id":10,"time":"2026-11-23T12:45:19.712Z","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230"}}`))

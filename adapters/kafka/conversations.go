@@ -96,8 +96,9 @@ type conversationRecord struct {
 const headBytes = 160
 
 var (
-	headOfInvite = []byte(`"type":"` + typePrefix + frame.TypeInvite)
-	headOfBlock  = []byte(`"type":"` + typePrefix + "user_")
+	headOfType   = []byte(`"type":"` + typePrefix)
+	typeOfInvite = []byte(frame.TypeInvite)
+	typeOfBlock  = []byte("user_")
 )
 
 // Time implements application.Record.
@@ -110,7 +111,8 @@ func (r conversationRecord) ConcernsInvites() bool {
 
 // concernsInvites tells by the first headBytes of a value whether it may be about an invite, or a block.
 func concernsInvites(head []byte) bool {
-	return bytes.Contains(head, headOfInvite) || bytes.Contains(head, headOfBlock)
+	_, kind, _ := bytes.Cut(head, headOfType)
+	return bytes.HasPrefix(kind, typeOfInvite) || bytes.HasPrefix(kind, typeOfBlock)
 }
 
 // Position implements application.Record.

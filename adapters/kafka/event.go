@@ -112,6 +112,9 @@ func decodeEvent(key domain.Conversation, value []byte) (domain.Event, []byte, e
 		return domain.Event{}, nil, errors.New("envelope and data differ in their id")
 	case event.Body.Conversation() != key:
 		return domain.Event{}, nil, errors.New("the key names another conversation than the data")
+	case isInvite(event.Body) && !concernsInvites(value[:min(len(value), headBytes)]):
+		// Nodes without a receiver would not see it, and judge what follows differently.
+		return domain.Event{}, nil, errors.New("an invite whose type does not stand at the beginning")
 	}
 	if e.ClientMessageID != "" {
 		if event.ClientMessageID, err = domain.NewClientMessageID(e.ClientMessageID); err != nil {
@@ -122,6 +125,11 @@ func decodeEvent(key domain.Conversation, value []byte) (domain.Event, []byte, e
 		return event, nil, nil
 	}
 	return event, e.Data, nil
+}
+
+func isInvite(body domain.Body) bool {
+	_, invite := body.(domain.GameInvite)
+	return invite
 }
 
 // encodePresence returns the value of a public presence record.

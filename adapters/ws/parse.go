@@ -114,9 +114,11 @@ func (r *request) readMessage(f fields) (err error) {
 func (r *request) readInvite(f fields, has features) (err error) {
 	r.kind = invite
 	status, _ := text(f.status)
-	room, _ := text(f.room)
-	r.room = domain.RoomID(room)
 	_, answers := has[application.FeatureInvites]
+	if answers { // of others it is ignored, as by the original server
+		room, _ := text(f.room)
+		r.room = domain.RoomID(room)
+	}
 	r.status, err = domain.NewAskedStatus(status, answers)
 	return err
 }

@@ -3,6 +3,7 @@ package ws
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -127,6 +128,35 @@ func TestALoginNeedsATokenAndNothingElse(t *testing.T) {
 	} {
 		if token, _, ok := parseLogin([]byte(sent)); ok != want || (ok && token != "x") {
 			t.Errorf("%s: %q %t", sent, token, ok)
+		}
+	}
+}
+
+func TestARoomAndAnAnswerAreHeededOnConnectionsThatAskedForThem(t *testing.T) {
+	const room = "4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11"
+	for login, asked := range map[string]bool{
+		`{"token":"x","features":["resume","invites"]}`: true,
+		`{"token":"x","features":["invites",5]}`:        false, // no list of strings
+		`{"token":"x","features":["resume"]}`:           false,
+		`{"token":"x","features":"invites"}`:            false,
+		`{"token":"x"}`:                                 false,
+	} {
+		_, named, ok := parseLogin([]byte(login))
+		if !ok {
+			t.Fatalf("%s is no login", login)
+		}
+		for status, known := range map[string]bool{"invite": true, "cancel": true, "accept": asked, "decline": asked, "expired": false} {
+			got, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q,"room_id":%q}`, status, room), named)
+			want := domain.RoomID("")
+			if asked {
+				want = room
+			}
+			switch {
+			case known && (err != nil || got.room != want || string(got.status) != status):
+				t.Errorf("%s, then %s: %+v, %v", login, status, got, err)
+			case !known && domain.CodeOf(err) != domain.CodeBadFrame:
+				t.Errorf("%s, then %s: %v", login, status, err)
+			}
 		}
 	}
 }
