@@ -27,6 +27,16 @@ func connectForInvites(t *testing.T, node *harness.Node, user int) inviteSide {
 	return inviteSide{Client: c, node: node}
 }
 
+// awaitOnline waits until each side's node knows that the other is there.
+func awaitOnline(ctx context.Context, t *testing.T, one, other inviteSide) {
+	t.Helper()
+	for _, sides := range [][2]inviteSide{{one, other}, {other, one}} {
+		harness.Until(ctx, t, "the node knows of the other side", func() bool {
+			return isOnline(ctx, t, sides[0].node, token(t, sides[0].User), sides[1].User)
+		})
+	}
+}
+
 // invite opens an invite and returns its room, once both sides have it.
 func invite(ctx context.Context, t *testing.T, from, to inviteSide) string {
 	t.Helper()
@@ -69,6 +79,7 @@ func TestOfAnAcceptAndACancelOneWinsOnBothSides(t *testing.T) {
 	c := newCluster(t, harness.SharedParts(t))
 	nodes := c.startAll(2, "CHATTING_LIMIT_FRAMES_PER_SECOND=0")
 	inviter, invited := connectForInvites(t, nodes[0], 1), connectForInvites(t, nodes[1], 2)
+	awaitOnline(ctx, t, inviter, invited)
 	won := map[string]int{}
 	for round := range scaled(100, 1000) {
 		room := invite(ctx, t, inviter, invited)
@@ -135,6 +146,7 @@ func TestAnInviteExpiresOnBothSidesAlsoWhenItsNodeDied(t *testing.T) {
 	nodes := c.startAll(2, settings)
 	inviter, invited := connectForInvites(t, nodes[0], 1), connectForInvites(t, nodes[1], 2)
 	inviterElsewhere := connectForInvites(t, nodes[1], 1)
+	awaitOnline(ctx, t, inviter, invited)
 	began := time.Now()
 	room := invite(ctx, t, inviter, invited)
 	for _, side := range []inviteSide{inviter, invited, inviterElsewhere} {
