@@ -270,6 +270,15 @@ func isOnline(ctx context.Context, t *testing.T, node *harness.Node, asking stri
 	return said.Online
 }
 
+// awaitKnownOnline waits until a node knows that user is online: a login on another node comes to it a moment later. asking
+// is who may ask.
+func awaitKnownOnline(ctx context.Context, t *testing.T, node *harness.Node, asking, user int) {
+	t.Helper()
+	harness.Until(ctx, t, fmt.Sprintf("the node knows that user %d is online", user), func() bool {
+		return isOnline(ctx, t, node, token(t, asking), user)
+	})
+}
+
 // statuses returns what a connection was told of a user: "online" and "offline", in order, and when.
 func statuses(client *harness.Client, of int) (said []string, at []time.Time) {
 	for _, f := range client.Frames() {

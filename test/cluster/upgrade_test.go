@@ -149,9 +149,7 @@ func (s strangers) seePresence(ctx context.Context) {
 // awaitOnline waits until the node here knows of a login there.
 func (s strangers) awaitOnline(ctx context.Context, user int) {
 	s.t.Helper()
-	harness.Until(ctx, s.t, fmt.Sprintf("user %d is online for the node %s", user, s.here.HTTP), func() bool {
-		return isOnline(ctx, s.t, s.here, token(s.t, s.first), user)
-	})
+	awaitKnownOnline(ctx, s.t, s.here, s.first, user)
 }
 
 // talk has two users write to each other.
