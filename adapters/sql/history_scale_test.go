@@ -20,7 +20,7 @@ func historyScale() int {
 	if os.Getenv("CHATTING_TEST_SCALE") == "full" {
 		return 1_000_000
 	}
-	return 60_000
+	return 20_000
 }
 
 // A tenth is what 3 says to 4, who blocks it all the while; half is between 1 and 2; the rest is a thousand conversations.

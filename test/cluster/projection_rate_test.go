@@ -46,7 +46,7 @@ func TestProjectingTheLogBesideABareCopyOfItsRows(t *testing.T) {
 	}
 	db := c.open()
 
-	messages := scaled(40_000, 1_000_000)
+	messages := scaled(20_000, 1_000_000)
 	appendMessages(t, log, messages)
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)

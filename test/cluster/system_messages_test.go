@@ -116,6 +116,97 @@ func TestANodeKilledAmidSystemMessagesLosesNoneAndDoublesNone(t *testing.T) {
 	}
 }
 
+// told returns the ids of what the platform said to a user, over all of its connections.
+func (a *absentee) told() map[string]bool {
+	ids := make(map[string]bool)
+	for _, client := range a.clients {
+		for _, f := range client.Frames()[1:] {
+			if f.Type == "system_message" && f.Error == "" {
+				ids[f.ID] = true
+			}
+		}
+	}
+	return ids
+}
+
+// mustBeToldInOrder checks one connection: nothing twice, ascending numbers, what is replayed before what is live.
+func mustBeToldInOrder(t *testing.T, client *harness.Client) (replayed int) {
+	t.Helper()
+	latest, seen, live := -1, make(map[string]bool), false
+	for _, f := range client.Frames()[1:] {
+		if f.Type != "system_message" || f.Error != "" {
+			continue
+		}
+		number, err := strconv.Atoi(f.Message)
+		switch {
+		case err != nil:
+			t.Fatalf("user %d was told %+v", client.User, f)
+		case seen[f.ID]:
+			t.Errorf("user %d was told %q twice on a connection", client.User, f.Message)
+		case number <= latest:
+			t.Errorf("user %d was told %q after number %d", client.User, f.Message, latest)
+		case f.Replayed && live:
+			t.Errorf("user %d was told %q replayed after what is live", client.User, f.Message)
+		}
+		latest, seen[f.ID] = number, true
+		live = live || !f.Replayed
+		if f.Replayed {
+			replayed++
+		}
+	}
+	return replayed
+}
+
+// Where messages to absent users are stored, the users of the killed node miss none either.
+func TestANodeKilledAmidSystemMessagesCostsItsOwnUsersNoneWhereTheyAreStored(t *testing.T) {
+	const users = 20
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	nodes := c.startAll(3, "CHATTING_CHAT_OFFLINE=store")
+	all := make([]*absentee, users)
+	for i := range all {
+		all[i] = &absentee{user: i + 1}
+		all[i].comeBack(ctx, t, nodes[all[i].user%3])
+	}
+	each := scaled(50, 500)
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for i := range each {
+			var messages []kafka.Message
+			for _, a := range all {
+				messages = append(messages, says(a.user, strconv.Itoa(i)))
+			}
+			harness.ProduceMessages(ctx, t, c.parts.Brokers, c.systemMessages(), messages...)
+		}
+	})
+	harness.Until(ctx, t, "a third is told", func() bool { return len(all[0].told()) > each/3 })
+	nodes[2].Kill()
+	for _, a := range all {
+		if a.user%3 == 2 {
+			a.comeBack(ctx, t, nodes[a.user%2])
+		}
+	}
+	writing.Wait()
+
+	replayed := 0
+	for _, a := range all {
+		harness.Until(ctx, t, fmt.Sprintf("user %d is told everything", a.user), func() bool { return len(a.told()) >= each })
+		if got := len(a.told()); got != each {
+			t.Errorf("user %d was told %d messages of %d", a.user, got, each)
+		}
+		for _, client := range a.clients {
+			replayed += mustBeToldInOrder(t, client)
+		}
+	}
+	t.Logf("%d messages; %d were replayed to the users of the killed node", users*each, replayed)
+	if replayed == 0 {
+		t.Error("nothing was replayed: the kill came too late")
+	}
+	if letters := harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters()); len(letters) > 0 {
+		t.Errorf("%d dead letters, the first for %v", len(letters), letters[0].Headers)
+	}
+}
+
 // A broker that is away for longer than anything waits for it, the consumer group included.
 func TestABrokerThatIsAwayCostsNoSystemMessage(t *testing.T) {
 	ctx := testContext(t)

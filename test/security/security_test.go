@@ -66,6 +66,7 @@ func TestANodeServesWithTheDocumentedRightsHoweverItAuthenticates(t *testing.T) 
 			if row.topics == "verify" {
 				makeTopics(t, prefix)
 			}
+			harness.PromiseEvents(t, secured.plain, prefix)
 			n := startNode(t, append(overTLS(row.brokers, row.options...),
 				"CHATTING_TOPIC_PREFIX="+prefix, "CHATTING_KAFKA_TOPICS="+row.topics)...)
 			eventually(t, "readiness", func() bool { return n.ready() == 200 })
