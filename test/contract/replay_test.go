@@ -84,7 +84,7 @@ func (r *replay) step(s step) error {
 	}
 	switch s.verb {
 	case ">":
-		return socket.write(true, opText, []byte(rest))
+		return socket.write(true, opText, []byte(r.matcher.recall(rest)))
 	case "<":
 		return r.expect(socket, "frame", rest)
 	case "sends":

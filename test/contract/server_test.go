@@ -83,12 +83,16 @@ var servers = map[string][]string{
 		"CHATTING_WEBSOCKET_LOGIN_DEADLINE=2s",
 		"CHATTING_WEBSOCKET_PING_AFTER=1s",
 		"CHATTING_WEBSOCKET_PONG_WAIT=3s",
+		"CHATTING_INVITE_EXPIRES_AFTER=2s",
 	},
 	dropIn: {
 		"CHATTING_USER_MANAGEMENT_FRIENDS_RELOAD=1s",
 	},
 	storing: {
 		"CHATTING_CHAT_OFFLINE=store",
+	},
+	"forgetful": {
+		"CHATTING_HISTORY_ENABLED=false",
 	},
 }
 

@@ -56,7 +56,7 @@ import (
 // Placeholders in all of these: {ann} the id of a user that nobody else has; {token ann} a good token of hers, {token ann
 // again} another, {token ann for 2s} one that expires, {token ann expired} one that did; {token id JSON} one that names this user; {repeat 3 ab};
 // {hex ff}. In what is expected: "{time}", "{uuid}" (with a name, {uuid a}, the same at each mention and unlike others),
-// "{any}" some text. In a request, those with a name stand for what they were before.
+// "{any}" some text. In what is sent, those with a name stand for what they were before.
 //
 // What is expected is complete: a further field is a failure, and so is a number where a text should be. A field whose
 // name begins with +, a body after + or a header +with is what ours answers more than the original.

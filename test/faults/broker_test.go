@@ -22,6 +22,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/domain"
+	"chatting/test/harness"
 )
 
 const partitions = 4
@@ -107,6 +108,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func TestABrokerThatIsStoppedAndKilledLosesNothingThatWasAcknowledged(t *testing.T) {
 	broker := startOwnBroker(t)
+	harness.PromiseEvents(t, broker.addr, "faults")
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
