@@ -48,6 +48,8 @@ type InviteJudge interface {
 	// Judge takes over the next event of a partition and says whether it happened. Events that Record.ConcernsInvites is
 	// true of have to be told, in order.
 	Judge(partition int, event domain.Event, at time.Time) domain.InviteVerdict
+	// Restart forgets what stood in a partition, which begins anew.
+	Restart(partition int)
 }
 
 // Delivery hands the records of the log to the connections of this node. It decides who sees what: both sides of a
@@ -229,6 +231,10 @@ func (d *Delivery) Recall(record Record) {
 		d.invites.Judge(record.Position().Partition, event, record.Time())
 	}
 }
+
+// Restart tells that a partition of the log begins anew, without what stood there. Who may have missed something is for
+// CloseAll to tell.
+func (d *Delivery) Restart(partition int) { d.invites.Restart(partition) }
 
 // CloseAll ends every connection: after a hole in the log, whom it concerned is not known.
 func (d *Delivery) CloseAll(reason CloseReason) {

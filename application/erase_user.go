@@ -15,9 +15,12 @@ type EraseUser struct {
 	Log      ConversationLog
 	Sessions SessionLog
 	Ends     LogEnds
-	Now      Clock
-	NewID    IDs
-	Logger   *slog.Logger
+	// Projected tells how far the history of a log of so many Partitions is.
+	Projected  ProjectedOffsets
+	Partitions int
+	Now        Clock
+	NewID      IDs
+	Logger     *slog.Logger
 }
 
 // Execute erases the user. After an error it may be repeated. Errors: CodeUnknownUser, CodeUnavailable, CodeUnconfirmed.
@@ -25,25 +28,38 @@ type EraseUser struct {
 // First the nodes are told to end the user's connections, so that little is said behind the place up to which the log is
 // erased. A token that still counts lets the user in again, as a new one: whoever issues tokens revokes them before.
 //
+// Once the user is forgotten the nodes are told again: whoever came in meanwhile comes again, as a new user that they
+// remember. Where they cannot be told, they find out for themselves.
+//
 // Whom the user blocked is unblocked in the log, too, so that a user who comes back under the same id begins with what
 // the database says. What of that is not published now, the relay publishes.
 func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 	if user == domain.System {
 		return errUnknownUser // of a number that no user can have
 	}
-	if err := appendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserErased, User: user}); err != nil {
+	told := domain.SessionRecord{Kind: domain.UserErased, User: user}
+	if err := appendSessionAndWait(ctx, e.Sessions, told); err != nil {
+		return err
+	}
+	projected, err := e.Projected.Projected(ctx, e.Partitions)
+	if err != nil {
 		return err
 	}
 	ends, err := e.Ends.EndOffsets(ctx)
 	if err != nil {
 		return err
 	}
-	unblocked, known, err := e.Eraser.EraseUser(ctx, Erasure{User: user, At: e.Now.stamp(), Ends: ends, NewID: e.NewID})
+	unblocked, known, err := e.Eraser.EraseUser(ctx, Erasure{
+		User: user, At: e.Now.stamp(), Ends: ends, Projected: projected, NewID: e.NewID,
+	})
 	switch {
 	case err != nil:
 		return err
 	case !known:
 		return errUnknownUser
+	}
+	if err := appendSessionAndWait(ctx, e.Sessions, told); err != nil {
+		e.Logger.Warn("other nodes will forget an erased user by themselves", "user", user, "error", err)
 	}
 	for _, target := range unblocked {
 		events, err := e.Blocks.PendingOf(ctx, user, target)

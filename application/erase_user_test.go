@@ -45,7 +45,8 @@ func erasing(t *testing.T) (*application.EraseUser, *eraser, conversations, *ses
 	users := &eraser{blockStore: store, known: map[domain.UserID]bool{201: true, 202: true}}
 	sessions := newSessionTopic(sessionPartitions, time.Now)
 	return &application.EraseUser{
-		Eraser: users, Blocks: store, Log: log, Sessions: sessions, Ends: log, Now: local, NewID: block.NewID, Logger: quiet,
+		Eraser: users, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: newProjection(log), Partitions: len(log.partitions),
+		Now: local, NewID: block.NewID, Logger: quiet,
 	}, users, log, sessions
 }
 
@@ -62,6 +63,63 @@ func TestAnErasureReachesUpToTheEndOfTheLogAndEndsTheUsersBlocks(t *testing.T) {
 		t.Errorf("the log has %s, the outbox %v", got, users.outbox)
 	}
 	wantCode(t, "once more", erase.Execute(t.Context(), 201), domain.CodeUnknownUser)
+}
+
+// endsAfter is a LogEnds before whose answer something else happens.
+type endsAfter struct {
+	application.LogEnds
+	do func()
+}
+
+func (e endsAfter) EndOffsets(ctx context.Context) ([]int64, error) {
+	e.do()
+	return e.LogEnds.EndOffsets(ctx)
+}
+
+// Else a history that passes the end meanwhile would look like that of a topic that was made anew.
+func TestHowFarTheHistoryIsIsAskedBeforeTheEndOfTheLog(t *testing.T) {
+	erase, users, log, _ := erasing(t)
+	before, _ := erase.Projected.Projected(t.Context(), erase.Partitions)
+	erase.Ends = endsAfter{log, func() {
+		log.Append(domain.Event{Body: domain.ChatMessage{From: 201, To: 202}}, func(error) {})
+	}}
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if got := users.erasures[0].Projected; !slices.Equal(got, before) {
+		t.Errorf("the history was at %v, want %v", got, before)
+	}
+}
+
+func TestTheNodesAreToldAgainOnceTheUserIsForgotten(t *testing.T) {
+	erase, users, _, sessions := erasing(t)
+	var known []bool
+	sessions.decide(func(sessionEntry) fate {
+		known = append(known, users.known[201])
+		return confirmed
+	})
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(known, []bool{true, false}) {
+		t.Errorf("when the nodes were told, the user was known: %v", known)
+	}
+}
+
+func TestAnErasureThatTheNodesAreNotToldOfAgainIsDoneAllTheSame(t *testing.T) {
+	erase, users, _, sessions := erasing(t)
+	sessions.decide(func(sessionEntry) fate {
+		if users.known[201] {
+			return confirmed
+		}
+		return refused
+	})
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if users.known[201] {
+		t.Error("the user is known")
+	}
 }
 
 func TestANumberThatNoUserCanHaveIsNothingToTellTheNodesOf(t *testing.T) {
@@ -91,7 +149,7 @@ func TestNothingIsErasedBeforeTheNodesAreToldToEndTheUsersConnections(t *testing
 				t.Fatal(err)
 			}
 			told := sessions.all(sessions.PartitionOf(201))
-			if want := (domain.SessionRecord{Kind: domain.UserErased, User: 201}); len(told) != 1 || told[0].record != want {
+			if want := (domain.SessionRecord{Kind: domain.UserErased, User: 201}); len(told) != 2 || told[0].record != want || told[1].record != want {
 				t.Errorf("the nodes were told %v", told)
 			}
 		})

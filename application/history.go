@@ -82,7 +82,7 @@ type UserEraser interface {
 	// not come back; its read marks and delivery cursor, its friends and its place in the lists of others; last, that it was
 	// seen. So after an error it can be repeated. Whom the user blocked it unblocks, with a change in the outbox of each, and
 	// returns them; the rows stay, because versions of a pair must not repeat. Blocks of others against it stay. known is
-	// false, and nothing is done, where the user was never seen.
+	// false, and nothing is done, where the user was never seen. CodeUnavailable also where the log was made anew meanwhile.
 	EraseUser(ctx context.Context, erasure Erasure) (unblocked []domain.UserID, known bool, err error)
 }
 
@@ -90,9 +90,11 @@ type UserEraser interface {
 type Erasure struct {
 	User domain.UserID
 	At   time.Time // of the changes of blocks
-	// Ends are the ends of the conversation log, noted before: LogEnds.EndOffsets.
-	Ends  []int64
-	NewID IDs // of the events of these changes
+	// Ends are the ends of the conversation log (LogEnds.EndOffsets), and Projected how far the history had followed it before
+	// they were asked for: an end before that is one of a topic made anew. A later place of the history says nothing of it.
+	Ends      []int64
+	Projected []LogPosition
+	NewID     IDs // of the events of these changes
 }
 
 // HistoryRetention deletes what is older than the history is to reach back.

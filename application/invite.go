@@ -19,7 +19,7 @@ type Invite struct {
 }
 
 // InviteCommand asks to do Status to an invite from Sender to Target, or, where it is an answer, from Target to Sender. Room
-// tells which: it is needed for answers, and heeded of cancellations where it names a pending invite.
+// tells which: answers need it, and a cancellation without it is of the newest pending one.
 type InviteCommand struct {
 	Sender, Target  domain.UserID
 	Status          domain.InviteStatus
@@ -29,11 +29,11 @@ type InviteCommand struct {
 
 // Execute appends the event; done and order are those of SendMessage.Execute, and further errors are CodeInviteEnded (also
 // where the log has it that somebody else was first), CodeNotInvited, CodeRateLimited for too many pending invites, and
-// CodeBadFrame for an answer without a room.
+// CodeBadFrame for an answer without a room, a room that cannot be one, and a cancellation by the invited.
 //
-// An opened invite gets a new room. A cancelled one names its room: the one named by the sender, else that of its newest
-// pending invite to the target; without one it needs no earlier invite and names no room. So does one whose sender named no
-// room, where the log has it that its newest invite had ended: it is shown, too.
+// An opened invite gets a new room. A cancellation names the room that its sender named, and ends that invite or is refused;
+// else that of its newest pending invite to the target. Without either it needs no earlier invite and names no room. Neither
+// does one whose sender named no room, where the log has it that its newest invite had ended: it is shown, too.
 func (i *Invite) Execute(command InviteCommand, done func(error)) {
 	if !i.Online.Online(command.Target) {
 		done(errNoUserOrOffline)
@@ -70,6 +70,7 @@ func (i *Invite) Execute(command InviteCommand, done func(error)) {
 var (
 	errInviteEnded    = domain.NewError(domain.CodeInviteEnded, "The invite has ended.")
 	errNotInvited     = domain.NewError(domain.CodeNotInvited, "The invite is to somebody else.")
+	errNotInviter     = domain.NewError(domain.CodeBadFrame, "Only who made an invite can cancel it.")
 	errTooManyInvites = domain.NewError(domain.CodeRateLimited, "Too many invites are pending.")
 	errNoRoom         = domain.NewError(domain.CodeBadFrame, "room_id must name the invite.")
 )
@@ -105,21 +106,27 @@ func (i *Invite) cancelledAnyway(event domain.Event, body domain.GameInvite, don
 	}
 }
 
-// cancelled returns the room of the invite to cancel, "" where there is none, and whether the sender named it.
+// cancelled returns the room of the invite to cancel, "" where there is none, and whether the sender named it. One that it
+// named and this node has not read yet is left to the log.
 func (i *Invite) cancelled(command InviteCommand) (name domain.RoomID, named bool, err error) {
-	if room, ok := domain.ParseEventID(string(command.Room)); ok {
-		invite, known := i.Invites.find(domain.Between(command.Sender, command.Target), room)
-		switch {
-		case known && invite.From == command.Sender && invite.Ended != "":
-			return "", true, errInviteEnded
-		case known && invite.From == command.Sender:
-			return domain.RoomID(room.String()), true, nil
+	if command.Room == "" {
+		if room, ok := i.Invites.newest(command.Sender, command.Target, i.Now()); ok {
+			return domain.RoomID(room.String()), false, nil
 		}
+		return "", false, nil
 	}
-	if room, ok := i.Invites.newest(command.Sender, command.Target, i.Now()); ok {
-		return domain.RoomID(room.String()), false, nil
+	room, ok := domain.ParseEventID(string(command.Room))
+	if !ok {
+		return "", true, errNoRoom
 	}
-	return "", false, nil
+	invite, known := i.Invites.find(domain.Between(command.Sender, command.Target), room)
+	switch {
+	case known && invite.From != command.Sender:
+		return "", true, errNotInviter
+	case known && invite.Ended != "" && command.ClientMessageID == "":
+		return "", true, errInviteEnded
+	}
+	return domain.RoomID(room.String()), true, nil
 }
 
 // answered returns the room of the invite to answer. One that this node has not read yet is left to the log.

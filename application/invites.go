@@ -57,6 +57,13 @@ func (i *Invites) Judge(partition int, event domain.Event, at time.Time) domain.
 	return verdict
 }
 
+// Restart forgets what became of the invites of a partition whose log begins anew: a node that starts then knows of none.
+func (i *Invites) Restart(partition int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.partitions, partition)
+}
+
 // forget takes an invite out of the own ones.
 func (i *Invites) forget(way direction, room domain.EventID) {
 	if delete(i.own[way], room); len(i.own[way]) == 0 {

@@ -106,7 +106,7 @@ func TestACancelRightBehindItsInviteEndsIt(t *testing.T) {
 	i := newInviting(t, newConversations(1))
 	first := i.open()
 	room := i.open()
-	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, "what clients of the original may send"), "")
+	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, ""), "")
 	if i.latest().Room != room {
 		t.Errorf("it ends %q, not the newest", i.latest().Room)
 	}
@@ -118,6 +118,54 @@ func TestACancelRightBehindItsInviteEndsIt(t *testing.T) {
 	wantCode(t, "cancel of nothing", i.do(201, 202, domain.InviteCancelled, ""), "")
 	if i.tail() != domain.InviteStands || i.latest().Room != "" {
 		t.Errorf("a cancel without an invite names %q", i.latest().Room)
+	}
+}
+
+func TestACancelThatNamesARoomEndsNoOther(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	room := i.open()
+	i.tail()
+	unknown := domain.RoomID(domain.DerivedID("room", "unknown").String())
+	wantCode(t, "a cancel of a room that this node does not know", i.do(201, 202, domain.InviteCancelled, unknown), "")
+	if i.latest().Room != unknown || i.tail() != domain.InviteVoid {
+		t.Errorf("the cancel ends %q", i.latest().Room)
+	}
+	written := len(i.log.all(0))
+	wantCode(t, "a cancel of no room", i.do(201, 202, domain.InviteCancelled, "lobby"), domain.CodeBadFrame)
+	wantCode(t, "a cancel by the invited", i.do(202, 201, domain.InviteCancelled, room), domain.CodeBadFrame)
+	if len(i.log.all(0)) != written {
+		t.Errorf("%d records are written for cancels that were refused", len(i.log.all(0))-written)
+	}
+	wantCode(t, "the invite is pending still", i.do(202, 201, domain.InviteAccepted, room), "")
+	if i.tail() != domain.InviteStands {
+		t.Error("the answer does not count")
+	}
+}
+
+func TestACancelThatIsSentAgainIsWhatItWas(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	room := i.open()
+	i.tail()
+	for _, what := range []string{"cancel", "the same again"} {
+		wantCode(t, what, answer(t, func(done func(error)) {
+			i.invite.Execute(application.InviteCommand{
+				Sender: 201, Target: 202, Status: domain.InviteCancelled, Room: room, ClientMessageID: "mine",
+			}, done)
+		}), "")
+		if i.tail() != domain.InviteStands {
+			t.Errorf("%s does not count", what)
+		}
+	}
+}
+
+func TestAPartitionThatBeginsAnewHasNoInvites(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	room := i.open()
+	i.tail()
+	i.invites.Restart(0)
+	wantCode(t, "accept", i.do(202, 201, domain.InviteAccepted, room), "")
+	if i.tail() != domain.InviteVoid {
+		t.Error("an answer to what the log has no more counts")
 	}
 }
 

@@ -46,6 +46,9 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 
 // erased ends the connections of a user here.
 func (p *SetPresence) erased(user domain.UserID) {
+	if p.Erased != nil {
+		p.Erased(user)
+	}
 	if m := p.members[user]; m != nil {
 		for _, membership := range m.memberships {
 			membership.conn.Close(CloseErased)

@@ -57,7 +57,8 @@ func (c *Conversations) Close() { c.ends.wait() }
 // ConversationTail hands the records of conversations to delivery: the handler of the node's tail.
 type ConversationTail struct {
 	Delivery *application.Delivery
-	// From is where delivery begins, a partition. Of what stands before, only what became of invites counts.
+	// From is where delivery begins, a partition. Of what stands before, only what became of invites counts. The tail's own:
+	// it changes where the topic is made anew.
 	From   map[int]int64
 	Logger *slog.Logger
 
@@ -82,8 +83,15 @@ func (t *ConversationTail) Record(r *TailRecord) {
 // BatchEnd implements TailHandler.
 func (t *ConversationTail) BatchEnd(int, int64) {}
 
-// Hole implements TailHandler: whoever may have missed something comes again.
-func (t *ConversationTail) Hole(int, int64, int64) { t.Delivery.CloseAll(application.CloseHole) }
+// Hole implements TailHandler: whoever may have missed something comes again. Where the topic was made anew, delivery goes
+// on in the new one.
+func (t *ConversationTail) Hole(partition int, from, to int64) {
+	if to < from {
+		t.From[partition] = to
+		t.Delivery.Restart(partition)
+	}
+	t.Delivery.CloseAll(application.CloseHole)
+}
 
 // conversationRecord is application.Record over a record of the tail.
 type conversationRecord struct {

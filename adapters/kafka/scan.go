@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,23 +25,33 @@ func (c *Cluster) scan(ctx context.Context, topic string, from, to map[int]int64
 	if len(open) == 0 {
 		return ctx.Err()
 	}
+	handler := &scanHandler{to: maps.Clone(to), take: take, open: len(open), progress: make(chan struct{}, 1)}
+	return handler.scan(ctx, topic, func(ctx context.Context) error {
+		return NewTail(c, TailOptions{
+			Topic: topic, From: open, Handler: handler, Logger: slog.New(slog.DiscardHandler),
+		}).Run(ctx)
+	})
+}
+
+// scan runs the tail until everything was handed over, or nothing comes any more. How long take takes does not count: it
+// may wait for a reader of its own.
+func (h *scanHandler) scan(ctx context.Context, topic string, run func(context.Context) error) error {
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	handler := &scanHandler{to: maps.Clone(to), take: take, stop: stop, open: len(open), progress: make(chan struct{}, 1)}
+	h.reading, h.stop = reading, stop
 	ended := make(chan error, 1)
-	go func() {
-		ended <- NewTail(c, TailOptions{
-			Topic: topic, From: open, Handler: handler, Logger: slog.New(slog.DiscardHandler),
-		}).Run(reading)
-	}()
+	go func() { ended <- run(reading) }()
 	patience := time.NewTimer(scanPatience)
 	defer patience.Stop()
 	for {
 		select {
-		case <-handler.progress:
+		case <-h.progress:
 			patience.Reset(scanPatience)
 		case <-patience.C:
-			stop(fmt.Errorf("nothing came of %s for %s: are its partitions led, and may this user read it?", topic, scanPatience))
+			if !h.progresses() {
+				stop(fmt.Errorf("nothing came of %s for %s: are its partitions led, and may this user read it?", topic, scanPatience))
+			}
+			patience.Reset(scanPatience)
 		case err := <-ended:
 			switch cause := context.Cause(reading); {
 			case err != nil:
@@ -58,36 +69,59 @@ var errScanned = errors.New("everything was read")
 
 // scanHandler is the handler of a scan's tail.
 type scanHandler struct {
-	to       map[int]int64 // of those that are open
-	take     func(*TailRecord) error
-	stop     context.CancelCauseFunc
-	open     int
-	ended    bool
+	to      map[int]int64 // of those that are open
+	take    func(*TailRecord) error
+	reading context.Context //nolint:containedctx // the tail's: nothing is handed over once it has ended
+	stop    context.CancelCauseFunc
+	open    int
+	// taking is set while take has a record; progress says that it gave one back, or that a batch ended.
+	taking   atomic.Bool
 	progress chan struct{}
 }
 
 // Record implements TailHandler.
 func (h *scanHandler) Record(r *TailRecord) {
-	if h.ended || r.Offset >= h.to[r.Partition] {
+	if h.reading.Err() != nil || r.Offset >= h.to[r.Partition] {
 		return
 	}
-	if err := h.take(r); err != nil {
-		h.end(err)
+	h.taking.Store(true)
+	err := h.take(r)
+	h.progressed()
+	h.taking.Store(false)
+	if err != nil {
+		h.stop(err)
+	}
+}
+
+func (h *scanHandler) progressed() {
+	select {
+	case h.progress <- struct{}{}:
+	default:
+	}
+}
+
+// progresses tells whether take has a record, or there was progress that was not yet heard of.
+func (h *scanHandler) progresses() bool {
+	if h.taking.Load() {
+		return true
+	}
+	select {
+	case <-h.progress:
+		return true
+	default:
+		return false
 	}
 }
 
 // BatchEnd implements TailHandler.
 func (h *scanHandler) BatchEnd(partition int, next int64) {
-	select {
-	case h.progress <- struct{}{}:
-	default:
-	}
+	h.progressed()
 	if end, open := h.to[partition]; !open || next < end {
 		return
 	}
 	delete(h.to, partition)
 	if h.open--; h.open == 0 {
-		h.end(errScanned)
+		h.stop(errScanned)
 	}
 }
 
@@ -97,11 +131,6 @@ func (h *scanHandler) Hole(partition int, from, to int64) {
 		to = h.to[partition]
 	}
 	h.BatchEnd(partition, to)
-}
-
-func (h *scanHandler) end(cause error) {
-	h.ended = true
-	h.stop(cause)
 }
 
 // Partitions returns how many partitions a topic has.

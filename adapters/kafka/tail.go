@@ -235,10 +235,10 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 			t.takePartition(ctx, &topic.Partitions[j])
 		}
 	}
-	// A broker that throttles answers at once, and names no partition.
+	// A broker that throttles answers at once, and names no partition: nothing was interrupted by that.
 	for _, partition := range result.partitions {
 		if !answered[partition] {
-			t.postpone(t.partitions[partition])
+			t.later(t.partitions[partition])
 		}
 	}
 }
@@ -281,11 +281,16 @@ func (t *Tail) move(state *tailPartition, next int64, atEnd bool) {
 	t.moved = make(chan struct{})
 }
 
-// postpone has the partition asked for a little later, each time later.
+// postpone has a partition that cannot be read asked for later.
 func (t *Tail) postpone(state *tailPartition) {
 	if t.options.Interrupted != nil {
 		t.options.Interrupted()
 	}
+	t.later(state)
+}
+
+// later has the partition asked for a little later, each time later.
+func (t *Tail) later(state *tailPartition) {
 	state.notYet = time.Now().Add(state.retry.next())
 }
 

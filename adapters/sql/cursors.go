@@ -19,15 +19,18 @@ import (
 
 var _ application.DeliveryCursors = (*Store)(nil)
 
-// lockCursors and setCursors take one row of values for each user, undelivered is for one partition: what is asked of many
+// lockCursors takes the ids of the users, setCursors one row of values for each, undelivered is for one partition: what is asked of many
 // goes in one statement, because each takes a trip to the database.
 const (
 	selectCursor  = `SELECT positions FROM delivered_cursors WHERE user_id = $1`
 	forgetCursors = `DELETE FROM delivered_cursors`
 	// lockCursors makes the rows that are missing, and locks all: two nodes that save a user's cursor at once do not lose
-	// what the other one delivered.
+	// what the other one delivered. A user who was erased meanwhile is left out.
 	lockCursors = `
-		INSERT INTO delivered_cursors (user_id, positions) VALUES %s
+		INSERT INTO delivered_cursors (user_id, positions)
+		SELECT id, '' FROM (
+			SELECT id FROM users WHERE id IN (%[1]s) UNION ALL SELECT 0 AS id WHERE 0 IN (%[1]s)
+		) AS wanted WHERE TRUE ORDER BY id
 		ON CONFLICT (user_id) DO UPDATE SET positions = delivered_cursors.positions
 		RETURNING user_id, positions`
 	setCursors = `
@@ -68,7 +71,7 @@ func saveCursors(
 	var values []string
 	var arguments []any
 	for i, user := range users {
-		values, arguments = append(values, fmt.Sprintf("($%d, '')", i+1)), append(arguments, int64(user))
+		values, arguments = append(values, fmt.Sprintf("$%d", i+1)), append(arguments, int64(user))
 	}
 	var rows []struct {
 		User      int64  `db:"user_id"`
@@ -76,6 +79,9 @@ func saveCursors(
 	}
 	if err := tx.SelectContext(ctx, &rows, fmt.Sprintf(lockCursors, strings.Join(values, ", ")), arguments...); err != nil {
 		return err
+	}
+	if len(rows) == 0 {
+		return nil
 	}
 	values, arguments = nil, nil
 	for i, row := range rows {

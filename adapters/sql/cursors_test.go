@@ -27,6 +27,9 @@ var cursorContract = map[string]func(*testing.T, database){
 		at := func(generation int64, partition int, offset int64) application.LogPosition {
 			return application.LogPosition{Generation: generation, Partition: partition, Offset: offset}
 		}
+		for user := domain.UserID(7); user <= 9; user++ {
+			noError(t, s.Remember(t.Context(), user))
+		}
 		want(domain.System)
 		save(7, at(1, 0, 5))
 		want(7) // nobody knows from where on the other partition counts
@@ -38,6 +41,9 @@ var cursorContract = map[string]func(*testing.T, database){
 		want(7, at(2, 0, 1), at(1, 1, 25), at(1, 2, 0))
 		save(7, at(1, 0, 99), at(2, 2, 0))
 		want(7, at(2, 0, 1), at(1, 1, 25), at(2, 2, 0))
+
+		save(6, at(1, 0, 99)) // who was erased, or never here
+		want(6)
 
 		var devices sync.WaitGroup
 		for n := range int64(20) {

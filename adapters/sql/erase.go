@@ -50,10 +50,14 @@ const (
 	deleteCursor       = `DELETE FROM delivered_cursors WHERE user_id = $1`
 )
 
+// errMadeAnew is returned where an end of the log may be of either topic.
+var errMadeAnew = domain.NewError(domain.CodeUnavailable, "The log was made anew meanwhile.")
+
 // eraseAtOnce bounds the messages that one transaction deletes.
 const eraseAtOnce = 1000
 
-// EraseUser implements application.UserEraser. On other nodes a user that was known stays known for up to knownFor.
+// EraseUser implements application.UserEraser. On other nodes a user that was known stays known for up to knownFor, or until
+// LookUpAgain.
 func (s *Store) EraseUser(
 	ctx context.Context, erasure application.Erasure,
 ) (unblocked []domain.UserID, known bool, err error) {
@@ -69,7 +73,7 @@ func (s *Store) EraseUser(
 		}
 	}
 	unblocked, known, err = s.forget(ctx, erasure)
-	s.known.Remove(erasure.User)
+	s.LookUpAgain(erasure.User)
 	return unblocked, known, err
 }
 
@@ -89,11 +93,15 @@ func (s *Store) noteErasure(ctx context.Context, erasure application.Erasure) er
 		}
 		for partition, end := range erasure.Ends {
 			generation := int64(1)
-			if at, started := projected[partition]; started {
-				generation = at.Generation
-				if end < at.Offset {
+			if partition < len(erasure.Projected) {
+				before := erasure.Projected[partition]
+				generation = max(generation, before.Generation)
+				if end < before.Offset {
 					generation++ // a topic made anew, as the projector will find out
 				}
+			}
+			if projected[partition].Generation > generation {
+				return errMadeAnew
 			}
 			if _, err := tx.ExecContext(ctx, noteErasure, int64(erasure.User), partition, generation, end); err != nil {
 				return err

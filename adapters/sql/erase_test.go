@@ -10,12 +10,18 @@ import (
 	"chatting/domain"
 )
 
+// erasure is a wish to forget a user whose log ends at an offset of partition 0.
+func erasure(t *testing.T, s *Store, user domain.UserID, end int64) application.Erasure {
+	t.Helper()
+	projected, err := s.Projected(t.Context(), 1)
+	noError(t, err)
+	return application.Erasure{User: user, At: testTime, Ends: []int64{end}, Projected: projected, NewID: newEventID}
+}
+
 // erase erases a user whose log ends at an offset of partition 0.
 func erase(t *testing.T, s *Store, user domain.UserID, end int64) (unblocked []domain.UserID, known bool) {
 	t.Helper()
-	unblocked, known, err := s.EraseUser(t.Context(), application.Erasure{
-		User: user, At: testTime, Ends: []int64{end}, NewID: newEventID,
-	})
+	unblocked, known, err := s.EraseUser(t.Context(), erasure(t, s, user, end))
 	noError(t, err)
 	return unblocked, known
 }
@@ -107,7 +113,7 @@ var eraseContract = map[string]func(*testing.T, database){
 		noError(t, s.Remember(t.Context(), 1))
 		y := newStory(t, s)
 		y.tell(chat(1, 2))
-		noError(t, s.noteErasure(t.Context(), application.Erasure{User: 1, Ends: []int64{1}}))
+		noError(t, s.noteErasure(t.Context(), erasure(t, s, 1, 1)))
 		y.tell(chat(1, 2))
 		if _, known := erase(t, s, 1, 2); !known || len(storedRows(t, s)) != 0 {
 			t.Errorf("known %t, rows %+v", known, storedRows(t, s))
@@ -132,6 +138,39 @@ var eraseContract = map[string]func(*testing.T, database){
 			t.Errorf("the history has %+v", rows)
 		}
 	},
+	"ALogThatGoesOnWhileItsEndIsAskedForIsTheSameOne": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		noError(t, s.Remember(t.Context(), 1))
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		wish := erasure(t, s, 1, 2)
+		y.tell(chat(1, 2))
+		kept := []domain.EventID{y.tell(chat(1, 2)), y.tell(chat(2, 1))}
+		_, _, err := s.EraseUser(t.Context(), wish)
+		noError(t, err)
+		kept = append(kept, y.tell(chat(2, 1)))
+		var ids []domain.EventID
+		for _, row := range storedRows(t, s) {
+			ids = append(ids, row.id)
+		}
+		if !slices.Equal(ids, kept) {
+			t.Errorf("the history has %v, want %v", ids, kept)
+		}
+	},
+	"ALogThatIsMadeAnewWhileItsEndIsAskedForHasToBeAskedAgain": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		noError(t, s.Remember(t.Context(), 1))
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		wish := erasure(t, s, 1, 1)
+		to := y.at
+		to.Next = application.LogPosition{Generation: 2}
+		noError(t, s.MoveProjection(t.Context(), y.at, to, nil))
+		if _, known, err := s.EraseUser(t.Context(), wish); domain.CodeOf(err) != domain.CodeUnavailable || !known {
+			t.Errorf("known %t, %v", known, err)
+		}
+		wantKnown(t, s, 1, true)
+	},
 	"AnErasureBesideAProjectionLeavesNothingFromBeforeIt": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		other := d.open(t)
@@ -143,9 +182,7 @@ var eraseContract = map[string]func(*testing.T, database){
 		var erasing sync.WaitGroup
 		erasing.Go(func() {
 			<-half
-			if _, known, err := other.EraseUser(t.Context(), application.Erasure{
-				User: 1, At: testTime, Ends: []int64{end}, NewID: newEventID,
-			}); err != nil || !known {
+			if _, known, err := other.EraseUser(t.Context(), erasure(t, other, 1, end)); err != nil || !known {
 				t.Errorf("known %t, %v", known, err)
 			}
 		})
@@ -159,6 +196,15 @@ var eraseContract = map[string]func(*testing.T, database){
 		if rows := storedRows(t, s); len(rows) > 0 {
 			t.Errorf("%d rows are left, the last %+v", len(rows), rows[len(rows)-1])
 		}
+	},
+	"AUserErasedOnAnotherNodeIsLookedUpAgain": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		other := d.open(t)
+		noError(t, other.Remember(t.Context(), 1))
+		erase(t, s, 1, 0)
+		other.LookUpAgain(1)
+		noError(t, other.Remember(t.Context(), 1))
+		wantKnown(t, s, 1, true)
 	},
 	"AUserErasedOnAnotherNodeIsUnknownAfterAWhile": func(t *testing.T, d database) {
 		s := d.migrated(t)

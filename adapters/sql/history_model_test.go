@@ -263,8 +263,10 @@ func (m *modelLog) erase() {
 		ends[i] = p.end
 		places[i] = application.LogPosition{Generation: p.generation, Partition: i, Offset: p.end}
 	}
+	projected, err := m.store.Projected(m.t.Context(), len(m.partitions))
+	noError(m.t, err)
 	unblocked, known, err := m.store.EraseUser(m.t.Context(), application.Erasure{
-		User: user, At: m.clock, Ends: ends, NewID: newEventID,
+		User: user, At: m.clock, Ends: ends, Projected: projected, NewID: newEventID,
 	})
 	noError(m.t, err)
 	if !known {

@@ -47,6 +47,9 @@ func (s *Store) Known(ctx context.Context, user domain.UserID) (bool, error) {
 	return known, err
 }
 
+// LookUpAgain has the database asked when a user is next named, whom another node may have erased.
+func (s *Store) LookUpAgain(user domain.UserID) { s.known.Remove(user) }
+
 // inUsers asks the database itself.
 func (s *Store) inUsers(ctx context.Context, user domain.UserID) (known bool, err error) {
 	err = s.read(ctx, "look for user", func(ctx context.Context, db *sqlx.DB) error {

@@ -44,6 +44,7 @@ var (
 	errHalfMessage = domain.NewError(domain.CodeBadMessage, "message has half a surrogate pair, which is no character.")
 	errBadName     = domain.NewError(domain.CodeBadMessage, "client_msg_id must be a string.")
 	errNoTarget    = domain.NewError(domain.CodeBadTarget, "target_id is missing.")
+	errBadRoom     = domain.NewError(domain.CodeBadFrame, "room_id must be a string.")
 	errBadTarget   = domain.NewError(domain.CodeBadTarget, "target_id must be an integer.")
 	errOffline     = domain.NewError(domain.CodeNoUserOrOffline, "No User or Offline")
 )
@@ -116,11 +117,21 @@ func (r *request) readInvite(f fields, has features) (err error) {
 	status, _ := text(f.status)
 	_, answers := has[application.FeatureInvites]
 	if answers { // of others it is ignored, as by the original server
-		room, _ := text(f.room)
-		r.room = domain.RoomID(room)
+		if r.room, err = parseRoom(f.room); err != nil && status != string(domain.InviteOpened) {
+			return err
+		}
 	}
 	r.status, err = domain.NewAskedStatus(status, answers)
 	return err
+}
+
+// parseRoom reads which invite is meant; "" where none is named.
+func parseRoom(raw []byte) (domain.RoomID, error) {
+	room, ok := text(raw)
+	if !ok && raw != nil && string(raw) != "null" {
+		return "", errBadRoom
+	}
+	return domain.RoomID(room), nil
 }
 
 func parseName(raw []byte) (domain.ClientMessageID, error) {

@@ -73,18 +73,22 @@ var useCases = fx.Provide(
 		return &application.SendSystemMessage{Log: log, Online: presence, Now: now, NewID: newID, Stored: stored.to}
 	},
 	func(
-		cfg configs.Config, sessions *kafka.Sessions, now application.Clock, newID application.IDs, logger *slog.Logger,
+		cfg configs.Config, sessions *kafka.Sessions, store *sqlstore.Store,
+		now application.Clock, newID application.IDs, logger *slog.Logger,
 	) *application.SetPresence {
 		times := application.DefaultPresenceTimes
 		times.Lease = cfg.Presence.Lease
-		return application.NewSetPresence(sessions, now, newID, times, logger)
+		presence := application.NewSetPresence(sessions, now, newID, times, logger)
+		presence.Erased = store.LookUpAgain
+		return presence
 	},
 	func(
-		store *sqlstore.Store, log *kafka.Conversations, sessions *kafka.Sessions,
+		cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, sessions *kafka.Sessions,
 		now application.Clock, newID application.IDs, logger *slog.Logger,
 	) *application.EraseUser {
 		return &application.EraseUser{
-			Eraser: store, Blocks: store, Log: log, Sessions: sessions, Ends: log, Now: now, NewID: newID, Logger: logger,
+			Eraser: store, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: store, Partitions: cfg.Kafka.Partitions,
+			Now: now, NewID: newID, Logger: logger,
 		}
 	},
 	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {

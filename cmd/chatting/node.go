@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -123,7 +124,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	conversations := kafka.NewTail(n.parts.Cluster, kafka.TailOptions{
 		Topic: n.topics.Conversations, From: recalled, Logger: n.parts.Logger,
-		Handler: &kafka.ConversationTail{Delivery: n.parts.Delivery, From: ends, Logger: n.parts.Logger},
+		Handler: &kafka.ConversationTail{Delivery: n.parts.Delivery, From: maps.Clone(ends), Logger: n.parts.Logger},
 	})
 	audit := kafka.NewPresenceAudit(n.parts.Cluster, kafka.AuditOptions{
 		Sessions: n.topics.Sessions, Group: n.parts.Config.TopicPrefix + ".presence-audit",
@@ -160,9 +161,9 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.ExpireInvites.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
 	running.Go(func() { errs <- audit.Run(ctx) })
+	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
 		running.Go(func() { errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.parts.Logger).Run(ctx) })
-		running.Go(func() { n.parts.Expire.Run(ctx) })
 	}
 	if messages := n.parts.Stored.messages; messages != nil {
 		if err := n.beginStoring(ctx, messages); err != nil {
