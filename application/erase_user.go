@@ -28,8 +28,8 @@ type EraseUser struct {
 // First the nodes are told to end the user's connections, so that little is said behind the place up to which the log is
 // erased. A token that still counts lets the user in again, as a new one: whoever issues tokens revokes them before.
 //
-// Once the user is forgotten the nodes are told again: whoever came in meanwhile comes again, as a new user that they
-// remember. Where they cannot be told, they find out for themselves.
+// Once the user is forgotten the nodes are told so: whoever came in meanwhile is remembered as a new user. Where they cannot
+// be told, they know better after a while.
 //
 // Whom the user blocked is unblocked in the log, too, so that a user who comes back under the same id begins with what
 // the database says. What of that is not published now, the relay publishes.
@@ -37,8 +37,7 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 	if user == domain.System {
 		return errUnknownUser // of a number that no user can have
 	}
-	told := domain.SessionRecord{Kind: domain.UserErased, User: user}
-	if err := appendSessionAndWait(ctx, e.Sessions, told); err != nil {
+	if err := appendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserErased, User: user}); err != nil {
 		return err
 	}
 	projected, err := e.Projected.Projected(ctx, e.Partitions)
@@ -58,7 +57,7 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 	case !known:
 		return errUnknownUser
 	}
-	if err := appendSessionAndWait(ctx, e.Sessions, told); err != nil {
+	if err := appendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserForgotten, User: user}); err != nil {
 		e.Logger.Warn("other nodes will forget an erased user by themselves", "user", user, "error", err)
 	}
 	for _, target := range unblocked {

@@ -2,6 +2,7 @@ package application_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -91,28 +92,28 @@ func TestHowFarTheHistoryIsIsAskedBeforeTheEndOfTheLog(t *testing.T) {
 	}
 }
 
-func TestTheNodesAreToldAgainOnceTheUserIsForgotten(t *testing.T) {
+func TestTheNodesAreToldOnceTheUserIsForgotten(t *testing.T) {
 	erase, users, _, sessions := erasing(t)
-	var known []bool
-	sessions.decide(func(sessionEntry) fate {
-		known = append(known, users.known[201])
+	told := make(map[domain.SessionKind]bool)
+	sessions.decide(func(entry sessionEntry) fate {
+		told[entry.record.Kind] = users.known[201]
 		return confirmed
 	})
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(known, []bool{true, false}) {
-		t.Errorf("when the nodes were told, the user was known: %v", known)
+	if want := map[domain.SessionKind]bool{domain.UserErased: true, domain.UserForgotten: false}; !maps.Equal(told, want) {
+		t.Errorf("when the nodes were told, the user was known: %v", told)
 	}
 }
 
-func TestAnErasureThatTheNodesAreNotToldOfAgainIsDoneAllTheSame(t *testing.T) {
+func TestAnErasureOfWhoseEndTheNodesAreNotToldIsDoneAllTheSame(t *testing.T) {
 	erase, users, _, sessions := erasing(t)
-	sessions.decide(func(sessionEntry) fate {
-		if users.known[201] {
-			return confirmed
+	sessions.decide(func(entry sessionEntry) fate {
+		if entry.record.Kind == domain.UserForgotten {
+			return refused
 		}
-		return refused
+		return confirmed
 	})
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
@@ -149,7 +150,7 @@ func TestNothingIsErasedBeforeTheNodesAreToldToEndTheUsersConnections(t *testing
 				t.Fatal(err)
 			}
 			told := sessions.all(sessions.PartitionOf(201))
-			if want := (domain.SessionRecord{Kind: domain.UserErased, User: 201}); len(told) != 2 || told[0].record != want || told[1].record != want {
+			if want := (domain.SessionRecord{Kind: domain.UserErased, User: 201}); len(told) != 2 || told[0].record != want {
 				t.Errorf("the nodes were told %v", told)
 			}
 		})
@@ -176,6 +177,33 @@ func TestAnErasureThatFailedIsRepeated(t *testing.T) {
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestWhoIsHereOnceItIsForgottenIsRememberedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, log := twoNodes(t)
+		store := &friendStore{}
+		here, elsewhere := refreshing(t, a, store, 0), refreshing(t, b, store, 0)
+		var looked []domain.UserID
+		a.presence.Forgotten = func(user domain.UserID) { looked = append(looked, user) }
+		c, _ := a.login(t, 7)
+		a.login(t, 8)
+		here.err = errRefused // the database is away
+		log.Append(domain.SessionRecord{Kind: domain.UserForgotten, User: 7}, func(error) {})
+		synctest.Wait()
+		here.err = nil
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !maps.Equal(here.known, map[domain.UserID]bool{7: true}) || len(elsewhere.known) != 0 {
+			t.Errorf("remembered: %v, and where it is not served %v", here.known, elsewhere.known)
+		}
+		if !slices.Equal(looked, []domain.UserID{7}) {
+			t.Errorf("looked up again: %v", looked)
+		}
+		if got := of[closed](c); len(got) != 0 {
+			t.Errorf("its connection is closed: %v", got)
+		}
+	})
 }
 
 func TestEveryNodeEndsTheConnectionsOfAnErasedUser(t *testing.T) {

@@ -25,6 +25,8 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 		p.friendsChanged(record.User)
 	case domain.UserErased:
 		p.erased(record.User)
+	case domain.UserForgotten:
+		p.forgotten(record.User)
 	case domain.SessionDead:
 		actions = p.died(record.Incarnation)
 	case domain.SessionLeaving:
@@ -46,14 +48,19 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 
 // erased ends the connections of a user here.
 func (p *SetPresence) erased(user domain.UserID) {
-	if p.Erased != nil {
-		p.Erased(user)
-	}
 	if m := p.members[user]; m != nil {
 		for _, membership := range m.memberships {
 			membership.conn.Close(CloseErased)
 		}
 	}
+}
+
+// forgotten has a user who is here all the same remembered, and its friends loaded, as for a login.
+func (p *SetPresence) forgotten(user domain.UserID) {
+	if p.Forgotten != nil {
+		p.Forgotten(user)
+	}
+	p.friendsChanged(user)
 }
 
 // died handles a burial that has come to one partition. Until it has come to all, the node is still to be judged: whoever
@@ -98,7 +105,7 @@ func (p *SetPresence) came(record domain.SessionRecord) actions {
 			m.written = p.now()
 		}
 		return p.reconcile(m)
-	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged, domain.UserErased:
+	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged, domain.UserErased, domain.UserForgotten:
 	}
 	return nil
 }

@@ -43,8 +43,9 @@ func (t PresenceTimes) Lookback() time.Duration { return 2 * t.Refresh }
 // the log says are compared whenever either changes and at every beat, and the difference is appended; so a failed append
 // heals by itself.
 type SetPresence struct {
-	// Erased, where it is set, is called when the log says that a user is erased. It must not block.
-	Erased func(domain.UserID)
+	// Forgotten, where it is set, is called when the log says that a user was forgotten, before the user may be remembered
+	// again. It must not block.
+	Forgotten func(domain.UserID)
 
 	log    SessionLog
 	now    Clock

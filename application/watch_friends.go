@@ -67,9 +67,11 @@ func (p *SetPresence) markStale(user domain.UserID) {
 	}
 }
 
-// FriendRefresh loads again the friends of local users whose lists changed, could not be loaded, or grew old.
+// FriendRefresh loads again the friends of local users whose lists changed, could not be loaded, or grew old, and remembers
+// these users, who may have been forgotten meanwhile.
 type FriendRefresh struct {
 	Presence *SetPresence
+	Users    KnownUsers
 	Lists    FriendLists
 	// MaxAge is after how long a list is loaded again without being asked to; 0 means never: changes are announced.
 	MaxAge time.Duration
@@ -96,7 +98,11 @@ func (r *FriendRefresh) Run(ctx context.Context) {
 // round loads every list that is stale now. A failed one stays stale until the next tick.
 func (r *FriendRefresh) round(ctx context.Context) {
 	for user, epoch := range r.Presence.takeStale() {
-		friends, err := r.Lists.Friends(ctx, user)
+		var friends []domain.UserID
+		err := r.Users.Remember(ctx, user)
+		if err == nil {
+			friends, err = r.Lists.Friends(ctx, user)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -110,7 +116,7 @@ func (p *SetPresence) takeStale() map[domain.UserID]int64 {
 	defer p.mu.Unlock()
 	taken := make(map[domain.UserID]int64, len(p.stale))
 	for user := range p.stale {
-		if m := p.members[user]; m != nil {
+		if m := p.members[user]; m != nil && len(m.memberships) > 0 {
 			taken[user] = m.friendsEpoch
 		}
 	}

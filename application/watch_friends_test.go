@@ -67,9 +67,12 @@ func TestFurtherConnectionsOfAFriendAreNoTransitions(t *testing.T) {
 	})
 }
 
-// refreshing runs a FriendRefresh until the test ends.
-func refreshing(t *testing.T, n *node, lists application.FriendLists, maxAge time.Duration) {
-	refresh := &application.FriendRefresh{Presence: n.presence, Lists: lists, MaxAge: maxAge, Retry: 5 * time.Second}
+// refreshing runs a FriendRefresh until the test ends, and returns whom it remembers.
+func refreshing(t *testing.T, n *node, lists application.FriendLists, maxAge time.Duration) *users {
+	remembered := &users{}
+	refresh := &application.FriendRefresh{
+		Presence: n.presence, Users: remembered, Lists: lists, MaxAge: maxAge, Retry: 5 * time.Second,
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -80,6 +83,7 @@ func refreshing(t *testing.T, n *node, lists application.FriendLists, maxAge tim
 		cancel()
 		<-done
 	})
+	return remembered
 }
 
 func TestAChangedListIsLoadedAgainWhereItsUserIsServed(t *testing.T) {

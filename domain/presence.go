@@ -21,8 +21,8 @@ func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[
 // SessionKind says what a record of the sessions topic reports.
 type SessionKind string
 
-// The kinds of session records. Up, Down, FriendsChanged and UserErased stand in the partition of their user, Beat and Leaving
-// in partition 0, Dead in every partition.
+// The kinds of session records. Up, Down, FriendsChanged, UserErased and UserForgotten stand in the partition of their user,
+// Beat and Leaving in partition 0, Dead in every partition.
 const (
 	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
 	SessionDown    SessionKind = "down"    // the end of the last one: ends Up of this and lower Counts
@@ -31,6 +31,8 @@ const (
 	SessionDead    SessionKind = "dead"    // Incarnation's sessions end here, and it is ignored for ever
 	FriendsChanged SessionKind = "friends" // User's list of friends changed: whoever serves User loads it again
 	UserErased     SessionKind = "erased"  // User is to be forgotten: whoever serves User ends its connections
+	// UserForgotten: User was forgotten. Whoever serves User, who came in after UserErased, remembers it as a new one.
+	UserForgotten SessionKind = "forgotten"
 )
 
 // SessionRecord is one record of the sessions topic.
@@ -100,7 +102,7 @@ func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
 		})
 	case SessionDead:
 		return s.bury(record.Incarnation, at)
-	case SessionBeat, SessionLeaving, FriendsChanged, UserErased:
+	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten:
 	}
 	return nil
 }

@@ -248,7 +248,7 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 		if v.Incarnation == "" {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its incarnation")
 		}
-	case domain.FriendsChanged, domain.UserErased:
+	case domain.FriendsChanged, domain.UserErased, domain.UserForgotten:
 		if r.User <= 0 {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its user")
 		}

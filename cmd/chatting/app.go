@@ -79,7 +79,7 @@ var useCases = fx.Provide(
 		times := application.DefaultPresenceTimes
 		times.Lease = cfg.Presence.Lease
 		presence := application.NewSetPresence(sessions, now, newID, times, logger)
-		presence.Erased = store.LookUpAgain
+		presence.Forgotten = store.LookUpAgain
 		return presence
 	},
 	func(
@@ -121,9 +121,9 @@ var useCases = fx.Provide(
 		}
 	},
 	func(
-		cfg configs.Config, presence *application.SetPresence, friends application.FriendLists,
+		cfg configs.Config, presence *application.SetPresence, store *sqlstore.Store, friends application.FriendLists,
 	) *application.FriendRefresh {
-		refresh := &application.FriendRefresh{Presence: presence, Lists: friends, Retry: refreshRetry}
+		refresh := &application.FriendRefresh{Presence: presence, Users: store, Lists: friends, Retry: refreshRetry}
 		if cfg.DropIn() {
 			refresh.MaxAge = cfg.UserManagement.FriendsReload
 		}
