@@ -18,14 +18,20 @@ const (
 	headerCode              = "kafka_dlt-exception-fqcn"
 	headerSentence          = "kafka_dlt-exception-message"
 	headerCount             = "chatting_dlt-count" // how often it became a dead letter
-	// headerLeftOut is there where the value is not, because it would not fit: how many bytes it has.
-	headerLeftOut = "chatting_dlt-value-left-out"
+	// These are there where the value, the headers of the producer and the key are not, because they would not fit: how many
+	// bytes, or headers, there are.
+	headerLeftOut        = "chatting_dlt-value-left-out"
+	headerHeadersLeftOut = "chatting_dlt-headers-left-out"
+	headerKeyLeftOut     = "chatting_dlt-key-left-out"
 )
 
 var deadLetterHeaders = []string{
 	headerOriginalTopic, headerOriginalPartition, headerOriginalOffset, headerOriginalTimestamp, headerCode, headerSentence,
-	headerCount, headerLeftOut,
+	headerCount, headerLeftOut, headerHeadersLeftOut, headerKeyLeftOut,
 }
+
+// maxTopicName is the longest name that Kafka allows a topic, in bytes.
+const maxTopicName = 249
 
 // origin is where a record was first written, and when.
 type origin struct {
@@ -45,7 +51,7 @@ func (r *foreignRecord) origin() origin {
 	topic, _ := r.header(headerOriginalTopic)
 	partition := r.number(headerOriginalPartition, 32)
 	offset, millis := r.number(headerOriginalOffset, 64), r.number(headerOriginalTimestamp, 64)
-	if topic == "" || partition < 0 || offset < 0 || millis < 0 {
+	if topic == "" || len(topic) > maxTopicName || partition < 0 || offset < 0 || millis < 0 {
 		return origin{r.topic, r.partition, r.offset, r.time.UnixMilli()}
 	}
 	return origin{topic, int(partition), offset, millis}
@@ -74,20 +80,32 @@ func (r *foreignRecord) deadLetter(why *refusedError) record {
 	letter.headers = append(letter.headers,
 		textHeader(headerCode, why.code), textHeader(headerSentence, why.sentence),
 		textHeader(headerCount, strconv.Itoa(r.failures()+1)))
-	if letter.size() > maxDeadLetterBytes-batchHeader {
-		return withoutValue(letter)
+	for range shortenings {
+		if letter.size() > maxDeadLetterBytes-batchHeader {
+			letter = shortened(letter)
+		}
 	}
 	return letter
 }
 
-// withoutValue returns a letter that can be written whatever the value is: an uncompressed batch may be larger than the
-// one that the record came in. It says where to find the value.
-func withoutValue(letter record) record {
-	if letter.value == nil {
-		return letter
+// shortenings is how often a letter can be shortened.
+const shortenings = 3
+
+// shortened returns a letter without its value, then without the headers of its producer, then without its key: the batch
+// that the record came in may have been compressed, and an uncompressed one too large to be written. It says what is left
+// out, and where to find it.
+func shortened(letter record) record {
+	foreign := func(h kafka.Header) bool { return !slices.Contains(deadLetterHeaders, h.Key) }
+	switch own := slices.DeleteFunc(slices.Clone(letter.headers), foreign); {
+	case letter.value != nil:
+		letter.headers = append(slices.Clip(letter.headers), textHeader(headerLeftOut, strconv.Itoa(len(letter.value))))
+		letter.value = nil
+	case len(own) < len(letter.headers):
+		letter.headers = append(own, textHeader(headerHeadersLeftOut, strconv.Itoa(len(letter.headers)-len(own))))
+	case letter.key != nil:
+		letter.headers = append(slices.Clip(letter.headers), textHeader(headerKeyLeftOut, strconv.Itoa(len(letter.key))))
+		letter.key = nil
 	}
-	letter.headers = append(slices.Clip(letter.headers), textHeader(headerLeftOut, strconv.Itoa(len(letter.value))))
-	letter.value = nil
 	return letter
 }
 

@@ -314,7 +314,7 @@ func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) {
 			return
 		}
 		if errors.Is(err, kafka.MessageSizeTooLarge) {
-			letter = withoutValue(letter)
+			letter = shortened(letter)
 		}
 		i.waits.Do(func() { i.options.Logger.Warn("a dead letter cannot be written now, trying again", "error", err) })
 		retry.wait(ctx)

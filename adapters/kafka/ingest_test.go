@@ -245,6 +245,43 @@ func TestARecordThatIsLargerThanADeadLetterMayBeIsBuriedWithoutItsValue(t *testi
 	})
 }
 
+// What is refused must not hold up the partition, however it was made too large.
+func TestARecordThatIsLargeWithoutItsValueIsBuriedAllTheSame(t *testing.T) {
+	large := make([]byte, 6<<20)
+	for what, record := range map[string]struct {
+		message      kafka.Message
+		headers, key string // how much of them is left out
+	}{
+		"a key":    {kafka.Message{Key: large, Value: []byte("{"), Headers: []kafka.Header{textHeader("a", "b")}}, "1", "6291456"},
+		"a header": {kafka.Message{Key: []byte("k"), Value: []byte("{"), Headers: []kafka.Header{{Key: "a", Value: large}}}, "1", ""},
+		"a name":   {kafka.Message{Value: []byte("{"), Headers: []kafka.Header{{Key: headerOriginalTopic, Value: large}, textHeader(headerOriginalPartition, "0"), textHeader(headerOriginalOffset, "0"), textHeader(headerOriginalTimestamp, "0")}}, "", ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			eachBroker(t, func(t *testing.T, cluster *Cluster) {
+				w := newIngestWorld(t, cluster)
+				writer := kafka.Writer{
+					Addr: cluster.addr, Topic: w.names.SystemMessages, RequiredAcks: kafka.RequireAll, Transport: cluster.transport,
+					BatchTimeout: time.Millisecond, BatchBytes: 2 * int64(len(large)), Compression: kafka.Gzip,
+				}
+				if err := writer.WriteMessages(testContext(t), record.message, say(7, "after it")); err != nil {
+					t.Fatal(err)
+				}
+				w.ingest()
+				waitUntil(t, func() bool { return len(w.sent.texts(7)) == 1 && len(w.letters.all()) == 1 })
+				letter := w.letters.all()[0]
+				headers, _ := letter.header(headerHeadersLeftOut)
+				key, _ := letter.header(headerKeyLeftOut)
+				if headers != record.headers || key != record.key {
+					t.Errorf("%q headers and %q bytes of the key are left out", headers, key)
+				}
+				if described := describe(&letter); described.Code != DeadInvalidJSON {
+					t.Errorf("it is buried as %s", described.Code)
+				}
+			})
+		})
+	}
+}
+
 func TestATransientFailureIsTriedAgainUnderTheSameIDAndNeverBuried(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		const each = 5
