@@ -29,7 +29,7 @@ type EraseUser struct {
 // erased. A token that still counts lets the user in again, as a new one: whoever issues tokens revokes them before.
 //
 // Once the user is forgotten the nodes are told so: whoever came in meanwhile is remembered as a new user. Where they cannot
-// be told, they know better after a while.
+// be told, they take the user for known for a while, and who came in is unknown until its next login.
 //
 // Whom the user blocked is unblocked in the log, too, so that a user who comes back under the same id begins with what
 // the database says. What of that is not published now, the relay publishes.

@@ -206,6 +206,32 @@ func TestWhoIsHereOnceItIsForgottenIsRememberedAnew(t *testing.T) {
 	})
 }
 
+// A closing connection stays for as long as its client takes to answer.
+func TestWhoIsStillLeavingWhenItIsForgottenIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		remembered := refreshing(t, n, &friendStore{}, 0)
+		tell := func(kind domain.SessionKind) {
+			log.Append(domain.SessionRecord{Kind: kind, User: 7}, func(error) {})
+			synctest.Wait()
+		}
+		_, leaving := n.login(t, 7)
+		tell(domain.UserErased)
+		tell(domain.UserForgotten)
+		if len(remembered.known) != 0 {
+			t.Fatalf("remembered: %v", remembered.known)
+		}
+		tell(domain.UserErased)
+		_, again := n.login(t, 7)
+		tell(domain.UserForgotten)
+		if !remembered.known[7] {
+			t.Error("who came meanwhile is not remembered")
+		}
+		leaving.Leave()
+		again.Leave()
+	})
+}
+
 func TestEveryNodeEndsTheConnectionsOfAnErasedUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newSessionTopic(sessionPartitions, time.Now)

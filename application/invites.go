@@ -57,7 +57,7 @@ func (i *Invites) Judge(partition int, event domain.Event, at time.Time) domain.
 	return verdict
 }
 
-// Restart forgets what became of the invites of a partition whose log begins anew: a node that starts then knows of none.
+// Restart forgets what became of the invites of a partition whose log begins anew.
 func (i *Invites) Restart(partition int) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"chatting/domain"
@@ -37,7 +38,7 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 		switch {
 		case buried:
 		case record.Incarnation == p.self:
-			actions = p.came(record)
+			actions = p.came(record, at)
 		default:
 			p.lease.Alive(record.Incarnation)
 		}
@@ -46,21 +47,30 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 	actions.run()
 }
 
-// erased ends the connections of a user here.
+// erased ends the connections of a user here, which may take a while.
 func (p *SetPresence) erased(user domain.UserID) {
 	if m := p.members[user]; m != nil {
 		for _, membership := range m.memberships {
+			membership.erased = true
 			membership.conn.Close(CloseErased)
 		}
 	}
 }
 
-// forgotten has a user who is here all the same remembered, and its friends loaded, as for a login.
+// forgotten has a user who has come since it was erased remembered, and its friends loaded, as for a login.
 func (p *SetPresence) forgotten(user domain.UserID) {
 	if p.Forgotten != nil {
 		p.Forgotten(user)
 	}
-	p.friendsChanged(user)
+	if m := p.members[user]; m != nil && m.cameSinceErased() {
+		p.unknown[user] = struct{}{}
+		p.friendsChanged(user)
+	}
+}
+
+// cameSinceErased tells whether the user has a connection here that is not one of those that its erasure ends.
+func (m *member) cameSinceErased() bool {
+	return slices.ContainsFunc(m.memberships, func(membership *Membership) bool { return !membership.erased })
 }
 
 // died handles a burial that has come to one partition. Until it has come to all, the node is still to be judged: whoever
@@ -79,8 +89,8 @@ func (p *SetPresence) died(incarnation domain.Incarnation) actions {
 	return actions
 }
 
-// came handles an own record that came back from the log.
-func (p *SetPresence) came(record domain.SessionRecord) actions {
+// came handles an own record, stamped at, that came back from the log.
+func (p *SetPresence) came(record domain.SessionRecord, at time.Time) actions {
 	switch record.Kind {
 	case domain.SessionBeat:
 		sent := p.beatSent
@@ -102,7 +112,10 @@ func (p *SetPresence) came(record domain.SessionRecord) actions {
 		}
 		m.appending = time.Time{}
 		if record.Kind == domain.SessionUp {
-			m.written = p.now()
+			// By the record's own time, which a log that was away may have kept waiting: nodes that start read from a time on.
+			if m.written = p.now(); at.Before(m.written) {
+				m.written = at
+			}
 		}
 		return p.reconcile(m)
 	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged, domain.UserErased, domain.UserForgotten:
@@ -149,6 +162,18 @@ func (p *SetPresence) bury(dead domain.Incarnation) func() {
 				p.logger.Warn("burying a node failed, will try again", "incarnation", dead, "error", err)
 			}
 		})
+	}
+}
+
+// Suspect names nodes that stood in the log before what this node has read. Those that are not buried are judged as if they
+// had given a sign of life just now.
+func (p *SetPresence) Suspect(others []domain.Incarnation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, other := range others {
+		if !p.partitions[0].IsDead(other) {
+			p.lease.Alive(other)
+		}
 	}
 }
 

@@ -386,6 +386,28 @@ func TestRecordsOfALaterVersionBuryNobody(t *testing.T) {
 	})
 }
 
+func TestNodesFromBeforeWhatANodeHasReadAreBuriedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newSessionTopic(sessionPartitions, time.Now)
+		n := newNode(log, 2).start(t)
+		living := newNode(log, 3).start(t)
+		buried, gone := incarnation(9, 1), incarnation(9, 2)
+		for partition := range sessionPartitions {
+			log.put(partition, sessionEntry{domain.SessionRecord{Kind: domain.SessionDead, Incarnation: buried}, time.Now()}, func(error) {})
+		}
+		synctest.Wait()
+		n.presence.Suspect([]domain.Incarnation{buried, gone, incarnation(3, 1), incarnation(2, 1)})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for partition := range sessionPartitions {
+			if got := burials(log, partition); !slices.Equal(got, []domain.Incarnation{buried, gone}) {
+				t.Errorf("partition %d buries %v", partition, got)
+			}
+		}
+		living.kill()
+	})
+}
+
 func TestAStartingNodeKnowsEverybodyAndBuriesEarlierNodesWhenTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newSessionTopic(sessionPartitions, time.Now)

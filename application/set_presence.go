@@ -64,9 +64,11 @@ type SetPresence struct {
 	// beatSent is when the beat under way was sent, zero when there is none; beats counts them.
 	beatSent time.Time
 	beats    int64
-	// stale holds the members whose friends have to be loaded again; wake says that there are some.
-	stale map[domain.UserID]struct{}
-	wake  chan struct{}
+	// stale holds the members whose friends have to be loaded again, unknown those that have to be remembered; wake says that
+	// there are some.
+	stale   map[domain.UserID]struct{}
+	unknown map[domain.UserID]struct{}
+	wake    chan struct{}
 }
 
 // member is a user with a connection here, or one whose session the log still has to end.
@@ -100,6 +102,7 @@ type Membership struct {
 	conn     Connection
 	epoch    int64
 	live     bool
+	erased   bool // its user was erased after it came
 }
 
 // appendStale is after how long an append that neither came back nor failed is tried again.
@@ -112,6 +115,7 @@ func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, l
 		members:  make(map[domain.UserID]*member),
 		watchers: make(map[domain.UserID]map[*member]struct{}),
 		stale:    make(map[domain.UserID]struct{}),
+		unknown:  make(map[domain.UserID]struct{}),
 		wake:     make(chan struct{}, 1),
 	}
 	for range log.Partitions() {

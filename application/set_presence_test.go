@@ -443,6 +443,24 @@ func TestEverySessionIsWrittenAgainWithinTheRefreshInterval(t *testing.T) {
 	})
 }
 
+// Nodes that start read the log from a time on: what was written late, under its own time, may stand before that.
+func TestASessionThatTheLogKeptWaitingIsWrittenAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		n.login(t, 7)
+		synctest.Wait()
+		before := log.kinds(7)
+		partition := log.PartitionOf(7)
+		up := log.all(partition)[len(log.all(partition))-1].record
+		n.presence.Apply(partition, up, time.Now().Add(-application.DefaultPresenceTimes.Refresh))
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := log.kinds(7); got != before+" up1" {
+			t.Errorf("the log has %s", got)
+		}
+	})
+}
+
 func TestARefreshThatFailsIsTriedAgainAndNobodyNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, log := oneNode(t)

@@ -67,8 +67,8 @@ func (p *SetPresence) markStale(user domain.UserID) {
 	}
 }
 
-// FriendRefresh loads again the friends of local users whose lists changed, could not be loaded, or grew old, and remembers
-// these users, who may have been forgotten meanwhile.
+// FriendRefresh loads again the friends of local users whose lists changed, could not be loaded, or grew old. It also
+// remembers local users who were forgotten after they came.
 type FriendRefresh struct {
 	Presence *SetPresence
 	Users    KnownUsers
@@ -95,19 +95,40 @@ func (r *FriendRefresh) Run(ctx context.Context) {
 	}
 }
 
-// round loads every list that is stale now. A failed one stays stale until the next tick.
+// round remembers who is unknown now, and loads every list that is stale. What fails is tried again at the next tick.
 func (r *FriendRefresh) round(ctx context.Context) {
-	for user, epoch := range r.Presence.takeStale() {
-		var friends []domain.UserID
-		err := r.Users.Remember(ctx, user)
-		if err == nil {
-			friends, err = r.Lists.Friends(ctx, user)
+	for _, user := range r.Presence.takeUnknown() {
+		if err := r.Users.Remember(ctx, user); err != nil {
+			r.Presence.stillUnknown(user)
 		}
+	}
+	for user, epoch := range r.Presence.takeStale() {
+		friends, err := r.Lists.Friends(ctx, user)
 		if ctx.Err() != nil {
 			return
 		}
 		r.Presence.refreshed(user, epoch, friends, err)
 	}
+}
+
+// takeUnknown empties the set of users to be remembered and returns those of them who are here still.
+func (p *SetPresence) takeUnknown() []domain.UserID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var here []domain.UserID
+	for user := range p.unknown {
+		if m := p.members[user]; m != nil && m.cameSinceErased() {
+			here = append(here, user)
+		}
+	}
+	clear(p.unknown)
+	return here
+}
+
+func (p *SetPresence) stillUnknown(user domain.UserID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unknown[user] = struct{}{}
 }
 
 // takeStale empties the set of stale lists and returns it with the epochs that the lists to be loaded belong to.
@@ -116,7 +137,7 @@ func (p *SetPresence) takeStale() map[domain.UserID]int64 {
 	defer p.mu.Unlock()
 	taken := make(map[domain.UserID]int64, len(p.stale))
 	for user := range p.stale {
-		if m := p.members[user]; m != nil && len(m.memberships) > 0 {
+		if m := p.members[user]; m != nil {
 			taken[user] = m.friendsEpoch
 		}
 	}

@@ -84,7 +84,8 @@ func (t *ConversationTail) Record(r *TailRecord) {
 func (t *ConversationTail) BatchEnd(int, int64) {}
 
 // Hole implements TailHandler: whoever may have missed something comes again. Where the topic was made anew, delivery goes
-// on in the new one.
+// on at the end that this node found. What the new one held by then it does not know, so an invite from those seconds may be
+// open on one node and unknown on another.
 func (t *ConversationTail) Hole(partition int, from, to int64) {
 	if to < from {
 		t.From[partition] = to

@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,6 +125,31 @@ func Lookback(
 		return nil, nil, err
 	}
 	return byPartition(starts), byPartition(ends), nil
+}
+
+// SessionRetention is for how long the sessions topic holds what happened.
+const SessionRetention = time.Hour
+
+// Unburied returns the nodes that gave a sign of life in partition 0 of the sessions topic before an offset, where a starting
+// node begins to read, and were not buried up to there. When all nodes were away for longer than a starting one reads back,
+// nobody else would bury them, and chatting.presence would not tell of the end of their sessions.
+func Unburied(ctx context.Context, cluster *Cluster, topic string, before int64) ([]domain.Incarnation, error) {
+	starts, err := cluster.listOffsets(ctx, topic, []int{0}, timestampEarliest)
+	if err != nil {
+		return nil, err
+	}
+	unburied := make(map[domain.Incarnation]struct{})
+	err = cluster.scan(ctx, topic, map[int]int64{0: starts[0]}, map[int]int64{0: before}, func(r *TailRecord) error {
+		switch record, err := readSession(r); {
+		case err != nil || record.Incarnation == domain.Incarnation{}:
+		case record.Kind == domain.SessionDead:
+			delete(unburied, record.Incarnation)
+		default:
+			unburied[record.Incarnation] = struct{}{}
+		}
+		return nil
+	})
+	return slices.Collect(maps.Keys(unburied)), err
 }
 
 // EndsOf returns where each partition of a topic ends now.

@@ -60,7 +60,7 @@ func (n TopicNames) settings() []topicSettings {
 	return []topicSettings{
 		{name: n.Conversations, retention: 7 * day},
 		{name: n.Presence, retention: 7 * day},
-		{name: n.Sessions, retention: time.Hour, segment: 10 * time.Minute},
+		{name: n.Sessions, retention: SessionRetention, segment: 10 * time.Minute},
 		{name: n.SystemMessages, retention: 7 * day, maxMessage: maxSystemMessageBytes},
 		{name: n.DeadLetters, retention: 30 * day, maxMessage: maxDeadLetterBytes},
 	}

@@ -25,7 +25,7 @@ const (
 	selectCursor  = `SELECT positions FROM delivered_cursors WHERE user_id = $1`
 	forgetCursors = `DELETE FROM delivered_cursors`
 	// lockCursors makes the rows that are missing, and locks all: two nodes that save a user's cursor at once do not lose
-	// what the other one delivered. A user who was erased meanwhile is left out.
+	// what the other one delivered. A user who was erased before is left out.
 	lockCursors = `
 		INSERT INTO delivered_cursors (user_id, positions)
 		SELECT id, '' FROM (

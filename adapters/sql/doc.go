@@ -1,11 +1,11 @@
-// Package sqlstore keeps users, blocks with their outbox, friends, idempotency keys and the partition counts of topics
-// in SQLite or PostgreSQL.
+// Package sqlstore keeps users, blocks with their outbox, friends, the history with its read marks and erasures, delivery
+// cursors, idempotency keys and the partition counts of topics in SQLite or PostgreSQL.
 //
 // One set of statements serves both: they use numbered parameters ($1), RETURNING and ON CONFLICT, which both understand
 // alike. What differs (opening, locking a migration, reading errors) is the dialect: sqlite.go and postgres.go.
 //
 // Isolation: every transaction takes the lock that it needs with its first statement. On PostgreSQL (READ COMMITTED) that
-// is the lock on one row, taken by an UPDATE or by an INSERT … ON CONFLICT DO UPDATE, which also serialises those who
+// is the lock on a row, or on several in the order of their keys, taken by an UPDATE or by an INSERT … ON CONFLICT DO UPDATE, which also serialises those who
 // come first; on SQLite transactions are immediate and there is one writing connection. No transaction asks the pool for
 // a second connection.
 //

@@ -40,15 +40,19 @@ func (s *Store) Known(ctx context.Context, user domain.UserID) (bool, error) {
 	if at, hit := s.known.Get(user); hit && now.Sub(at) < knownFor {
 		return true, nil
 	}
+	forgotten := s.forgotten.Load()
 	known, err := s.inUsers(ctx, user)
-	if known {
+	if known && s.forgotten.Load() == forgotten { // else what was read may be old
 		s.known.Add(user, now)
 	}
 	return known, err
 }
 
 // LookUpAgain has the database asked when a user is next named, whom another node may have erased.
-func (s *Store) LookUpAgain(user domain.UserID) { s.known.Remove(user) }
+func (s *Store) LookUpAgain(user domain.UserID) {
+	s.forgotten.Add(1)
+	s.known.Remove(user)
+}
 
 // inUsers asks the database itself.
 func (s *Store) inUsers(ctx context.Context, user domain.UserID) (known bool, err error) {

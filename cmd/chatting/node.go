@@ -128,7 +128,7 @@ func (n *node) run(ctx context.Context) error {
 	})
 	audit := kafka.NewPresenceAudit(n.parts.Cluster, kafka.AuditOptions{
 		Sessions: n.topics.Sessions, Group: n.parts.Config.TopicPrefix + ".presence-audit",
-		Presence: n.parts.Appenders.presence, Lookback: lookback(), Logger: n.parts.Logger,
+		Presence: n.parts.Appenders.presence, Lookback: kafka.SessionRetention, Logger: n.parts.Logger,
 	})
 	present := kafka.NewReadBarrier(n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, sessions)
 	defer present.Close()
@@ -151,6 +151,7 @@ func (n *node) run(ctx context.Context) error {
 	if err := conversations.WaitFor(ctx, ends); err != nil {
 		return err
 	}
+	n.suspectEarlier(ctx, from[0])
 	if n.parts.Broker.Broker != nil {
 		if err := n.parts.Presence.BuryOthers(ctx); err != nil {
 			return err
@@ -183,6 +184,19 @@ func (n *node) run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+// suspectEarlier has nodes buried that stand in the sessions topic before where this one reads from, as when all were away
+// for a while.
+func (n *node) suspectEarlier(ctx context.Context, from int64) {
+	unburied, err := kafka.Unburied(ctx, n.parts.Cluster, n.topics.Sessions, from)
+	if err != nil {
+		if ctx.Err() == nil {
+			n.parts.Logger.Warn("nodes that ended long ago may not be buried", "error", err)
+		}
+		return
+	}
+	n.parts.Presence.Suspect(unburied)
 }
 
 // beginStoring notes where storing begins; a broker or database that is away is waited for.
