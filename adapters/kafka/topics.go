@@ -48,6 +48,9 @@ const (
 )
 
 const (
+	// maxOwnBytes is what batches of the server's own records may have: maxBatchBytes, or one event with the longest text, every
+	// character of it escaped. Kafka's default is 12 bytes more.
+	maxOwnBytes = 1 << 20
 	// maxSystemMessageBytes bounds a batch of what other programs write. It is far more than a system message can have:
 	// what is too large shall become a dead letter that says so, not an error that only its producer sees.
 	maxSystemMessageBytes = 4 << 20
@@ -58,15 +61,15 @@ const (
 // settings returns how each topic is made. No topic is compacted: presence is rebuilt from what was written lately.
 func (n TopicNames) settings() []topicSettings {
 	return []topicSettings{
-		{name: n.Conversations, retention: 7 * day},
-		{name: n.Presence, retention: 7 * day},
-		{name: n.Sessions, retention: SessionRetention, segment: 10 * time.Minute},
+		{name: n.Conversations, retention: 7 * day, maxMessage: maxOwnBytes},
+		{name: n.Presence, retention: 7 * day, maxMessage: maxOwnBytes},
+		{name: n.Sessions, retention: SessionRetention, segment: 10 * time.Minute, maxMessage: maxOwnBytes},
 		{name: n.SystemMessages, retention: 7 * day, maxMessage: maxSystemMessageBytes},
 		{name: n.DeadLetters, retention: 30 * day, maxMessage: maxDeadLetterBytes},
 	}
 }
 
-// topicSettings are a topic's settings; a zero segment or maxMessage leaves that to the broker.
+// topicSettings are a topic's settings; a zero segment leaves that to the broker.
 type topicSettings struct {
 	name       string
 	retention  time.Duration
@@ -82,15 +85,11 @@ func (s topicSettings) config(partitions, brokers int) kafka.TopicConfig {
 		{ConfigName: configCleanup, ConfigValue: "delete"},
 		{ConfigName: configRetention, ConfigValue: strconv.FormatInt(s.retention.Milliseconds(), 10)},
 		{ConfigName: configUnclean, ConfigValue: "false"},
+		{ConfigName: configMaxMessage, ConfigValue: strconv.FormatInt(s.maxMessage, 10)},
 	}
 	if s.segment > 0 {
 		entries = append(entries, kafka.ConfigEntry{
 			ConfigName: "segment.ms", ConfigValue: strconv.FormatInt(s.segment.Milliseconds(), 10),
-		})
-	}
-	if s.maxMessage > 0 {
-		entries = append(entries, kafka.ConfigEntry{
-			ConfigName: configMaxMessage, ConfigValue: strconv.FormatInt(s.maxMessage, 10),
 		})
 	}
 	// One broker of three may be away without stopping appends, and an acknowledged record is on two.
@@ -156,7 +155,8 @@ func (t TopicSetup) try(ctx context.Context, cluster *Cluster) error {
 	missing := t.missing(found)
 	switch {
 	case len(missing) > 0 && t.VerifyOnly:
-		return &TopicError{missing[0].Topic, fmt.Sprintf("is missing: make it with %d partitions, or let the server make it", t.Partitions)}
+		return &TopicError{missing[0].Topic, fmt.Sprintf(
+			"is missing, or hidden from this server: make it with %d partitions, or let the server make it, and grant its rights", t.Partitions)}
 	case len(missing) > 0:
 		if err := cluster.createTopics(ctx, missing); err != nil {
 			return err
@@ -210,7 +210,7 @@ func (c *Cluster) createTopics(ctx context.Context, topics []kafka.TopicConfig) 
 		switch {
 		case err == nil, errors.Is(err, kafka.TopicAlreadyExists): // another node was faster
 		case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
-			return &TopicError{topic, "is missing, and the broker lets this server create none"}
+			return &TopicError{topic, "is missing, or hidden from this server, and the broker lets it create none"}
 		default:
 			return fmt.Errorf("creating topic %s: %w", topic, err)
 		}

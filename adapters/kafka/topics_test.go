@@ -40,7 +40,7 @@ func TestTopicsThatAreNotAsTheServerNeedsThemAreRefused(t *testing.T) {
 			"good":            {2, nil, ""},
 			"partitions":      {3, nil, "has 3 partitions, not 2"},
 			"short retention": {2, map[string]string{"retention.ms": "60000"}, "retention.ms=60000"},
-			"small records":   {2, map[string]string{"max.message.bytes": "1048588"}, "max.message.bytes=1048588, less than"},
+			"small batches":   {2, map[string]string{"max.message.bytes": "1048575"}, "max.message.bytes=1048575, less than 1048576"},
 			"unclean":         {2, map[string]string{"unclean.leader.election.enable": "true"}, "unclean.leader.election.enable=true"},
 		} {
 			t.Run(name, func(t *testing.T) {
