@@ -38,7 +38,7 @@ type Invite struct {
 // derives it: the first record that ends an invite wins, and what comes later is void. The verdict on a record depends on
 // the log alone: on the records before it, and on their times, not on when it is read.
 //
-// Time is that of the log, the latest of the records about invites so far. An invite is forgotten once the log is
+// Time is that of the log, the latest of the records about invites and blocks so far. An invite is forgotten once the log is
 // InviteGrace past its end, which is at most MaxInviteLife past its opening; so a reader that began InviteLookback
 // before a record judges it as those that read everything. It is not safe for concurrent use.
 type Invites struct {
@@ -47,6 +47,16 @@ type Invites struct {
 	pending map[Conversation][]*Invite // oldest first
 	// order holds the invites in the order of their opening, so that they can be forgotten; those no longer in rooms, too.
 	order []*Invite
+	// changes holds the changes of blocks that were read lately, in their order, and known tells which: one that is written
+	// again, as outboxes do after a doubt, is none.
+	changes []changeRead
+	known   map[EventID]struct{}
+}
+
+// changeRead is a change of a block that was read, and when that is forgotten.
+type changeRead struct {
+	id        EventID
+	forgotten time.Time
 }
 
 // roomKey is a room in its conversation: a room of the same name in another one has nothing to do with it.
@@ -55,17 +65,24 @@ type roomKey struct {
 	room    EventID
 }
 
-// InviteLookback is how much of the log before its first verdict a reader has to have read: the longest life, what is
-// granted beyond it, and something for clocks that differ and records that were late.
-const InviteLookback = MaxInviteLife + InviteGrace + 90*time.Second
+// changesKnownFor is for how long a change of a block is not taken for a new one when it is written again. What it does to an
+// invite so depends on the log from so long before the invite on.
+const changesKnownFor = 2 * time.Minute
 
-// maxInvites bounds the invites that are remembered: one is forgotten when so many were opened after it, whatever their
-// times say.
+// InviteLookback is how much of the log before its first verdict a reader has to have read: the longest life, what is
+// granted beyond it, for how long changes of blocks are known before it, and something for clocks that differ and records
+// that were late.
+const InviteLookback = MaxInviteLife + InviteGrace + changesKnownFor + 90*time.Second
+
+// maxInvites bounds the invites that are remembered, and the changes of blocks: one is forgotten when so many came after it,
+// whatever their times say.
 const maxInvites = 1 << 16
 
 // NewInvites returns the state of an empty partition.
 func NewInvites() *Invites {
-	return &Invites{rooms: make(map[roomKey]*Invite), pending: make(map[Conversation][]*Invite)}
+	return &Invites{
+		rooms: make(map[roomKey]*Invite), pending: make(map[Conversation][]*Invite), known: make(map[EventID]struct{}),
+	}
 }
 
 // Apply takes over the next event, whose record is stamped at, and judges it. Events that are about no invite and no block
@@ -86,6 +103,10 @@ func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
 			return i.end(event, body, room)
 		}
 	case BlockChanged:
+		i.advance(at)
+		if !i.isNew(event.ID) {
+			return InviteStands
+		}
 		for _, invite := range i.pending[body.Conversation()] {
 			if invite.From == body.Target && invite.To == body.Blocker {
 				invite.Unseen = true
@@ -93,6 +114,17 @@ func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
 		}
 	}
 	return InviteStands
+}
+
+// isNew tells whether a change of a block is not one that was read lately.
+func (i *Invites) isNew(change EventID) bool {
+	if _, known := i.known[change]; known {
+		return false
+	}
+	i.known[change] = struct{}{}
+	i.changes = append(i.changes, changeRead{change, i.clock.Add(changesKnownFor)})
+	i.forget()
+	return true
 }
 
 func (i *Invites) open(event Event, body GameInvite, room EventID) InviteVerdict {
@@ -197,8 +229,13 @@ func (i *Invites) advance(at time.Time) {
 	i.forget()
 }
 
-// forget drops the invites at the head of the order that are forgotten, and those that are too many.
+// forget drops the invites at the head of the order that are forgotten, and those that are too many; the changes of blocks
+// alike.
 func (i *Invites) forget() {
+	for len(i.changes) > 0 && (len(i.changes) > maxInvites || i.clock.After(i.changes[0].forgotten)) {
+		delete(i.known, i.changes[0].id)
+		i.changes = i.changes[1:]
+	}
 	for len(i.order) > 0 && (len(i.order) > maxInvites || i.isForgotten(i.order[0])) {
 		i.drop(i.order[0])
 		i.order[0] = nil

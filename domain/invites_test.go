@@ -34,7 +34,8 @@ func says(name string, from, to domain.UserID, status domain.InviteStatus, room 
 // blocks makes a record of a change of a block.
 func blocks(blocker, target domain.UserID, blocked bool, after time.Duration) inviteRecord {
 	at := someTime.Add(after)
-	return inviteRecord{domain.Event{Time: at, Body: domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked}}, at}
+	change := domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked}
+	return inviteRecord{domain.Event{ID: domain.DerivedID("test", fmt.Sprint(change, after)), Time: at, Body: change}, at}
 }
 
 // judged is a record and the verdict that it must get.
@@ -194,6 +195,21 @@ func TestWhoBlocksOrUnblocksTheInviterNoLongerHasTheInvite(t *testing.T) {
 	}
 }
 
+func TestAChangeOfABlockThatIsWrittenAgainIsNone(t *testing.T) {
+	unblocked := blocks(2, 1, false, 0)
+	again, late := unblocked, unblocked
+	again.at = again.at.Add(10 * time.Second)
+	late.at = late.at.Add(3 * time.Minute)
+	opened := func(after time.Duration) judged {
+		return judged{says("invite"+after.String(), 1, 2, domain.InviteOpened, roomA, after), stands}
+	}
+	accept := func(after time.Duration, want domain.InviteVerdict) judged {
+		return judged{says("accept", 2, 1, domain.InviteAccepted, roomA, after), want}
+	}
+	judgeAll(t, judged{unblocked, stands}, opened(time.Second), judged{again, stands}, accept(20*time.Second, stands))
+	judgeAll(t, judged{unblocked, stands}, opened(170*time.Second), judged{late, stands}, accept(190*time.Second, void))
+}
+
 func TestNoFloodOfInvitesIsRemembered(t *testing.T) {
 	const remembered = 1 << 16
 	invites := domain.NewInvites()
@@ -228,8 +244,19 @@ func verdictOf(records []inviteRecord) domain.InviteVerdict {
 		if i > 0 {
 			clock[i] = clock[i-1]
 		}
-		if _, invite := r.event.Body.(domain.GameInvite); invite && r.at.After(clock[i]) {
+		if r.at.After(clock[i]) {
 			clock[i] = r.at
+		}
+	}
+	// The changes of blocks that are not written again, within two minutes of the first.
+	isNew := make([]bool, len(records))
+	first := make(map[domain.EventID]time.Time)
+	for i, r := range records {
+		if _, change := r.event.Body.(domain.BlockChanged); change {
+			at, known := first[r.event.ID]
+			if isNew[i] = !known || clock[i].After(at.Add(2*time.Minute)); isNew[i] {
+				first[r.event.ID] = clock[i]
+			}
 		}
 	}
 	// The invite that the record is about: the latest one opened to its room that was not forgotten at each place from then on.
@@ -263,7 +290,7 @@ func verdictOf(records []inviteRecord) domain.InviteVerdict {
 	for i := opened + 1; i < len(records) && winner < 0; i++ {
 		switch b := records[i].event.Body.(type) {
 		case domain.BlockChanged:
-			hidden = hidden || b.Blocker == inviter.To && b.Target == inviter.From
+			hidden = hidden || isNew[i] && b.Blocker == inviter.To && b.Target == inviter.From
 		case domain.GameInvite:
 			byInviter := b.From == inviter.From && b.To == inviter.To
 			byInvited := b.From == inviter.To && b.To == inviter.From
