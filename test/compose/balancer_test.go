@@ -72,6 +72,7 @@ func TestTheBalancerKnowsTheNodesAndWaitsLongerThanTheirPings(t *testing.T) {
 type backend struct {
 	*httptest.Server
 	unready atomic.Bool
+	leaving atomic.Bool // it refuses what is new, and the checks have not noticed
 
 	mu    sync.Mutex
 	asked []string // but /readyz
@@ -93,6 +94,10 @@ func startBackend(t *testing.T, name string) *backend {
 		b.mu.Unlock()
 		if r.Header.Get("X-Forwarded-For") != "127.0.0.1" {
 			w.WriteHeader(http.StatusInternalServerError) // would pass for a program on the node's own machine
+		}
+		if b.leaving.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
 		}
 		if websocket.IsWebSocketUpgrade(r) {
 			conn, err := upgrader.Upgrade(w, r, nil)
@@ -214,6 +219,38 @@ func TestTheBalancerPassesOnOnlyWhatIsForUsers(t *testing.T) {
 	defer b.mu.Unlock()
 	if len(b.asked) > 0 {
 		t.Errorf("passed on: %v", b.asked)
+	}
+}
+
+func TestASocketThatALeavingNodeRefusesGoesToAnother(t *testing.T) {
+	one, two := startBackend(t, "one"), startBackend(t, "two")
+	address := startBalancer(t, one, two)
+	one.leaving.Store(true)
+	asked := func() int {
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		return len(one.asked)
+	}
+	for range 20 {
+		conn, response, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+address+"/ws/chatting/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		_ = conn.Close()
+	}
+	before := asked()
+	if before == 0 {
+		t.Fatal("the leaving node was asked by nobody: that shows nothing")
+	}
+	refused := 0
+	for range 20 {
+		if status, _ := get(t, address, "/api/"); status == http.StatusServiceUnavailable {
+			refused++
+		}
+	}
+	if refused == 0 || asked()-before != refused {
+		t.Errorf("of the requests that the leaving node was asked %d were refused, and %d times was it asked", refused, asked()-before)
 	}
 }
 
