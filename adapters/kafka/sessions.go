@@ -140,11 +140,13 @@ func Unburied(ctx context.Context, cluster *Cluster, topic string, before int64)
 	}
 	unburied := make(map[domain.Incarnation]struct{})
 	err = cluster.scan(ctx, topic, map[int]int64{0: starts[0]}, map[int]int64{0: before}, func(r *TailRecord) error {
-		switch record, err := readSession(r); {
-		case err != nil || record.Incarnation == domain.Incarnation{}:
-		case record.Kind == domain.SessionDead:
+		record, err := readSession(r)
+		if err != nil || record.Incarnation == (domain.Incarnation{}) {
+			return nil //nolint:nilerr // it says nothing of a node
+		}
+		if record.Kind == domain.SessionDead {
 			delete(unburied, record.Incarnation)
-		default:
+		} else {
 			unburied[record.Incarnation] = struct{}{}
 		}
 		return nil

@@ -5,9 +5,9 @@
 // alike. What differs (opening, locking a migration, reading errors) is the dialect: sqlite.go and postgres.go.
 //
 // Isolation: every transaction takes the lock that it needs with its first statement. On PostgreSQL (READ COMMITTED) that
-// is the lock on a row, or on several in the order of their keys, taken by an UPDATE or by an INSERT … ON CONFLICT DO UPDATE, which also serialises those who
-// come first; on SQLite transactions are immediate and there is one writing connection. No transaction asks the pool for
-// a second connection.
+// is the lock on a row, or on several in the order of their keys, taken by an UPDATE or by an INSERT … ON CONFLICT DO
+// UPDATE, which also serialises those who come first; on SQLite transactions are immediate and there is one writing
+// connection. No transaction asks the pool for a second connection.
 //
 // Errors: domain.CodeUnavailable where the database is away, does not answer in time or is too busy, and where the
 // caller's context ends first; a write that failed so may still have been committed. Conflicts with other transactions
