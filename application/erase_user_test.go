@@ -181,17 +181,19 @@ func TestAnErasureThatFailedIsRepeated(t *testing.T) {
 
 func TestWhoIsHereOnceItIsForgottenIsRememberedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b, log := twoNodes(t)
-		store := &friendStore{}
-		here, elsewhere := refreshing(t, a, store, 0), refreshing(t, b, store, 0)
+		log := newSessionTopic(sessionPartitions, time.Now)
+		a, b := newNode(log, 1), newNode(log, 2).start(t)
 		var looked []domain.UserID
 		a.presence.Forgotten = func(user domain.UserID) { looked = append(looked, user) }
+		a.start(t)
+		store := &friendStore{}
+		here, elsewhere := refreshing(t, a, store, 0), refreshing(t, b, store, 0)
 		c, _ := a.login(t, 7)
 		a.login(t, 8)
-		here.err = errRefused // the database is away
+		here.fail(errRefused) // the database is away
 		log.Append(domain.SessionRecord{Kind: domain.UserForgotten, User: 7}, func(error) {})
 		synctest.Wait()
-		here.err = nil
+		here.fail(nil)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if !maps.Equal(here.known, map[domain.UserID]bool{7: true}) || len(elsewhere.known) != 0 {

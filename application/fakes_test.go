@@ -403,6 +403,12 @@ type users struct {
 	err   error
 }
 
+func (u *users) fail(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.err = err
+}
+
 func (u *users) Remember(_ context.Context, user domain.UserID) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
