@@ -58,7 +58,9 @@ func makeAnew(ctx context.Context, t *testing.T, brokers, topic string, partitio
 // createTopic makes a topic as soon as there is none of its name.
 func createTopic(ctx context.Context, t *testing.T, brokers, topic string, partitions int) {
 	t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(brokers)}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(brokers), Transport: transport}
 	harness.Until(ctx, t, "the topic is there", func() bool {
 		made, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{
 			{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1},

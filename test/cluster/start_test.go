@@ -114,7 +114,9 @@ func (c *cluster) keepAlive(ctx context.Context, incarnation string) (stop func(
 // readBare reads a whole topic with nothing but the library, each partition on its own, and returns how many records it has.
 func readBare(ctx context.Context, t *testing.T, brokers, topic string) int {
 	t.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(strings.Split(brokers, ",")...), Timeout: 10 * time.Second}
+	transport := &kafka.Transport{} // of its own: a shared one may not have heard of the topic yet
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(strings.Split(brokers, ",")...), Timeout: 10 * time.Second, Transport: transport}
 	const partitions = 16
 	counts := make([]int, partitions)
 	var reading sync.WaitGroup
