@@ -229,7 +229,7 @@ func pairUp(t *testing.T, count int, place func(user int) string) *crowd {
 	return crowd
 }
 
-// login connects everybody, side by side.
+// login connects everybody, side by side, and waits until each one's node knows of its partner.
 func (c *crowd) login(ctx context.Context, t *testing.T) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -254,6 +254,15 @@ func (c *crowd) login(ctx context.Context, t *testing.T) {
 			}
 		}
 	})
+	here := make(map[int]bool)
+	for _, chatter := range c.chatters {
+		here[chatter.user] = true
+	}
+	for _, chatter := range c.chatters {
+		if here[chatter.partner] {
+			awaitKnownOnline(ctx, t, chatter.connections()[0].Addr, chatter.token, chatter.partner)
+		}
+	}
 }
 
 // start makes everybody write.

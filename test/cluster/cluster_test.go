@@ -254,10 +254,10 @@ func isReady(ctx context.Context, node *harness.Node) bool {
 	return err == nil && a.status == http.StatusOK
 }
 
-// isOnline asks a node who is online.
-func isOnline(ctx context.Context, t *testing.T, node *harness.Node, asking string, user int) bool {
+// isOnline asks the node at addr who is online. asking is the token of who asks.
+func isOnline(ctx context.Context, t *testing.T, addr, asking string, user int) bool {
 	t.Helper()
-	a, err := request(ctx, node.HTTP, asking, http.MethodGet, fmt.Sprintf("/api/chatting/is-online/?id=%d", user), nil)
+	a, err := request(ctx, addr, asking, http.MethodGet, fmt.Sprintf("/api/chatting/is-online/?id=%d", user), nil)
 	if err != nil || a.status != http.StatusOK {
 		t.Fatalf("is-online of %d: %v %d %s", user, err, a.status, a.body)
 	}
@@ -271,11 +271,11 @@ func isOnline(ctx context.Context, t *testing.T, node *harness.Node, asking stri
 }
 
 // awaitKnownOnline waits until a node knows that user is online: a login on another node comes to it a moment later. asking
-// is who may ask.
-func awaitKnownOnline(ctx context.Context, t *testing.T, node *harness.Node, asking, user int) {
+// is the token of who asks.
+func awaitKnownOnline(ctx context.Context, t *testing.T, addr, asking string, user int) {
 	t.Helper()
 	harness.Until(ctx, t, fmt.Sprintf("the node knows that user %d is online", user), func() bool {
-		return isOnline(ctx, t, node, token(t, asking), user)
+		return isOnline(ctx, t, addr, asking, user)
 	})
 }
 

@@ -18,7 +18,7 @@ func TestAUserThatIsErasedOverOneNodeIsGoneFromAll(t *testing.T) {
 	nodes := c.startAll(2)
 	const erased, partner = 1, 2
 	here, there, other := connect(t, nodes[0], erased), connect(t, nodes[1], erased), connect(t, nodes[1], partner)
-	awaitKnownOnline(ctx, t, nodes[0], erased, partner)
+	awaitKnownOnline(ctx, t, nodes[0].HTTP, token(t, erased), partner)
 	said := func(f harness.Frame) bool { return f.Message == "hello" }
 	if err := here.Send(partner, "hello"); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func connectForInvites(t *testing.T, node *harness.Node, user int) inviteSide {
 func awaitOnline(ctx context.Context, t *testing.T, one, other inviteSide) {
 	t.Helper()
 	for _, sides := range [][2]inviteSide{{one, other}, {other, one}} {
-		awaitKnownOnline(ctx, t, sides[0].node, sides[0].User, sides[1].User)
+		awaitKnownOnline(ctx, t, sides[0].node.HTTP, token(t, sides[0].User), sides[1].User)
 	}
 }
 

@@ -238,7 +238,7 @@ func TestANodeThatHangsIsBuriedAndComesBack(t *testing.T) {
 	}
 	asking := token(t, 1)
 	for _, chatter := range v.usersOn(nodes[1]) {
-		if online := isOnline(ctx, t, nodes[0], asking, chatter.user); online != (behaviourOf(chatter.user) == elsewhere) {
+		if online := isOnline(ctx, t, nodes[0].HTTP, asking, chatter.user); online != (behaviourOf(chatter.user) == elsewhere) {
 			t.Errorf("user %d of the buried node is online: %t", chatter.user, online)
 		}
 	}

@@ -18,7 +18,7 @@ func TestAllNodesAgreeOnWhoIsOnlineWithinASecond(t *testing.T) {
 		t.Helper()
 		changed := time.Now()
 		for _, node := range nodes {
-			harness.Until(ctx, t, "the node has noticed", func() bool { return isOnline(ctx, t, node, asking, user) == online })
+			harness.Until(ctx, t, "the node has noticed", func() bool { return isOnline(ctx, t, node.HTTP, asking, user) == online })
 		}
 		slowest = max(slowest, time.Since(changed))
 	}

@@ -24,8 +24,8 @@ func (c *cluster) live(ctx context.Context) (messages int) {
 	c.t.Helper()
 	nodes := c.startAll(2)
 	ann, bob := connect(c.t, nodes[0], 201), connect(c.t, nodes[1], 202)
-	awaitKnownOnline(ctx, c.t, nodes[0], 201, 202)
-	awaitKnownOnline(ctx, c.t, nodes[1], 202, 201)
+	awaitKnownOnline(ctx, c.t, nodes[0].HTTP, token(c.t, 201), 202)
+	awaitKnownOnline(ctx, c.t, nodes[1].HTTP, token(c.t, 202), 201)
 	must := func(err error) {
 		c.t.Helper()
 		if err != nil {

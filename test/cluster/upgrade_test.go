@@ -129,7 +129,7 @@ func (s strangers) seePresence(ctx context.Context) {
 	watching := connect(s.t, s.here, user)
 	coming := connect(s.t, s.there, friend)
 	awaitStatuses(ctx, s.t, watching, friend, "online")
-	if !isOnline(ctx, s.t, s.here, token(s.t, user), friend) {
+	if !isOnline(ctx, s.t, s.here.HTTP, token(s.t, user), friend) {
 		s.t.Errorf("user %d is not online for the node %s", friend, s.here.HTTP)
 	}
 	if online := connect(s.t, s.here, user).Frames()[0].Friends; !slices.Contains(online, int64(friend)) {
@@ -149,7 +149,7 @@ func (s strangers) seePresence(ctx context.Context) {
 // awaitOnline waits until the node here knows of a login there.
 func (s strangers) awaitOnline(ctx context.Context, user int) {
 	s.t.Helper()
-	awaitKnownOnline(ctx, s.t, s.here, s.first, user)
+	awaitKnownOnline(ctx, s.t, s.here.HTTP, token(s.t, s.first), user)
 }
 
 // talk has two users write to each other.
