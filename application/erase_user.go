@@ -40,16 +40,12 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 	if err := appendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserErased, User: user}); err != nil {
 		return err
 	}
-	projected, err := e.Projected.Projected(ctx, e.Partitions)
-	if err != nil {
-		return err
-	}
-	ends, err := e.Ends.EndOffsets(ctx)
+	end, err := newHistoryProgress(e.Projected, e.Ends, e.Partitions).noteEnd(ctx)
 	if err != nil {
 		return err
 	}
 	unblocked, known, err := e.Eraser.EraseUser(ctx, Erasure{
-		User: user, At: e.Now.stamp(), Ends: ends, Projected: projected, NewID: e.NewID,
+		User: user, At: e.Now.stamp(), Ends: end.offsets, Projected: end.before, NewID: e.NewID,
 	})
 	switch {
 	case err != nil:

@@ -90,8 +90,9 @@ type UserEraser interface {
 type Erasure struct {
 	User domain.UserID
 	At   time.Time // of the changes of blocks
-	// Ends are the ends of the conversation log (LogEnds.EndOffsets), and Projected how far the history had followed it before
-	// they were asked for: an end before that is one of a topic made anew. A later place of the history says nothing of it.
+	// Ends are the ends of the conversation log (LogEnds.EndOffsets), and Projected, of as many partitions, how far the history
+	// had followed it before they were asked for: an end before that is one of a topic made anew. A later place of the history
+	// says nothing of it.
 	Ends      []int64
 	Projected []LogPosition
 	NewID     IDs // of the events of these changes

@@ -52,8 +52,7 @@ func (i *Invite) Execute(command InviteCommand, done func(error)) {
 		body.Room = domain.RoomID(room.String())
 		body.Expires, done, err = i.opened(direction{command.Sender, command.Target}, room, event.Time, done)
 	case domain.InviteCancelled:
-		var named bool
-		if body.Room, named, err = i.cancelled(command); !named && body.Room != "" {
+		if body.Room, err = i.cancelled(command); command.Room == "" && body.Room != "" {
 			done = i.cancelledAnyway(event, body, done)
 		}
 	default:
@@ -106,43 +105,51 @@ func (i *Invite) cancelledAnyway(event domain.Event, body domain.GameInvite, don
 	}
 }
 
-// cancelled returns the room of the invite to cancel, "" where there is none, and whether the sender named it. One that it
-// named and this node has not read yet is left to the log.
-func (i *Invite) cancelled(command InviteCommand) (name domain.RoomID, named bool, err error) {
+// cancelled returns the room of the invite to cancel: the one that the sender named, else that of its newest pending one, ""
+// where there is none.
+func (i *Invite) cancelled(command InviteCommand) (domain.RoomID, error) {
 	if command.Room == "" {
-		if room, ok := i.Invites.newest(command.Sender, command.Target, i.Now()); ok {
-			return domain.RoomID(room.String()), false, nil
+		room, ok := i.Invites.newest(command.Sender, command.Target, i.Now())
+		if !ok {
+			return "", nil
 		}
-		return "", false, nil
+		return domain.RoomID(room.String()), nil
 	}
-	room, ok := domain.ParseEventID(string(command.Room))
-	if !ok {
-		return "", true, errNoRoom
-	}
-	invite, known := i.Invites.find(domain.Between(command.Sender, command.Target), room)
+	room, invite, known, err := i.named(command)
 	switch {
+	case err != nil:
+		return "", err
 	case known && invite.From != command.Sender:
-		return "", true, errNotInviter
+		return "", errNotInviter
 	case known && invite.Ended != "" && command.ClientMessageID == "":
-		return "", true, errInviteEnded
+		return "", errInviteEnded
 	}
-	return domain.RoomID(room.String()), true, nil
+	return room, nil
 }
 
-// answered returns the room of the invite to answer. One that this node has not read yet is left to the log.
+// answered returns the room of the invite to answer.
 func (i *Invite) answered(command InviteCommand) (domain.RoomID, error) {
-	room, ok := domain.ParseEventID(string(command.Room))
-	if !ok {
-		return "", errNoRoom
-	}
-	invite, known := i.Invites.find(domain.Between(command.Sender, command.Target), room)
+	room, invite, known, err := i.named(command)
 	switch {
+	case err != nil:
+		return "", err
 	case known && (invite.From != command.Target || invite.To != command.Sender):
 		return "", errNotInvited
 	case known && (invite.Ended != "" || invite.Unseen) && command.ClientMessageID == "":
 		return "", errInviteEnded
 	}
-	return domain.RoomID(room.String()), nil
+	return room, nil
+}
+
+// named returns the room that a command names, and its invite. One that this node has not read yet is not known, and left to
+// the log.
+func (i *Invite) named(command InviteCommand) (room domain.RoomID, invite domain.Invite, known bool, err error) {
+	id, ok := domain.ParseEventID(string(command.Room))
+	if !ok {
+		return "", domain.Invite{}, false, errNoRoom
+	}
+	invite, known = i.Invites.find(domain.Between(command.Sender, command.Target), id)
+	return domain.RoomID(id.String()), invite, known, nil
 }
 
 func (i *Invite) life() time.Duration {

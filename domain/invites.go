@@ -104,7 +104,7 @@ func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
 		}
 	case BlockChanged:
 		i.advance(at)
-		if !i.isNew(event.ID) {
+		if !i.noteChange(event.ID) {
 			return InviteStands
 		}
 		for _, invite := range i.pending[body.Conversation()] {
@@ -116,8 +116,8 @@ func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
 	return InviteStands
 }
 
-// isNew tells whether a change of a block is not one that was read lately.
-func (i *Invites) isNew(change EventID) bool {
+// noteChange notes a change of a block; false for one that was read lately.
+func (i *Invites) noteChange(change EventID) bool {
 	if _, known := i.known[change]; known {
 		return false
 	}

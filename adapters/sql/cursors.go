@@ -19,8 +19,8 @@ import (
 
 var _ application.DeliveryCursors = (*Store)(nil)
 
-// lockCursors takes the ids of the users, setCursors one row of values for each, undelivered is for one partition: what is asked of many
-// goes in one statement, because each takes a trip to the database.
+// lockCursors takes the ids of the users, setCursors one row of values for each, undelivered is for one partition: what is
+// asked of many goes in one statement, because each takes a trip to the database.
 const (
 	selectCursor  = `SELECT positions FROM delivered_cursors WHERE user_id = $1`
 	forgetCursors = `DELETE FROM delivered_cursors`

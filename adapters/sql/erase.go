@@ -15,7 +15,7 @@ var _ application.UserEraser = (*Store)(nil)
 // deleted; a later one finds the note.
 const (
 	lockProjections = `
-		UPDATE projections SET next_offset = next_offset RETURNING log_partition, generation, next_offset AS log_offset`
+		UPDATE projections SET next_offset = next_offset RETURNING log_partition, generation`
 	noteErasure = `
 		INSERT INTO erasures (user_id, log_partition, generation, until_offset) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (user_id, log_partition) DO UPDATE
@@ -80,27 +80,23 @@ func (s *Store) EraseUser(
 func (s *Store) noteErasure(ctx context.Context, erasure application.Erasure) error {
 	return s.write(ctx, "note erasure", func(ctx context.Context, tx *sqlx.Tx) error {
 		var rows []struct {
-			place
-
-			Partition int `db:"log_partition"`
+			Partition  int   `db:"log_partition"`
+			Generation int64 `db:"generation"`
 		}
 		if err := tx.SelectContext(ctx, &rows, lockProjections); err != nil {
 			return err
 		}
-		projected := make(map[int]place, len(rows))
+		generations := make(map[int]int64, len(rows))
 		for _, row := range rows {
-			projected[row.Partition] = row.place
+			generations[row.Partition] = row.Generation
 		}
 		for partition, end := range erasure.Ends {
-			generation := int64(1)
-			if partition < len(erasure.Projected) {
-				before := erasure.Projected[partition]
-				generation = max(generation, before.Generation)
-				if end < before.Offset {
-					generation++ // a topic made anew, as the projector will find out
-				}
+			before := erasure.Projected[partition]
+			generation := before.Generation
+			if end < before.Offset {
+				generation++ // a topic made anew, as the projector will find out
 			}
-			if projected[partition].Generation > generation {
+			if generations[partition] > generation {
 				return errMadeAnew
 			}
 			if _, err := tx.ExecContext(ctx, noteErasure, int64(erasure.User), partition, generation, end); err != nil {

@@ -52,19 +52,5 @@ func TestNodesGoOnWhereTheConversationsAreMadeAnew(t *testing.T) {
 func makeAnew(ctx context.Context, t *testing.T, brokers, topic string, partitions int) {
 	t.Helper()
 	harness.DeleteTopics(ctx, t, brokers, topic)
-	createTopic(ctx, t, brokers, topic, partitions)
-}
-
-// createTopic makes a topic as soon as there is none of its name.
-func createTopic(ctx context.Context, t *testing.T, brokers, topic string, partitions int) {
-	t.Helper()
-	transport := &kafka.Transport{}
-	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(brokers), Transport: transport}
-	harness.Until(ctx, t, "the topic is there", func() bool {
-		made, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{
-			{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1},
-		}})
-		return err == nil && made.Errors[topic] == nil
-	})
+	createTopic(ctx, t, brokers, kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1})
 }

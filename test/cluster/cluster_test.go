@@ -23,6 +23,7 @@ import (
 	"time"
 
 	_ "github.com/lib/pq" // the driver, to make a database for each test
+	"github.com/segmentio/kafka-go"
 
 	"chatting/adapters/auth"
 	"chatting/domain"
@@ -107,6 +108,18 @@ func (c *cluster) admin(statement string) {
 	if _, err := db.ExecContext(ctx, statement); err != nil {
 		c.t.Fatalf("%s: %v", statement, err)
 	}
+}
+
+// createTopic makes a topic as soon as there is none of its name.
+func createTopic(ctx context.Context, t *testing.T, brokers string, topic kafka.TopicConfig) {
+	t.Helper()
+	transport := &kafka.Transport{} // of its own: a shared one goes on with what it heard of the topics before
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(strings.Split(brokers, ",")...), Timeout: 10 * time.Second, Transport: transport}
+	harness.Until(ctx, t, "the topic "+topic.Topic+" is made", func() bool {
+		made, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
+		return err == nil && made.Errors[topic.Topic] == nil
+	})
 }
 
 func (c *cluster) conversations() string  { return c.prefix + ".conversations" }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatting/test/harness"
@@ -15,17 +16,10 @@ import (
 func TestPresenceTellsOfTheEndOfSessionsOfLongAgo(t *testing.T) {
 	ctx := testContext(t)
 	c := newCluster(t, harness.SharedParts(t))
-	createTopic(ctx, t, c.parts.Brokers, c.sessions(), 16)
+	createTopic(ctx, t, c.parts.Brokers, kafka.TopicConfig{Topic: c.sessions(), NumPartitions: 16, ReplicationFactor: 1})
 	const user = 7
 	long, node := time.Now().Add(-40*time.Minute), uuid.NewString()
-	up := &kgo.Record{
-		Topic: c.sessions(), Key: fmt.Append(nil, user), Timestamp: long,
-		Value: fmt.Appendf(nil, `{"type":"up","incarnation":%q,"user":%d,"count":1}`, node, user),
-	}
-	beat := &kgo.Record{
-		Topic: c.sessions(), Key: []byte(node), Timestamp: long,
-		Value: fmt.Appendf(nil, `{"type":"beat","incarnation":%q,"count":1}`, node),
-	}
+	up, beat := sessionRecord(c.sessions(), "up", node, user, 1, long), beatRecord(c.sessions(), node, 1, long)
 	toPartitionZero := kgo.RecordPartitioner(kgo.ManualPartitioner())
 	for record, client := range map[*kgo.Record]*kgo.Client{
 		up: harness.Dial(t, c.parts.Brokers), beat: harness.Dial(t, c.parts.Brokers, toPartitionZero),

@@ -69,17 +69,13 @@ func startProbe(ctx context.Context, t *testing.T, c *cluster, partitions, repli
 	t.Helper()
 	brokers := strings.Split(c.parts.Brokers, ",")
 	p := &probe{topic: c.prefix + ".probe"}
-	client := &kafka.Client{Addr: kafka.TCP(brokers...), Timeout: 10 * time.Second}
 	config := []kafka.ConfigEntry{}
 	if replicas == 3 {
 		config = append(config, kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: "2"})
 	}
-	response, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+	createTopic(ctx, t, c.parts.Brokers, kafka.TopicConfig{
 		Topic: p.topic, NumPartitions: partitions, ReplicationFactor: replicas, ConfigEntries: config,
-	}}})
-	if err != nil || response.Errors[p.topic] != nil {
-		t.Fatalf("making the probe's topic: %v %v", err, response)
-	}
+	})
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	for partition := range partitions {

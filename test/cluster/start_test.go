@@ -31,13 +31,26 @@ func sessionRecords(topic, incarnation string, users, each int) []*kgo.Record {
 		}
 		at := began.Add(18 * time.Minute * time.Duration(n) / time.Duration(each))
 		for user := 1; user <= users; user++ {
-			records = append(records, &kgo.Record{
-				Topic: topic, Key: []byte(strconv.Itoa(user)), Timestamp: at,
-				Value: fmt.Appendf(nil, `{"type":%q,"incarnation":%q,"user":%d,"count":%d}`, kind, incarnation, user, count),
-			})
+			records = append(records, sessionRecord(topic, kind, incarnation, user, count, at))
 		}
 	}
 	return records
+}
+
+// sessionRecord is what a node writes when a user comes or goes.
+func sessionRecord(topic, kind, incarnation string, user, count int, at time.Time) *kgo.Record {
+	return &kgo.Record{
+		Topic: topic, Key: []byte(strconv.Itoa(user)), Timestamp: at,
+		Value: fmt.Appendf(nil, `{"type":%q,"incarnation":%q,"user":%d,"count":%d}`, kind, incarnation, user, count),
+	}
+}
+
+// beatRecord is a node's heartbeat, for partition 0.
+func beatRecord(topic, incarnation string, count int, at time.Time) *kgo.Record {
+	return &kgo.Record{
+		Topic: topic, Key: []byte(incarnation), Timestamp: at,
+		Value: fmt.Appendf(nil, `{"type":"beat","incarnation":%q,"count":%d}`, incarnation, count),
+	}
 }
 
 // A node starts beside one that has very many users.
@@ -95,10 +108,7 @@ func (c *cluster) keepAlive(ctx context.Context, incarnation string) (stop func(
 	var beating sync.WaitGroup
 	beating.Go(func() {
 		for n := 1; ctx.Err() == nil; n++ {
-			err := client.ProduceSync(ctx, &kgo.Record{
-				Topic: c.sessions(), Key: []byte(incarnation),
-				Value: fmt.Appendf(nil, `{"type":"beat","incarnation":%q,"count":%d}`, incarnation, n),
-			}).FirstErr()
+			err := client.ProduceSync(ctx, beatRecord(c.sessions(), incarnation, n, time.Now())).FirstErr()
 			if err != nil && ctx.Err() == nil {
 				c.t.Errorf("a heartbeat: %v", err)
 			}
