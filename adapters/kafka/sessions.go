@@ -132,25 +132,30 @@ const SessionRetention = time.Hour
 
 // Unburied returns the nodes that gave a sign of life in partition 0 of the sessions topic before an offset, where a starting
 // node begins to read, and were not buried up to there. When all nodes were away for longer than a starting one reads back,
-// nobody else would bury them, and chatting.presence would not tell of the end of their sessions.
+// nobody else would bury them, and chatting.presence would not tell of the end of their sessions. It reads no further back
+// than SessionRetention, however long the topic is kept.
 func Unburied(ctx context.Context, cluster *Cluster, topic string, before int64) ([]domain.Incarnation, error) {
-	starts, err := cluster.listOffsets(ctx, topic, []int{0}, timestampEarliest)
+	starts, err := cluster.listOffsets(ctx, topic, []int{0}, now().Add(-SessionRetention).UnixMilli())
 	if err != nil {
 		return nil, err
 	}
-	unburied := make(map[domain.Incarnation]struct{})
+	// A node that hung may have given a sign of life after its burial, which counts for ever.
+	unburied, buried := make(map[domain.Incarnation]struct{}), make(map[domain.Incarnation]struct{})
 	err = cluster.scan(ctx, topic, map[int]int64{0: starts[0]}, map[int]int64{0: before}, func(r *TailRecord) error {
 		record, err := readSession(r)
 		if err != nil || record.Incarnation == (domain.Incarnation{}) {
 			return nil //nolint:nilerr // it says nothing of a node
 		}
 		if record.Kind == domain.SessionDead {
-			delete(unburied, record.Incarnation)
+			buried[record.Incarnation] = struct{}{}
 		} else {
 			unburied[record.Incarnation] = struct{}{}
 		}
 		return nil
 	})
+	for node := range buried {
+		delete(unburied, node)
+	}
 	return slices.Collect(maps.Keys(unburied)), err
 }
 

@@ -19,6 +19,7 @@ func TestNodesThatEndedBeforeWhatIsReadBackAreFound(t *testing.T) {
 		before := []domain.SessionRecord{
 			record(domain.SessionBeat, beating), record(domain.SessionUp, serving), record(domain.SessionUp, dead),
 			record(domain.SessionLeaving, left), record(domain.FriendsChanged, domain.Incarnation{}), record(domain.SessionDead, dead),
+			record(domain.SessionBeat, dead), // it hung
 		}
 		writeSessions(t, sessions, before...)
 		writeSessions(t, sessions, record(domain.SessionBeat, later), record(domain.SessionDead, left))
