@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chatting/test/harness"
 )
@@ -36,6 +37,14 @@ func (c *client) say(t *testing.T, target int, texts ...string) {
 			}
 		}
 	}
+}
+
+// nextMillisecond waits until what is said has another time than what was said before: only that orders what is replayed of
+// several conversations.
+func nextMillisecond(t *testing.T) {
+	t.Helper()
+	before := time.Now().UnixMilli()
+	harness.Until(t.Context(), t, "a later time", func() bool { return time.Now().UnixMilli() > before })
 }
 
 // replays expects texts as the next frames, marked.
@@ -102,9 +111,13 @@ func TestWhatIsSentToAnOfflineUserIsStoredEchoedAndReplayedOnceAtTheNextLogin(t 
 	mustConnect(t, s.HTTP, s.token(2)).leave(t) // known from now on
 	harness.Until(t.Context(), t, "2 is offline", func() bool { return s.system(2, "first") == 200 && !s.online(2) })
 
+	nextMillisecond(t)
 	one.say(t, 2, "a", "b")
+	nextMillisecond(t)
 	three.say(t, 2, "c")
+	nextMillisecond(t)
 	one.say(t, 2, "d")
+	nextMillisecond(t)
 	if status := s.system(2, "e"); status != http.StatusOK {
 		t.Fatalf("a system message was answered with %d", status)
 	}
