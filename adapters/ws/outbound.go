@@ -48,7 +48,8 @@ type outbound struct {
 
 	queue   *[]byte // whole frames; nil when empty
 	writing bool    // the writer runs
-	waiting bool    // somebody waits for room
+	waiting bool    // somebody waits for room, or for what is being written
+	chunks  uint64  // how many writes were begun
 	unsent  int     // bytes that the writer took from the queue and has not written
 	total   uint64  // bytes that ever were in the queue
 
@@ -220,6 +221,21 @@ func (o *outbound) isClosing() bool {
 	return o.closing
 }
 
+// awaitWriteLocked waits until the write under way is done, or so long: what it writes may have reached the client, whose
+// answer then comes before the writer says so.
+func (o *outbound) awaitWriteLocked(patience time.Duration) {
+	begun, end := o.chunks, time.Now().Add(patience)
+	defer time.AfterFunc(patience, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.changed.Broadcast()
+	}).Stop()
+	for o.writing && o.chunks == begun && time.Now().Before(end) {
+		o.waiting = true
+		o.changed.Wait()
+	}
+}
+
 func (o *outbound) recycleLocked() {
 	if o.queue != nil {
 		recycle(o.queue)
@@ -287,6 +303,7 @@ func (o *outbound) write() {
 			return
 		}
 		o.unsent = len(chunk) + len(rest)
+		o.chunks++
 		if o.waiting {
 			o.waiting = false
 			o.changed.Broadcast()

@@ -87,10 +87,15 @@ func (c *connection) received(data string) bool {
 	})
 }
 
+// closePatience is for how long a client's close waits for the write under way: much longer than a write takes that does not
+// have to wait for the client.
+const closePatience = 100 * time.Millisecond
+
 // receivedBeforeClose takes the client's close for the receipt of what had been written by then. Frames that crossed it
 // on their way are among that: clients that close have an end to what they want.
 func (c *connection) receivedBeforeClose() {
 	c.confirm(func(r *receipts) ([]application.Position, bool) {
+		c.out.awaitWriteLocked(closePatience)
 		if c.out.dropped {
 			return nil, false
 		}
