@@ -19,7 +19,7 @@ func app(cfg configs.Config, logger *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(cfg, logger),
 		fx.Provide(
-			clock, ids,
+			clock, ids, application.NewNotices,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
 			newTokens, newFriendLists,
 		),

@@ -39,6 +39,7 @@ type nodeParts struct {
 
 	Config    configs.Config
 	Logger    *slog.Logger
+	Notices   *application.Notices
 	Listener  net.Listener
 	API       *rest.API
 	Sockets   *ws.Server
@@ -72,6 +73,7 @@ func newNode(parts nodeParts) (*node, error) {
 func (n *node) start(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
+	n.background.Go(func() { n.parts.Notices.Run(ctx) })
 	n.serving.Go(func() {
 		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Listener)); err != nil {
 			n.fail(fmt.Errorf("serving HTTP: %w", err))
