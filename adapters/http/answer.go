@@ -33,7 +33,6 @@ var statuses = map[domain.Code]int{
 	domain.CodeKeyInProgress:   http.StatusConflict,
 	domain.CodeKeyReused:       http.StatusUnprocessableEntity,
 	domain.CodeRateLimited:     http.StatusTooManyRequests,
-	domain.CodeTooMany:         http.StatusServiceUnavailable,
 	domain.CodeUnavailable:     http.StatusServiceUnavailable,
 	domain.CodeUnconfirmed:     http.StatusServiceUnavailable,
 	domain.CodeInternal:        http.StatusInternalServerError,
