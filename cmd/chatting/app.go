@@ -91,6 +91,12 @@ var useCases = fx.Provide(
 			Now: now, NewID: newID, Logger: logger,
 		}
 	},
+	func(cfg configs.Config, store *sqlstore.Store, sessions *kafka.Sessions) *application.Friends {
+		if cfg.DropIn() {
+			return nil // the user-management service keeps them
+		}
+		return &application.Friends{Store: store, Sessions: sessions}
+	},
 	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {
 		return &application.IsOnline{Users: store, Presence: presence}
 	},

@@ -185,7 +185,7 @@ type apiDeps struct {
 	IsOnline     *application.IsOnline
 	System       *application.SendSystemMessage
 	Erase        *application.EraseUser
-	Sessions     *kafka.Sessions
+	Friends      *application.Friends
 	Log          *kafka.Conversations
 	Store        *sqlstore.Store
 	Cluster      *kafka.Cluster
@@ -198,10 +198,6 @@ type apiDeps struct {
 }
 
 func newAPI(d apiDeps) (*rest.API, error) {
-	var friends *application.Friends
-	if !d.Config.DropIn() {
-		friends = &application.Friends{Store: d.Store, Sessions: d.Sessions}
-	}
 	var history *application.ReadHistory
 	if d.Config.History.Enabled {
 		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
@@ -210,7 +206,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
-		Authenticate: d.Authenticate, Block: d.Block, Friends: friends, IsOnline: d.IsOnline, SystemMessage: d.System,
+		Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
 		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Notices: d.Notices, Writes: d.Rates.userWrites, Logins: d.Rates.addressLogins,
 		Ready: d.Readiness.ready,
 		Checks: []rest.Check{
