@@ -45,14 +45,14 @@ type LoginRate interface {
 // LoginError says whose login failed. It has the code of its cause.
 type LoginError struct {
 	User domain.UserID
-	err  error
+	Err  error
 }
 
 // Error returns the cause's message.
-func (e *LoginError) Error() string { return e.err.Error() }
+func (e *LoginError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
-func (e *LoginError) Unwrap() error { return e.err }
+func (e *LoginError) Unwrap() error { return e.Err }
 
 // Session is a connection that is logged in. Close must be called once it ends, however it ends.
 type Session struct {
@@ -79,18 +79,18 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 	}
 	user := identity.User
 	if err := l.admit(user, conn); err != nil {
-		return nil, &LoginError{User: user, err: err}
+		return nil, &LoginError{User: user, Err: err}
 	}
 	session := &Session{Identity: identity, login: l, conn: conn}
 	session.membership, err = l.Presence.Enter(user, conn)
 	if err != nil {
-		return nil, &LoginError{User: user, err: err}
+		return nil, &LoginError{User: user, Err: err}
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
 	backlog, err := l.complete(ctx, session)
 	if err != nil {
 		session.Close()
-		return nil, &LoginError{User: user, err: err}
+		return nil, &LoginError{User: user, Err: err}
 	}
 	if backlog == nil || backlog.isEmpty() && session.attachment.holdsLittle() {
 		session.attachment.Release()

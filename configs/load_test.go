@@ -68,7 +68,7 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"drop-in mode", c.DropIn(), false},
 		{"chat.html_escape", c.Chat.HTMLEscape, false},
 		{"limit", c.Limit, Limit{
-			FramesPerSecond: 100, UserFramesPerSecond: 200, UserWritesPerSecond: 20, UserLoginsPerSecond: 50, AddressLoginsPerSecond: 5000,
+			FramesPerSecond: 100, UserFramesPerSecond: 200, UserWritesPerSecond: 50, UserLoginsPerSecond: 50, AddressLoginsPerSecond: 5000,
 			Connections: 10000, ConnectionsPerUser: 32,
 		}},
 		{"websocket", c.WebSocket, WebSocket{64 << 10, 1 << 20, 10 * time.Second, 20 * time.Second, 30 * time.Second, 10 * time.Second, nil}},

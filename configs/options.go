@@ -203,7 +203,7 @@ var options = []Option{
 		Doc: "The same over all connections of one user. Connections that go on sending above a limit are closed with 1008. " +
 			"Empty: twice limit.frames_per_second. 0: no limit.",
 		set: userFrames},
-	{Key: "limit.user_writes_per_second", Default: "20", Unit: "number",
+	{Key: "limit.user_writes_per_second", Default: "50", Unit: "number",
 		Doc: "POST, PUT and DELETE requests of one user in a second; twice as many may come at once, more get 429. 0: no limit.",
 		set: limit(func(c *Config) *int { return &c.Limit.UserWritesPerSecond })},
 	{Key: "limit.user_logins_per_second", Default: "50", Unit: "number",

@@ -206,7 +206,9 @@ func TestLoginsOfAnAddressAreBoundedBeforeTheirTokensAreChecked(t *testing.T) {
 
 func TestALoginOverTheRateOfItsUserIsClosedAndLoggedOnce(t *testing.T) {
 	chat := newChat()
-	chat.logIn = func(context.Context, string) error { return domain.NewRateLimited("Too often.", time.Millisecond) }
+	chat.logIn = func(context.Context, string) error {
+		return &application.LoginError{User: 7, Err: domain.NewRateLimited("Too often.", time.Millisecond)}
+	}
 	f := serve(t, Options{}, chat)
 	const attempts = 50
 	began := time.Now()
@@ -218,8 +220,10 @@ func TestALoginOverTheRateOfItsUserIsClosedAndLoggedOnce(t *testing.T) {
 		}
 	}
 	most := 1 + int(time.Since(began)/time.Second)
-	if got := strings.Count(f.logs.text(), "login refused: too many of its user"); got < 1 || got > most {
-		t.Errorf("%d lines for %d refusals, want 1 to %d", got, attempts, most)
+	logs := f.logs.text()
+	if got := strings.Count(logs, "login refused: too many of its user"); got < 1 || got > most ||
+		!strings.Contains(logs, "user=7 address=127.0.0.1 count=1 total=1") {
+		t.Errorf("%d lines for %d refusals, want 1 to %d:\n%s", got, attempts, most, logs)
 	}
 }
 
