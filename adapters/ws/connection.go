@@ -291,7 +291,7 @@ func (c *connection) logIn(data []byte) bool {
 	// Before the token is looked at: to check a bad one costs as much.
 	if wait := c.server.takeLogin(c.address); wait > 0 {
 		c.server.deps.Notices.Warn("login refused: too many from its address", c.whence())
-		c.refuseLogin(wait)
+		c.refuseLogin()
 		return false
 	}
 	token, named, ok := parseLogin(data)

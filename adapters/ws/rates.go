@@ -22,10 +22,9 @@ const (
 	// maxRefusedInNeed is how many a connection may send while its user has used up that bound: as many as a connection
 	// that is not to blame has refused because of the others.
 	maxRefusedInNeed = 20
-	// maxLoginHold bounds for how long a login over the rate is held before it is refused. A client that comes again at once
-	// gets one attempt in that time on each of its sockets. So it does not keep the user's other clients from ever getting a
-	// turn.
-	maxLoginHold = time.Second
+	// loginHold is for how long a login over a rate is held before it is refused. A client that comes again at once gets one
+	// attempt in that time on each of its sockets. So it costs little, and the user's other clients get their turns.
+	loginHold = 100 * time.Millisecond
 )
 
 // take counts a message of size bytes for its connection and its user: as one frame, and another for every 4 KiB, so that
@@ -91,7 +90,7 @@ func (c *connection) loginFailed(err error) {
 	switch domain.CodeOf(err) {
 	case domain.CodeRateLimited:
 		c.server.deps.Notices.Warn("login refused: too many of its user", who, c.whence())
-		c.refuseLogin(domain.RetryAfterOf(err))
+		c.refuseLogin()
 		return
 	case domain.CodeUnauthenticated:
 	default:
@@ -100,10 +99,10 @@ func (c *connection) loginFailed(err error) {
 	c.out.close(codeOfLogin(err))
 }
 
-// refuseLogin closes the connection whose login came too early by wait.
-func (c *connection) refuseLogin(wait time.Duration) {
+// refuseLogin closes the connection whose login came too early.
+func (c *connection) refuseLogin() {
 	c.waiting(func(ctx context.Context) {
-		timer := time.NewTimer(min(wait, maxLoginHold))
+		timer := time.NewTimer(loginHold)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
