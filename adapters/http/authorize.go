@@ -30,6 +30,9 @@ func (a *API) withUser(handle func(context.Context, *fiber.Ctx, domain.UserID) e
 		if err != nil {
 			return err
 		}
+		if err := a.takeWrite(c, identity.User); err != nil {
+			return err
+		}
 		return handle(ctx, c, identity.User)
 	}
 }
@@ -48,7 +51,14 @@ func (a *API) authenticate(ctx context.Context, c *fiber.Ctx) (application.Ident
 	if !ok {
 		return application.Identity{}, detail(http.StatusUnauthorized, "The Authorization header holds no bearer token.")
 	}
-	return a.deps.Authenticate.Execute(ctx, token)
+	if err := a.mayTryToken(c); err != nil {
+		return application.Identity{}, err
+	}
+	identity, err := a.deps.Authenticate.Execute(ctx, token)
+	if domain.CodeOf(err) == domain.CodeUnauthenticated {
+		a.tokenRefused(c)
+	}
+	return identity, err
 }
 
 // bearer returns the token of an Authorization header (RFC 6750 §2.1; RFC 9110 §11.1: the scheme in any case). The

@@ -39,6 +39,7 @@ type nodeParts struct {
 
 	Config    configs.Config
 	Logger    *slog.Logger
+	Notices   *application.Notices
 	Listener  net.Listener
 	API       *rest.API
 	Sockets   *ws.Server
@@ -55,6 +56,7 @@ type nodeParts struct {
 
 	ExpireInvites *application.ExpireInvites
 	Refresh       *application.FriendRefresh
+	Friends       *application.Friends // nil in drop-in mode
 	Expire        *application.ExpireHistory
 	Readiness     *readiness
 	Shutdown      fx.Shutdowner
@@ -72,6 +74,7 @@ func newNode(parts nodeParts) (*node, error) {
 func (n *node) start(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
+	n.background.Go(func() { n.parts.Notices.Run(ctx) })
 	n.serving.Go(func() {
 		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Listener)); err != nil {
 			n.fail(fmt.Errorf("serving HTTP: %w", err))
@@ -161,6 +164,9 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Relay.Run(ctx) })
 	running.Go(func() { n.parts.ExpireInvites.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
+	if n.parts.Friends != nil {
+		running.Go(func() { n.parts.Friends.Run(ctx) })
+	}
 	running.Go(func() { errs <- audit.Run(ctx) })
 	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
