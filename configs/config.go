@@ -4,6 +4,7 @@ package configs
 
 import (
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"time"
 )
@@ -41,6 +42,8 @@ type HTTP struct {
 	BodyLimit   int      // bytes of a request's body
 	ReadTimeout time.Duration
 	IdleTimeout time.Duration
+	// TrustedProxies are believed about their clients' addresses. Each network is masked, and none is IPv4 mapped to IPv6.
+	TrustedProxies []netip.Prefix
 }
 
 // EmbeddedKafka is the broker inside the process. It runs when Kafka.Brokers is empty.

@@ -219,6 +219,17 @@ func TestOriginsAreSpeltAsBrowsersSendThem(t *testing.T) {
 	}
 }
 
+func TestTrustedProxiesAreAddressesAndNetworks(t *testing.T) {
+	c := mustLoad(t, "", "CHATTING_HTTP_TRUSTED_PROXIES=10.0.0.7, 192.0.2.0/24,2001:db8::/32,::ffff:127.0.0.1")
+	var got []string
+	for _, network := range c.HTTP.TrustedProxies {
+		got = append(got, network.String())
+	}
+	if want := []string{"10.0.0.7/32", "192.0.2.0/24", "2001:db8::/32", "127.0.0.1/32"}; !reflect.DeepEqual(got, want) {
+		t.Error(got)
+	}
+}
+
 func TestVariablesOfTestsAreNotOurs(t *testing.T) {
 	mustLoad(t, "", "CHATTING_TEST_KAFKA=x", "CHATTING_CONTRACT_URL=y", "CHATTINGX=1", "chatting_http_addr=1")
 }
@@ -258,6 +269,9 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_HTTP_ADDR=:99999", want: "no port from 0 to 65535"},
 		{environ: "CHATTING_HTTP_ADDR=a b:1", want: "no valid host"},
 		{environ: "CHATTING_DATA_DIR=", want: "data_dir (environment CHATTING_DATA_DIR): is empty"},
+		{environ: "CHATTING_HTTP_TRUSTED_PROXIES=balancer", want: "is neither an address nor a network"},
+		{environ: "CHATTING_HTTP_TRUSTED_PROXIES=10.0.0.7/8", want: "has bits behind its length: write 10.0.0.0/8"},
+		{environ: "CHATTING_HTTP_TRUSTED_PROXIES=fe80::1%eth0", want: "is neither an address nor a network"},
 		{environ: "CHATTING_KAFKA_BROKERS=a:1,,b:2", want: "is no address"},
 		{environ: "CHATTING_KAFKA_BROKERS=a:0", want: "needs a host and a port"},
 		{environ: "CHATTING_TOPIC_PREFIX=a/b", want: "character"},

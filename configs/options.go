@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -79,6 +80,10 @@ var options = []Option{
 	{Key: "http.idle_timeout", Default: "60s", Unit: "duration",
 		Doc: "How long a connection may wait for its next request.",
 		set: duration(100*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.HTTP.IdleTimeout })},
+	{Key: "http.trusted_proxies", Unit: "list of addresses or networks",
+		Doc: "Reverse proxies, as 10.0.0.7 or 10.0.0.0/8, that are believed in X-Forwarded-For: limits and logs then count the " +
+			"client that it names. Empty: none. It never decides who may call /s2sapi/.",
+		set: networks(func(c *Config) *[]netip.Prefix { return &c.HTTP.TrustedProxies })},
 
 	{Key: "data_dir", Flag: true, Default: "./data", Unit: "directory",
 		Doc: "Where everything embedded is kept: the broker's log, the SQLite file, the token secret. Made if it is missing.",

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -32,6 +33,9 @@ type Options struct {
 	// CORSOrigins are the origins whose pages may call /api: "https://host[:port]", "https://*.host" or "*". Empty:
 	// none. Never concerns /s2sapi.
 	CORSOrigins []string
+	// ClientAddress tells whose a request is, for the log, by its TCP peer and its X-Forwarded-For headers. nil means the
+	// peer's. What other servers may do never depends on it.
+	ClientAddress func(peer net.Addr, forwardedFor [][]byte) netip.Addr
 	// RequestTimeout bounds the work for one request. What is not confirmed by then is answered with 503.
 	RequestTimeout time.Duration
 	// ProbeTimeout bounds the checks of /readyz.

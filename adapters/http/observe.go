@@ -24,10 +24,22 @@ func (a *API) observe(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request",
+	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request", slog.String("client", a.client(c)),
 		slog.String("method", methodOf(c)), slog.String("path", c.Path()),
 		slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
 	return nil
+}
+
+// client returns the address that the request is logged under, "" where there is none.
+func (a *API) client(c *fiber.Ctx) string {
+	peer := c.Context().RemoteAddr()
+	if a.options.ClientAddress == nil {
+		return peer.String()
+	}
+	if client := a.options.ClientAddress(peer, c.Request().Header.PeekAll(fiber.HeaderXForwardedFor)); client.IsValid() {
+		return client.String()
+	}
+	return ""
 }
 
 // refuseAmbiguous refuses what servers are known to read differently, and closes the connection: behind a proxy, which
@@ -65,7 +77,7 @@ func (a *API) recovered(c *fiber.Ctx) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			a.deps.Logger.Error("request panicked", "method", methodOf(c), "path", c.Path(),
-				"panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+				"client", a.client(c), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 			err = &answer{http.StatusInternalServerError, newProblem(http.StatusInternalServerError, domain.CodeInternal, unexplained)}
 		}
 	}()

@@ -48,7 +48,8 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !validKey(header.Peek("Sec-Websocket-Key")):
 		return problem(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
-	release, err := s.admit(addressOf(sock.RemoteAddr()))
+	sock.client = s.clientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
+	release, err := s.admit(networkOf(sock.client))
 	if err != nil {
 		c.Set(fiber.HeaderRetryAfter, retryAfter)
 		detail := "There are too many connections."
@@ -96,18 +97,21 @@ func validKey(key []byte) bool {
 	return err == nil && len(decoded) == 16
 }
 
-// addressOf returns what the TCP peer is counted under: its address without the port, of IPv6 the network of 64 bits; the
-// zero Addr where there is none.
-func addressOf(addr net.Addr) netip.Addr {
-	tcp, ok := addr.(*net.TCPAddr)
+// peerAddress returns the address of a TCP peer without the port, the zero Addr where there is none.
+func peerAddress(peer net.Addr, _ [][]byte) netip.Addr {
+	tcp, ok := peer.(*net.TCPAddr)
 	if !ok {
 		return netip.Addr{}
 	}
-	address := tcp.AddrPort().Addr().Unmap()
-	if address.Is6() {
-		return netip.PrefixFrom(address.WithZone(""), 64).Masked().Addr()
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
+}
+
+// networkOf returns what a client's address is counted under: the address, or of IPv6 the network of 64 bits.
+func networkOf(client netip.Addr) netip.Addr {
+	if client.Is6() {
+		return netip.PrefixFrom(client, 64).Masked().Addr()
 	}
-	return address
+	return client
 }
 
 // problem answers with RFC 9457 problem details.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -162,6 +163,31 @@ func TestCapsOnConnections(t *testing.T) {
 	eventually(t, "the ended one is not counted", func() bool { return f.Connections() == 2 })
 	if got := from("127.0.0.1"); got != 101 {
 		t.Errorf("after one ended: %d", got)
+	}
+}
+
+func TestConnectionsAreCountedUnderTheClientAddressOfTheOptions(t *testing.T) {
+	f := serve(t, Options{MaxPerAddress: 1, ClientAddress: func(peer net.Addr, forwardedFor [][]byte) netip.Addr {
+		if len(forwardedFor) != 1 || peer.(*net.TCPAddr).Port == 0 {
+			t.Errorf("asked about %v, %q", peer, forwardedFor)
+			return netip.Addr{}
+		}
+		return netip.MustParseAddr(string(forwardedFor[0]))
+	}}, newChat())
+	for _, step := range []struct {
+		client string
+		want   int
+	}{{"192.0.2.1", 101}, {"192.0.2.1", 503}, {"192.0.2.2", 101}, {"2001:db8::1", 101}, {"2001:db8::2", 503}} {
+		conn, response, err := websocket.DefaultDialer.Dial("ws://"+f.addr+Path, http.Header{"X-Forwarded-For": {step.client}})
+		if response == nil {
+			t.Fatal(err)
+		}
+		if conn != nil {
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+		if response.StatusCode != step.want {
+			t.Errorf("%s: %d, want %d", step.client, response.StatusCode, step.want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"chatting/adapters/auth"
 	"chatting/adapters/embedded"
 	rest "chatting/adapters/http"
+	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
 	"chatting/adapters/usermanagement"
@@ -186,7 +188,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
 	}
 	return rest.New(rest.Options{
-		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
+		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
 		Authenticate: d.Authenticate, Block: d.Block, Friends: friends, IsOnline: d.IsOnline, SystemMessage: d.System,
@@ -202,6 +204,11 @@ func newAPI(d apiDeps) (*rest.API, error) {
 			{Name: "tail", Probe: d.Readiness.probe},
 		},
 	})
+}
+
+// clientAddress returns who tells whose a request is.
+func clientAddress(cfg configs.Config) func(peer net.Addr, forwardedFor [][]byte) netip.Addr {
+	return httpconn.NewProxies(cfg.HTTP.TrustedProxies).ClientAddress
 }
 
 // idempotency is the store as the API asks it.
@@ -224,7 +231,7 @@ func newSockets(
 		MaxConnections: cfg.Limit.Connections, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
 		FramesPerSecond: cfg.Limit.FramesPerSecond,
 		MaxFrame:        cfg.WebSocket.MaxFrameBytes, QueueBytes: cfg.WebSocket.OutboundQueueBytes,
-		CloseOver: cfg.Shutdown.CloseOver,
+		CloseOver: cfg.Shutdown.CloseOver, ClientAddress: clientAddress(cfg),
 		Times: ws.Times{
 			FirstFrame: cfg.WebSocket.LoginDeadline, Silence: cfg.WebSocket.PingAfter, Pong: cfg.WebSocket.PongWait,
 			Write: cfg.WebSocket.WriteTimeout,
