@@ -167,6 +167,8 @@ type Limit struct {
 	Connections           int // of this process
 	ConnectionsPerUser    int
 	ConnectionsPerAddress int
+	// AddressHTTPConnections are the connections of one address that serve HTTP.
+	AddressHTTPConnections int
 }
 
 // WebSocket has the times and sizes of the socket.

@@ -67,7 +67,7 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"generates a secret", c.GeneratesSecret(), true},
 		{"drop-in mode", c.DropIn(), false},
 		{"chat.html_escape", c.Chat.HTMLEscape, false},
-		{"limit", c.Limit, Limit{100, 10000, 32, 0}},
+		{"limit", c.Limit, Limit{100, 10000, 32, 0, 4096}},
 		{"websocket", c.WebSocket, WebSocket{64 << 10, 1 << 20, 10 * time.Second, 20 * time.Second, 30 * time.Second, 10 * time.Second, nil}},
 		{"user_management.friends_reload", c.UserManagement.FriendsReload, time.Minute},
 		{"presence.lease", c.Presence.Lease, 6 * time.Second},
@@ -89,7 +89,8 @@ func TestVariablesThatScriptsUseKeepTheirNames(t *testing.T) {
 	for _, name := range strings.Fields(`CHATTING_HTTP_ADDR CHATTING_DATA_DIR CHATTING_EMBEDDED_KAFKA_ADDR CHATTING_KAFKA_BROKERS
 		CHATTING_TOPIC_PREFIX CHATTING_DATABASE_URL CHATTING_JWT_SECRET CHATTING_JWT_PUBLIC_KEY_FILE CHATTING_JWKS_URL
 		CHATTING_USER_MANAGEMENT_URL CHATTING_S2S_TOKEN CHATTING_CHAT_HTML_ESCAPE CHATTING_LIMIT_FRAMES_PER_SECOND
-		CHATTING_LIMIT_CONNECTIONS CHATTING_LIMIT_CONNECTIONS_PER_USER CHATTING_LIMIT_CONNECTIONS_PER_ADDRESS`) {
+		CHATTING_LIMIT_CONNECTIONS CHATTING_LIMIT_CONNECTIONS_PER_USER CHATTING_LIMIT_CONNECTIONS_PER_ADDRESS
+		CHATTING_LIMIT_ADDRESS_HTTP_CONNECTIONS`) {
 		if !known[name] {
 			t.Errorf("%s is not an option", name)
 		}

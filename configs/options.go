@@ -212,6 +212,10 @@ var options = []Option{
 	{Key: "limit.connections_per_address", Default: "0", Unit: "number",
 		Doc: "WebSocket connections from one address; 0: no limit. Behind a load balancer every client has the balancer's address.",
 		set: limit(func(c *Config) *int { return &c.Limit.ConnectionsPerAddress })},
+	{Key: "limit.address_http_connections", Default: "4096", Unit: "number",
+		Doc: "HTTP connections from one address, or IPv6 network of 64 bits, and so requests at a time. WebSocket connections do not " +
+			"count, nor do connections of http.trusted_proxies. 0: no limit. Behind a load balancer every client has the balancer's address.",
+		set: limit(func(c *Config) *int { return &c.Limit.AddressHTTPConnections })},
 
 	{Key: "websocket.max_frame_bytes", Default: "64KiB", Unit: "size",
 		Doc: "The longest frame of a client; a longer one closes its connection with 1009.",

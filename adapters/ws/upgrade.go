@@ -31,7 +31,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	header := &c.Context().Request.Header
 	sock, ok := c.Context().Conn().(*socket)
 	switch {
-	case !ok:
+	case !ok || !sock.upgradable():
 		s.deps.Logger.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
 		return problem(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
 	case !bare(header.RawHeaders()):

@@ -1,15 +1,12 @@
 package ws
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -251,28 +248,6 @@ func TestLongMessagesCountAsSeveralFrames(t *testing.T) {
 	if got := c.next(); got["code"] != "rate_limited" {
 		t.Errorf("the short one: %v", got)
 	}
-}
-
-func TestAcceptingOutlastsAShortageOfFiles(t *testing.T) {
-	want := errors.New("broken for good")
-	inner := &shortListener{errs: []error{
-		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}, syscall.ENOBUFS, want,
-	}}
-	if _, err := (listener{inner}).Accept(); !errors.Is(err, want) {
-		t.Errorf("Accept ended with %v", err)
-	}
-}
-
-// shortListener fails with one error after the other.
-type shortListener struct {
-	net.Listener
-	errs []error
-}
-
-func (l *shortListener) Accept() (net.Conn, error) {
-	err := l.errs[0]
-	l.errs = l.errs[1:]
-	return nil, err
 }
 
 func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {

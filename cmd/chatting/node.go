@@ -13,6 +13,7 @@ import (
 	"go.uber.org/fx"
 
 	rest "chatting/adapters/http"
+	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
 	"chatting/adapters/ws"
@@ -37,21 +38,23 @@ type node struct {
 type nodeParts struct {
 	fx.In
 
-	Config    configs.Config
-	Logger    *slog.Logger
-	Listener  net.Listener
-	API       *rest.API
-	Sockets   *ws.Server
-	Broker    broker
-	Cluster   *kafka.Cluster
-	Store     *sqlstore.Store
-	Appenders appenders
-	Delivery  *application.Delivery
-	Echoes    *application.Echoes
-	Presence  *application.SetPresence
-	System    *application.SendSystemMessage
-	Stored    stored
-	Relay     *application.RelayBlocks
+	Config configs.Config
+	Logger *slog.Logger
+	// Listener is the port, and Connections what is accepted there.
+	Listener    net.Listener
+	Connections *httpconn.Listener
+	API         *rest.API
+	Sockets     *ws.Server
+	Broker      broker
+	Cluster     *kafka.Cluster
+	Store       *sqlstore.Store
+	Appenders   appenders
+	Delivery    *application.Delivery
+	Echoes      *application.Echoes
+	Presence    *application.SetPresence
+	System      *application.SendSystemMessage
+	Stored      stored
+	Relay       *application.RelayBlocks
 
 	ExpireInvites *application.ExpireInvites
 	Refresh       *application.FriendRefresh
@@ -73,7 +76,7 @@ func (n *node) start(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.serving.Go(func() {
-		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Listener)); err != nil {
+		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Connections)); err != nil {
 			n.fail(fmt.Errorf("serving HTTP: %w", err))
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"chatting/adapters/auth"
 	"chatting/adapters/embedded"
 	rest "chatting/adapters/http"
-	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
 	"chatting/adapters/usermanagement"
@@ -174,6 +172,7 @@ type apiDeps struct {
 	Cluster      *kafka.Cluster
 	Appenders    appenders
 	Readiness    *readiness
+	Places       places
 	Now          application.Clock
 	Logger       *slog.Logger
 }
@@ -189,6 +188,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	}
 	return rest.New(rest.Options{
 		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
+		Concurrency: d.Places.workers(),
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
 		Authenticate: d.Authenticate, Block: d.Block, Friends: friends, IsOnline: d.IsOnline, SystemMessage: d.System,
@@ -206,11 +206,6 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	})
 }
 
-// clientAddress returns who tells whose a request is.
-func clientAddress(cfg configs.Config) func(peer net.Addr, forwardedFor [][]byte) netip.Addr {
-	return httpconn.NewProxies(cfg.HTTP.TrustedProxies).ClientAddress
-}
-
 // idempotency is the store as the API asks it.
 type idempotency struct{ *sqlstore.Store }
 
@@ -224,11 +219,11 @@ func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte
 
 func newSockets(
 	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
-	ready *readiness, now application.Clock, logger *slog.Logger,
+	ready *readiness, places places, now application.Clock, logger *slog.Logger,
 ) (*ws.Server, error) {
 	return ws.New(ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
-		MaxConnections: cfg.Limit.Connections, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
+		MaxConnections: places.sockets, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
 		FramesPerSecond: cfg.Limit.FramesPerSecond,
 		MaxFrame:        cfg.WebSocket.MaxFrameBytes, QueueBytes: cfg.WebSocket.OutboundQueueBytes,
 		CloseOver: cfg.Shutdown.CloseOver, ClientAddress: clientAddress(cfg),
