@@ -132,7 +132,10 @@ type UserManagement struct {
 
 // S2S guards /s2sapi/.
 type S2S struct {
-	Token Secret // empty: loopback peers only
+	Token Secret // empty: see Config.GeneratesS2SToken
+	// TrustLoopback lets programs on this machine call without the token.
+	TrustLoopback bool
+	trustGiven    bool
 }
 
 // Chat has the rules for texts.
@@ -217,6 +220,15 @@ func (c Config) DropIn() bool { return !c.UserManagement.URL.IsZero() }
 // because nothing else that could verify them is configured.
 func (c Config) GeneratesSecret() bool {
 	return !c.DropIn() && !c.JWT.Secret.IsSet() && c.JWT.PublicKeyFile == "" && c.JWKS.URL.IsZero()
+}
+
+// GeneratesS2SToken tells whether other servers authenticate by the token that the first start makes in the data directory.
+func (c Config) GeneratesS2SToken() bool { return !c.S2S.Token.IsSet() && !c.S2S.TrustLoopback }
+
+// isTrial tells whether nothing is configured for real use: everything is embedded, nothing but this server makes tokens, and
+// only this machine reaches it.
+func (c Config) isTrial() bool {
+	return c.Kafka.Embedded() && c.Database.Embedded && c.GeneratesSecret() && !c.S2S.Token.IsSet() && c.HTTP.Addr.IsLoopback()
 }
 
 // sqliteFile is where the database is when none is configured.

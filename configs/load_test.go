@@ -174,6 +174,41 @@ func TestHTMLIsEscapedInDropInModeUnlessSaidOtherwise(t *testing.T) {
 	}
 }
 
+func TestOnlyATrialServerTrustsItsMachineUnlessSaidOtherwise(t *testing.T) {
+	for setting, trusted := range map[string]bool{
+		"":                                      true,
+		"CHATTING_HTTP_ADDR=localhost:1":        true,
+		"CHATTING_HTTP_ADDR=[::1]:1":            true,
+		"CHATTING_HTTP_ADDR=127.9.9.9:1":        true,
+		"CHATTING_HTTP_ADDR=:1":                 false,
+		"CHATTING_HTTP_ADDR=0.0.0.0:1":          false,
+		"CHATTING_HTTP_ADDR=192.0.2.1:1":        false,
+		"CHATTING_HTTP_ADDR=chat.example:1":     false,
+		"CHATTING_KAFKA_BROKERS=k:9092":         false,
+		"CHATTING_DATABASE_URL=postgres://x/y":  false,
+		"CHATTING_DATABASE_URL=sqlite:x.db":     false,
+		"CHATTING_JWT_SECRET=" + longSecret:     false,
+		"CHATTING_JWT_PUBLIC_KEY_FILE=key.pem":  false,
+		"CHATTING_JWKS_URL=https://x":           false,
+		"CHATTING_USER_MANAGEMENT_URL=http://x": false,
+		"CHATTING_S2S_TOKEN=" + longToken:       false,
+		"CHATTING_CHAT_OFFLINE=store":           true,
+	} {
+		c := mustLoad(t, "", setting)
+		if c.S2S.TrustLoopback != trusted {
+			t.Errorf("%s: trusted is %t", setting, c.S2S.TrustLoopback)
+		}
+		if want := !trusted && !c.S2S.Token.IsSet(); c.GeneratesS2SToken() != want {
+			t.Errorf("%s: a token is made: %t", setting, !want)
+		}
+		for _, said := range []bool{true, false} {
+			if c := mustLoad(t, "", setting, fmt.Sprintf("CHATTING_S2S_TRUST_LOOPBACK=%t", said)); c.S2S.TrustLoopback != said {
+				t.Errorf("%s, %t: trusted is %t", setting, said, c.S2S.TrustLoopback)
+			}
+		}
+	}
+}
+
 func TestASecretIsReadFromAFileWithoutItsLastNewline(t *testing.T) {
 	for content, want := range map[string]string{
 		longSecret: longSecret, longSecret + "\n": longSecret, longSecret + "\r\n": longSecret, longSecret + "\n\n": longSecret + "\n",
@@ -288,6 +323,7 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_JWT_SECRET_FILE=/dev/null", want: "is empty"},
 		{environ: "CHATTING_JWT_SECRET=" + longSecret + "|CHATTING_JWT_SECRET_FILE=" + secretFile, want: "are both set"},
 		{yaml: "jwt: {secret: " + longSecret + ", secret_file: " + secretFile + "}", want: "are both set"},
+		{environ: "CHATTING_S2S_TRUST_LOOPBACK=perhaps", want: "neither true nor false"},
 		{environ: "CHATTING_S2S_TOKEN=short", want: "at least 16"},
 		{environ: "CHATTING_S2S_TOKEN=with blanks in it, long", want: "no blanks"},
 		{environ: "CHATTING_JWKS_URL=ftp://x", want: "is no http:// or https:// URL"},

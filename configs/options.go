@@ -176,8 +176,14 @@ var options = []Option{
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.UserManagement.FriendsReload })},
 
 	{Key: "s2s.token", Unit: "secret", Secret: true,
-		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes. Empty: only callers on the same machine may.",
+		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes. The same on all nodes. Empty: the first start " +
+			"makes one in the data directory, unless s2s.trust_loopback is in force.",
 		set: bearer(16, func(c *Config) *Secret { return &c.S2S.Token })},
+	{Key: "s2s.trust_loopback", Unit: "true or false",
+		Doc: "Let programs on this machine call /s2sapi/ without the token. A reverse proxy on this machine is such a program, unless it " +
+			"sets X-Forwarded-For. Empty: true for a trial server, which has everything embedded, no token key, no s2s.token, and a " +
+			"loopback http.addr; false otherwise.",
+		set: trustLoopback},
 
 	// After user_management.url, on which its default depends.
 	{Key: "chat.html_escape", Unit: "true or false",

@@ -360,6 +360,15 @@ func htmlEscape(c *Config, text string) error {
 	return boolean(func(c *Config) *bool { return &c.Chat.HTMLEscape })(c, text)
 }
 
+// trustLoopback reads a switch whose default depends on everything else; the table's default, "", leaves it to Load.
+func trustLoopback(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	c.S2S.trustGiven = true
+	return boolean(func(c *Config) *bool { return &c.S2S.TrustLoopback })(c, text)
+}
+
 func logLevel(c *Config, text string) error {
 	switch strings.ToLower(text) {
 	case "debug":

@@ -28,8 +28,11 @@ import (
 
 // Options bound what a client may cost. Zero values take the defaults below.
 type Options struct {
-	// S2SToken is what callers of /s2sapi present as a bearer. Empty: only loopback peers may call it.
+	// S2SToken is what callers of /s2sapi present as a bearer. Empty: no token is good.
 	S2SToken string
+	// TrustLoopback lets programs on this machine call /s2sapi without the token. It is for trial servers: any program here
+	// may, and so may a proxy here that does not say for whom it asks.
+	TrustLoopback bool
 	// CORSOrigins are the origins whose pages may call /api: "https://host[:port]", "https://*.host" or "*". Empty:
 	// none. Never concerns /s2sapi.
 	CORSOrigins []string
@@ -158,7 +161,7 @@ func (a *API) SetDraining() { a.draining.Store(true) }
 
 // routes names every path once. The router takes each with and without trailing slashes, and GET routes for HEAD.
 func (a *API) routes() {
-	a.app.Use(a.observe, refuseAmbiguous)
+	a.app.Use(a.observe, refuseRewritten, refuseAmbiguous)
 	if len(a.options.CORSOrigins) > 0 {
 		a.app.Use("/api", cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.options.CORSOrigins, ","),

@@ -42,6 +42,31 @@ func (a *API) client(c *fiber.Ctx) string {
 	return ""
 }
 
+// refuseRewritten refuses a request whose path fasthttp takes for another than the one that was sent, and closes the
+// connection: what a proxy allows by the path that it sees must be what is routed here. fasthttp takes a second slash for the
+// end of an authority, for example. The listener refuses such requests before; this holds for any listener.
+func refuseRewritten(c *fiber.Ctx) error {
+	sent := c.Request().Header.RequestURI()
+	if len(sent) > 0 && sent[0] != '/' {
+		_, rest, _ := bytes.Cut(sent, []byte("://"))
+		path := bytes.IndexAny(rest, "/?")
+		if path < 0 {
+			path = len(rest)
+		}
+		sent = rest[path:]
+	}
+	if end := bytes.IndexAny(sent, "?#"); end >= 0 {
+		sent = sent[:end]
+	}
+	if len(sent) == 0 {
+		sent = []byte("/")
+	}
+	if !bytes.Equal(sent, c.Request().URI().PathOriginal()) || c.Path() != string(sent) {
+		return ambiguous(c, "The request target is not in its plain form.")
+	}
+	return c.Next()
+}
+
 // refuseAmbiguous refuses what servers are known to read differently, and closes the connection: behind a proxy, which
 // shares it among clients, the end of one request could pass for the beginning of another's.
 //

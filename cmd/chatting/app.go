@@ -21,7 +21,7 @@ func app(cfg configs.Config, logger *slog.Logger) fx.Option {
 		fx.Provide(
 			clock, ids,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
-			newTokens, newFriendLists,
+			newTokens, newS2SToken, newFriendLists,
 		),
 		useCases,
 		fx.Provide(newReadiness, newAPI, newSockets, listen, newPlaces, newConnections, newNode),

@@ -292,6 +292,9 @@ func (n *node) announce() {
 	if n.parts.Config.Database.Embedded {
 		attributes = append(attributes, "embedded_sqlite", n.parts.Config.DataDir)
 	}
+	if n.parts.Config.S2S.TrustLoopback {
+		attributes = append(attributes, "s2s", "programs on this machine need no token")
+	}
 	if n.parts.Broker.Broker != nil || n.parts.Config.Database.Embedded {
 		n.parts.Logger.Info("ready, on embedded parts: for trial, development and one small node, not for production", attributes...)
 		return

@@ -148,6 +148,23 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 	return verifier, nil, nil
 }
 
+// s2sToken is what other servers of the platform present; "" if they need none.
+type s2sToken string
+
+// newS2SToken returns the configured token, or that which the first start made in the data directory.
+func newS2SToken(cfg configs.Config, dir dataDir, logger *slog.Logger) (s2sToken, error) {
+	if !cfg.GeneratesS2SToken() {
+		return s2sToken(cfg.S2S.Token.Reveal()), nil
+	}
+	token, err := auth.LoadOrCreateS2SToken(string(dir))
+	if err != nil {
+		return "", fmt.Errorf("%w (s2s.token is not set)", err)
+	}
+	logger.Info("other servers call /s2sapi/ with the token in this file; all nodes of a cluster need the same one: set CHATTING_S2S_TOKEN",
+		"file", filepath.Join(string(dir), auth.S2STokenFile))
+	return s2sToken(token), nil
+}
+
 // newFriendLists returns who knows the friends: the user-management service in drop-in mode, else the database.
 func newFriendLists(client *usermanagement.Client, store *sqlstore.Store) application.FriendLists {
 	if client != nil {
@@ -173,6 +190,7 @@ type apiDeps struct {
 	Appenders    appenders
 	Readiness    *readiness
 	Places       places
+	S2SToken     s2sToken
 	Now          application.Clock
 	Logger       *slog.Logger
 }
@@ -187,7 +205,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
 	}
 	return rest.New(rest.Options{
-		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
+		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback, CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
 		Concurrency: d.Places.workers(),
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
