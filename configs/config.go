@@ -4,6 +4,7 @@ package configs
 
 import (
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"time"
 )
@@ -41,6 +42,8 @@ type HTTP struct {
 	BodyLimit   int      // bytes of a request's body
 	ReadTimeout time.Duration
 	IdleTimeout time.Duration
+	// TrustedProxies are believed about their clients' addresses. Each network is masked, and none is IPv4 mapped to IPv6.
+	TrustedProxies []netip.Prefix
 }
 
 // EmbeddedKafka is the broker inside the process. It runs when Kafka.Brokers is empty.
@@ -129,7 +132,10 @@ type UserManagement struct {
 
 // S2S guards /s2sapi/.
 type S2S struct {
-	Token Secret // empty: loopback peers only
+	Token Secret // empty: see Config.GeneratesS2SToken
+	// TrustLoopback lets programs on this machine call without the token.
+	TrustLoopback bool
+	trustGiven    bool
 }
 
 // Chat has the rules for texts.
@@ -168,6 +174,8 @@ type Limit struct {
 	Connections            int // of this process
 	ConnectionsPerUser     int
 	ConnectionsPerAddress  int
+	// AddressHTTPConnections are the connections of one address that serve HTTP.
+	AddressHTTPConnections int
 }
 
 // WebSocket has the times and sizes of the socket.
@@ -216,6 +224,15 @@ func (c Config) DropIn() bool { return !c.UserManagement.URL.IsZero() }
 // because nothing else that could verify them is configured.
 func (c Config) GeneratesSecret() bool {
 	return !c.DropIn() && !c.JWT.Secret.IsSet() && c.JWT.PublicKeyFile == "" && c.JWKS.URL.IsZero()
+}
+
+// GeneratesS2SToken tells whether other servers authenticate by the token that the first start makes in the data directory.
+func (c Config) GeneratesS2SToken() bool { return !c.S2S.Token.IsSet() && !c.S2S.TrustLoopback }
+
+// isTrial tells whether nothing is configured for real use: everything is embedded, nothing but this server makes tokens, and
+// only this machine reaches it.
+func (c Config) isTrial() bool {
+	return c.Kafka.Embedded() && c.Database.Embedded && c.GeneratesSecret() && !c.S2S.Token.IsSet() && c.HTTP.Addr.IsLoopback()
 }
 
 // sqliteFile is where the database is when none is configured.

@@ -59,6 +59,9 @@ func Load(sources Sources) (Config, error) {
 	if c.Database.Embedded = c.Database.URL.IsZero(); c.Database.Embedded {
 		c.Database.URL = URL{raw: c.sqliteFile()}
 	}
+	if !c.S2S.trustGiven {
+		c.S2S.TrustLoopback = c.isTrial()
+	}
 	return c, nil
 }
 

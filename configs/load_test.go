@@ -69,7 +69,7 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"chat.html_escape", c.Chat.HTMLEscape, false},
 		{"limit", c.Limit, Limit{
 			FramesPerSecond: 100, UserFramesPerSecond: 200, UserWritesPerSecond: 50, UserLoginsPerSecond: 50, AddressLoginsPerSecond: 5000,
-			Connections: 10000, ConnectionsPerUser: 32,
+			Connections: 10000, ConnectionsPerUser: 32, AddressHTTPConnections: 4096,
 		}},
 		{"websocket", c.WebSocket, WebSocket{64 << 10, 1 << 20, 10 * time.Second, 20 * time.Second, 30 * time.Second, 10 * time.Second, nil}},
 		{"user_management.friends_reload", c.UserManagement.FriendsReload, time.Minute},
@@ -94,7 +94,8 @@ func TestVariablesThatScriptsUseKeepTheirNames(t *testing.T) {
 		CHATTING_USER_MANAGEMENT_URL CHATTING_S2S_TOKEN CHATTING_CHAT_HTML_ESCAPE CHATTING_LIMIT_FRAMES_PER_SECOND
 		CHATTING_LIMIT_USER_FRAMES_PER_SECOND CHATTING_LIMIT_USER_WRITES_PER_SECOND CHATTING_LIMIT_USER_LOGINS_PER_SECOND
 		CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND
-		CHATTING_LIMIT_CONNECTIONS CHATTING_LIMIT_CONNECTIONS_PER_USER CHATTING_LIMIT_CONNECTIONS_PER_ADDRESS`) {
+		CHATTING_LIMIT_CONNECTIONS CHATTING_LIMIT_CONNECTIONS_PER_USER CHATTING_LIMIT_CONNECTIONS_PER_ADDRESS
+		CHATTING_LIMIT_ADDRESS_HTTP_CONNECTIONS`) {
 		if !known[name] {
 			t.Errorf("%s is not an option", name)
 		}
@@ -195,6 +196,41 @@ func TestTheFramesOfAUserFollowThoseOfAConnectionUnlessSaidOtherwise(t *testing.
 	}
 }
 
+func TestOnlyATrialServerTrustsItsMachineUnlessSaidOtherwise(t *testing.T) {
+	for setting, trusted := range map[string]bool{
+		"":                                      true,
+		"CHATTING_HTTP_ADDR=localhost:1":        true,
+		"CHATTING_HTTP_ADDR=[::1]:1":            true,
+		"CHATTING_HTTP_ADDR=127.9.9.9:1":        true,
+		"CHATTING_HTTP_ADDR=:1":                 false,
+		"CHATTING_HTTP_ADDR=0.0.0.0:1":          false,
+		"CHATTING_HTTP_ADDR=192.0.2.1:1":        false,
+		"CHATTING_HTTP_ADDR=chat.example:1":     false,
+		"CHATTING_KAFKA_BROKERS=k:9092":         false,
+		"CHATTING_DATABASE_URL=postgres://x/y":  false,
+		"CHATTING_DATABASE_URL=sqlite:x.db":     false,
+		"CHATTING_JWT_SECRET=" + longSecret:     false,
+		"CHATTING_JWT_PUBLIC_KEY_FILE=key.pem":  false,
+		"CHATTING_JWKS_URL=https://x":           false,
+		"CHATTING_USER_MANAGEMENT_URL=http://x": false,
+		"CHATTING_S2S_TOKEN=" + longToken:       false,
+		"CHATTING_CHAT_OFFLINE=store":           true,
+	} {
+		c := mustLoad(t, "", setting)
+		if c.S2S.TrustLoopback != trusted {
+			t.Errorf("%s: trusted is %t", setting, c.S2S.TrustLoopback)
+		}
+		if want := !trusted && !c.S2S.Token.IsSet(); c.GeneratesS2SToken() != want {
+			t.Errorf("%s: a token is made: %t", setting, !want)
+		}
+		for _, said := range []bool{true, false} {
+			if c := mustLoad(t, "", setting, fmt.Sprintf("CHATTING_S2S_TRUST_LOOPBACK=%t", said)); c.S2S.TrustLoopback != said {
+				t.Errorf("%s, %t: trusted is %t", setting, said, c.S2S.TrustLoopback)
+			}
+		}
+	}
+}
+
 func TestASecretIsReadFromAFileWithoutItsLastNewline(t *testing.T) {
 	for content, want := range map[string]string{
 		longSecret: longSecret, longSecret + "\n": longSecret, longSecret + "\r\n": longSecret, longSecret + "\n\n": longSecret + "\n",
@@ -241,6 +277,17 @@ func TestOriginsAreSpeltAsBrowsersSendThem(t *testing.T) {
 	}
 }
 
+func TestTrustedProxiesAreAddressesAndNetworks(t *testing.T) {
+	c := mustLoad(t, "", "CHATTING_HTTP_TRUSTED_PROXIES=10.0.0.7, 192.0.2.0/24,2001:db8::/32,::ffff:127.0.0.1")
+	var got []string
+	for _, network := range c.HTTP.TrustedProxies {
+		got = append(got, network.String())
+	}
+	if want := []string{"10.0.0.7/32", "192.0.2.0/24", "2001:db8::/32", "127.0.0.1/32"}; !reflect.DeepEqual(got, want) {
+		t.Error(got)
+	}
+}
+
 func TestVariablesOfTestsAreNotOurs(t *testing.T) {
 	mustLoad(t, "", "CHATTING_TEST_KAFKA=x", "CHATTING_CONTRACT_URL=y", "CHATTINGX=1", "chatting_http_addr=1")
 }
@@ -280,6 +327,9 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_HTTP_ADDR=:99999", want: "no port from 0 to 65535"},
 		{environ: "CHATTING_HTTP_ADDR=a b:1", want: "no valid host"},
 		{environ: "CHATTING_DATA_DIR=", want: "data_dir (environment CHATTING_DATA_DIR): is empty"},
+		{environ: "CHATTING_HTTP_TRUSTED_PROXIES=balancer", want: "is neither an address nor a network"},
+		{environ: "CHATTING_HTTP_TRUSTED_PROXIES=10.0.0.7/8", want: "has bits behind its length: write 10.0.0.0/8"},
+		{environ: "CHATTING_HTTP_TRUSTED_PROXIES=fe80::1%eth0", want: "is neither an address nor a network"},
 		{environ: "CHATTING_KAFKA_BROKERS=a:1,,b:2", want: "is no address"},
 		{environ: "CHATTING_KAFKA_BROKERS=a:0", want: "needs a host and a port"},
 		{environ: "CHATTING_TOPIC_PREFIX=a/b", want: "character"},
@@ -295,6 +345,7 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_JWT_SECRET_FILE=/dev/null", want: "is empty"},
 		{environ: "CHATTING_JWT_SECRET=" + longSecret + "|CHATTING_JWT_SECRET_FILE=" + secretFile, want: "are both set"},
 		{yaml: "jwt: {secret: " + longSecret + ", secret_file: " + secretFile + "}", want: "are both set"},
+		{environ: "CHATTING_S2S_TRUST_LOOPBACK=perhaps", want: "neither true nor false"},
 		{environ: "CHATTING_S2S_TOKEN=short", want: "at least 16"},
 		{environ: "CHATTING_S2S_TOKEN=with blanks in it, long", want: "no blanks"},
 		{environ: "CHATTING_JWKS_URL=ftp://x", want: "is no http:// or https:// URL"},

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -79,6 +80,10 @@ var options = []Option{
 	{Key: "http.idle_timeout", Default: "60s", Unit: "duration",
 		Doc: "How long a connection may wait for its next request.",
 		set: duration(100*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.HTTP.IdleTimeout })},
+	{Key: "http.trusted_proxies", Unit: "list of addresses or networks",
+		Doc: "Reverse proxies, as 10.0.0.7 or 10.0.0.0/8, that are believed in X-Forwarded-For: limits and logs then count the " +
+			"client that it names. Empty: none. It never decides who may call /s2sapi/.",
+		set: networks(func(c *Config) *[]netip.Prefix { return &c.HTTP.TrustedProxies })},
 
 	{Key: "data_dir", Flag: true, Default: "./data", Unit: "directory",
 		Doc: "Where everything embedded is kept: the broker's log, the SQLite file, the token secret. Made if it is missing.",
@@ -171,8 +176,14 @@ var options = []Option{
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.UserManagement.FriendsReload })},
 
 	{Key: "s2s.token", Unit: "secret", Secret: true,
-		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes. Empty: only callers on the same machine may.",
+		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes. The same on all nodes. Empty: the first start " +
+			"makes one in the data directory, unless s2s.trust_loopback is in force.",
 		set: bearer(16, func(c *Config) *Secret { return &c.S2S.Token })},
+	{Key: "s2s.trust_loopback", Unit: "true or false",
+		Doc: "Let programs on this machine call /s2sapi/ without the token. A reverse proxy on this machine is such a program, unless it " +
+			"sets X-Forwarded-For. Empty: true for a trial server, which has everything embedded, no token key, no s2s.token, and a " +
+			"loopback http.addr; false otherwise.",
+		set: trustLoopback},
 
 	// After user_management.url, on which its default depends.
 	{Key: "chat.html_escape", Unit: "true or false",
@@ -223,6 +234,10 @@ var options = []Option{
 	{Key: "limit.connections_per_address", Default: "0", Unit: "number",
 		Doc: "WebSocket connections from one address; 0: no limit. Behind a load balancer every client has the balancer's address.",
 		set: limit(func(c *Config) *int { return &c.Limit.ConnectionsPerAddress })},
+	{Key: "limit.address_http_connections", Default: "4096", Unit: "number",
+		Doc: "HTTP connections from one address, or IPv6 network of 64 bits, and so requests at a time. WebSocket connections do not " +
+			"count, nor do connections of http.trusted_proxies. 0: no limit. Behind a load balancer every client has the balancer's address.",
+		set: limit(func(c *Config) *int { return &c.Limit.AddressHTTPConnections })},
 
 	{Key: "websocket.max_frame_bytes", Default: "64KiB", Unit: "size",
 		Doc: "The longest frame of a client; a longer one closes its connection with 1009.",

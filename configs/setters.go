@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -113,6 +114,36 @@ func origins(field func(*Config) *[]string) setter {
 		}
 		return err
 	}
+}
+
+// networks reads a list of networks (CIDR) and single addresses.
+func networks(field func(*Config) *[]netip.Prefix) setter {
+	return func(c *Config, text string) error {
+		var texts []string
+		if err := list(func(*Config) *[]string { return &texts }, parseNetwork)(c, text); err != nil {
+			return err
+		}
+		for _, text := range texts {
+			*field(c) = append(*field(c), netip.MustParsePrefix(text))
+		}
+		return nil
+	}
+}
+
+// parseNetwork returns a network, or a single address as the network of it alone, in the form 192.0.2.0/24.
+func parseNetwork(text string) (string, error) {
+	if address, err := netip.ParseAddr(text); err == nil && address.Zone() == "" {
+		address = address.Unmap()
+		return netip.PrefixFrom(address, address.BitLen()).String(), nil
+	}
+	network, err := netip.ParsePrefix(text)
+	if err != nil || network.Addr().Is4In6() {
+		return "", fmt.Errorf("%q is neither an address nor a network: write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32", text)
+	}
+	if network != network.Masked() {
+		return "", fmt.Errorf("%q has bits behind its length: write %s", text, network.Masked())
+	}
+	return network.String(), nil
 }
 
 // list reads what commas separate, with blanks around each; empty for none.
@@ -336,6 +367,15 @@ func userFrames(c *Config, text string) error {
 		return nil
 	}
 	return limit(func(c *Config) *int { return &c.Limit.UserFramesPerSecond })(c, text)
+}
+
+// trustLoopback reads a switch whose default depends on everything else; the table's default, "", leaves it to Load.
+func trustLoopback(c *Config, text string) error {
+	if text == "" {
+		return nil
+	}
+	c.S2S.trustGiven = true
+	return boolean(func(c *Config) *bool { return &c.S2S.TrustLoopback })(c, text)
 }
 
 func logLevel(c *Config, text string) error {

@@ -54,6 +54,12 @@ func (a Address) Host() string { return a.host }
 // Port returns the port.
 func (a Address) Port() int { return int(a.port) }
 
+// IsLoopback tells whether only this machine reaches the address.
+func (a Address) IsLoopback() bool {
+	ip, err := netip.ParseAddr(a.host)
+	return strings.EqualFold(a.host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
 // clashes tells whether no two listeners can have the two addresses: the same port on one host, or on every interface.
 func (a Address) clashes(b Address) bool {
 	return a.port == b.port && a.port != 0 && (a.host == b.host || a.everywhere() || b.everywhere())

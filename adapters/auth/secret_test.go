@@ -28,11 +28,11 @@ func TestASecretIsMadeOnceAndKept(t *testing.T) {
 	if err != nil || bytes.Equal(first, other) {
 		t.Fatalf("two directories have one secret (%v)", err)
 	}
-	text, err := os.ReadFile(filepath.Join(dir, secretFile))
+	text, err := os.ReadFile(filepath.Join(dir, tokenSecret.file))
 	if err != nil || string(bytes.TrimSpace(text)) != string(first) {
 		t.Fatalf("the secret is not the file's text (%v)", err)
 	}
-	info, err := os.Stat(filepath.Join(dir, secretFile))
+	info, err := os.Stat(filepath.Join(dir, tokenSecret.file))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("mode %v (%v), want 0600", info.Mode(), err)
 	}
@@ -129,7 +129,7 @@ func TestABadSecretFileIsRefusedAndNotReplaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			path := filepath.Join(dir, secretFile)
+			path := filepath.Join(dir, tokenSecret.file)
 			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -165,10 +165,48 @@ func TestASecretThatCannotBeMadeIsAnError(t *testing.T) {
 		t.Fatal("a file was taken for a directory")
 	}
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, secretFile), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, tokenSecret.file), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := LoadOrCreateSecret(dir); err == nil {
 		t.Fatal("a directory was taken for the secret")
+	}
+}
+
+func TestTheTokenOfOtherServersIsMadeAsTheSecretIs(t *testing.T) {
+	dir := t.TempDir()
+	first, err := LoadOrCreateS2SToken(dir)
+	if err != nil || len(first) != 64 {
+		t.Fatalf("got %d characters, %v", len(first), err)
+	}
+	if again, err := LoadOrCreateS2SToken(dir); err != nil || again != first {
+		t.Errorf("another token the second time (%v)", err)
+	}
+	path := filepath.Join(dir, "s2s-token")
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v (%v)", info.Mode(), err)
+	}
+	if secret, err := LoadOrCreateSecret(dir); err != nil || string(secret) == first {
+		t.Errorf("the secret is the token (%v)", err)
+	}
+	for text, good := range map[string]bool{
+		"s3cret-of-16-byte\n": true, "s3cret-too-shor": false, "s3cret with blanks in it": false, "s3cret-with-\u00e4-in-it": false,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		token, err := LoadOrCreateS2SToken(dir)
+		if (err == nil) != good || good && token != strings.TrimSpace(text) {
+			t.Errorf("%q: got %q, %v", text, token, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "s3cret")) {
+			t.Errorf("the error names not the file, or the token: %v", err)
+		}
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadOrCreateS2SToken(dir); err == nil {
+		t.Error("a token that everybody may read is taken")
 	}
 }

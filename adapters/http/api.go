@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -27,11 +28,17 @@ import (
 
 // Options bound what a client may cost. Zero values take the defaults below.
 type Options struct {
-	// S2SToken is what callers of /s2sapi present as a bearer. Empty: only loopback peers may call it.
+	// S2SToken is what callers of /s2sapi present as a bearer. Empty: no token is good.
 	S2SToken string
+	// TrustLoopback lets programs on this machine call /s2sapi without the token. It is for trial servers: any program here
+	// may, and so may a proxy here that does not say for whom it asks.
+	TrustLoopback bool
 	// CORSOrigins are the origins whose pages may call /api: "https://host[:port]", "https://*.host" or "*". Empty:
 	// none. Never concerns /s2sapi.
 	CORSOrigins []string
+	// ClientAddress tells whose a request is, for limits and logs, by its TCP peer and its X-Forwarded-For headers. nil means
+	// the peer's. What other servers may do never depends on it.
+	ClientAddress func(peer net.Addr, forwardedFor [][]byte) netip.Addr
 	// RequestTimeout bounds the work for one request. What is not confirmed by then is answered with 503.
 	RequestTimeout time.Duration
 	// ProbeTimeout bounds the checks of /readyz.
@@ -70,7 +77,19 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.BodyLimit, DefaultBodyLimit)
 	orDefault(&o.HeaderLimit, DefaultHeaderLimit)
 	orDefault(&o.Concurrency, DefaultConcurrency)
+	if o.ClientAddress == nil {
+		o.ClientAddress = peerAddress
+	}
 	return o
+}
+
+// peerAddress returns the address of a TCP peer without the port, the zero Addr if it has none.
+func peerAddress(peer net.Addr, _ [][]byte) netip.Addr {
+	tcp, ok := peer.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }
 
 func orDefault[T ~int | ~int64](field *T, value T) {
@@ -164,7 +183,7 @@ func (a *API) SetDraining() { a.draining.Store(true) }
 
 // routes names every path once. The router takes each with and without trailing slashes, and GET routes for HEAD.
 func (a *API) routes() {
-	a.app.Use(a.observe, refuseAmbiguous)
+	a.app.Use(a.observe, refuseRewritten, refuseAmbiguous)
 	if len(a.options.CORSOrigins) > 0 {
 		a.app.Use("/api", cors.New(cors.Config{
 			AllowOrigins:  strings.Join(a.options.CORSOrigins, ","),

@@ -115,7 +115,7 @@ func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
 	}
 	ids := func() domain.EventID { return domain.DerivedID("test", time.Now().String()) }
 	logger := slog.New(slog.NewTextHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	options := Options{}
+	options := Options{TrustLoopback: true}
 	deps := Deps{
 		Authenticate:  &application.Authenticate{Tokens: w, Users: w},
 		Block:         &application.Block{Store: blockStore{w}, Users: w, Log: w, Now: time.Now, NewID: ids},

@@ -6,6 +6,8 @@ import (
 	"crypto/subtle"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -72,23 +74,24 @@ func bearer(header string) (string, bool) {
 	return strings.Clone(token), true
 }
 
-// fromServers runs handle for other servers of the platform: those that bear the token or, where none is configured,
-// those on this machine.
+// fromServers runs handle for other servers of the platform: those that bear the token and, if TrustLoopback is set, those
+// on this machine.
 func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.Handler {
+	hasToken := a.options.S2SToken != ""
 	want := sha256.Sum256([]byte(a.options.S2SToken))
 	return func(c *fiber.Ctx) error {
-		if a.options.S2SToken == "" {
-			if !local(c) {
-				return &answer{http.StatusForbidden, newProblem(http.StatusForbidden, "",
-					"Without a token only servers on this machine may do this.")}
-			}
-		} else {
-			token, _ := bearer(c.Get(fiber.HeaderAuthorization)) // "" for none, which is not the token
-			got := sha256.Sum256([]byte(token))
-			// Digests, because the comparison's time would tell the token's length.
-			if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-				return detail(http.StatusUnauthorized, "The token of the platform's servers is required.")
-			}
+		token, _ := bearer(c.Get(fiber.HeaderAuthorization)) // "" for none
+		got := sha256.Sum256([]byte(token))
+		// Digests, because the comparison's time would tell the token's length.
+		known := hasToken && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+		switch {
+		case known:
+		case a.options.TrustLoopback && local(c):
+		case a.options.TrustLoopback && !hasToken:
+			return &answer{http.StatusForbidden, newProblem(http.StatusForbidden, "",
+				"Without a token only servers on this machine may do this.")}
+		default:
+			return detail(http.StatusUnauthorized, "The token of the platform's servers is required.")
 		}
 		ctx, cancel := a.deadline(c)
 		defer cancel()
@@ -96,24 +99,52 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 	}
 }
 
-// ofOthers are headers that say that a request was not made by a program on this machine: a browser sends the first two
-// for whatever page it shows, a proxy the others for whomever it serves. That they are there counts, not what they say.
-var ofOthers = []string{
-	fiber.HeaderOrigin, "Sec-Fetch-Site", fiber.HeaderXForwardedFor, fiber.HeaderForwarded, fiber.HeaderVia,
-	fiber.HeaderXForwardedHost, fiber.HeaderXForwardedProto, "X-Real-Ip",
-}
-
-// local tells whether the TCP peer is this machine (127.0.0.0/8, ::1, the former also mapped to IPv6) and speaks for
-// itself.
+// local tells whether a program on this machine asks for itself: its address is a loopback one (127.0.0.0/8, ::1, the
+// former also mapped to IPv6), it calls the server by a loopback name, and no header says that somebody else asks. A page in
+// a browser on this machine has that address, too, and can have its own host name lead here.
 func local(c *fiber.Ctx) bool {
 	peer, ok := c.Context().RemoteAddr().(*net.TCPAddr)
 	if !ok || !peer.AddrPort().Addr().IsLoopback() {
 		return false
 	}
-	for _, name := range ofOthers {
-		if len(c.Request().Header.PeekAll(name)) > 0 {
-			return false
-		}
+	header := &c.Request().Header
+	if !isLoopbackHost(string(header.Host())) || !isLoopbackHost(string(c.Request().URI().Host())) {
+		return false
 	}
-	return true
+	itself := true
+	header.VisitAll(func(name, _ []byte) { itself = itself && !isOfOthers(string(name)) })
+	return itself
+}
+
+// isLoopbackHost tells whether a Host header names this machine: localhost, a name below it, or a loopback address.
+func isLoopbackHost(host string) bool {
+	if name, port, err := net.SplitHostPort(host); err == nil && !strings.Contains(port, ":") {
+		host = name
+	} else {
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if address, err := netip.ParseAddr(host); err == nil {
+		return address.Unmap().IsLoopback()
+	}
+	host = strings.ToLower(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// Headers that say that a request was not made by a program on this machine for itself. Browsers send them for whatever page
+// they show, and proxies for whomever they serve. It counts that they are there, not what they say.
+var (
+	ofOthers         = []string{"origin", "referer", "cookie", "via", "cdn-loop", "x-host", "x-rewrite-url"}
+	ofOthersBegin    = []string{"sec-fetch-", "sec-ch-", "cf-", "x-envoy-", "x-original-"}
+	ofOthersAnywhere = []string{
+		"forward", "proxy", "real-ip", "client-ip", "clientip", "connecting-ip", "remote-addr", "remote-ip", "user-ip", "src-ip",
+		"socketip", "external-address",
+	}
+)
+
+// isOfOthers tells whether a header is one of those, by its name in any case.
+func isOfOthers(name string) bool {
+	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	return slices.Contains(ofOthers, name) ||
+		slices.ContainsFunc(ofOthersBegin, func(begin string) bool { return strings.HasPrefix(name, begin) }) ||
+		slices.ContainsFunc(ofOthersAnywhere, func(part string) bool { return strings.Contains(name, part) })
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -25,10 +26,40 @@ func (a *API) observe(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request",
+	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request", slog.Any("address", a.address(c)),
 		slog.String("method", methodOf(c)), slog.String("path", c.Path()),
 		slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
 	return nil
+}
+
+// address returns the client's address, for limits and logs; the zero Addr if there is none.
+func (a *API) address(c *fiber.Ctx) netip.Addr {
+	return a.options.ClientAddress(c.Context().RemoteAddr(), c.Request().Header.PeekAll(fiber.HeaderXForwardedFor))
+}
+
+// refuseRewritten refuses a request whose path fasthttp takes for another than the one that was sent, and closes the
+// connection: what a proxy allows by the path that it sees must be what is routed here. fasthttp takes a second slash for the
+// end of an authority, for example. The listener refuses such requests before; this holds for any listener.
+func refuseRewritten(c *fiber.Ctx) error {
+	sent := c.Request().Header.RequestURI()
+	if len(sent) > 0 && sent[0] != '/' {
+		_, rest, _ := bytes.Cut(sent, []byte("://"))
+		path := bytes.IndexAny(rest, "/?")
+		if path < 0 {
+			path = len(rest)
+		}
+		sent = rest[path:]
+	}
+	if end := bytes.IndexAny(sent, "?#"); end >= 0 {
+		sent = sent[:end]
+	}
+	if len(sent) == 0 {
+		sent = []byte("/")
+	}
+	if !bytes.Equal(sent, c.Request().URI().PathOriginal()) || c.Path() != string(sent) {
+		return ambiguous(c, "The request target is not in its plain form.")
+	}
+	return c.Next()
 }
 
 // refuseAmbiguous refuses what servers are known to read differently, and closes the connection: behind a proxy, which
@@ -65,7 +96,7 @@ func ambiguous(c *fiber.Ctx, sentence string) error {
 func (a *API) recovered(c *fiber.Ctx) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			a.deps.Notices.Error("request panicked", slog.String("method", methodOf(c)), pathOf(c),
+			a.deps.Notices.Error("request panicked", slog.String("method", methodOf(c)), pathOf(c), slog.Any("address", a.address(c)),
 				slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(debug.Stack())))
 			err = &answer{http.StatusInternalServerError, newProblem(http.StatusInternalServerError, domain.CodeInternal, unexplained)}
 		}

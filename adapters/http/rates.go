@@ -2,7 +2,6 @@ package rest
 
 import (
 	"log/slog"
-	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -41,14 +40,14 @@ func (a *API) takeWrite(c *fiber.Ctx, user domain.UserID) error {
 		return nil
 	}
 	a.deps.Notices.Warn("request refused: over the rate of its user", slog.Any("user", user),
-		slog.Any("address", addressOf(c)), slog.String("method", c.Method()), pathOf(c))
+		slog.Any("address", a.address(c)), slog.String("method", c.Method()), pathOf(c))
 	return domain.NewRateLimited("Too many requests.", wait)
 }
 
 // mayTryToken refuses the token of an address whose tokens were refused too often, before anybody looks at it: to check a
 // bad one costs as much.
 func (a *API) mayTryToken(c *fiber.Ctx) error {
-	address := addressOf(c)
+	address := a.address(c)
 	if a.deps.Logins == nil || !address.IsValid() {
 		return nil
 	}
@@ -63,23 +62,9 @@ func (a *API) mayTryToken(c *fiber.Ctx) error {
 
 // tokenRefused counts a bad token for its address. Requests with good ones count for nothing.
 func (a *API) tokenRefused(c *fiber.Ctx) {
-	if address := addressOf(c); a.deps.Logins != nil && address.IsValid() {
+	if address := a.address(c); a.deps.Logins != nil && address.IsValid() {
 		a.deps.Logins.Take(address, 1)
 	}
-}
-
-// addressOf returns what the client is counted under: the address of the TCP peer without the port, of IPv6 the network of
-// 64 bits; the zero Addr if there is none.
-func addressOf(c *fiber.Ctx) netip.Addr {
-	tcp, ok := c.Context().RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	address := tcp.AddrPort().Addr().Unmap()
-	if address.Is6() {
-		return netip.PrefixFrom(address.WithZone(""), 64).Masked().Addr()
-	}
-	return address
 }
 
 // retryAfterOf returns the value of Retry-After for an error: whole seconds, rounded up; retryAfter if they are not known.

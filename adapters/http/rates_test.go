@@ -74,20 +74,6 @@ func TestRefusedTokensOfAnAddressAreBoundedBeforeTheyAreChecked(t *testing.T) {
 	}
 }
 
-func TestAddressesOfOneIPv6NetworkCountAsOne(t *testing.T) {
-	rate := onceIn[netip.Addr](time.Hour, 1)
-	for _, peer := range []string{"2001:db8::1", "2001:db8::ffff:2"} {
-		w := newWorld(t, func(w *world, _ *Options, d *Deps) {
-			w.peer = &net.TCPAddr{IP: net.ParseIP(peer), Port: 1}
-			d.Logins = rate
-		})
-		got := w.call(t, "GET", friendsPath, "", "Authorization: Bearer bad")
-		if want := map[string]int{"2001:db8::1": 401}[peer]; want != 0 && got.status != want || want == 0 && got.status != 429 {
-			t.Errorf("%s is answered by %d", peer, got.status)
-		}
-	}
-}
-
 // An unavailable part makes every request fail; the log has one line a second of it.
 func TestFailuresAreLoggedOnceASecond(t *testing.T) {
 	w := newWorld(t, func(w *world, _ *Options, _ *Deps) {

@@ -164,13 +164,93 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 	}
 	for _, header := range []string{
 		"Origin: http://127.0.0.1", "Origin: null", "Origin: ", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: ", "X-Forwarded-For: 127.0.0.1", "x-forwarded-for: ",
-		"Forwarded: for=127.0.0.1",
+		"Forwarded: for=127.0.0.1", "Referer: http://127.0.0.1/", "Cookie: a=b", "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty",
+		"Via: 1.1 x", "X-Forwarded-Host: localhost", "X-Forwarded-Proto: https", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /", "X-Forwarded: a",
+		"X-Real-IP: 127.0.0.1", "x_real_ip: 127.0.0.1", "CF-Connecting-IP: 127.0.0.1", "CF-Ray: a", "True-Client-IP: 127.0.0.1",
+		"X-Client-IP: 127.0.0.1", "X-Cluster-Client-IP: 127.0.0.1", "Fastly-Client-IP: 127.0.0.1", "X-Original-URI: /", "X-Original-Forwarded-For: a",
+		"X-Envoy-External-Address: 127.0.0.1", "X-Appengine-User-IP: 127.0.0.1", "X-Azure-SocketIP: a", "CDN-Loop: a", "X-Rewrite-URL: /",
+		"Proxy-Connection: close", "WL-Proxy-Client-IP: a", "X-Remote-Addr: a",
 	} {
 		got := w.system(t, body, header)
 		got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Without a token only servers on this machine may do this."}`)
 		if got.header.Get("Content-Type") != problemType {
 			t.Errorf("media type is %s", got.header.Get("Content-Type"))
 		}
+	}
+}
+
+// A page whose own host name leads to 127.0.0.1 is a loopback peer, and sends no header that gives it away with a plain form.
+func TestServersWithoutTokenCallThisMachineByALoopbackName(t *testing.T) {
+	w := newWorld(t)
+	request := func(target, host string) int {
+		got, _ := w.raw(t, "POST "+target+" HTTP/1.1\r\nHost: "+host+"\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n"+
+			`{"target_id":7,"message":"m"}`)
+		return got.status
+	}
+	for host, want := range map[string]int{
+		"localhost": 200, "LocalHost:8000": 200, "chat.localhost:1": 200, "127.0.0.1": 200, "127.9.9.9:1": 200, "[::1]": 200, "[::1]:80": 200,
+		"[::ffff:127.0.0.1]:80": 200,
+		"evil.example":          403, "evil.example:8000": 403, "localhost.evil.example": 403, "notlocalhost": 403, "127.0.0.1.evil.example": 403, "192.0.2.1": 403,
+		"[::2]:80": 403, "0.0.0.0": 403, "[::]": 403, "localhost:80:80": 403, "2130706433": 403, "127.1": 403, "": 403,
+	} {
+		if got := request(systemPath, host); got != want {
+			t.Errorf("Host %q: %d, want %d", host, got, want)
+		}
+	}
+	if got := request("http://evil.example"+systemPath, "localhost"); got != 403 {
+		t.Errorf("another host in the target: %d", got)
+	}
+}
+
+func TestATokenIsGoodBesideTrust(t *testing.T) {
+	w := newWorld(t, func(_ *world, o *Options, _ *Deps) { o.S2SToken, o.TrustLoopback = "s2s-token", true })
+	const body = `{"target_id":7,"message":"m"}`
+	for _, row := range []struct {
+		headers []string
+		want    int
+	}{
+		{nil, 200}, {[]string{"Via: 1.1 x"}, 401}, {[]string{"Via: 1.1 x", "Authorization: Bearer s2s-token"}, 200}, {[]string{"Via: 1.1 x", "Authorization: Bearer x"}, 401},
+	} {
+		if got := w.system(t, body, row.headers...); got.status != row.want {
+			t.Errorf("%q: %d %s, want %d", row.headers, got.status, got.body, row.want)
+		}
+	}
+}
+
+func TestWithoutATokenAndWithoutTrustNobodyMayCall(t *testing.T) {
+	w := newWorld(t, func(_ *world, o *Options, _ *Deps) { o.TrustLoopback = false })
+	for _, header := range []string{"X-Y: z", "Authorization: Bearer ", "Authorization: Bearer x"} {
+		if got := w.system(t, `{"target_id":7,"message":"m"}`, header); got.status != 401 {
+			t.Errorf("%s: %d", header, got.status)
+		}
+	}
+}
+
+// Behind nginx's "location /s2sapi/ { return 403; }" the first of these erased user 5.
+func TestThePathThatIsRoutedIsTheOneThatWasSent(t *testing.T) {
+	w := newWorld(t)
+	for target, want := range map[string]int{
+		"//x/s2sapi/users/?user_id=5&://":               400,
+		"//x/s2sapi/users/?user_id=5":                   404,
+		"//s2sapi/users/?user_id=5":                     404,
+		"http://127.0.0.1//s2sapi/users/?user_id=5":     404,
+		"s2sapi/users/?user_id=5":                       400,
+		"x://127.0.0.1/healthz?a=/s2sapi/users/":        405,
+		"/x/../s2sapi/users/?user_id=5":                 404,
+		"/%732sapi/users/?user_id=5":                    404,
+		"/S2SAPI/users/?user_id=5":                      404,
+		"http://127.0.0.1/s2sapi/nothing/?user_id=5":    404,
+		"http://127.0.0.1/healthz?x=http://y/s2sapi/":   405,
+		"/s2sapi/system-message/?x=://y/s2sapi/users/":  405,
+		"/s2sapi/system-message/#://y/s2sapi/users/?a=": 405,
+	} {
+		got, _ := w.raw(t, "DELETE "+target+" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+		if got.status != want {
+			t.Errorf("%s: %d %s, want %d", target, got.status, got.body, want)
+		}
+	}
+	if n := len(w.events); n > 0 {
+		t.Errorf("%d events", n)
 	}
 }
 
@@ -192,7 +272,7 @@ func TestServersElsewhereNeedTheToken(t *testing.T) {
 		if got := w.system(t, body); (got.status == 200) != here || (got.status == 403) == here {
 			t.Errorf("%v: answer is %d %s", peer, got.status, got.body)
 		}
-		w = newWorld(t, func(w *world, o *Options, _ *Deps) { w.peer, o.S2SToken = peer, "s2s-token" })
+		w = newWorld(t, func(w *world, o *Options, _ *Deps) { w.peer, o.S2SToken, o.TrustLoopback = peer, "s2s-token", false })
 		if got := w.system(t, body, "Authorization: Bearer s2s-token"); got.status != 200 {
 			t.Errorf("%v with token: answer is %d %s", peer, got.status, got.body)
 		}
@@ -203,7 +283,7 @@ func TestServersElsewhereNeedTheToken(t *testing.T) {
 }
 
 func TestServersWithTokenMayBeAnywhere(t *testing.T) {
-	w := newWorld(t, func(_ *world, o *Options, _ *Deps) { o.S2SToken = "s2s-token" })
+	w := newWorld(t, func(_ *world, o *Options, _ *Deps) { o.S2SToken, o.TrustLoopback = "s2s-token", false })
 	const body = `{"target_id":7,"message":"m"}`
 	for _, header := range []string{
 		"X-Y: z", "Authorization: Bearer wrong", "Authorization: Bearer ", "Authorization: Basic s2s-token", "Authorization: Bearer token-7",

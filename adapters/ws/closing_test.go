@@ -179,7 +179,7 @@ func TestShutdownHasNoTimeForWavesWhenItsContextEnds(t *testing.T) {
 
 func TestAddressesAreCountedByHostOrIPv6Network(t *testing.T) {
 	of := func(text string) netip.Addr {
-		return addressOf(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)))
+		return networkOf(peerAddress(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)), nil))
 	}
 	if of("127.0.0.1:1") != of("127.0.0.1:2") || of("127.0.0.1:1") == of("127.0.0.2:1") || of("[::ffff:127.0.0.1]:1") != of("127.0.0.1:1") {
 		t.Error("IPv4 addresses are not counted one by one")

@@ -36,7 +36,7 @@ type connection struct {
 	inner  *websocket.Conn
 	out    outbound
 	frames *rate.Limiter // nil where there is no limit
-	// address is what the client's network address is counted under; the zero Addr if it is not known.
+	// address is the client's; the zero Addr if it is not known.
 	address netip.Addr
 	// stranger is its place among those not logged in; nil once it has none. Guarded by the server's lock.
 	stranger *list.Element
@@ -64,7 +64,7 @@ type connection struct {
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
 func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
-	c := &connection{server: s, sock: sock, inner: inner, address: addressOf(sock.RemoteAddr()), began: time.Now()}
+	c := &connection{server: s, sock: sock, inner: inner, address: sock.client, began: time.Now()}
 	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard)
 	if n := s.options.FramesPerSecond; n > 0 {
 		c.frames = rate.NewLimiter(rate.Limit(n), 2*n)

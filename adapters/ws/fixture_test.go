@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"chatting/adapters/frame"
+	"chatting/adapters/httpconn"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -237,7 +238,8 @@ func serveAtRates(t testing.TB, options Options, chat *chat, rates Rates) *fixtu
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- app.Listener(server.WrapListener(listener)) }()
+	connections := httpconn.Listen(listener, httpconn.Options{Logger: slog.New(slog.NewTextHandler(logs, nil))})
+	go func() { served <- app.Listener(server.WrapListener(connections)) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

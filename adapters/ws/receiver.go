@@ -25,7 +25,7 @@ func (c *connection) Address() string {
 	if !c.address.IsValid() {
 		return ""
 	}
-	return c.address.String()
+	return networkOf(c.address).String()
 }
 
 // LoggedIn implements application.Connection.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"runtime/debug"
 	"sync"
@@ -30,9 +31,11 @@ type Options struct {
 	AllowedOrigins []string
 	// MaxConnections caps the sockets from their upgrade on, logged in or not; 0 means no cap.
 	MaxConnections int
-	// MaxPerAddress caps those of one remote address, that of the TCP peer, or of one IPv6 network of 64 bits, which one
-	// host commonly has to itself; 0 means no cap.
+	// MaxPerAddress caps those of one client address, or of one IPv6 network of 64 bits, which one host commonly has to
+	// itself; 0 means no cap.
 	MaxPerAddress int
+	// ClientAddress tells whose a request is, by its TCP peer and its X-Forwarded-For headers. nil means the peer's.
+	ClientAddress func(peer net.Addr, forwardedFor [][]byte) netip.Addr
 	// FramesPerSecond is how many messages and control frames a second one connection may send for long, twice as many
 	// at once; 0 means no limit.
 	FramesPerSecond int
@@ -121,7 +124,7 @@ type UserRate interface {
 	Take(user domain.UserID, n int) time.Duration
 }
 
-// AddressRate bounds what each address may do. Addresses are counted as addressOf says.
+// AddressRate bounds what each address may do. The rate may count the addresses of one network as one.
 type AddressRate interface {
 	// Take is that of UserRate.
 	Take(address netip.Addr, n int) time.Duration
@@ -165,6 +168,8 @@ type Server struct {
 	options Options
 	origins origins
 	deps    Deps
+	// clientAddress is that of the options, or peerAddress.
+	clientAddress func(peer net.Addr, forwardedFor [][]byte) netip.Addr
 
 	mu          sync.Mutex
 	mounted     bool
@@ -205,8 +210,12 @@ func New(options Options, deps Deps) (*Server, error) {
 		options.QueueBytes = 1 << 20
 	}
 	options.Times = options.Times.withDefaults()
+	clientAddress := options.ClientAddress
+	if clientAddress == nil {
+		clientAddress = peerAddress
+	}
 	return &Server{
-		options: options, origins: allowed, deps: deps,
+		options: options, origins: allowed, deps: deps, clientAddress: clientAddress,
 		perAddress:  make(map[netip.Addr]int),
 		connections: make(map[*connection]struct{}),
 		strangers:   list.New(),

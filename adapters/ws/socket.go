@@ -1,48 +1,41 @@
 package ws
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// WrapListener returns a listener for the app to be served on. Upgrades on connections of any other listener are refused.
+// WrapListener returns a listener for the app to be served on. The connections of inner hand the HTTP server whole
+// requests, one by one, and end that by Upgraded: those of httpconn.Listener do. Upgrades on other connections are refused.
 func (s *Server) WrapListener(inner net.Listener) net.Listener { return listener{inner} }
 
 type listener struct{ net.Listener }
 
-// acceptPause is how long accepting rests after it failed for want of something that others will give back.
-const acceptPause = 50 * time.Millisecond
-
-// Accept waits for a connection and makes it a socket. Where the process or the system has no more files or buffers, it
-// tries again: the HTTP server would end, and with it the node.
+// Accept makes a connection a socket.
 func (l listener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err == nil {
-			return &socket{Conn: conn}, nil
-		}
-		if !isShortage(err) {
-			return nil, err
-		}
-		time.Sleep(acceptPause)
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
 	}
+	return &socket{Conn: conn}, nil
 }
 
-// isShortage tells whether accepting may work again later.
-func isShortage(err error) bool {
-	for _, shortage := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, shortage) {
-			return true
-		}
-	}
-	return false
+// upgradable is a connection that hands the HTTP server nothing beyond a request.
+type upgradable interface {
+	// Upgraded ends that: the next Read returns what was received after the request. False if the connection is closed.
+	Upgraded() bool
+}
+
+// upgradable tells whether the connection below can be upgraded.
+func (s *socket) upgradable() bool {
+	_, ok := s.Conn.(upgradable)
+	return ok
 }
 
 // socket is an accepted connection. It first serves HTTP, then one session.
@@ -51,8 +44,8 @@ func isShortage(err error) bool {
 // and puts it back into its pool when the hijack handler returns. A session that lives longer than the handler must
 // therefore never get that reader: it would read another connection's bytes from it, or crash. So:
 //
-//   - while the connection serves HTTP, no Read returns bytes on both sides of the empty line that ends a request head:
-//     with ReduceMemoryUsage fasthttp lets go of the reader when it is empty after the request;
+//   - while the connection serves HTTP, no Read returns bytes on both sides of the end of a request: see upgradable. With
+//     ReduceMemoryUsage fasthttp lets go of the reader when it is empty after the request;
 //   - requests that could leave something in it nonetheless (a body, a folded header) are not upgraded: see bare;
 //   - before the session begins, isDirect proves that reads come here with nothing between.
 //
@@ -61,10 +54,8 @@ func isShortage(err error) bool {
 type socket struct {
 	net.Conn
 
-	// surplus was received and not yet read. It is touched by whoever reads: fasthttp's worker, then the session.
-	surplus []byte
-	// head is where in a request head the last byte stood that Read returned for HTTP.
-	head headState
+	// client is the address that limits and logs count the connection under. It is set before the upgrade.
+	client netip.Addr
 	// upgraded is set before the session's goroutines start.
 	upgraded bool
 	// probe is, during isDirect, the byte to be read to.
@@ -93,68 +84,8 @@ func (s *socket) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	case s.upgraded:
 		return s.readSession(p)
-	case len(p) == 0:
-		return 0, nil
-	case len(s.surplus) > 0:
-		n := copy(p, s.surplus)
-		n = s.head.advance(p[:n])
-		s.skip(n)
-		return n, nil
-	}
-	n, err := s.Conn.Read(p)
-	if whole := s.head.advance(p[:n]); whole < n {
-		s.surplus = bytes.Clone(p[whole:n])
-		// An error would hide the surplus; it will come again after it.
-		return whole, nil
-	}
-	return n, err
-}
-
-// headState follows the lines of a byte stream to find the ends of request heads in it. It takes for one every empty line
-// (a line feed with or without a carriage return before it, as fasthttp has it) that follows a line which is not empty.
-// Each head ends with such a line, because it begins with a line that is not empty; bodies may have more of them.
-type headState struct {
-	line  lineState
-	lines bool // there was a line that is not empty since the last end
-}
-
-type lineState int
-
-const (
-	lineEmpty  lineState = iota
-	lineReturn           // a carriage return and nothing else
-	lineText
-)
-
-// advance goes through b until a head ends, at most, and returns how far it came.
-func (h *headState) advance(b []byte) int {
-	for i := 0; i < len(b); i++ {
-		switch {
-		case b[i] == '\n' && h.line == lineText:
-			h.line, h.lines = lineEmpty, true
-		case b[i] == '\n':
-			h.line = lineEmpty
-			if h.lines {
-				h.lines = false
-				return i + 1
-			}
-		case b[i] == '\r' && h.line == lineEmpty:
-			h.line = lineReturn
-		default:
-			h.line = lineText
-			if feed := bytes.IndexByte(b[i:], '\n'); feed > 0 {
-				i += feed - 1
-			} else {
-				return len(b)
-			}
-		}
-	}
-	return len(b)
-}
-
-func (s *socket) skip(n int) {
-	if s.surplus = s.surplus[n:]; len(s.surplus) == 0 {
-		s.surplus = nil
+	default:
+		return s.Conn.Read(p)
 	}
 }
 
@@ -162,13 +93,7 @@ func (s *socket) readSession(p []byte) (n int, err error) {
 	if s.allowance <= 0 {
 		return 0, errTooMuch
 	}
-	if len(s.surplus) > 0 {
-		n = copy(p, s.surplus)
-		s.skip(n)
-	} else {
-		n, err = s.Conn.Read(p)
-	}
-	if n > 0 {
+	if n, err = s.Conn.Read(p); n > 0 {
 		s.allowance -= n
 		s.noteHeard()
 	}
@@ -220,6 +145,9 @@ func (s *socket) takeOver() (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.onClose == nil {
+		return nil, false
+	}
+	if conn, ok := s.Conn.(upgradable); !ok || !conn.Upgraded() {
 		return nil, false
 	}
 	release, s.onClose = s.onClose, nil

@@ -36,17 +36,19 @@ const retryAfter = "5"
 func (s *Server) check(c *fiber.Ctx) error {
 	header := &c.Context().Request.Header
 	sock, ok := c.Context().Conn().(*socket)
-	switch {
-	case !ok:
+	if !ok || !sock.upgradable() {
 		s.deps.Logger.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
 		return problem(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
+	}
+	sock.client = s.clientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
+	switch {
 	case !bare(header.RawHeaders()):
 		c.Context().SetConnectionClose()
 		return problem(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
 	case !s.origins.allow(header.PeekAll(fiber.HeaderOrigin), header.Host()):
 		origin := header.Peek(fiber.HeaderOrigin)
 		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed",
-			slog.Any("address", addressOf(sock.RemoteAddr())), slog.String("origin", string(origin[:min(len(origin), maxOriginLogged)])))
+			slog.Any("address", sock.client), slog.String("origin", string(origin[:min(len(origin), maxOriginLogged)])))
 		return problem(c, http.StatusForbidden, "The origin is not allowed.")
 	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11():
 		c.Set(fiber.HeaderUpgrade, "websocket")
@@ -57,13 +59,12 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !validKey(header.Peek("Sec-Websocket-Key")):
 		return problem(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
-	address := addressOf(sock.RemoteAddr())
-	if wait := s.loginWait(address); wait > 0 {
-		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", address))
+	if wait := s.loginWait(sock.client); wait > 0 {
+		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", sock.client))
 		c.Set(fiber.HeaderRetryAfter, seconds(wait))
 		return problem(c, http.StatusTooManyRequests, "There are too many logins from this address.")
 	}
-	release, err := s.admit(address)
+	release, err := s.admit(networkOf(sock.client))
 	if err != nil {
 		c.Set(fiber.HeaderRetryAfter, retryAfter)
 		detail := "There are too many connections."
@@ -111,18 +112,21 @@ func validKey(key []byte) bool {
 	return err == nil && len(decoded) == 16
 }
 
-// addressOf returns what the TCP peer is counted under: its address without the port, of IPv6 the network of 64 bits; the
-// zero Addr where there is none.
-func addressOf(addr net.Addr) netip.Addr {
-	tcp, ok := addr.(*net.TCPAddr)
+// peerAddress returns the address of a TCP peer without the port, the zero Addr where there is none.
+func peerAddress(peer net.Addr, _ [][]byte) netip.Addr {
+	tcp, ok := peer.(*net.TCPAddr)
 	if !ok {
 		return netip.Addr{}
 	}
-	address := tcp.AddrPort().Addr().Unmap()
-	if address.Is6() {
-		return netip.PrefixFrom(address.WithZone(""), 64).Masked().Addr()
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
+}
+
+// networkOf returns what a client's address is counted under: the address, or of IPv6 the network of 64 bits.
+func networkOf(client netip.Addr) netip.Addr {
+	if client.Is6() {
+		return netip.PrefixFrom(client, 64).Masked().Addr()
 	}
-	return address
+	return client
 }
 
 // seconds writes a duration for Retry-After: in whole seconds, rounded up.

@@ -1,14 +1,12 @@
 package ws
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
+	"net/netip"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -165,6 +163,31 @@ func TestCapsOnConnections(t *testing.T) {
 	}
 }
 
+func TestConnectionsAreCountedUnderTheClientAddressOfTheOptions(t *testing.T) {
+	f := serve(t, Options{MaxPerAddress: 1, ClientAddress: func(peer net.Addr, forwardedFor [][]byte) netip.Addr {
+		if len(forwardedFor) != 1 || peer.(*net.TCPAddr).Port == 0 {
+			t.Errorf("asked about %v, %q", peer, forwardedFor)
+			return netip.Addr{}
+		}
+		return netip.MustParseAddr(string(forwardedFor[0]))
+	}}, newChat())
+	for _, step := range []struct {
+		client string
+		want   int
+	}{{"192.0.2.1", 101}, {"192.0.2.1", 503}, {"192.0.2.2", 101}, {"2001:db8::1", 101}, {"2001:db8::2", 503}} {
+		conn, response, err := websocket.DefaultDialer.Dial("ws://"+f.addr+Path, http.Header{"X-Forwarded-For": {step.client}})
+		if response == nil {
+			t.Fatal(err)
+		}
+		if conn != nil {
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+		if response.StatusCode != step.want {
+			t.Errorf("%s: %d, want %d", step.client, response.StatusCode, step.want)
+		}
+	}
+}
+
 func TestSocketsThatDoNotLogInMakeRoomForThoseThatDo(t *testing.T) {
 	f := serve(t, Options{MaxConnections: 3}, newChat())
 	// A client has its answer a moment before the server knows the connection as one of those that wait.
@@ -225,28 +248,6 @@ func TestLongMessagesCountAsSeveralFrames(t *testing.T) {
 	if got := c.next(); got["code"] != "rate_limited" {
 		t.Errorf("the short one: %v", got)
 	}
-}
-
-func TestAcceptingOutlastsAShortageOfFiles(t *testing.T) {
-	want := errors.New("broken for good")
-	inner := &shortListener{errs: []error{
-		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}, syscall.ENOBUFS, want,
-	}}
-	if _, err := (listener{inner}).Accept(); !errors.Is(err, want) {
-		t.Errorf("Accept ended with %v", err)
-	}
-}
-
-// shortListener fails with one error after the other.
-type shortListener struct {
-	net.Listener
-	errs []error
-}
-
-func (l *shortListener) Accept() (net.Conn, error) {
-	err := l.errs[0]
-	l.errs = l.errs[1:]
-	return nil, err
 }
 
 func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {

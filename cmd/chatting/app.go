@@ -21,10 +21,10 @@ func app(cfg configs.Config, logger *slog.Logger) fx.Option {
 		fx.Provide(
 			clock, ids, application.NewNotices, newRates,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
-			newTokens, newFriendLists,
+			newTokens, newS2SToken, newFriendLists,
 		),
 		useCases,
-		fx.Provide(newReadiness, newAPI, newSockets, listen, newNode),
+		fx.Provide(newReadiness, newAPI, newSockets, listen, newPlaces, newConnections, newNode),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
 	)
 }

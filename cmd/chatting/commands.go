@@ -22,6 +22,7 @@ func asServe(cmd *cobra.Command, s surroundings) {
 		if err != nil {
 			return err
 		}
+		outliveReaders()
 		return serve(cmd.Context(), cfg, buildVersion(), s.err)
 	}
 }
@@ -30,7 +31,7 @@ func newServeCommand(s surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server (what chatting alone does, too)",
-		Long: `Run the server until SIGINT or SIGTERM; then close the sockets, write presence and leave.
+		Long: `Run the server until SIGINT, SIGTERM or SIGHUP; then close the sockets, write presence and leave.
 Flags are for what differs from start to start: every option has a CHATTING_* variable, see chatting config.`,
 		Example: `  chatting serve
   chatting serve --http-addr :8000 --data-dir /var/lib/chatting

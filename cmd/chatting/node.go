@@ -13,6 +13,7 @@ import (
 	"go.uber.org/fx"
 
 	rest "chatting/adapters/http"
+	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
 	"chatting/adapters/ws"
@@ -37,22 +38,24 @@ type node struct {
 type nodeParts struct {
 	fx.In
 
-	Config    configs.Config
-	Logger    *slog.Logger
-	Notices   *application.Notices
-	Listener  net.Listener
-	API       *rest.API
-	Sockets   *ws.Server
-	Broker    broker
-	Cluster   *kafka.Cluster
-	Store     *sqlstore.Store
-	Appenders appenders
-	Delivery  *application.Delivery
-	Echoes    *application.Echoes
-	Presence  *application.SetPresence
-	System    *application.SendSystemMessage
-	Stored    stored
-	Relay     *application.RelayBlocks
+	Config  configs.Config
+	Logger  *slog.Logger
+	Notices *application.Notices
+	// Listener is the port, and Connections what is accepted there.
+	Listener    net.Listener
+	Connections *httpconn.Listener
+	API         *rest.API
+	Sockets     *ws.Server
+	Broker      broker
+	Cluster     *kafka.Cluster
+	Store       *sqlstore.Store
+	Appenders   appenders
+	Delivery    *application.Delivery
+	Echoes      *application.Echoes
+	Presence    *application.SetPresence
+	System      *application.SendSystemMessage
+	Stored      stored
+	Relay       *application.RelayBlocks
 
 	ExpireInvites *application.ExpireInvites
 	Refresh       *application.FriendRefresh
@@ -76,7 +79,7 @@ func (n *node) start(context.Context) error {
 	n.cancel = cancel
 	n.background.Go(func() { n.parts.Notices.Run(ctx) })
 	n.serving.Go(func() {
-		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Listener)); err != nil {
+		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Connections)); err != nil {
 			n.fail(fmt.Errorf("serving HTTP: %w", err))
 		}
 	})
@@ -294,6 +297,9 @@ func (n *node) announce() {
 	}
 	if n.parts.Config.Database.Embedded {
 		attributes = append(attributes, "embedded_sqlite", n.parts.Config.DataDir)
+	}
+	if n.parts.Config.S2S.TrustLoopback {
+		attributes = append(attributes, "s2s", "programs on this machine need no token")
 	}
 	if n.parts.Broker.Broker != nil || n.parts.Config.Database.Embedded {
 		n.parts.Logger.Info("ready, on embedded parts: for trial, development and one small node, not for production", attributes...)

@@ -16,6 +16,7 @@ import (
 	"chatting/adapters/auth"
 	"chatting/adapters/embedded"
 	rest "chatting/adapters/http"
+	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	"chatting/adapters/limits"
 	sqlstore "chatting/adapters/sql"
@@ -153,7 +154,7 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 // rates bound what users and addresses do on this node; nil ones bound nothing.
 type rates struct {
 	userFrames, userWrites, refusals *limits.Rate[domain.UserID]
-	addressLogins                    *limits.Rate[netip.Addr]
+	addressLogins                    networkRate
 	userLogins                       *limits.Logins
 }
 
@@ -162,9 +163,39 @@ func newRates(cfg configs.Config) rates {
 		userFrames:    limits.PerSecond[domain.UserID](cfg.Limit.UserFramesPerSecond),
 		userWrites:    limits.PerSecond[domain.UserID](cfg.Limit.UserWritesPerSecond),
 		refusals:      limits.New[domain.UserID](ws.RefusalsPerSecond, ws.MaxRefusals, time.Now),
-		addressLogins: limits.PerSecond[netip.Addr](cfg.Limit.AddressLoginsPerSecond),
+		addressLogins: networkRate{limits.PerSecond[netip.Addr](cfg.Limit.AddressLoginsPerSecond)},
 		userLogins:    limits.NewLogins(cfg.Limit.UserLoginsPerSecond),
 	}
+}
+
+// networkRate is a rate of the networks that addresses are counted under.
+type networkRate struct{ rate *limits.Rate[netip.Addr] }
+
+// Take implements rest.AddressRate and ws.AddressRate.
+func (r networkRate) Take(address netip.Addr, n int) time.Duration {
+	return r.rate.Take(httpconn.Network(address), n)
+}
+
+// Wait implements rest.AddressRate and ws.AddressRate.
+func (r networkRate) Wait(address netip.Addr, n int) time.Duration {
+	return r.rate.Wait(httpconn.Network(address), n)
+}
+
+// s2sToken is what other servers of the platform present; "" if they need none.
+type s2sToken string
+
+// newS2SToken returns the configured token, or that which the first start made in the data directory.
+func newS2SToken(cfg configs.Config, dir dataDir, logger *slog.Logger) (s2sToken, error) {
+	if !cfg.GeneratesS2SToken() {
+		return s2sToken(cfg.S2S.Token.Reveal()), nil
+	}
+	token, err := auth.LoadOrCreateS2SToken(string(dir))
+	if err != nil {
+		return "", fmt.Errorf("%w (s2s.token is not set)", err)
+	}
+	logger.Info("other servers call /s2sapi/ with the token in this file; all nodes of a cluster need the same one: set CHATTING_S2S_TOKEN",
+		"file", filepath.Join(string(dir), auth.S2STokenFile))
+	return s2sToken(token), nil
 }
 
 // newFriendLists returns who knows the friends: the user-management service in drop-in mode, else the database.
@@ -193,6 +224,8 @@ type apiDeps struct {
 	Readiness    *readiness
 	Rates        rates
 	Notices      *application.Notices
+	Places       places
+	S2SToken     s2sToken
 	Now          application.Clock
 	Logger       *slog.Logger
 }
@@ -203,7 +236,8 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
 	}
 	return rest.New(rest.Options{
-		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
+		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback, CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
+		Concurrency: d.Places.workers(),
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
 		Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
@@ -235,14 +269,14 @@ func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte
 
 func newSockets(
 	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
-	ready *readiness, rates rates, now application.Clock, logger *slog.Logger, notices *application.Notices,
+	ready *readiness, places places, rates rates, now application.Clock, logger *slog.Logger, notices *application.Notices,
 ) (*ws.Server, error) {
 	return ws.New(ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
-		MaxConnections: cfg.Limit.Connections, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
+		MaxConnections: places.sockets, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
 		FramesPerSecond: cfg.Limit.FramesPerSecond,
 		MaxFrame:        cfg.WebSocket.MaxFrameBytes, QueueBytes: cfg.WebSocket.OutboundQueueBytes,
-		CloseOver: cfg.Shutdown.CloseOver,
+		CloseOver: cfg.Shutdown.CloseOver, ClientAddress: clientAddress(cfg),
 		Times: ws.Times{
 			FirstFrame: cfg.WebSocket.LoginDeadline, Silence: cfg.WebSocket.PingAfter, Pong: cfg.WebSocket.PongWait,
 			Write: cfg.WebSocket.WriteTimeout,

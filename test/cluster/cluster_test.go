@@ -71,6 +71,9 @@ type cluster struct {
 
 const jwtSecret = "of the cluster tests, and of nothing else"
 
+// s2sToken is what other servers of the platform present to the nodes.
+const s2sToken = "of-the-cluster-tests-too"
+
 // newCluster makes a database and a topic prefix of the test's own. Both are gone after it.
 func newCluster(t *testing.T, parts harness.Parts) *cluster {
 	t.Helper()
@@ -133,6 +136,7 @@ func (c *cluster) settings(more ...string) []string {
 	return append([]string{
 		"CHATTING_KAFKA_BROKERS=" + c.parts.Brokers, "CHATTING_DATABASE_URL=" + c.database,
 		"CHATTING_TOPIC_PREFIX=" + c.prefix, "CHATTING_JWT_SECRET=" + jwtSecret, "CHATTING_HTTP_ADDR=127.0.0.1:0",
+		"CHATTING_S2S_TOKEN=" + s2sToken,
 	}, more...)
 }
 

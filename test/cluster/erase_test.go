@@ -32,7 +32,7 @@ func TestAUserThatIsErasedOverOneNodeIsGoneFromAll(t *testing.T) {
 		t.Helper()
 		bearer := token(t, partner)
 		if method == http.MethodDelete {
-			bearer = ""
+			bearer = s2sToken
 		}
 		a, err := request(ctx, node.HTTP, bearer, method, path, nil)
 		if err != nil {

@@ -47,7 +47,7 @@ func (c *cluster) live(ctx context.Context) (messages int) {
 			c.t.Fatalf("%s %s: %v %d %s", method, path, err, a.status, a.body)
 		}
 	}
-	call(http.MethodPost, "/s2sapi/system-message/", "", map[string]any{
+	call(http.MethodPost, "/s2sapi/system-message/", s2sToken, map[string]any{
 		"target_id": 201, "message": "join", "type": "invite_game", "room_id": "room 7", "opponent_id": 202}, http.StatusOK)
 	call(http.MethodPost, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusCreated)
 	call(http.MethodDelete, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusOK)

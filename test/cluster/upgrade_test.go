@@ -235,7 +235,7 @@ func (s strangers) hearThePlatform(ctx context.Context) {
 	client := connect(s.t, s.there, s.first+7)
 	s.awaitOnline(ctx, client.User)
 	text := fmt.Sprintf("said on %s", s.here.HTTP)
-	a, err := request(ctx, s.here.HTTP, "", http.MethodPost, "/s2sapi/system-message/",
+	a, err := request(ctx, s.here.HTTP, s2sToken, http.MethodPost, "/s2sapi/system-message/",
 		map[string]any{"target_id": client.User, "message": text})
 	if err != nil || a.status != http.StatusOK {
 		s.t.Fatalf("%v %d %s", err, a.status, a.body)

@@ -433,6 +433,9 @@ func (r *replay) requestOnce(s step, target string) error {
 			return err
 		}
 		name, value, _ := strings.Cut(header, ":")
+		if name == "Host" {
+			request.Host = strings.TrimSpace(value) // the header of this name is not sent
+		}
 		request.Header.Set(name, strings.TrimSpace(value))
 		if name == "Content-Type" && strings.TrimSpace(value) == "" {
 			request.Header.Del(name)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,10 +92,14 @@ var servers = map[string][]string{
 	storing: {
 		"CHATTING_CHAT_OFFLINE=store",
 	},
+	"keyed": nil,
 	"forgetful": {
 		"CHATTING_HISTORY_ENABLED=false",
 	},
 }
+
+// guarded are the servers whose other servers need a token. Beside them rows may call /s2sapi/ as a trial server lets them.
+var guarded = []string{"configured", "keyed"}
 
 // storing is the server that stores messages to users who are offline. The nodes of a cluster do that together or not at all.
 const storing = "storing"
@@ -119,6 +124,9 @@ func startServers(t *testing.T, environ ...string) map[string]*target {
 			target.service = startUserManagement(t, "127.0.0.1:0")
 			target.issue = issueBy(target.service)
 			keys = "CHATTING_USER_MANAGEMENT_URL=" + target.service.url
+		}
+		if !slices.Contains(guarded, name) {
+			own = append([]string{"CHATTING_S2S_TRUST_LOOPBACK=true"}, own...)
 		}
 		p := newProcess(t, name, append(append([]string{keys}, own...), environ...))
 		starting.Go(func() {

@@ -1,0 +1,75 @@
+package httpconn_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"chatting/adapters/httpconn"
+)
+
+func networks(texts ...string) (list []netip.Prefix) {
+	for _, text := range texts {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}
+
+func lines(texts ...string) (list [][]byte) {
+	for _, text := range texts {
+		list = append(list, []byte(text))
+	}
+	return list
+}
+
+func TestClientAddressIsTheRightmostThatIsNoTrustedProxy(t *testing.T) {
+	proxies := httpconn.NewProxies(networks("10.0.0.0/8", "fd00::/8"))
+	for name, test := range map[string]struct {
+		peer      string
+		forwarded [][]byte
+		want      string
+	}{
+		"a peer that is no proxy is not believed":     {"192.0.2.1", lines("203.0.113.5"), "192.0.2.1"},
+		"a proxy without the header":                  {"10.0.0.1", nil, "10.0.0.1"},
+		"one proxy":                                   {"10.0.0.1", lines("203.0.113.5"), "203.0.113.5"},
+		"what the client wrote itself does not count": {"10.0.0.1", lines("198.51.100.9, 203.0.113.5"), "203.0.113.5"},
+		"two proxies":                                 {"10.0.0.1", lines("203.0.113.5 , 10.2.2.2"), "203.0.113.5"},
+		"several header lines are one list":           {"10.0.0.1", lines("203.0.113.5", "10.3.3.3", "10.2.2.2"), "203.0.113.5"},
+		"all are proxies":                             {"10.0.0.1", lines("10.9.9.9, 10.2.2.2"), "10.9.9.9"},
+		"an entry that is no address":                 {"10.0.0.1", lines("203.0.113.5, unknown, 10.2.2.2"), "10.2.2.2"},
+		"an empty entry":                              {"10.0.0.1", lines("203.0.113.5,"), "10.0.0.1"},
+		"an empty header":                             {"10.0.0.1", lines(""), "10.0.0.1"},
+		"with a port":                                 {"10.0.0.1", lines("203.0.113.5:4711"), "203.0.113.5"},
+		"IPv6":                                        {"fd00::1", lines("2001:db8::7"), "2001:db8::7"},
+		"IPv6 with a port":                            {"fd00::1", lines("[2001:db8::7]:80"), "2001:db8::7"},
+		"IPv4 mapped to IPv6":                         {"::ffff:10.0.0.1", lines("::ffff:203.0.113.5"), "203.0.113.5"},
+		"with a zone":                                 {"10.0.0.1", lines("fe80::1%eth0"), "fe80::1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			peer := &net.TCPAddr{IP: net.ParseIP(test.peer), Port: 1}
+			if got := proxies.ClientAddress(peer, test.forwarded); got.String() != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestNobodyIsTrustedByDefault(t *testing.T) {
+	peer := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
+	if got := (httpconn.Proxies{}).ClientAddress(peer, lines("203.0.113.5")); got.String() != "127.0.0.1" {
+		t.Errorf("got %s", got)
+	}
+	if got := (httpconn.Proxies{}).ClientAddress(&net.UnixAddr{}, nil); got.IsValid() {
+		t.Errorf("a peer without an address got %s", got)
+	}
+}
+
+func TestAnIPv6ClientIsItsNetwork(t *testing.T) {
+	for address, want := range map[string]string{
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "192.0.2.7": "192.0.2.7", "2001:db8:1:3::1": "2001:db8:1:3::",
+	} {
+		if got := httpconn.Network(netip.MustParseAddr(address)); got.String() != want {
+			t.Errorf("%s counts as %s", address, got)
+		}
+	}
+}

@@ -1,0 +1,152 @@
+package httpconn
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// smuggled is what must never be carried out behind a request that is refused.
+const smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+func TestARefusedRequestIsAnsweredAndNothingBehindItIsCarriedOut(t *testing.T) {
+	w := serve(t, Options{})
+	for name, test := range refusals {
+		c := w.dial(t, "127.0.0.1").send(test.head + smuggled)
+		status, header, body := c.answer()
+		if status != test.status || header.Get("Content-Type") != "application/problem+json" || !strings.HasPrefix(body, `{"type":"about:blank",`) {
+			t.Errorf("%s, %q: %d %v %s", name, test.head, status, header, body)
+		}
+		c.mustEnd()
+	}
+	for _, chunks := range []string{
+		"5;a\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "5;a\rhello\r\n0\r\n\r\n", "0\r\nA: b\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "+5\r\nhello\r\n0\r\n\r\n",
+	} {
+		c := w.dial(t, "127.0.0.1").send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + smuggled)
+		if status, _, _ := c.answer(); status != 400 {
+			t.Errorf("chunks %q: %d", chunks, status)
+		}
+		c.mustEnd()
+	}
+	if n := w.calls.Load(); n != 0 {
+		t.Errorf("%d requests were carried out", n)
+	}
+	if !strings.Contains(w.logs.String(), "malformed or late") {
+		t.Error("nothing was logged")
+	}
+}
+
+func TestWellFormedRequestsAreServed(t *testing.T) {
+	w := serve(t, Options{})
+	for _, text := range wellFormed {
+		body := ""
+		switch {
+		case strings.HasPrefix(text, "BREW"), strings.HasPrefix(text, "get"):
+			continue // methods that Fiber does not know
+		case strings.Contains(text, "Length"):
+			body = "hello12"
+		case strings.Contains(text, "Encoding"):
+			body = "5;a=b\r\nhello\r\n2\r\n12\r\n0\r\n\r\n"
+		}
+		status, _, got := w.dial(t, "127.0.0.1").send(text + body).answer()
+		if want := map[bool]string{true: "hello12"}[body != ""]; status != 200 || got != want {
+			t.Errorf("%q: %d %q", text, status, got)
+		}
+	}
+}
+
+func TestPipelinedRequestsAreServedOneByOne(t *testing.T) {
+	w := serve(t, Options{})
+	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
+	c := w.dial(t, "127.0.0.1").send(post + "one" + "\r\n" + post + "two" + "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nthree\r\n0\r\n\r\n" + post + "fo")
+	for _, want := range []string{"one", "two", "three"} {
+		if _, _, body := c.answer(); body != want {
+			t.Errorf("got %q, want %q", body, want)
+		}
+	}
+	if _, _, body := c.send("r" + "GET / HTTP/1.1\r\nHost: x\r\n").answer(); body != "for" {
+		t.Errorf("got %q", body)
+	}
+	if status, _, _ := c.send("\r\n").answer(); status != 200 {
+		t.Errorf("the last: %d", status)
+	}
+}
+
+func TestALongHeadIsTakenUpToTheLimit(t *testing.T) {
+	w := serve(t, Options{HeaderLimit: 8000})
+	c := w.dial(t, "127.0.0.1")
+	for range 2 {
+		if status, _, _ := c.send("GET / HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 7900) + "\r\n\r\n").answer(); status != 200 {
+			t.Errorf("a long head: %d", status)
+		}
+	}
+	if status, _, _ := c.send("GET / HTTP/1.1\r\nHost: x\r\nA: " + strings.Repeat("a", 8000)).answer(); status != 431 {
+		t.Errorf("a head too long: %d", status)
+	}
+	c.mustEnd()
+}
+
+func TestABodyThatIsExpectedComesAfterContinue(t *testing.T) {
+	w := serve(t, Options{})
+	c := w.dial(t, "127.0.0.1").send("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	if status, _, _ := c.answer(); status != 100 {
+		t.Fatalf("answered with %d", status)
+	}
+	if status, _, body := c.send("hello").answer(); status != 200 || body != "hello" {
+		t.Errorf("answered with %d %q", status, body)
+	}
+	c.mustGet("/", 200)
+}
+
+// An answer before the end of a request leaves the rest of it on the way, which would be read as the next request.
+func TestAnAnswerBeforeTheEndOfTheRequestEndsTheConnection(t *testing.T) {
+	w := serve(t, Options{})
+	c := w.dial(t, "127.0.0.1").send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n" + smuggled)
+	if status, _, _ := c.answer(); status != 413 {
+		t.Errorf("answered with %d", status)
+	}
+	if n := w.calls.Load(); n != 0 {
+		t.Errorf("%d requests were carried out", n)
+	}
+	server, peer := net.Pipe()
+	defer func() { _, _ = server.Close(), peer.Close() }()
+	conn := &Conn{Conn: server, listener: w.Listener, phase: bodyPhase}
+	go func() { _, _ = peer.Read(make([]byte, 100)) }()
+	if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conn.Read(make([]byte, 10)); err == nil {
+		t.Errorf("%d bytes are read as another request", n)
+	}
+}
+
+// A byte now and then does not keep a connection open: the time for a request is one for all of its bytes.
+func TestASlowRequestEndsHoweverOftenAByteComes(t *testing.T) {
+	const limit = 300 * time.Millisecond
+	w := serve(t, Options{ReadTimeout: limit, IdleTimeout: limit})
+	for name, said := range map[string]string{
+		"head": "GET / HTTP/1.1\r\nHost: x\r\nA: ", "body": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+	} {
+		c := w.dial(t, "127.0.0.1").send(said)
+		ended := make(chan struct{})
+		go func() { // drips until the connection ends
+			defer close(ended)
+			for range int(patience / (limit / 10)) {
+				if _, err := c.Write([]byte("a")); err != nil {
+					return
+				}
+				time.Sleep(limit / 10)
+			}
+			t.Errorf("a slow %s never ends", name)
+		}()
+		if status, _, _ := c.answer(); status != 408 {
+			t.Errorf("a slow %s: %d", name, status)
+		}
+		<-ended
+	}
+	w.dial(t, "127.0.0.1").mustEnd() // that says nothing
+	c := w.dial(t, "127.0.0.1")
+	c.mustGet("/", 200)
+	c.mustEnd() // that has no further request
+}

@@ -1,0 +1,194 @@
+package httpconn
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp starts these for the life of the process, or ends them a while after the server.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+	)
+}
+
+// patience bounds waits for what must happen.
+const patience = 20 * time.Second
+
+// world is an HTTP server behind a Listener.
+type world struct {
+	*Listener
+
+	addr  string
+	calls atomic.Int64 // of the handler
+	hang  chan struct{}
+	logs  lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// serve starts a server that answers with the body of a request. A request for /hang is answered once hang is closed.
+func serve(t *testing.T, options Options) *world {
+	t.Helper()
+	w := &world{hang: make(chan struct{})}
+	options.Health = []string{"/healthz"}
+	options.Logger = slog.New(slog.NewTextHandler(&w.logs, nil))
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.addr = inner.Addr().String()
+	w.Listener = Listen(inner, options)
+	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReduceMemoryUsage: true, ReadBufferSize: w.options.HeaderLimit, BodyLimit: 1 << 20})
+	app.Use(func(c *fiber.Ctx) error {
+		w.calls.Add(1)
+		if c.Path() == "/hang" {
+			<-w.hang
+		}
+		return c.Send(c.Body())
+	})
+	served := make(chan error, 1)
+	go func() { served <- app.Listener(w.Listener) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := app.ShutdownWithContext(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("serving: %v", err)
+		}
+		eventually(t, "nothing is in the books", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.open == 0 && w.requests == 0 && w.bodies == 0 && w.waiting.Len() == 0 && len(w.hosts) == 0
+		})
+	})
+	return w
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Errorf("waited in vain: %s", what)
+}
+
+// client is a TCP connection to the server.
+type client struct {
+	t *testing.T
+	net.Conn
+	reader *bufio.Reader
+}
+
+// dial connects from an address of loopback.
+func (w *world) dial(t *testing.T, from string) *client {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := dialer.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return &client{t, conn, bufio.NewReader(conn)}
+}
+
+func (c *client) send(text string) *client {
+	c.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.t.Fatal(err)
+	}
+	return c
+}
+
+// answer reads one response.
+func (c *client) answer() (status int, header http.Header, body string) {
+	c.t.Helper()
+	response, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		c.t.Fatalf("no answer: %v", err)
+	}
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatalf("half an answer: %v", err)
+	}
+	return response.StatusCode, response.Header, string(data)
+}
+
+// mustGet sends a request for a path and wants a status.
+func (c *client) mustGet(path string, want int) {
+	c.t.Helper()
+	if got, _, body := c.send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n").answer(); got != want {
+		c.t.Errorf("%s: %d %s, want %d", path, got, body, want)
+	}
+}
+
+// mustEnd waits until the server has closed the connection, without another answer.
+func (c *client) mustEnd() {
+	c.t.Helper()
+	if rest, err := io.ReadAll(c.reader); len(rest) > 0 {
+		c.t.Errorf("more came: %q", rest)
+	} else if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+		c.t.Error("the connection stays open")
+	}
+}
+
+// mustWait waits until so many connections wait.
+func (w *world) mustWait(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, "connections wait", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.waiting.Len() == n
+	})
+}
+
+func networksOf(texts ...string) (list []netip.Prefix) {
+	for _, text := range texts {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}
+
+// age has all connections that wait have waited long enough to make room.
+func (w *world) age() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for element := w.waiting.Front(); element != nil; element = element.Next() {
+		element.Value.(*Conn).place.since = time.Time{}
+	}
+}

@@ -1,0 +1,223 @@
+package httpconn
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// places are few, so that tests can fill them.
+var places = Options{Requests: 4, Reserve: 2, ReadTimeout: time.Minute, IdleTimeout: time.Minute}
+
+func TestWhoIsSilentMakesRoomOldestFirst(t *testing.T) {
+	for name, said := range map[string]string{
+		"silent": "", "idle": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "half a head": "GET /", "half a body": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := serve(t, places)
+			defer close(w.hang)
+			busy := w.dial(t, "127.0.0.1").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+			eventually(t, "a request is served", func() bool { return w.calls.Load() == 1 })
+			var crowd []*client
+			for i := range 5 {
+				crowd = append(crowd, w.dial(t, "127.0.0.1").send(said))
+				if name == "idle" {
+					crowd[i].answer()
+				}
+				w.mustWait(t, i+1)
+			}
+			// Each newcomer is served, in the place of the oldest.
+			for i := range 5 {
+				w.dial(t, "127.0.0.2").mustGet("/", 200)
+				crowd[i].mustEnd()
+			}
+			w.hang <- struct{}{}
+			if status, _, _ := busy.answer(); status != 200 {
+				t.Errorf("the request under way: %d", status)
+			}
+			if !strings.Contains(w.logs.String(), "to make room") {
+				t.Error("nothing was logged")
+			}
+		})
+	}
+}
+
+func TestHealthIsAnsweredWhenAllPlacesAreTaken(t *testing.T) {
+	w := serve(t, places)
+	var busy []*client
+	for range 4 {
+		busy = append(busy, w.dial(t, "127.0.0.1").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n"))
+	}
+	eventually(t, "all places are taken", func() bool { return w.calls.Load() == 4 })
+	for range 5 { // more than the reserve: they are idle afterwards
+		c := w.dial(t, "127.0.0.1")
+		c.mustGet("/healthz", 200)
+		c.mustGet("/healthz/?a=b", 200)
+	}
+	for _, request := range []string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET /healthzz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+	} {
+		c := w.dial(t, "127.0.0.1").send(request)
+		if status, header, _ := c.answer(); status != 503 || header.Get("Retry-After") == "" {
+			t.Errorf("%q: %d %v", request, status, header)
+		}
+		c.mustEnd()
+	}
+	close(w.hang)
+	for _, c := range busy {
+		if status, _, _ := c.answer(); status != 200 {
+			t.Errorf("a request under way: %d", status)
+		}
+	}
+	w.dial(t, "127.0.0.1").mustGet("/", 200)
+}
+
+func TestAnAddressHasSoManyConnections(t *testing.T) {
+	options := places
+	options.Requests, options.PerAddress = 100, 2
+	w := serve(t, options)
+	first := w.dial(t, "127.0.0.1")
+	w.mustWait(t, 1)
+	second := w.dial(t, "127.0.0.1")
+	w.mustWait(t, 2)
+	elsewhere := w.dial(t, "127.0.0.2")
+	w.mustWait(t, 3)
+	second.mustGet("/", 200) // and so the first is the oldest
+	w.age()
+	third := w.dial(t, "127.0.0.1")
+	first.mustEnd()
+	second.mustGet("/", 200)
+	elsewhere.mustGet("/", 200)
+	second.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+	third.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, "both are served", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.requests == 2
+	})
+	fourth := w.dial(t, "127.0.0.1").send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if status, header, _ := fourth.answer(); status != 429 || header.Get("Retry-After") == "" {
+		t.Errorf("a third request at a time: %d %v", status, header)
+	}
+	fourth.mustEnd()
+	w.dial(t, "127.0.0.1").mustGet("/healthz", 200)
+	w.dial(t, "127.0.0.3").mustGet("/", 200)
+	close(w.hang)
+	second.answer()
+	third.answer()
+	if logs := w.logs.String(); !strings.Contains(logs, "address=127.0.0.1") {
+		t.Error(logs)
+	}
+}
+
+func TestATrustedProxyHasAnyNumberOfConnections(t *testing.T) {
+	options := places
+	options.PerAddress, options.Proxies = 1, NewProxies(networksOf("127.0.0.9/32"))
+	w := serve(t, options)
+	defer close(w.hang)
+	for range 3 {
+		w.dial(t, "127.0.0.9").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	eventually(t, "all are served", func() bool { return w.calls.Load() == 3 })
+}
+
+func TestBodiesOfAllTogetherAreBounded(t *testing.T) {
+	options := places
+	options.BodyBytes = 100_000
+	w := serve(t, options)
+	slow := w.dial(t, "127.0.0.1").send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + strings.Repeat("a", 60_000))
+	eventually(t, "most of a body is held", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.bodies == 60_000
+	})
+	// A whole body takes the place of one that does not come.
+	c := w.dial(t, "127.0.0.1")
+	if status, _, body := c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + strings.Repeat("b", 50_000)).answer(); status != 200 || len(body) != 50_000 {
+		t.Errorf("another body: %d", status)
+	}
+	slow.mustEnd()
+	if status, _, _ := c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("b", 200_000)).answer(); status != 503 {
+		t.Errorf("a body longer than all may be: %d", status)
+	}
+	w.dial(t, "127.0.0.1").mustGet("/", 200)
+}
+
+func TestAcceptingOutlastsAShortageOfFiles(t *testing.T) {
+	want := errors.New("broken for good")
+	server, peer := net.Pipe()
+	l := Listen(&shortListener{conn: server, errs: []error{
+		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}, syscall.ENOBUFS, want,
+	}}, Options{Logger: slog.New(slog.DiscardHandler)})
+	if _, err := l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, want) {
+		t.Errorf("Accept ended with %v", err)
+	}
+	if _, err := peer.Read(make([]byte, 1)); err == nil || l.open != 0 {
+		t.Errorf("the silent connection stays: %v, %d are open", err, l.open)
+	}
+}
+
+// shortListener accepts one connection, and then fails with one error after the other.
+type shortListener struct {
+	net.Listener
+	conn net.Conn
+	errs []error
+}
+
+func (l *shortListener) Accept() (net.Conn, error) {
+	if conn := l.conn; conn != nil {
+		l.conn = nil
+		return conn, nil
+	}
+	err := l.errs[0]
+	l.errs = l.errs[1:]
+	return nil, err
+}
+
+func TestAnUpgradedConnectionIsInNobodysWay(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Listen(inner, places)
+	defer func() { _ = l.Close() }()
+	dialled, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dialled.Close() }()
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	if _, err := dialled.Write([]byte(request + "behind")); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 100)
+	if n, err := accepted.Read(buffer); err != nil || string(buffer[:n]) != request {
+		t.Fatalf("HTTP reads %q, %v", buffer[:n], err)
+	}
+	if !accepted.(*Conn).Upgraded() {
+		t.Fatal("not upgraded")
+	}
+	if n, err := accepted.Read(buffer); err != nil || string(buffer[:n]) != "behind" {
+		t.Errorf("the session reads %q, %v", buffer[:n], err)
+	}
+	if l.open != 0 || l.requests != 0 || l.waiting.Len() != 0 {
+		t.Errorf("%d are open, %d served, %d wait", l.open, l.requests, l.waiting.Len())
+	}
+	_, _ = accepted.Close(), accepted.Close()
+	if l.open != 0 {
+		t.Errorf("%d are open", l.open)
+	}
+}

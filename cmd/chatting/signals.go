@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// untilSignal returns a context that ends with the first SIGINT, SIGTERM or SIGHUP.
+//
+// A further SIGINT or SIGTERM ends the process at once, with exit code 1. A further SIGHUP does nothing, because the end of a
+// terminal sends several. SIGHUP does nothing at all if it was ignored when the process began: nohup asks for that.
+func untilSignal() context.Context {
+	ctx, end := context.WithCancel(context.Background())
+	asked := make(chan os.Signal, 2)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(asked, syscall.SIGHUP)
+	}
+	go func() { // for the life of the process
+		<-asked
+		end()
+		for again := range asked {
+			if again != syscall.SIGHUP {
+				os.Exit(1)
+			}
+		}
+	}()
+	return ctx
+}
+
+// outliveReaders has the process go on when nobody reads its standard error any more: log lines are lost then. Go ends a
+// process that writes to a broken pipe there, unless it ignores SIGPIPE itself. That its parent ignored it does not count.
+// The commands that print something end in that way, as cat does.
+func outliveReaders() { signal.Ignore(syscall.SIGPIPE) }
