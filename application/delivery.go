@@ -321,7 +321,7 @@ func (a *Attachment) hand(h heldFrame) {
 	switch {
 	case a.stored == nil || !h.kept || h.sender == a.user:
 		a.conn.Deliver(h.frame, h.echoOf)
-	case !a.stored.had.has(h.id):
+	case !a.stored.hadBefore(h.id):
 		a.conn.DeliverAt(h.frame, h.at)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"chatting/application"
 	"chatting/domain"
@@ -100,10 +101,11 @@ var cursorContract = map[string]func(*testing.T, database){
 		}
 		project(1, said...)
 		project(2, said[:4]...)
-		want := func(from, to application.LogPosition, limit int, frames ...string) {
+		want := func(sender domain.UserID, from, to application.LogPosition, limit int, frames ...string) {
 			t.Helper()
-			none := application.LogPosition{Generation: 1, Partition: 0}
-			lists, err := s.Undelivered(t.Context(), 7, []application.LogPosition{none, from}, []application.LogPosition{none, to}, limit)
+			lists, err := s.Undelivered(t.Context(), 7, []application.Stretch{
+				{Sender: 99, From: from, To: to}, {Sender: sender, From: from, To: to},
+			}, limit)
 			noError(t, err)
 			var got []string
 			for _, entry := range lists[1] {
@@ -113,11 +115,50 @@ var cursorContract = map[string]func(*testing.T, database){
 				t.Fatalf("from %v to %v: %v, want %v", from, to, got, frames)
 			}
 		}
-		want(at(1, 0), at(2, 10), 100, "1:0", "1:2", "1:8", "1:9", "2:0", "2:2")
-		want(at(1, 0), at(2, 10), 3, "1:0", "1:2", "1:8")
-		want(at(1, 2), at(1, 9), 100, "1:2", "1:8")
-		want(at(1, 9), at(2, 2), 100, "1:9", "2:0")
-		want(at(2, 3), at(2, 3), 100)
-		want(at(2, 3), at(1, 3), 100)
+		want(8, at(1, 0), at(2, 10), 100, "1:0", "1:8", "2:0")
+		want(8, at(1, 0), at(2, 10), 2, "1:0", "1:8")
+		want(domain.System, at(1, 0), at(2, 10), 100, "1:2", "2:2")
+		want(9, at(1, 0), at(2, 10), 100, "1:9")
+		want(8, at(1, 1), at(1, 8), 100)
+		want(8, at(1, 8), at(2, 0), 100, "1:8")
+		want(8, at(2, 0), at(2, 0), 100)
+
+		none := application.LogPosition{Generation: 1, Partition: 0}
+		waits := func(from, to application.LogPosition, limit int, end application.LogPosition, senders ...application.WaitingSender) {
+			t.Helper()
+			got, ends, err := s.Waiting(t.Context(), 7, []application.LogPosition{none, from}, []application.LogPosition{none, to}, limit)
+			noError(t, err)
+			if !slices.Equal(got, senders) || !slices.Equal(ends, []application.LogPosition{none, end}) {
+				t.Fatalf("from %v to %v: %v up to %v, want %v up to %v", from, to, got, ends, senders, end)
+			}
+		}
+		eight, system, nine := application.WaitingSender{Sender: 8, Place: at(1, 0)},
+			application.WaitingSender{Sender: domain.System, Place: at(1, 2)}, application.WaitingSender{Sender: 9, Place: at(1, 9)}
+		waits(at(1, 0), at(2, 10), 100, at(2, 10), eight, system, nine)
+		waits(at(1, 0), at(2, 10), 3, at(1, 9), eight, system)
+		waits(at(1, 0), at(2, 10), 1, at(1, 1), eight)
+		waits(at(1, 1), at(1, 9), 100, at(1, 9), system, application.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(2, 3), at(2, 3), 100, at(2, 3))
+		waits(at(2, 3), at(1, 3), 100, at(1, 3))
+
+		recent := func(before application.LogPosition, since time.Time, limit int, ids ...domain.EventID) {
+			t.Helper()
+			got, err := s.Recent(t.Context(), 7, []application.LogPosition{none, before}, since, limit)
+			noError(t, err)
+			for _, id := range ids {
+				if !slices.Contains(got, id) {
+					t.Errorf("before %v: %s is missing", before, id)
+				}
+			}
+			if len(got) != len(ids) {
+				t.Fatalf("before %v: %d ids, want %d", before, len(got), len(ids))
+			}
+		}
+		id := func(generation, offset int) domain.EventID {
+			return domain.DerivedID("test", fmt.Sprint(int64(generation), int64(offset)))
+		}
+		recent(at(2, 10), testTime, 100, id(1, 0), id(1, 2), id(1, 8), id(1, 9), id(2, 0), id(2, 2))
+		recent(at(2, 2), testTime, 2, id(1, 9), id(2, 0))
+		recent(at(2, 10), testTime.Add(time.Second), 100)
 	},
 }
