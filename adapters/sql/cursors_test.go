@@ -161,4 +161,74 @@ var cursorContract = map[string]func(*testing.T, database){
 		recent(at(2, 2), testTime, 2, id(1, 9), id(2, 0))
 		recent(at(2, 10), testTime.Add(time.Second), 100)
 	},
+	"WhatIsStoredOfASenderIsCountedFromTheCursorOnWithWhatABlockHides": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		text, err := domain.NewText("hello")
+		noError(t, err)
+		at := func(offset int64) application.LogPosition {
+			return application.LogPosition{Generation: 1, Partition: 1, Offset: offset}
+		}
+		chat := func(from, to domain.UserID) domain.Body { return domain.ChatMessage{From: from, To: to, Text: text} }
+		for _, pair := range [][2]domain.UserID{{7, 8}, {20, 10}} { // the receiver is the lower one, then the higher one
+			receiver, sender := pair[0], pair[1]
+			said := []domain.Body{
+				chat(sender, receiver), chat(sender, receiver), chat(receiver, sender),
+				domain.BlockChanged{Blocker: receiver, Target: sender, Blocked: true, Version: 1},
+				chat(sender, receiver), domain.GameInvite{From: sender, To: receiver, Status: domain.InviteCancelled},
+				domain.SystemMessage{To: receiver, Text: text}, chat(sender, receiver),
+			}
+			_, err := s.SetBlocked(t.Context(), application.BlockChange{
+				Blocker: receiver, Target: sender, Blocked: true,
+				Event: domain.Event{ID: domain.DerivedID("block", sender.String()), Time: testTime},
+			})
+			noError(t, err)
+			from := application.Projection{Next: at(0), Last: -1}
+			projections, err := s.Projections(t.Context())
+			noError(t, err)
+			if len(projections) > 0 {
+				from = projections[0]
+			} else {
+				from.Next.Generation = 0
+				start := application.Projection{Next: at(0), Last: -1}
+				noError(t, s.MoveProjection(t.Context(), from, start, nil))
+				from = start
+			}
+			batch := application.ProjectionBatch{From: from, To: from}
+			for _, body := range said {
+				batch.Events = append(batch.Events, application.ProjectedEvent{
+					Offset: batch.To.Next.Offset, Frame: []byte("0123456789"),
+					Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(sender, batch.To.Next.Offset)), Time: testTime, Body: body},
+				})
+				batch.To.Next.Offset++
+			}
+			noError(t, s.Project(t.Context(), batch))
+			want := func(limit, messages int) {
+				t.Helper()
+				got, bytes, err := s.StoredOf(t.Context(), sender, receiver, limit)
+				noError(t, err)
+				if got != messages || bytes < int64(10*messages) || limit > 4 && bytes != int64(10*messages) {
+					t.Fatalf("%d messages of %d bytes, want %d", got, bytes, messages)
+				}
+			}
+			want(100, 0) // where storing began is not known
+			start := from.Next.Offset
+			save := func(user domain.UserID, offset int64) {
+				t.Helper()
+				noError(t, s.Remember(t.Context(), receiver))
+				noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{
+					user: {{Generation: 1}, at(offset)},
+				}))
+			}
+			save(domain.System, 0)
+			want(100, 4)
+			want(2, 2)
+			save(receiver, start+1)
+			want(100, 3)
+			save(receiver, start+5)
+			want(100, 1)
+			save(receiver, start+8)
+			want(100, 0)
+			noError(t, s.ForgetCursors(t.Context()))
+		}
+	},
 }

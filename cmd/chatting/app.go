@@ -50,7 +50,8 @@ var useCases = fx.Provide(
 		now application.Clock, newID application.IDs,
 	) *application.SendMessage {
 		return &application.SendMessage{
-			Log: echoes, Online: presence, Now: now, NewID: newID, Stored: stored.to, EscapeHTML: cfg.Chat.HTMLEscape,
+			Log: echoes, Online: presence, Now: now, NewID: newID, Stored: stored.to, Mailboxes: stored.mailboxes,
+			EscapeHTML: cfg.Chat.HTMLEscape,
 		}
 	},
 	application.NewInvites,
@@ -133,15 +134,21 @@ var useCases = fx.Provide(
 
 // stored is what chat.offline: store needs; empty with reject.
 type stored struct {
-	to       application.KnownUsers
-	messages *application.StoredMessages
+	to        application.KnownUsers
+	messages  *application.StoredMessages
+	mailboxes *application.Mailboxes
 }
 
 func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, logger *slog.Logger) stored {
 	if cfg.Chat.Offline != configs.OfflineStore {
 		return stored{}
 	}
-	return stored{to: store, messages: application.NewStoredMessages(store, store, log, cfg.Kafka.Partitions, logger)}
+	return stored{
+		to: store, messages: application.NewStoredMessages(store, store, log, cfg.Kafka.Partitions, logger),
+		mailboxes: application.NewMailboxes(store, application.MailboxBounds{
+			Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
+		}),
+	}
 }
 
 const (
