@@ -130,6 +130,15 @@ type BlockChanged struct {
 	Version         int64
 }
 
+// NewBlockChanged refuses what no change of a block can be. Version 1 of a pair blocks, and from then on versions unblock and
+// block in turn; nobody blocks itself.
+func NewBlockChanged(blocker, target UserID, blocked bool, version int64) (BlockChanged, error) {
+	if blocker == target || version < 1 || blocked != (version%2 == 1) {
+		return BlockChanged{}, NewError(CodeInternal, "No change of a block has this version.")
+	}
+	return BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: version}, nil
+}
+
 // Conversation implements Body.
 func (b BlockChanged) Conversation() Conversation { return Between(b.Blocker, b.Target) }
 

@@ -163,10 +163,10 @@ func (s *Store) ForgetCursors(ctx context.Context) error {
 	})
 }
 
-// ofMany runs one query for many things of a kind: the parts of statement, each with the arguments of one, joined. common are
-// the arguments that all have.
+// ofMany runs a statement for many things, some at a time, and adds what it returns to rows. common are the arguments that are
+// the same for all, arguments returns those of one: the statement has a %d for the number of each.
 func ofMany[T, R any](
-	ctx context.Context, db *sqlx.DB, rows *[]R, statement string, common []any, things []T, arguments func(T) []any,
+	ctx context.Context, db sqlx.QueryerContext, rows *[]R, statement string, common []any, things []T, arguments func(T) []any,
 ) error {
 	for some := range slices.Chunk(things, perStatement) {
 		var parts []string
@@ -180,7 +180,7 @@ func ofMany[T, R any](
 			parts = append(parts, fmt.Sprintf(statement, numbers...))
 			all = append(all, own...)
 		}
-		if err := db.SelectContext(ctx, rows, strings.Join(parts, " UNION ALL "), all...); err != nil {
+		if err := sqlx.SelectContext(ctx, db, rows, strings.Join(parts, " UNION ALL "), all...); err != nil {
 			return err
 		}
 	}

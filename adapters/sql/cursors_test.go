@@ -72,15 +72,22 @@ var cursorContract = map[string]func(*testing.T, database){
 			return application.LogPosition{Generation: generation, Partition: 1, Offset: offset}
 		}
 		projected := application.Projection{Next: at(0, 0), Last: -1}
+		set(t, s, change(7, 8, true))
+		set(t, s, change(7, 8, false))
+		changes, err := s.PendingOf(t.Context(), 7, 8)
+		noError(t, err)
 		project := func(generation int64, bodies ...domain.Body) {
 			start, end := projected, projected
 			start.Next, end.Next = at(generation, 0), at(generation, int64(len(bodies)))
 			noError(t, s.MoveProjection(t.Context(), projected, start, nil))
 			batch := application.ProjectionBatch{From: start, To: end}
 			for offset, body := range bodies {
+				event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(generation, offset)), Time: testTime, Body: body}
+				if changed, ok := body.(domain.BlockChanged); ok {
+					event = changes[changed.Version-1]
+				}
 				batch.Events = append(batch.Events, application.ProjectedEvent{
-					Offset: int64(offset), Frame: fmt.Appendf(nil, "%d:%d", generation, offset),
-					Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(generation, offset)), Time: testTime, Body: body},
+					Offset: int64(offset), Frame: fmt.Appendf(nil, "%d:%d", generation, offset), Event: event,
 				})
 			}
 			noError(t, s.Project(t.Context(), batch))
@@ -177,11 +184,7 @@ var cursorContract = map[string]func(*testing.T, database){
 				chat(sender, receiver), domain.GameInvite{From: sender, To: receiver, Status: domain.InviteCancelled},
 				domain.SystemMessage{To: receiver, Text: text}, chat(sender, receiver),
 			}
-			_, err := s.SetBlocked(t.Context(), application.BlockChange{
-				Blocker: receiver, Target: sender, Blocked: true,
-				Event: domain.Event{ID: domain.DerivedID("block", sender.String()), Time: testTime},
-			})
-			noError(t, err)
+			set(t, s, change(receiver, sender, true))
 			from := application.Projection{Next: at(0), Last: -1}
 			projections, err := s.Projections(t.Context())
 			noError(t, err)

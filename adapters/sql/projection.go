@@ -33,6 +33,14 @@ const (
 	insertBlockChange = `
 		INSERT INTO block_changes (blocker, target, generation, log_offset, version, blocked) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (blocker, target, generation, log_offset) DO NOTHING`
+	versionsOfPair = `
+		SELECT blocker, target, version, CASE WHEN event_version = version THEN event_id ELSE '' END AS event_id
+		FROM blocks WHERE blocker = $%d AND target = $%d
+		UNION ALL
+		SELECT blocker, target, version, event_id FROM outbox WHERE blocker = $%d AND target = $%d`
+	changesFrom = `
+		SELECT blocker, target, version, generation, log_offset FROM block_changes
+		WHERE blocker = $%d AND target = $%d AND (generation, log_offset) >= ($1, $2)`
 	selectStoredBlocks = `
 		SELECT blocker, target, blocked, version, COALESCE((
 			SELECT MIN(version) FROM outbox WHERE outbox.blocker = blocks.blocker AND outbox.target = blocks.target), 0) AS pending
@@ -115,6 +123,10 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		if err != nil {
 			return err
 		}
+		batch, err := s.withoutForged(ctx, tx, batch)
+		if err != nil {
+			return err
+		}
 		blocks, err := s.dialect.blocksBefore(ctx, tx, from, batch.Pairs())
 		if err != nil {
 			return err
@@ -130,6 +142,63 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		}
 		return s.dialect.insertMessages(ctx, tx, entries)
 	})
+}
+
+// withoutForged leaves out the changes of blocks that this database never gave out. A change is committed before it is
+// appended: so the transaction sees its version.
+func (s *Store) withoutForged(
+	ctx context.Context, tx *sqlx.Tx, batch application.ProjectionBatch,
+) (application.ProjectionBatch, error) {
+	pairs := batch.Changes()
+	if len(pairs) == 0 {
+		return batch, nil
+	}
+	given := make(map[application.BlockPair]application.GivenVersions, len(pairs))
+	var versions []struct {
+		blockRow
+
+		EventID string `db:"event_id"`
+	}
+	if err := ofMany(ctx, tx, &versions, versionsOfPair, nil, pairs, func(pair application.BlockPair) []any {
+		return []any{int64(pair.Blocker), int64(pair.Target), int64(pair.Blocker), int64(pair.Target)}
+	}); err != nil {
+		return batch, err
+	}
+	for _, row := range versions {
+		pair := row.state().BlockPair
+		of, ok := given[pair]
+		if !ok {
+			of.Events, of.Places = make(map[int64]domain.EventID), make(map[int64]application.LogPosition)
+		}
+		of.Newest = max(of.Newest, row.Version)
+		if id, ok := domain.ParseEventID(row.EventID); ok {
+			of.Events[row.Version] = id
+		}
+		given[pair] = of
+	}
+	var known []struct {
+		blockRow
+		place
+	}
+	from := batch.From.Next
+	if err := ofMany(ctx, tx, &known, changesFrom, []any{from.Generation, from.Offset}, pairs, func(pair application.BlockPair) []any {
+		return []any{int64(pair.Blocker), int64(pair.Target)}
+	}); err != nil {
+		return batch, err
+	}
+	for _, row := range known {
+		if versions, ok := given[row.state().BlockPair]; ok {
+			versions.Places[row.Version] = application.LogPosition{
+				Generation: row.Generation, Partition: from.Partition, Offset: row.Offset,
+			}
+		}
+	}
+	believed, forged := batch.WithoutForged(given)
+	if forged > 0 {
+		s.logger.Warn("history: left out changes of blocks that this database never gave out",
+			"partition", from.Partition, "changes", forged, "before", batch.To.Next.Offset)
+	}
+	return believed, nil
 }
 
 // movePlace moves a partition's projection, or starts it.
