@@ -36,6 +36,7 @@ type modelPartition struct {
 	generation int64
 	end        int64
 	start      int64 // what is before is lost to whoever reads
+	predicted  bool  // somebody forged a change with the version that came next
 }
 
 // modelRecord is a record and whether it was ever projected.
@@ -159,6 +160,7 @@ func (m *modelLog) forge() {
 	all := m.partitions[i].all
 	all[len(all)-1].forged = true
 	if next {
+		m.partitions[i].predicted = true
 		m.project(i, 1<<20)
 	}
 }
@@ -271,6 +273,10 @@ func (m *modelLog) rebuild(partition int) {
 	p := &m.partitions[partition]
 	if from.Next.Generation != p.generation || from.Next.Offset < p.start {
 		return
+	}
+	if p.predicted { // two changes behind, the first of them cannot be told from a forged one: see WithoutForged
+		m.project(partition, 1<<20)
+		from = m.projection(partition)
 	}
 	to := application.Projection{Last: -1, Next: from.Next}
 	to.Next.Offset = p.start

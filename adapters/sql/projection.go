@@ -13,6 +13,7 @@ import (
 var (
 	_ application.ProjectionStore  = (*Store)(nil)
 	_ application.ProjectedOffsets = (*Store)(nil)
+	_ application.BlockVersions    = (*Store)(nil)
 )
 
 // startProjection and moveProjection come first in their transactions: they lock the partition's row, behind which
@@ -153,28 +154,9 @@ func (s *Store) withoutForged(
 	if len(pairs) == 0 {
 		return batch, nil
 	}
-	given := make(map[application.BlockPair]application.GivenVersions, len(pairs))
-	var versions []struct {
-		blockRow
-
-		EventID string `db:"event_id"`
-	}
-	if err := ofMany(ctx, tx, &versions, versionsOfPair, nil, pairs, func(pair application.BlockPair) []any {
-		return []any{int64(pair.Blocker), int64(pair.Target), int64(pair.Blocker), int64(pair.Target)}
-	}); err != nil {
+	given, err := givenVersions(ctx, tx, pairs)
+	if err != nil {
 		return batch, err
-	}
-	for _, row := range versions {
-		pair := row.state().BlockPair
-		of, ok := given[pair]
-		if !ok {
-			of.Events, of.Places = make(map[int64]domain.EventID), make(map[int64]application.LogPosition)
-		}
-		of.Newest = max(of.Newest, row.Version)
-		if id, ok := domain.ParseEventID(row.EventID); ok {
-			of.Events[row.Version] = id
-		}
-		given[pair] = of
 	}
 	var known []struct {
 		blockRow
@@ -199,6 +181,49 @@ func (s *Store) withoutForged(
 			"partition", from.Partition, "changes", forged, "before", batch.To.Next.Offset)
 	}
 	return believed, nil
+}
+
+// givenVersions returns what was given out for pairs, without places. A pair that never changed is missing.
+func givenVersions(
+	ctx context.Context, db sqlx.QueryerContext, pairs []application.BlockPair,
+) (map[application.BlockPair]application.GivenVersions, error) {
+	var rows []struct {
+		blockRow
+
+		EventID string `db:"event_id"`
+	}
+	if err := ofMany(ctx, db, &rows, versionsOfPair, nil, pairs, func(pair application.BlockPair) []any {
+		return []any{int64(pair.Blocker), int64(pair.Target), int64(pair.Blocker), int64(pair.Target)}
+	}); err != nil {
+		return nil, err
+	}
+	given := make(map[application.BlockPair]application.GivenVersions, len(pairs))
+	for _, row := range rows {
+		pair := row.state().BlockPair
+		of, ok := given[pair]
+		if !ok {
+			of.Events, of.Places = make(map[int64]domain.EventID), make(map[int64]application.LogPosition)
+		}
+		of.Newest = max(of.Newest, row.Version)
+		if id, ok := domain.ParseEventID(row.EventID); ok {
+			of.Events[row.Version] = id
+		}
+		given[pair] = of
+	}
+	return given, nil
+}
+
+// Versions implements application.BlockVersions.
+func (s *Store) Versions(ctx context.Context, pair application.BlockPair) (versions application.GivenVersions, err error) {
+	err = s.read(ctx, "look up versions of a block", func(ctx context.Context, db *sqlx.DB) error {
+		given, err := givenVersions(ctx, db, []application.BlockPair{pair})
+		versions = given[pair]
+		return err
+	})
+	if err != nil {
+		return application.GivenVersions{}, err
+	}
+	return versions, nil
 }
 
 // movePlace moves a partition's projection, or starts it.

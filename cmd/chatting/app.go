@@ -98,8 +98,12 @@ var useCases = fx.Provide(
 	func(tokens application.Tokens, store *sqlstore.Store) *application.Authenticate {
 		return &application.Authenticate{Tokens: tokens, Users: store}
 	},
-	func(echoes *application.Echoes, invites *application.Invites, logger *slog.Logger) *application.Delivery {
-		return application.NewDelivery(echoes, invites, logger)
+	func(
+		echoes *application.Echoes, invites *application.Invites, store *sqlstore.Store, logger *slog.Logger,
+	) *application.Delivery {
+		delivery := application.NewDelivery(echoes, invites, logger)
+		delivery.Versions = store
+		return delivery
 	},
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,
