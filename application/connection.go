@@ -65,8 +65,8 @@ type ConversationFrames interface {
 	AwaitRoom(ctx context.Context, bytes int) error
 }
 
-// Replayed is a frame from before the login. At is the place up to which everything is delivered with it, nil where that
-// cannot be told.
+// Replayed is a frame from before the login. At is the place up to which everything is delivered with it, nil if it adds
+// nothing to what was told before. Frame is nil for a place that the client confirms with the frames before it.
 type Replayed struct {
 	Frame []byte
 	At    *Position

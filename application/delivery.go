@@ -57,19 +57,46 @@ type InviteJudge interface {
 //
 // Apply is called by one goroutine, the tail; Attach and what follows it by many.
 type Delivery struct {
+	// Versions is asked whether a change of a block in the log is real: then Run has to run. nil: every change is believed.
+	Versions BlockVersions
+
 	reader  RecordReader
 	invites InviteJudge
 	logger  *slog.Logger
+	doubts  chan *blockDoubt
+	forged  onceASecond // for the log line
 
 	mu    sync.RWMutex
 	users map[domain.UserID]*recipient
 }
 
+// onceASecond keeps what others can cause from filling the log.
+type onceASecond struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (o *onceASecond) due() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if now.Sub(o.last) < time.Second {
+		return false
+	}
+	o.last = now
+	return true
+}
+
 // recipient is what the node keeps for a user with at least one connection here.
 type recipient struct {
+	delivery *Delivery
+	user     domain.UserID
+
 	mu          sync.Mutex
 	attachments []*Attachment
 	seen        seenEvents
+	// doubts are the conversations in which a change of a block is not confirmed, by the other user.
+	doubts map[domain.UserID]*blockDoubt
 }
 
 // Attachment is a connection's place in delivery.
@@ -86,6 +113,7 @@ type Attachment struct {
 	blocks   domain.BlockList
 	from     []int64 // first offset to serve, a partition; nil before Activate
 	released bool
+	ended    bool // the connection is closing, and gets nothing more
 	held     []heldFrame
 	// stored is nil where messages to users who are offline are not stored.
 	stored *storedDelivery
@@ -114,7 +142,10 @@ const maxHeld = 1024
 // NewDelivery returns a delivery without connections. reader is told of each record that has a receiver here, and
 // invites of all that concern it.
 func NewDelivery(reader RecordReader, invites InviteJudge, logger *slog.Logger) *Delivery {
-	return &Delivery{reader: reader, invites: invites, logger: logger, users: make(map[domain.UserID]*recipient)}
+	return &Delivery{
+		reader: reader, invites: invites, logger: logger, doubts: make(chan *blockDoubt, maxDoubts),
+		users: make(map[domain.UserID]*recipient),
+	}
 }
 
 // Attach makes the connection known to delivery: from now on the user's block records are followed and its frames held.
@@ -126,7 +157,7 @@ func (d *Delivery) Attach(user domain.UserID, conn Connection) *Attachment {
 	defer d.mu.Unlock()
 	r := d.users[user]
 	if r == nil {
-		r = &recipient{}
+		r = &recipient{delivery: d, user: user}
 		d.users[user] = r
 	}
 	r.mu.Lock()
@@ -214,10 +245,10 @@ func (d *Delivery) Apply(record Record) {
 	}
 	sees := func(user domain.UserID) bool { return verdict != domain.InviteUnseen || user == event.Body.Actor() }
 	if high != nil && sees(conversation.High()) {
-		high.apply(record.Position(), conversation.High(), event, frame)
+		high.apply(record.Position(), conversation.Low(), event, frame)
 	}
 	if low != nil && low != high && sees(conversation.Low()) {
-		low.apply(record.Position(), conversation.Low(), event, frame)
+		low.apply(record.Position(), conversation.High(), event, frame)
 	}
 	d.reader.Read(event.ID, nil)
 }
@@ -255,18 +286,28 @@ func (d *Delivery) recipient(user domain.UserID) *recipient {
 	return d.users[user]
 }
 
-// apply shows event to the connections of user, or takes over the block that it reports.
-func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, frame []byte) {
+// apply shows an event of the conversation with other to the user's connections, or takes over the block that it reports:
+// at once, or in its turn behind a change that is not confirmed.
+func (r *recipient) apply(at Position, other domain.UserID, event domain.Event, frame []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if change, ok := event.Body.(domain.BlockChanged); ok {
-		if change.Blocker == user {
-			for _, a := range r.attachments {
-				a.blocks.Apply(change.Target, change.Blocked, change.Version)
-			}
-		}
-		return
+	change, isChange := event.Body.(domain.BlockChanged)
+	doubt := r.doubts[other]
+	switch {
+	case isChange && change.Blocker != r.user:
+	case doubt != nil:
+		doubt.addLocked(at, event, frame)
+	case !isChange:
+		r.show(at, event, frame)
+	case r.delivery.Versions == nil:
+		r.take(change)
+	case r.isNews(change):
+		r.doubt(at, event, change)
 	}
+}
+
+// show shows an event to the user's connections.
+func (r *recipient) show(at Position, event domain.Event, frame []byte) {
 	if frame == nil {
 		return
 	}
@@ -277,7 +318,7 @@ func (r *recipient) apply(at Position, user domain.UserID, event domain.Event, f
 	if event.ClientMessageID != "" || sender == domain.System {
 		h.earlier = r.seen.note(event.ID, at)
 	}
-	if sender == user {
+	if sender == r.user {
 		h.echoOf = event.ClientMessageID
 	}
 	invite, _ := event.Body.(domain.GameInvite)
@@ -306,7 +347,7 @@ func (a *Attachment) show(h heldFrame) {
 		h.hidden, h.known = a.blocks.Hides(h.sender), a.blocks.Version(h.sender)
 	}
 	switch {
-	case h.hidden && a.from != nil, !a.serves(h):
+	case a.ended, h.hidden && a.from != nil, !a.serves(h):
 	case a.released:
 		a.hand(h)
 	case !a.holds(h):
@@ -321,7 +362,7 @@ func (a *Attachment) hand(h heldFrame) {
 	switch {
 	case a.stored == nil || !h.kept || h.sender == a.user:
 		a.conn.Deliver(h.frame, h.echoOf)
-	case !a.stored.had.has(h.id):
+	case !a.stored.hadBefore(h.id):
 		a.conn.DeliverAt(h.frame, h.at)
 	}
 }

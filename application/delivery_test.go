@@ -1,12 +1,15 @@
 package application_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"chatting/application"
 	"chatting/domain"
@@ -21,6 +24,79 @@ type stage struct {
 	blocks   map[domain.UserID]map[domain.UserID]application.BlockEntry
 	events   uint64
 	pending  map[pair][]domain.Event // committed, and not in the log
+	versions *stageVersions          // nil: the log is believed
+	forged   map[domain.EventID]bool // what nobody committed
+}
+
+// stageVersions tells what was committed, when the test lets it.
+type stageVersions struct {
+	gate  chan struct{} // nil: at once
+	early func() bool   // whether the answer is older than its permission; nil: no
+
+	mu    sync.Mutex
+	given map[pair]application.GivenVersions
+	asked int
+	err   error
+}
+
+func (v *stageVersions) gave(change domain.BlockChanged, id domain.EventID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.given == nil {
+		v.given = make(map[pair]application.GivenVersions)
+	}
+	v.given[pair{change.Blocker, change.Target}] = application.GivenVersions{
+		Newest: change.Version, Events: map[int64]domain.EventID{change.Version: id},
+	}
+}
+
+func (v *stageVersions) Versions(ctx context.Context, p application.BlockPair) (application.GivenVersions, error) {
+	read := func() (application.GivenVersions, error) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.given[pair{p.Blocker, p.Target}], v.err
+	}
+	given, err := read()
+	v.mu.Lock()
+	v.asked++
+	early := v.early != nil && v.early()
+	v.mu.Unlock()
+	if v.gate != nil {
+		select {
+		case <-v.gate:
+		case <-ctx.Done():
+			return given, ctx.Err()
+		}
+	}
+	if early {
+		return given, err
+	}
+	return read()
+}
+
+// checks has the stage's delivery ask whether changes of blocks are real, until the test ends.
+func (s *stage) checks(versions *stageVersions) *stage {
+	s.versions, s.forged = versions, make(map[domain.EventID]bool)
+	s.delivery.Versions = versions
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.delivery.Run(ctx)
+	}()
+	s.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return s
+}
+
+// forge appends a change that nobody committed.
+func (s *stage) forge(blocker, target domain.UserID, blocked bool, version int64) application.Position {
+	s.events++
+	id := domain.DerivedID("forged", fmt.Sprint(s.events))
+	s.forged[id] = true
+	return s.append(domain.Event{ID: id, Body: domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: version}})
 }
 
 func newStage(t testing.TB, partitions int) *stage {
@@ -61,7 +137,13 @@ func (s *stage) commit(blocker, target domain.UserID, blocked bool) domain.Event
 	}
 	entry := application.BlockEntry{Target: target, Blocked: blocked, Version: s.blocks[blocker][target].Version + 1}
 	s.blocks[blocker][target] = entry
-	return domain.Event{Body: domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: entry.Version}}
+	change := domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: entry.Version}
+	s.events++
+	event := domain.Event{ID: domain.DerivedID("change", fmt.Sprint(s.events)), Body: change}
+	if s.versions != nil {
+		s.versions.gave(change, event.ID)
+	}
+	return event
 }
 
 func (s *stage) block(blocker, target domain.UserID)   { s.append(s.commit(blocker, target, true)) }
@@ -449,14 +531,27 @@ type watched struct {
 func TestABlockTakesEffectExactlyAtItsRecord(t *testing.T) {
 	for seed := range uint64(400) {
 		random := rand.New(rand.NewPCG(seed, 7))
-		everythingInItsPlace(t, seed, random)
+		everythingInItsPlace(t, seed, random, newStage(t, 2))
 	}
 }
 
-func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand) {
-	const partitions = 2
+// The same where each change waits for the database to confirm it, and others write changes into the log that it does not.
+func TestAChangeThatWaitsForTheDatabaseTakesEffectExactlyAtItsRecordAndAForgedOneNever(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 8))
+			coin := rand.New(rand.NewPCG(seed, 9))
+			s := newStage(t, 2).checks(&stageVersions{
+				gate: make(chan struct{}), early: func() bool { return coin.IntN(2) == 0 },
+			})
+			everythingInItsPlace(t, seed, random, s)
+		})
+	}
+}
+
+func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage) {
+	partitions := len(s.next)
 	users := []domain.UserID{1, 2, 3}
-	s := newStage(t, partitions)
 	pick := func() domain.UserID { return users[random.IntN(len(users))] }
 	pending := s.pending
 	published := make(map[pair][]domain.Event)
@@ -507,6 +602,17 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand) {
 		default:
 			s.step(random.IntN(partitions))
 		}
+		if s.versions == nil {
+			continue
+		}
+		switch a, b := pick(), pick(); random.IntN(6) {
+		case 0:
+			if version := 1<<62 + random.Int64N(1<<61); a != b {
+				s.forge(a, b, version%2 == 1, version)
+			}
+		case 1, 2:
+			s.confirm()
+		}
 	}
 	for _, w := range conns {
 		for w.stage < 5 {
@@ -514,12 +620,26 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand) {
 		}
 	}
 	s.tail()
+	for s.versions != nil && s.confirm() {
+	}
 
 	for i, w := range conns {
 		if msg := s.judge(w); msg != "" {
 			t.Fatalf("seed %d, connection %d of user %d, from %v: %s\nlog %v\ngot %v",
 				seed, i, w.user, w.from, msg, s.log.partitions, w.conn.all())
 		}
+	}
+}
+
+// confirm lets the database answer one question; false where it was asked none.
+func (s *stage) confirm() bool {
+	synctest.Wait()
+	select {
+	case s.versions.gate <- struct{}{}:
+		synctest.Wait()
+		return true
+	default:
+		return false
 	}
 }
 
@@ -545,6 +665,8 @@ func (s *stage) proceed(w *watched) {
 	case 4:
 		w.at.Release()
 	case 5:
+		for s.versions != nil && s.confirm() { // what was read and waits is delivered
+		}
 		w.until = slices.Clone(s.next)
 		w.at.Detach()
 	}
@@ -553,22 +675,21 @@ func (s *stage) proceed(w *watched) {
 
 // judge compares what a connection got with what the log alone says.
 func (s *stage) judge(w *watched) string {
-	got := make([][]string, len(s.next))
+	got := make(map[domain.Conversation][]string)
 	for _, d := range of[delivered](w.conn) {
-		var partition int
-		fmt.Sscanf(d.frame, "%d/", &partition)
-		got[partition] = append(got[partition], d.frame)
+		at := positionOf(d.frame)
+		conversation := s.log.partitions[at.Partition][at.Offset].Body.Conversation()
+		got[conversation] = append(got[conversation], d.frame)
 	}
 	for partition, events := range s.log.partitions {
 		var blocks domain.BlockList
 		seen := make(map[domain.EventID]bool)
-		frames := got[partition]
 		for offset, event := range events {
 			if w.until != nil && offset >= w.until[partition] {
 				break
 			}
 			if change, ok := event.Body.(domain.BlockChanged); ok {
-				if change.Blocker == w.user {
+				if change.Blocker == w.user && !s.forged[event.ID] {
 					blocks.Apply(change.Target, change.Blocked, change.Version)
 				}
 				continue
@@ -579,6 +700,7 @@ func (s *stage) judge(w *watched) string {
 			repeated := seen[event.ID]
 			seen[event.ID] = true
 			at := application.Position{Partition: partition, Offset: int64(offset)}
+			frames := got[event.Body.Conversation()]
 			isNext := len(frames) > 0 && frames[0] == string(frameOf(at))
 			sender := event.Body.Actor()
 			visible := !repeated && (sender == w.user || !blocks.Hides(sender))
@@ -588,9 +710,11 @@ func (s *stage) judge(w *watched) string {
 			case !isNext && visible:
 				return fmt.Sprintf("a hole at %s", frameOf(at))
 			case isNext:
-				frames = frames[1:]
+				got[event.Body.Conversation()] = frames[1:]
 			}
 		}
+	}
+	for _, frames := range got {
 		if len(frames) > 0 {
 			return "too much, or out of order: " + strings.Join(frames, " ")
 		}

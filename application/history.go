@@ -122,8 +122,27 @@ type DeliveryCursors interface {
 	Cursor(ctx context.Context, user domain.UserID) ([]LogPosition, error)
 	// ForgetCursors deletes all cursors.
 	ForgetCursors(ctx context.Context) error
-	// Undelivered returns, for each partition, at most limit entries that are addressed to user, seen by it and chat
-	// messages or system messages of others, from the first place (included) to the second (excluded), in the log's order.
-	// Its arguments have one place for each partition, in the order of their numbers.
-	Undelivered(ctx context.Context, user domain.UserID, from, to []LogPosition, limit int) ([][]HistoryEntry, error)
+	// Waiting looks at the entries that are addressed to user, from the first place (included) to the second (excluded) of each
+	// partition, at most limit of them in a partition, in the log's order. It returns of each sender where the first one
+	// stands, the earliest by its time first, and of each partition the place before which it has looked at everything.
+	// Addressed to user are the chat messages and system messages of others that it sees. The arguments have one place for each
+	// partition, in the order of their numbers.
+	Waiting(ctx context.Context, user domain.UserID, from, to []LogPosition, limit int) ([]WaitingSender, []LogPosition, error)
+	// Undelivered returns, for each stretch, at most limit entries of its sender that are addressed to user, in the log's order.
+	Undelivered(ctx context.Context, user domain.UserID, stretches []Stretch, limit int) ([][]HistoryEntry, error)
+	// Recent returns the ids of the latest entries that are addressed to user, at most limit of each partition, as far as they
+	// are not older than since and stand before the places given, one for each partition.
+	Recent(ctx context.Context, user domain.UserID, before []LogPosition, since time.Time, limit int) ([]domain.EventID, error)
+}
+
+// WaitingSender is somebody whose messages wait, and the place of the first one.
+type WaitingSender struct {
+	Sender domain.UserID
+	Place  LogPosition
+}
+
+// Stretch is the part of a conversation that stands from a place (included) to another one (excluded) of its partition.
+type Stretch struct {
+	Sender   domain.UserID
+	From, To LogPosition
 }

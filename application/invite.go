@@ -33,37 +33,80 @@ type InviteCommand struct {
 //
 // An opened invite gets a new room. A cancellation names the room that its sender named, and ends that invite or is refused;
 // else that of its newest pending invite to the target. Without either it needs no earlier invite and names no room. Neither
-// does one whose sender named no room, where the log has it that its newest invite had ended: it is shown, too.
+// does one whose sender named no room, where the log has it that its newest invite had ended: that one is appended again
+// without the room, under another id, and is shown.
+//
+// An id stands for one body: readers of the log count the first record of an id. So the id of an ending is made of its
+// sender's name for it and of its room. An ending that is sent again under its name is what the log says it was the first
+// time.
 func (i *Invite) Execute(command InviteCommand, done func(error)) {
 	if !i.Online.Online(command.Target) {
 		done(errNoUserOrOffline)
 		return
 	}
-	id := i.NewID()
-	if command.ClientMessageID != "" {
-		id = domain.InviteID(command.Sender, command.Target, command.ClientMessageID)
+	if command.Status == domain.InviteOpened {
+		i.open(command, done)
+		return
 	}
-	event := domain.Event{ID: id, Time: i.Now.stamp(), ClientMessageID: command.ClientMessageID}
-	body := domain.GameInvite{From: command.Sender, To: command.Target, Status: command.Status}
+	if first, known := i.Invites.firstOf(command); known {
+		i.Log.Append(i.ending(command, first.room, first.id), done)
+		return
+	}
+	var room domain.RoomID
 	var err error
-	switch command.Status {
-	case domain.InviteOpened:
-		room := i.room(command, id)
-		body.Room = domain.RoomID(room.String())
-		body.Expires, done, err = i.opened(direction{command.Sender, command.Target}, room, event.Time, done)
-	case domain.InviteCancelled:
-		if body.Room, err = i.cancelled(command); command.Room == "" && body.Room != "" {
-			done = i.cancelledAnyway(event, body, done)
-		}
-	default:
-		body.Room, err = i.answered(command)
+	if command.Status == domain.InviteCancelled {
+		room, err = i.cancelled(command)
+	} else {
+		room, err = i.answered(command)
 	}
 	if err != nil {
 		done(err)
 		return
 	}
-	event.Body = body
+	if command.Room == "" && room != "" {
+		done = i.cancelledAnyway(command, done)
+	}
+	i.Log.Append(i.ending(command, room, i.endingID(command, room)), done)
+}
+
+// open appends a new invite.
+func (i *Invite) open(command InviteCommand, done func(error)) {
+	event := domain.Event{ID: i.NewID(), Time: i.Now.stamp(), ClientMessageID: command.ClientMessageID}
+	room := i.NewID()
+	if command.ClientMessageID != "" {
+		event.ID = domain.InviteID(command.Sender, command.Target, command.ClientMessageID)
+		// An invite that is sent again names the same room: its two copies may reach different connections, which have to
+		// meet.
+		room = domain.DerivedID("room", event.ID.String())
+	}
+	expires, done, err := i.opened(direction{command.Sender, command.Target}, room, event.Time, done)
+	if err != nil {
+		done(err)
+		return
+	}
+	event.Body = domain.GameInvite{
+		From: command.Sender, To: command.Target, Status: domain.InviteOpened, Room: domain.RoomID(room.String()), Expires: expires,
+	}
 	i.Log.Append(event, done)
+}
+
+// ending returns the event that ends the invite to a room, or none where room is "".
+func (i *Invite) ending(command InviteCommand, room domain.RoomID, id domain.EventID) domain.Event {
+	return domain.Event{
+		ID: id, Time: i.Now.stamp(), ClientMessageID: command.ClientMessageID,
+		Body: domain.GameInvite{From: command.Sender, To: command.Target, Status: command.Status, Room: room},
+	}
+}
+
+func (i *Invite) endingID(command InviteCommand, room domain.RoomID) domain.EventID {
+	if command.ClientMessageID == "" {
+		return i.NewID()
+	}
+	return domain.InviteEndID(command.endName(), room)
+}
+
+func (c InviteCommand) endName() domain.EventID {
+	return domain.InviteEndName(c.Sender, c.Target, c.Status, c.ClientMessageID)
 }
 
 var (
@@ -92,16 +135,14 @@ func (i *Invite) opened(way direction, room domain.EventID, at time.Time, done f
 }
 
 // cancelledAnyway returns what to do with the outcome of a cancel whose room its sender did not name: where that invite had
-// ended by then, it is appended without a room.
-func (i *Invite) cancelledAnyway(event domain.Event, body domain.GameInvite, done func(error)) func(error) {
-	body.Room = ""
-	event.Body = body
+// ended by then, a cancel without a room is appended. It is another event, with an id of its own.
+func (i *Invite) cancelledAnyway(command InviteCommand, done func(error)) func(error) {
 	return func(err error) {
 		if domain.CodeOf(err) != domain.CodeInviteEnded {
 			done(err)
 			return
 		}
-		i.Log.Append(event, done)
+		i.Log.Append(i.ending(command, "", i.endingID(command, "")), done)
 	}
 }
 
@@ -157,13 +198,4 @@ func (i *Invite) life() time.Duration {
 		return domain.DefaultInviteLife
 	}
 	return i.Life
-}
-
-// room returns a new room. An invite that is sent again names the same one: its two copies may reach different
-// connections, which have to meet.
-func (i *Invite) room(command InviteCommand, id domain.EventID) domain.EventID {
-	if command.ClientMessageID == "" {
-		return i.NewID()
-	}
-	return domain.DerivedID("room", id.String())
 }

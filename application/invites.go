@@ -17,7 +17,22 @@ type Invites struct {
 	// on their way into the log, too.
 	own    map[direction]map[domain.EventID]ownInvite
 	opened int64 // how many it has opened
+	// ends holds the latest endings that their senders named, by domain.InviteEndName; endNames is their order, a ring once
+	// full.
+	ends     map[domain.EventID]namedEnd
+	endNames []domain.EventID
+	nextEnd  int
 }
+
+// namedEnd is the first event in the log that its sender named so, as far as that took effect.
+type namedEnd struct {
+	id   domain.EventID
+	room domain.RoomID // "" where it ended no invite
+}
+
+// maxNamedEnds bounds the endings that are remembered by their names. One that is sent again after so many others may be
+// refused as an answer to what has ended, or be another cancel.
+const maxNamedEnds = 1 << 14
 
 // direction is who invites whom.
 type direction struct{ from, to domain.UserID }
@@ -34,7 +49,10 @@ const MaxPendingInvites = 32
 
 // NewInvites returns the state of an empty log.
 func NewInvites() *Invites {
-	return &Invites{partitions: make(map[int]*domain.Invites), own: make(map[direction]map[domain.EventID]ownInvite)}
+	return &Invites{
+		partitions: make(map[int]*domain.Invites), own: make(map[direction]map[domain.EventID]ownInvite),
+		ends: make(map[domain.EventID]namedEnd),
+	}
 }
 
 // Judge takes over the next record of a partition, stamped at: its records come in order. The verdict is the same on
@@ -53,8 +71,39 @@ func (i *Invites) Judge(partition int, event domain.Event, at time.Time) domain.
 			i.forget(direction{body.From, body.To}, room)
 			i.forget(direction{body.To, body.From}, room)
 		}
+		i.noteEnd(event, body)
 	}
 	return verdict
+}
+
+// noteEnd remembers an ending by its name.
+func (i *Invites) noteEnd(event domain.Event, body domain.GameInvite) {
+	if event.ClientMessageID == "" {
+		return
+	}
+	name := domain.InviteEndName(body.From, body.To, body.Status, event.ClientMessageID)
+	if _, known := i.ends[name]; known {
+		return
+	}
+	i.ends[name] = namedEnd{event.ID, body.Room}
+	if len(i.endNames) < maxNamedEnds {
+		i.endNames = append(i.endNames, name)
+		return
+	}
+	delete(i.ends, i.endNames[i.nextEnd])
+	i.endNames[i.nextEnd] = name
+	i.nextEnd = (i.nextEnd + 1) % maxNamedEnds
+}
+
+// firstOf returns what the log has of an ending that its sender named; false where it has none, or that is not known here.
+func (i *Invites) firstOf(command InviteCommand) (namedEnd, bool) {
+	if command.ClientMessageID == "" {
+		return namedEnd{}, false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	first, known := i.ends[command.endName()]
+	return first, known
 }
 
 // Restart forgets what became of the invites of a partition whose log begins anew.

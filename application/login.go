@@ -142,7 +142,7 @@ func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error
 			return nil, err
 		}
 		session.attachment.Activate(blocks, end.offsets)
-		if backlog, err = l.Stored.backlog(ctx, user, end); err != nil {
+		if backlog, err = l.Stored.backlog(ctx, session.attachment, end); err != nil {
 			return nil, err
 		}
 		session.stored = &storedSession{messages: l.Stored, places: backlog.to}

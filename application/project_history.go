@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"chatting/domain"
@@ -126,6 +127,60 @@ func (b ProjectionBatch) Pairs() []BlockPair {
 		}
 	}
 	return pairs
+}
+
+// GivenVersions is what the database says of the versions of a pair. Only it gives them out, before their changes enter the
+// log.
+type GivenVersions struct {
+	// Newest is the newest that it gave out, 0 where it gave out none.
+	Newest int64
+	// Events are those of some versions: of the newest and of those that the outbox holds.
+	Events map[int64]domain.EventID
+	// Places are those where versions are known to stand, from the beginning of the batch on.
+	Places map[int64]LogPosition
+}
+
+// gave tells whether an event is the one of a version, as far as that can be told.
+func (g GivenVersions) gave(version int64, id domain.EventID, at LogPosition) bool {
+	if event, known := g.Events[version]; known && event != id {
+		return false
+	}
+	known, stands := g.Places[version]
+	return version <= g.Newest && (!stands || known == at)
+}
+
+// Changes returns the pairs whose changes stand in the batch, each once.
+func (b ProjectionBatch) Changes() []BlockPair {
+	var pairs []BlockPair
+	for _, e := range b.Events {
+		change, ok := e.Event.Body.(domain.BlockChanged)
+		if pair := (BlockPair{change.Blocker, change.Target}); ok && !slices.Contains(pairs, pair) {
+			pairs = append(pairs, pair)
+		}
+	}
+	return pairs
+}
+
+// WithoutForged returns the batch without the changes of blocks that the database never gave out, and how many they are.
+// Anybody who may write the log can write one. A version that the database gave out later, and whose change is known to
+// stand elsewhere, is such a one as well. One case is left: if a pair has changed at least twice since the batch was last
+// projected, and the batch is projected again before these changes are, somebody who has guessed the first of them earlier is
+// believed.
+func (b ProjectionBatch) WithoutForged(given map[BlockPair]GivenVersions) (ProjectionBatch, int) {
+	events := make([]ProjectedEvent, 0, len(b.Events))
+	for _, e := range b.Events {
+		if change, ok := e.Event.Body.(domain.BlockChanged); ok {
+			at := b.From.Next
+			at.Offset = e.Offset
+			if !given[BlockPair{change.Blocker, change.Target}].gave(change.Version, e.Event.ID, at) {
+				continue
+			}
+		}
+		events = append(events, e)
+	}
+	forged := len(b.Events) - len(events)
+	b.Events = events
+	return b, forged
 }
 
 // Judge decides what the history gets: each event at its first place, seen by its recipient unless that had blocked the

@@ -1,14 +1,25 @@
 package application
 
 import (
+	"bytes"
 	"context"
+	"math"
+	"slices"
+	"time"
 
 	"chatting/domain"
 )
 
 const (
-	// pageEntries is how many entries of a partition are loaded at a time.
-	pageEntries = 16
+	// windowEntries is how many stored messages of a partition are looked at, though not loaded, to find whose they are.
+	// Among the conversations of so many messages a replay takes turns.
+	windowEntries = 2048
+	// turnConversations is how many conversations have their turn together, their messages merged by time, and turnEntries
+	// how many messages of each are loaded for it. So a replay holds at most 72 messages.
+	turnConversations = 8
+	turnEntries       = 8
+	// turnBytes ends the turn of one conversation, after one frame at least.
+	turnBytes = 64 << 10
 	// replayBytes is how much is handed over at a time, a frame at least: the client confirms, and so its user's cursor moves
 	// on, in steps of so much, also on a bad line.
 	replayBytes = 64 << 10
@@ -18,122 +29,225 @@ const (
 	heldBytes    = 256
 )
 
-// backlog is what was not delivered to a user before a login: the entries of each partition in the log's order, merged by
-// their times. It is used by one goroutine.
+// backlog is what was not delivered to a user before a login. Its conversations take turns, so that nobody has to wait for
+// all that another one wrote; each is in its order. It is used by one goroutine.
+//
+// It goes through the log in windows of each partition. A client confirms places in partitions, not messages: so everything
+// before a place has to be handed over when the place is confirmed. That is so for what stands before the first message
+// that waits, of all conversations of the window.
 type backlog struct {
 	cursors DeliveryCursors
 	user    domain.UserID
 	to      []LogPosition
-	// next is what is loaded next of each partition, lists what is loaded and not handed over; more tells of which there
-	// may be more to load.
-	next  []LogPosition
-	lists [][]HistoryEntry
-	more  []bool
+	// from is where the window of each partition ends and the next one begins: to when it was the last.
+	from []LogPosition
+	// waiting are the conversations of this window of which something is left, in the order of their turns.
+	waiting []*conversationBacklog
+	turn    int // whose turn is next
+	// passed is, of each partition, the place before which everything was handed over, as far as a client was told.
+	passed []LogPosition
 }
 
-// load loads of those partitions of which nothing is left.
-func (b *backlog) load(ctx context.Context) error {
-	from, to := make([]LogPosition, len(b.to)), make([]LogPosition, len(b.to))
-	wanted := false
-	for p := range b.to {
-		from[p], to[p] = b.to[p], b.to[p] // nothing
-		if b.more[p] && len(b.lists[p]) == 0 {
-			from[p], wanted = b.next[p], true
+// conversationBacklog is what is left of a conversation in a window.
+type conversationBacklog struct {
+	sender domain.UserID
+	// next is the place of its first message that was not handed over; end is that of its window.
+	next, end LogPosition
+	done      bool
+	loaded    []HistoryEntry // for this turn
+}
+
+// nextWindow finds whose messages wait. It leaves out whom the user has blocked by now, and goes on until somebody is left.
+func (b *backlog) nextWindow(ctx context.Context, hides func(sender domain.UserID) bool) error {
+	for len(b.waiting) == 0 && !slices.Equal(b.from, b.to) {
+		senders, ends, err := b.cursors.Waiting(ctx, b.user, b.from, b.to, windowEntries)
+		if err != nil {
+			return err
 		}
-	}
-	if !wanted {
-		return nil
-	}
-	lists, err := b.cursors.Undelivered(ctx, b.user, from, to, pageEntries+1)
-	if err != nil {
-		return err
-	}
-	for p, list := range lists {
-		if from[p] == to[p] {
-			continue
+		for _, first := range senders {
+			if !hides(first.Sender) {
+				b.waiting = append(b.waiting, &conversationBacklog{
+					sender: first.Sender, next: first.Place, end: ends[first.Place.Partition],
+				})
+			}
 		}
-		// One more than a page is asked for, and left for the next: so the last one is known as such.
-		if b.more[p] = len(list) > pageEntries; b.more[p] {
-			b.next[p] = list[pageEntries].Position
-			list = list[:pageEntries]
-		}
-		b.lists[p] = list
+		b.from, b.turn = ends, 0
 	}
 	return nil
 }
 
-// earliest returns the partition whose next entry is the earliest, -1 where nothing is left.
-func (b *backlog) earliest() int {
-	earliest := -1
-	for p, list := range b.lists {
-		if len(list) > 0 && (earliest < 0 || list[0].At.Before(b.lists[earliest][0].At)) {
-			earliest = p
-		}
+func (b *backlog) isEmpty() bool { return len(b.waiting) == 0 }
+
+// take returns the messages of the next turn, merged by time.
+func (b *backlog) take(ctx context.Context, hides func(sender domain.UserID) bool) ([]*conversationBacklog, error) {
+	// One whose sender was blocked meanwhile is done.
+	b.waiting = slices.DeleteFunc(b.waiting, func(c *conversationBacklog) bool { return c.done || hides(c.sender) })
+	if err := b.nextWindow(ctx, hides); err != nil || b.isEmpty() {
+		return nil, err
 	}
-	return earliest
+	if b.turn >= len(b.waiting) {
+		b.turn = 0
+	}
+	turn := b.waiting[b.turn:min(b.turn+turnConversations, len(b.waiting))]
+	b.turn += len(turn)
+	wanted := make([]Stretch, len(turn))
+	for i, c := range turn {
+		wanted[i] = Stretch{Sender: c.sender, From: c.next, To: c.end}
+	}
+	// One more than a turn's is loaded: so the place of the next one is known.
+	lists, err := b.cursors.Undelivered(ctx, b.user, wanted, turnEntries+1)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range turn {
+		n, bytes := 0, 0
+		for n < min(len(lists[i]), turnEntries) && (n == 0 || bytes+len(lists[i][n].Frame) <= turnBytes) {
+			bytes += len(lists[i][n].Frame)
+			n++
+		}
+		c.loaded = lists[i]
+		if n < len(c.loaded) { // only the place of the next one is needed
+			c.loaded = append(slices.Clip(c.loaded[:n]), HistoryEntry{Position: c.loaded[n].Position})
+		}
+		c.hold()
+	}
+	return turn, nil
 }
 
-func (b *backlog) isEmpty() bool { return b.earliest() < 0 }
+// hold notes the place of the next message to hand over.
+func (c *conversationBacklog) hold() {
+	if c.done = len(c.loaded) == 0; !c.done {
+		c.next = c.loaded[0].Position
+	}
+}
 
-// take returns the next entries, about replayBytes of them, and how many bytes they are.
-func (b *backlog) take(ctx context.Context) (batch []HistoryEntry, last []bool, bytes int, err error) {
-	for {
-		p := b.earliest()
-		if p < 0 || len(batch) > 0 && bytes+len(b.lists[p][0].Frame) > replayBytes {
-			return batch, last, bytes, nil
+// hasTurn tells whether a message is left to hand over in this turn.
+func (c *conversationBacklog) hasTurn() bool { return len(c.loaded) > 0 && c.loaded[0].Frame != nil }
+
+// pop takes the next message of a turn: the earliest one.
+func pop(turn []*conversationBacklog, room int) (entry HistoryEntry, ok bool) {
+	var earliest *conversationBacklog
+	for _, c := range turn {
+		if c.hasTurn() && (earliest == nil || c.loaded[0].At.Before(earliest.loaded[0].At)) {
+			earliest = c
 		}
-		entry := b.lists[p][0]
-		b.lists[p] = b.lists[p][1:]
-		batch = append(batch, entry)
-		bytes += len(entry.Frame)
-		last = append(last, len(b.lists[p]) == 0 && !b.more[p])
-		if len(b.lists[p]) == 0 && b.more[p] {
-			if err := b.load(ctx); err != nil {
-				return nil, nil, 0, err
+	}
+	if earliest == nil || len(earliest.loaded[0].Frame) > room {
+		return HistoryEntry{}, false
+	}
+	entry = earliest.loaded[0]
+	earliest.loaded = earliest.loaded[1:]
+	earliest.hold()
+	return entry, true
+}
+
+// replay hands everything over that hides does not keep from the user.
+func (b *backlog) replay(
+	ctx context.Context, attachment *Attachment, conn Connection, hides func(sender domain.UserID) bool,
+) error {
+	for {
+		turn, err := b.take(ctx, hides)
+		if err != nil {
+			return err
+		}
+		if turn == nil {
+			// What a block took out of the replay is passed, too, behind what was handed over.
+			if rest := b.advance(nil); len(rest) > 0 {
+				conn.Replay(rest)
+			}
+			return nil
+		}
+		for {
+			batch, bytes := nextBatch(turn)
+			if len(batch) == 0 {
+				break
+			}
+			if err := conn.AwaitRoom(ctx, bytes); err != nil {
+				return err
+			}
+			// Waiting may have taken long enough for a block.
+			batch = slices.DeleteFunc(batch, func(e HistoryEntry) bool { return hides(e.Sender) })
+			for _, entry := range batch {
+				attachment.replayed(entry.ID)
+			}
+			if frames := b.advance(batch); len(frames) > 0 {
+				conn.Replay(frames)
 			}
 		}
 	}
 }
 
-// replay hands everything over.
-func (b *backlog) replay(ctx context.Context, attachment *Attachment, conn Connection) error {
+// nextBatch returns the next messages of a turn, about replayBytes of them.
+func nextBatch(turn []*conversationBacklog) (batch []HistoryEntry, bytes int) {
+	room := math.MaxInt
 	for {
-		entries, last, bytes, err := b.take(ctx)
-		if err != nil || len(entries) == 0 {
-			return err
+		entry, ok := pop(turn, room)
+		if !ok {
+			return batch, bytes
 		}
-		batch := make([]Replayed, len(entries))
-		for i, entry := range entries {
-			batch[i] = Replayed{Frame: entry.Frame, At: b.confirms(entry, last[i])}
-			attachment.replayed(entry.ID)
-		}
-		if err := conn.AwaitRoom(ctx, bytes); err != nil {
-			return err
-		}
-		conn.Replay(batch)
+		batch = append(batch, entry)
+		bytes += len(entry.Frame)
+		room = replayBytes - bytes
 	}
 }
 
-// confirms returns up to where everything is delivered with entry: its own place; with the last one of a partition the
-// end. Places in a topic that was made anew since are no places of the connection's.
-func (b *backlog) confirms(entry HistoryEntry, last bool) *Position {
-	end := b.to[entry.Position.Partition]
-	switch {
-	case last:
-		return &Position{Partition: end.Partition, Offset: end.Offset - 1}
-	case entry.Position.Generation == end.Generation:
-		return &Position{Partition: end.Partition, Offset: entry.Position.Offset}
-	default:
-		return nil
+// advance returns messages that are to be handed over, each partition's last one with the place that is confirmed with it, if
+// that is a later one than before. A place of a partition without any of them stands behind them, without a frame.
+func (b *backlog) advance(batch []HistoryEntry) []Replayed {
+	frames := make([]Replayed, len(batch))
+	last := make(map[int]int, len(batch)) // by partition
+	for i, entry := range batch {
+		frames[i].Frame = entry.Frame
+		last[entry.Position.Partition] = i
 	}
+	for partition, at := range b.places() {
+		// Places in a topic that was made anew since are no places of the connection's.
+		if !b.passed[partition].Before(at) || at.Generation != b.to[partition].Generation {
+			continue
+		}
+		b.passed[partition] = at
+		confirmed := &Position{Partition: partition, Offset: at.Offset - 1}
+		if i, ok := last[partition]; ok {
+			frames[i].At = confirmed
+		} else {
+			frames = append(frames, Replayed{At: confirmed})
+		}
+	}
+	return frames
+}
+
+// places returns, of each partition, the place before which nothing waits.
+func (b *backlog) places() []LogPosition {
+	places := slices.Clone(b.from)
+	for _, c := range b.waiting {
+		if p := c.next.Partition; !c.done && c.next.Before(places[p]) {
+			places[p] = c.next
+		}
+	}
+	return places
 }
 
 // storedDelivery is what an attachment has where messages are stored. It is guarded by the recipient's lock.
 type storedDelivery struct {
 	held int // bytes, as maxHeldBytes counts them
-	// had are the latest events that were replayed: the log may have one again past the end that was noted.
-	had seenEvents
+	// had are the latest events that were replayed, and recent, in order, those that were said to the user shortly before the
+	// login, until when that matters: the log may have one again past the end that was noted. The user has got it: by an
+	// earlier connection, or by the replay.
+	had         seenEvents
+	recent      []domain.EventID
+	recentUntil time.Time
 }
+
+// hadBefore tells whether the user has got the event before what stands past the end that was noted.
+func (s *storedDelivery) hadBefore(id domain.EventID) bool {
+	if len(s.recent) > 0 && time.Now().After(s.recentUntil) {
+		s.recent = nil
+	}
+	_, recent := slices.BinarySearchFunc(s.recent, id, compareIDs)
+	return recent || s.had.has(id)
+}
+
+func compareIDs(a, b domain.EventID) int { return bytes.Compare(a[:], b[:]) }
 
 // isKept tells whether an event is stored for a receiver who is offline.
 func isKept(body domain.Body) bool {
@@ -155,6 +269,29 @@ func (a *Attachment) storing() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.stored = &storedDelivery{}
+}
+
+// saidBefore names what was said to the user shortly before the login.
+func (a *Attachment) saidBefore(recent []domain.EventID) {
+	r := a.delivery.recipient(a.user)
+	if r == nil {
+		return
+	}
+	slices.SortFunc(recent, compareIDs)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.stored.recent, a.stored.recentUntil = recent, time.Now().Add(repeatedWithin)
+}
+
+// hides tells whether the user has blocked sender by what the log has said so far.
+func (a *Attachment) hides(sender domain.UserID) bool {
+	r := a.delivery.recipient(a.user)
+	if r == nil {
+		return true // it has ended
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return a.blocks.Hides(sender)
 }
 
 // replayed notes that the connection gets an event by replay.

@@ -39,6 +39,8 @@ type SendMessage struct {
 	NewID  IDs
 	// Stored is nil where messages to users who are offline are refused; else those to the known ones are appended as well.
 	Stored KnownUsers
+	// Mailboxes bound what is stored; nil means no bound.
+	Mailboxes *Mailboxes
 	// EscapeHTML writes the entities of the contract into the text before the append.
 	EscapeHTML bool
 }
@@ -51,21 +53,20 @@ type ChatCommand struct {
 }
 
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: nil when the
-// message is durable, CodeNoUserOrOffline when the target cannot be reached, else as ConversationLog.Append says. Whether
-// the target blocks the sender is not looked at: the sender must not learn it. Where messages are stored, it may have to
-// ask the database whether the target is known, CodeUnavailable where that does not tell soon.
+// message is durable, CodeNoUserOrOffline when the target cannot be reached, CodeMailboxFull when too much of the sender's
+// waits for it already, else as ConversationLog.Append says. Whether the target blocks the sender is not looked at: the
+// sender must not learn it. Where messages are stored, it may have to ask the database whether the target is known and how
+// much waits for it, CodeUnavailable where that does not tell soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
-	if !s.Online.Online(command.Target) {
-		ctx, cancel := context.WithTimeout(context.Background(), askKnown)
-		defer cancel()
-		if err := mayStore(ctx, s.Stored, command.Target); err != nil {
-			done(err)
-			return
-		}
-	}
 	text := command.Text
 	if s.EscapeHTML {
 		text = text.EscapeHTML()
+	}
+	if !s.Online.Online(command.Target) {
+		if err := s.store(command.Sender, command.Target, text); err != nil {
+			done(err)
+			return
+		}
 	}
 	id := s.NewID
 	if command.ClientMessageID != "" {
@@ -81,7 +82,17 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	}, done)
 }
 
-// askKnown bounds the question whether a target is known: the sender's other messages wait meanwhile, in their order.
+// store tells whether a message to a target who is offline is stored: nil if it is.
+func (s *SendMessage) store(sender, target domain.UserID, text domain.Text) error {
+	ctx, cancel := context.WithTimeout(context.Background(), askKnown)
+	defer cancel()
+	if err := mayStore(ctx, s.Stored, target); err != nil {
+		return err
+	}
+	return s.Mailboxes.take(ctx, sender, target, text)
+}
+
+// askKnown bounds the questions about a target who is offline: the sender's other messages wait meanwhile, in their order.
 const askKnown = 2 * time.Second
 
 // mayStore is nil where a message to a user who is offline is stored.

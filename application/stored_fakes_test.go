@@ -21,6 +21,7 @@ type projection struct {
 	cursors    map[domain.UserID][]application.LogPosition
 	saves      int
 	pages      []int // how long the lists were that were asked for
+	window     int   // where set, how many entries of a partition are looked at
 	// What is said by earlier topics of the name, before the log's.
 	earlier []application.HistoryEntry
 	err     error // of every call
@@ -103,21 +104,77 @@ func (p *projection) ForgetCursors(context.Context) error {
 	return p.err
 }
 
-func (p *projection) Undelivered(
+func (p *projection) Waiting(
 	_ context.Context, user domain.UserID, from, to []application.LogPosition, limit int,
+) (waiting []application.WaitingSender, ends []application.LogPosition, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.window > 0 {
+		limit = p.window
+	}
+	ends = slices.Clone(to)
+	var firsts []application.HistoryEntry
+	for partition := range from {
+		looked := 0
+		seen := map[domain.UserID]bool{}
+		for _, entry := range p.addressed(user, partition) {
+			if at := entry.Position; at.Before(from[partition]) || !at.Before(to[partition]) {
+				continue
+			}
+			if !seen[entry.Sender] {
+				seen[entry.Sender] = true
+				firsts = append(firsts, entry)
+			}
+			if looked++; looked == limit {
+				ends[partition] = entry.Position
+				ends[partition].Offset++
+				break
+			}
+		}
+	}
+	slices.SortStableFunc(firsts, func(a, b application.HistoryEntry) int { return a.At.Compare(b.At) })
+	for _, entry := range firsts {
+		waiting = append(waiting, application.WaitingSender{Sender: entry.Sender, Place: entry.Position})
+	}
+	return waiting, ends, p.err
+}
+
+func (p *projection) Undelivered(
+	_ context.Context, user domain.UserID, stretches []application.Stretch, limit int,
 ) ([][]application.HistoryEntry, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lists := make([][]application.HistoryEntry, len(from))
-	for partition := range from {
-		for _, entry := range p.addressed(user, partition) {
-			if at := entry.Position; !at.Before(from[partition]) && at.Before(to[partition]) && len(lists[partition]) < limit {
-				lists[partition] = append(lists[partition], entry)
+	lists := make([][]application.HistoryEntry, len(stretches))
+	for i, stretch := range stretches {
+		for _, entry := range p.addressed(user, stretch.From.Partition) {
+			if at := entry.Position; entry.Sender == stretch.Sender && !at.Before(stretch.From) && at.Before(stretch.To) &&
+				len(lists[i]) < limit {
+				lists[i] = append(lists[i], entry)
 			}
 		}
-		p.pages = append(p.pages, len(lists[partition]))
+		p.pages = append(p.pages, len(lists[i]))
 	}
 	return lists, p.err
+}
+
+func (p *projection) Recent(
+	_ context.Context, user domain.UserID, before []application.LogPosition, since time.Time, limit int,
+) (ids []domain.EventID, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for partition, end := range before {
+		entries := p.addressed(user, partition)
+		slices.Reverse(entries)
+		n := 0
+		for _, entry := range entries {
+			if entry.Position.Before(end) && n < limit {
+				if n++; !entry.At.Before(since) {
+					ids = append(ids, entry.ID)
+				}
+			}
+		}
+	}
+	return ids, p.err
 }
 
 // addressed returns what others, or the platform, said to user in a partition, and user sees: each event at its first place.
@@ -217,11 +274,23 @@ func (s *storing) chat(t *testing.T, from, to domain.UserID) string {
 	return string(frameOf(at))
 }
 
+// of returns those of the frames that sender sent.
+func (s *storing) of(sender domain.UserID, frames []string) (of []string) {
+	for _, frame := range frames {
+		if at := positionOf(frame); s.log.all(at.Partition)[at.Offset].Body.Actor() == sender {
+			of = append(of, frame)
+		}
+	}
+	return of
+}
+
 // replayedTo returns the frames that were replayed, in order.
 func replayedTo(c *conn) []string {
 	var frames []string
 	for _, r := range of[replayed](c) {
-		frames = append(frames, r.frame)
+		if r.frame != "" {
+			frames = append(frames, r.frame)
+		}
 	}
 	return frames
 }

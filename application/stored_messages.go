@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"chatting/domain"
 )
@@ -74,8 +75,17 @@ func (s *StoredMessages) beginning(ctx context.Context) ([]LogPosition, error) {
 // Run saves cursors until ctx ends, and then what is left.
 func (s *StoredMessages) Run(ctx context.Context) { s.saving.run(ctx) }
 
-// backlog returns what was not delivered to user before the end, its first entries loaded.
-func (s *StoredMessages) backlog(ctx context.Context, user domain.UserID, end logEnd) (*backlog, error) {
+const (
+	// repeatedWithin is how long before a login something may have been said that its sender may send again after it, in the
+	// doubt that a failure left.
+	repeatedWithin = 10 * time.Minute
+	// maxRecent bounds what is known of that, a partition.
+	maxRecent = 128
+)
+
+// backlog returns what was not delivered to user before the end, and tells attachment, that of the login, what was.
+func (s *StoredMessages) backlog(ctx context.Context, attachment *Attachment, end logEnd) (*backlog, error) {
+	user := attachment.user
 	to, err := s.progress.await(ctx, end)
 	if err != nil {
 		return nil, err
@@ -84,13 +94,37 @@ func (s *StoredMessages) backlog(ctx context.Context, user domain.UserID, end lo
 	if err != nil {
 		return nil, err
 	}
-	b := &backlog{cursors: s.cursors, user: user, next: from, to: to}
-	b.more = make([]bool, len(to))
-	b.lists = make([][]HistoryEntry, len(to))
-	for p := range to {
-		b.more[p] = from[p].Before(to[p])
+	recent, err := s.cursors.Recent(ctx, user, to, time.Now().Add(-repeatedWithin), maxRecent)
+	if err != nil {
+		return nil, err
 	}
-	return b, b.load(ctx)
+	attachment.saidBefore(recent)
+	for p := range to {
+		if !from[p].Before(to[p]) {
+			from[p] = to[p]
+		}
+	}
+	b := &backlog{cursors: s.cursors, user: user, from: slices.Clone(from), to: to, passed: from}
+	if err := b.nextWindow(ctx, attachment.hides); err != nil {
+		return nil, err
+	}
+	s.pass(b)
+	return b, nil
+}
+
+// pass moves the cursor of b's user over what holds nothing for it, or only what a block keeps from it: nobody is going to
+// confirm that.
+func (s *StoredMessages) pass(b *backlog) {
+	var passed []LogPosition
+	for p, at := range b.places() {
+		if b.passed[p].Before(at) {
+			passed = append(passed, at)
+			b.passed[p] = at
+		}
+	}
+	if len(passed) > 0 {
+		s.saving.add(b.user, passed)
+	}
 }
 
 // cursor returns up to where everything was delivered to user: as saved or about to be; from the beginning of storing where
@@ -125,7 +159,7 @@ func (s *storedSession) replay(backlog *backlog, attachment *Attachment, conn Co
 	go func() {
 		defer close(s.done)
 		defer cancel()
-		err := backlog.replay(ctx, attachment, conn)
+		err := backlog.replay(ctx, attachment, conn, attachment.hides)
 		if err == nil {
 			err = attachment.releaseInParts(ctx)
 		}

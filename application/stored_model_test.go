@@ -3,7 +3,6 @@ package application_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +22,7 @@ type device struct {
 
 // TestNothingIsLostDoubledOrOutOfOrderWhateverClientsAndNodesDo lets users chat, come with several devices, confirm some of
 // what they got, vanish, and has the node crash. After that everybody comes once more: over all connections each user must
-// have got everything addressed to it, and each connection nothing twice, in order within each partition, replayed before
+// have got everything addressed to it, and each connection nothing twice, in order within each conversation, replayed before
 // live; what was confirmed and saved must not be replayed.
 func TestNothingIsLostDoubledOrOutOfOrderWhateverClientsAndNodesDo(t *testing.T) {
 	for seed := range uint64(60) {
@@ -35,6 +34,7 @@ func TestNothingIsLostDoubledOrOutOfOrderWhateverClientsAndNodesDo(t *testing.T)
 
 func runModel(t *testing.T, random *rand.Rand) {
 	s := newStoring(t)
+	s.history.window = random.IntN(5) // 0: as the server has it
 	users := []domain.UserID{201, 202, 203, 204}
 	want := map[domain.UserID]map[string]bool{}
 	got := map[domain.UserID]map[string]bool{}
@@ -60,23 +60,31 @@ func runModel(t *testing.T, random *rand.Rand) {
 	confirm := func(d *device, upTo int) {
 		var places []application.Position
 		for _, what := range d.conn.all()[d.confirmed:upTo] {
-			frame, at := frameAndPlace(what)
-			if at != "" {
-				var p application.Position
-				_, _ = fmt.Sscanf(at, "%d/%d", &p.Partition, &p.Offset)
-				places = append(places, p)
-			}
-			if frame != "" {
-				safe[d.user][frame] = true
+			if _, at := frameAndPlace(what); at != "" {
+				places = append(places, positionOf(at))
 			}
 		}
 		d.confirmed = upTo
+		// A place is confirmed for all that stands before it, and only for that: conversations take turns.
+		for _, place := range places {
+			for frame := range got[d.user] {
+				if p := positionOf(frame); p.Partition == place.Partition && p.Offset <= place.Offset {
+					safe[d.user][frame] = true
+				}
+			}
+			for _, what := range d.conn.all()[:upTo] {
+				frame, _ := frameAndPlace(what)
+				if p := positionOf(frame); frame != "" && p.Partition == place.Partition && p.Offset <= place.Offset {
+					safe[d.user][frame] = true
+				}
+			}
+		}
 		if len(places) > 0 {
 			d.session.Received(places)
 		}
 	}
 	leave := func(d *device) {
-		checkDevice(t, d, got[d.user])
+		checkDevice(t, s, d, got[d.user])
 		d.session.Close()
 		synctest.Wait()
 	}
@@ -164,10 +172,16 @@ func frameAndPlace(what any) (frame, at string) {
 	}
 }
 
+// positionOf returns the place that a frame stands for.
+func positionOf(frame string) (p application.Position) {
+	_, _ = fmt.Sscanf(frame, "%d/%d", &p.Partition, &p.Offset)
+	return p
+}
+
 // checkDevice checks what one connection got, and notes it.
-func checkDevice(t *testing.T, d *device, got map[string]bool) {
+func checkDevice(t *testing.T, s *storing, d *device, got map[string]bool) {
 	t.Helper()
-	latest := map[string]int{}
+	latest := map[domain.Conversation]int64{}
 	live := false
 	for i, what := range d.conn.all() {
 		if _, first := what.(loggedIn); first != (i == 0) {
@@ -186,13 +200,12 @@ func checkDevice(t *testing.T, d *device, got map[string]bool) {
 		if _, before := what.(replayed); !before {
 			live = true
 		}
-		partition, offset, _ := strings.Cut(frame, "/")
-		n := 0
-		_, _ = fmt.Sscan(offset, &n)
-		if last, ok := latest[partition]; ok && n <= last {
-			t.Fatalf("%d got %s after %s/%d", d.user, frame, partition, last)
+		at := positionOf(frame)
+		conversation := s.log.all(at.Partition)[at.Offset].Body.Conversation()
+		if last, ok := latest[conversation]; ok && at.Offset <= last {
+			t.Fatalf("%d got %s after %d", d.user, frame, last)
 		}
-		latest[partition] = n
+		latest[conversation] = at.Offset
 		if _, own := what.(delivered); !own {
 			got[frame] = true
 		}

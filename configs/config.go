@@ -142,6 +142,9 @@ type S2S struct {
 type Chat struct {
 	HTMLEscape bool // & < > " ' are replaced before the append
 	Offline    OfflineMode
+	// What one user may have stored for another one who is offline; 0 means no bound.
+	OfflineMessagesPerSender int
+	OfflineBytesPerSender    int
 }
 
 // OfflineMode says what becomes of messages to known users who are offline.

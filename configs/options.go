@@ -193,6 +193,13 @@ var options = []Option{
 		Doc: "What becomes of a message to a known user who is offline. reject: its sender is told so. store: it is kept and " +
 			"delivered at the next login; needs history.enabled.",
 		set: offline},
+	{Key: "chat.offline_messages_per_sender", Default: "1000", Unit: "number",
+		Doc: "With store: how many messages of one sender may wait for one user who is offline. More are refused with " +
+			"mailbox_full. 0: no limit.",
+		set: limit(func(c *Config) *int { return &c.Chat.OfflineMessagesPerSender })},
+	{Key: "chat.offline_bytes_per_sender", Default: "1MiB", Unit: "size",
+		Doc: "With store: how many bytes of frames of one sender may wait for one user who is offline. 0: no limit.",
+		set: size(0, 1024*mib, func(c *Config) *int { return &c.Chat.OfflineBytesPerSender })},
 
 	{Key: "history.enabled", Default: "true", Unit: "true or false",
 		Doc: "Keep what is said in the database, for clients that scroll back. The same on all nodes.",

@@ -17,6 +17,7 @@ const (
 	CodeBadMessage      Code = "bad_message"        // frame: message is no text, or client_msg_id is malformed
 	CodeTooLong         Code = "too_long"           // frame: the text is above the limit
 	CodeNoUserOrOffline Code = "no_user_or_offline" // frame: the target is unknown or has no connection
+	CodeMailboxFull     Code = "mailbox_full"       // frame: too much of the sender's waits for a target who is offline
 	CodeRateLimited     Code = "rate_limited"       // frame: more in a second, or more pending invites, than the limit
 	CodeUnavailable     Code = "unavailable"        // frame: not done, and will not be: try again later
 	CodeUnconfirmed     Code = "unconfirmed"        // frame: unknown outcome; it may still take effect, once

@@ -66,6 +66,18 @@ func InviteID(sender, target UserID, id ClientMessageID) EventID {
 	return DerivedID("invite client_msg_id", sender.String()+":"+target.String()+":"+string(id))
 }
 
+// InviteEndName is the sender's own name of what ends an invite (a cancellation or an answer), as a key. The same name for
+// another status says something else.
+func InviteEndName(sender, target UserID, status InviteStatus, id ClientMessageID) EventID {
+	return DerivedID("invite "+string(status), InviteID(sender, target, id).String())
+}
+
+// InviteEndID returns the id of the event that ends the invite to a room under such a name. The room is part of it: an id
+// never stands for two bodies. room is "" for a cancellation that ends none.
+func InviteEndID(name EventID, room RoomID) EventID {
+	return DerivedID("invite end", name.String()+"/"+string(room))
+}
+
 // Event is something that happened in a conversation, with what the log needs to know about it. Times are UTC with
 // millisecond precision, as the wire shows them.
 type Event struct {
@@ -116,6 +128,15 @@ type BlockChanged struct {
 	Blocker, Target UserID
 	Blocked         bool
 	Version         int64
+}
+
+// NewBlockChanged refuses what no change of a block can be. Version 1 of a pair blocks, and from then on versions unblock and
+// block in turn; nobody blocks itself.
+func NewBlockChanged(blocker, target UserID, blocked bool, version int64) (BlockChanged, error) {
+	if blocker == target || version < 1 || blocked != (version%2 == 1) {
+		return BlockChanged{}, NewError(CodeInternal, "No change of a block has this version.")
+	}
+	return BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: version}, nil
 }
 
 // Conversation implements Body.

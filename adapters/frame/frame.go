@@ -186,7 +186,7 @@ func (b body) decode() (domain.Body, error) {
 		}
 		return invite, nil
 	case TypeBlocked, TypeUnblocked:
-		return domain.BlockChanged{Blocker: from, Target: to, Blocked: b.Type == TypeBlocked, Version: b.Version}, nil
+		return domain.NewBlockChanged(from, to, b.Type == TypeBlocked, b.Version)
 	default:
 		return nil, errors.New("its type is unknown")
 	}

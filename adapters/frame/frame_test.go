@@ -298,13 +298,16 @@ func FuzzEncode(f *testing.F) {
 			t.Skip()
 		}
 		room = strings.ToValidUTF8(room, "?")
+		if version = max(version&^1, 2); from == to && kind%6 >= 4 { // unblocks; the one before blocks
+			t.Skip()
+		}
 		a, b := domain.UserID(from), domain.UserID(to)
 		want := event([]domain.Body{
 			domain.ChatMessage{From: a, To: b, Text: said.EscapeHTML()},
 			domain.GameInvite{From: a, To: b, Status: domain.InviteOpened, Room: domain.RoomID(room)},
 			domain.GameInvite{From: a, To: b, Status: domain.InviteCancelled},
 			domain.SystemMessage{To: b, Text: said, Room: domain.RoomID(room), Opponent: domain.UserID(opponent)},
-			domain.BlockChanged{Blocker: a, Target: b, Blocked: true, Version: version},
+			domain.BlockChanged{Blocker: a, Target: b, Blocked: true, Version: version - 1},
 			domain.BlockChanged{Blocker: a, Target: b, Version: version},
 		}[kind%6])
 		data, err := frame.Encode(want)

@@ -2,7 +2,6 @@ package rest
 
 import (
 	"encoding/json"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"

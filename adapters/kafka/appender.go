@@ -17,7 +17,8 @@ type AppenderOptions struct {
 	// Deadline is after how long an append without an answer is reported as unconfirmed. While the batch under way is
 	// older than that, its partition takes nothing new.
 	Deadline time.Duration
-	// QueueBytes bounds what waits for one partition. What does not fit is refused as unavailable.
+	// QueueBytes bounds what waits for one partition. What does not fit is refused as unavailable. So is what would give
+	// its owner more of the queue than is free (see lane.hasShare): one sender cannot fill the queue of the others.
 	QueueBytes int
 	Logger     *slog.Logger
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"chatting/domain"
 )
 
 // record is what an appender writes.
@@ -16,7 +18,18 @@ type record struct {
 	key, value []byte
 	headers    []kafka.Header
 	time       time.Time
+	// owner is who has to share the lane's queue with others for this record; the zero value for nobody.
+	owner owner
 }
+
+// owner is who causes a record. The owners of a lane share its queue.
+type owner struct {
+	user   domain.UserID
+	shares bool
+}
+
+// ownedBy returns the owner that stands for a user, or for the platform (domain.System).
+func ownedBy(user domain.UserID) owner { return owner{user: user, shares: true} }
 
 // size is about what the record takes in a batch.
 func (r record) size() int {

@@ -39,7 +39,9 @@ func (c *Conversations) Append(event domain.Event, done func(error)) {
 		return
 	}
 	key := []byte(event.Body.Conversation().Key())
-	c.appender.appendTo(c.appender.PartitionOf(key), eventRecord(key, value), done)
+	r := eventRecord(key, value)
+	r.owner = ownedBy(event.Body.Actor())
+	c.appender.appendTo(c.appender.PartitionOf(key), r, done)
 }
 
 // EndOffsets implements application.LogEnds. Calls that come together share their requests.

@@ -22,6 +22,8 @@ type lane struct {
 	mu     sync.Mutex
 	queue  []pending
 	queued int // bytes in queue
+	// shares are the bytes in queue of each owner that has any. So it has at most as many entries as queue.
+	shares map[owner]int
 	// current is the batch under way; nil when there is none.
 	current *batch
 	closed  bool
@@ -60,11 +62,13 @@ func newLane(cluster *Cluster, options AppenderOptions, partition int) *lane {
 		sender:   newSender(cluster, options.Topic, partition),
 		deadline: options.Deadline, queueBytes: options.QueueBytes,
 		logger: options.Logger.With("topic", options.Topic, "partition", partition),
+		shares: make(map[owner]int),
 		wake:   make(chan struct{}, 1),
 	}
 }
 
 var (
+	errShareFull   = domain.NewError(domain.CodeUnavailable, "Too much of yours waits for the log.")
 	errQueueFull   = domain.NewError(domain.CodeUnavailable, "The log's queue is full.")
 	errStuck       = domain.NewError(domain.CodeUnavailable, "The log does not answer.")
 	errClosed      = domain.NewError(domain.CodeUnavailable, "The node is going away.")
@@ -83,9 +87,11 @@ func (l *lane) append(r record, done func(error)) {
 		refused = errStuck
 	case l.queued+r.size() > l.queueBytes:
 		refused = errQueueFull
+	case !l.hasShare(r):
+		refused = errShareFull
 	default:
 		l.queue = append(l.queue, pending{record: r, since: now, done: done})
-		l.queued += r.size()
+		l.count(r, r.size())
 	}
 	l.mu.Unlock()
 	if refused != nil {
@@ -93,6 +99,24 @@ func (l *lane) append(r record, done func(error)) {
 		return
 	}
 	l.signal()
+}
+
+// hasShare tells whether the record's owner may queue it: an owner may hold as much of the queue as is free. So one owner
+// alone gets half of the queue, two that want all of it a third each, and n of them leave 1/(n+1) of it to the others.
+// Records without an owner have only the queue's own bound.
+func (l *lane) hasShare(r record) bool {
+	return !r.owner.shares || l.shares[r.owner]+r.size() <= l.queueBytes-l.queued
+}
+
+// count adds bytes of a record to what is queued, or takes them off.
+func (l *lane) count(r record, bytes int) {
+	l.queued += bytes
+	if !r.owner.shares {
+		return
+	}
+	if l.shares[r.owner] += bytes; l.shares[r.owner] == 0 {
+		delete(l.shares, r.owner)
+	}
 }
 
 func (l *lane) signal() {
@@ -152,11 +176,13 @@ func (l *lane) take() (b *batch, more bool) {
 		return nil, !l.closed
 	}
 	l.current = &batch{pending: l.queue[:count:count], since: l.queue[0].since}
+	for _, p := range l.current.pending {
+		l.count(p.record, -p.record.size())
+	}
 	l.queue = l.queue[count:]
 	if len(l.queue) == 0 {
 		l.queue = nil // let go of the array: pending of done batches hang on it
 	}
-	l.queued -= size
 	return l.current, true
 }
 
@@ -188,7 +214,7 @@ func (l *lane) expire(now time.Time) time.Time {
 	var dropped []pending
 	for len(l.queue) > 0 && now.Sub(l.queue[0].since) >= l.deadline {
 		dropped = append(dropped, l.queue[0])
-		l.queued -= l.queue[0].record.size()
+		l.count(l.queue[0].record, -l.queue[0].record.size())
 		l.queue = l.queue[1:]
 	}
 	next := now.Add(l.deadline)

@@ -67,7 +67,12 @@ func (s *Sessions) append(partition int, key []byte, r domain.SessionRecord, don
 		done(domain.WrapError(domain.CodeInternal, "The session record could not be encoded.", err))
 		return
 	}
-	s.appender.appendTo(partition, record{key: key, value: value, time: now()}, done)
+	// What nodes say of themselves has no owner: no user must be able to keep it out.
+	appended := record{key: key, value: value, time: now()}
+	if r.User != 0 {
+		appended.owner = ownedBy(r.User)
+	}
+	s.appender.appendTo(partition, appended, done)
 }
 
 // PartitionOf implements application.SessionLog.

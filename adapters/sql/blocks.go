@@ -16,13 +16,15 @@ import (
 // already as wished. The first block of a pair is serialised by the primary key.
 const (
 	setBlocked = `
-		INSERT INTO blocks (blocker, target, blocked, version, changed_at) VALUES ($1, $2, TRUE, 1, $3)
+		INSERT INTO blocks (blocker, target, blocked, version, changed_at, event_id, event_version)
+		VALUES ($1, $2, TRUE, 1, $3, $4, 1)
 		ON CONFLICT (blocker, target) DO UPDATE
-			SET blocked = TRUE, version = blocks.version + 1, changed_at = excluded.changed_at
+			SET blocked = TRUE, version = blocks.version + 1, changed_at = excluded.changed_at,
+				event_id = excluded.event_id, event_version = blocks.version + 1
 			WHERE NOT blocks.blocked
 		RETURNING version`
 	setUnblocked = `
-		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $3
+		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $3, event_id = $4, event_version = version + 1
 		WHERE blocker = $1 AND target = $2 AND blocked
 		RETURNING version`
 	insertOutbox = `
@@ -50,7 +52,8 @@ func (s *Store) SetBlocked(ctx context.Context, change application.BlockChange) 
 	err = s.write(ctx, "set block", func(ctx context.Context, tx *sqlx.Tx) error {
 		changed = false
 		var version int64
-		err := tx.GetContext(ctx, &version, statement, int64(change.Blocker), int64(change.Target), at)
+		err := tx.GetContext(ctx, &version, statement,
+			int64(change.Blocker), int64(change.Target), at, change.Event.ID.String())
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

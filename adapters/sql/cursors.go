@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -19,8 +20,8 @@ import (
 
 var _ application.DeliveryCursors = (*Store)(nil)
 
-// lockCursors takes the ids of the users, setCursors one row of values for each, undelivered is for one partition: what is
-// asked of many goes in one statement, because each takes a trip to the database.
+// lockCursors takes the ids of the users, setCursors one row of values for each, waiting and recent are for one partition, undelivered
+// is for one sender: what is asked of many goes in one statement, because each takes a trip to the database.
 const (
 	selectCursor  = `SELECT positions FROM delivered_cursors WHERE user_id = $1`
 	forgetCursors = `DELETE FROM delivered_cursors`
@@ -36,13 +37,33 @@ const (
 	setCursors = `
 		INSERT INTO delivered_cursors (user_id, positions) VALUES %s
 		ON CONFLICT (user_id) DO UPDATE SET positions = excluded.positions`
+	// waiting numbers what waits in a partition, over all and for each sender. It returns each sender's first entry, and the
+	// last one that it has looked at where it did not look at all.
+	waiting = `
+		SELECT sender, generation, log_partition, log_offset, occurred_at, of_sender, of_partition FROM (
+			SELECT sender, generation, log_partition, log_offset, occurred_at,
+				ROW_NUMBER() OVER (PARTITION BY sender ORDER BY generation, log_offset) AS of_sender,
+				ROW_NUMBER() OVER (ORDER BY generation, log_offset) AS of_partition
+			FROM (
+				SELECT sender, generation, log_partition, log_offset, occurred_at FROM messages
+				WHERE addressee = $1 AND log_partition = $%d
+					AND (generation, log_offset) >= ($%d, $%d) AND (generation, log_offset) < ($%d, $%d)
+				ORDER BY generation, log_offset LIMIT $2
+			) AS looked_at
+		) AS numbered WHERE of_sender = 1 OR of_partition = $2`
 	undelivered = `
 		SELECT * FROM (
 			SELECT ` + messageColumns + ` FROM messages
-			WHERE addressee = $1 AND log_partition = $%d
+			WHERE addressee = $1 AND sender = $%d AND log_partition = $%d
 				AND (generation, log_offset) >= ($%d, $%d) AND (generation, log_offset) < ($%d, $%d)
 			ORDER BY generation, log_offset LIMIT $2
-		) AS of_partition`
+		) AS of_sender`
+	recent = `
+		SELECT event_id FROM (
+			SELECT event_id, occurred_at FROM messages
+			WHERE addressee = $1 AND log_partition = $%d AND (generation, log_offset) < ($%d, $%d)
+			ORDER BY generation DESC, log_offset DESC LIMIT $2
+		) AS latest WHERE occurred_at >= $3`
 	// perStatement bounds the users or partitions of a statement.
 	perStatement = 256
 )
@@ -142,32 +163,92 @@ func (s *Store) ForgetCursors(ctx context.Context) error {
 	})
 }
 
-// Undelivered implements application.DeliveryCursors. Partitions of which nothing is wanted cost nothing.
-func (s *Store) Undelivered(
+// ofMany runs a statement for many things, some at a time, and adds what it returns to rows. common are the arguments that are
+// the same for all, arguments returns those of one: the statement has a %d for the number of each.
+func ofMany[T, R any](
+	ctx context.Context, db sqlx.QueryerContext, rows *[]R, statement string, common []any, things []T, arguments func(T) []any,
+) error {
+	for some := range slices.Chunk(things, perStatement) {
+		var parts []string
+		all := slices.Clone(common)
+		for _, thing := range some {
+			own := arguments(thing)
+			numbers := make([]any, len(own))
+			for i := range own {
+				numbers[i] = len(all) + i + 1
+			}
+			parts = append(parts, fmt.Sprintf(statement, numbers...))
+			all = append(all, own...)
+		}
+		if err := sqlx.SelectContext(ctx, db, rows, strings.Join(parts, " UNION ALL "), all...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitingRow is the first entry of a sender, or the last one that was looked at.
+type waitingRow struct {
+	place
+
+	Sender      domain.UserID `db:"sender"`
+	Partition   int           `db:"log_partition"`
+	OccurredAt  int64         `db:"occurred_at"`
+	OfSender    int           `db:"of_sender"`
+	OfPartition int           `db:"of_partition"`
+}
+
+// Waiting implements application.DeliveryCursors. Partitions of which nothing is wanted cost nothing.
+func (s *Store) Waiting(
 	ctx context.Context, user domain.UserID, from, to []application.LogPosition, limit int,
-) ([][]application.HistoryEntry, error) {
+) (senders []application.WaitingSender, ends []application.LogPosition, err error) {
 	var wanted []int
 	for partition := range from {
 		if from[partition].Before(to[partition]) {
 			wanted = append(wanted, partition)
 		}
 	}
+	var rows []waitingRow
+	err = s.read(ctx, "look for undelivered", func(ctx context.Context, db *sqlx.DB) error {
+		return ofMany(ctx, db, &rows, waiting, []any{int64(user), limit}, wanted, func(partition int) []any {
+			return []any{
+				partition, from[partition].Generation, from[partition].Offset, to[partition].Generation, to[partition].Offset,
+			}
+		})
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	// The database may have them in any order.
+	slices.SortFunc(rows, func(a, b waitingRow) int {
+		return cmp.Or(cmp.Compare(a.OccurredAt, b.OccurredAt), cmp.Compare(a.Partition, b.Partition),
+			cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.Offset, b.Offset))
+	})
+	ends = slices.Clone(to)
+	for _, row := range rows {
+		at := application.LogPosition{Generation: row.Generation, Partition: row.Partition, Offset: row.Offset}
+		if row.OfSender == 1 {
+			senders = append(senders, application.WaitingSender{Sender: row.Sender, Place: at})
+		}
+		if row.OfPartition == limit {
+			at.Offset++
+			ends[row.Partition] = at
+		}
+	}
+	return senders, ends, nil
+}
+
+// Undelivered implements application.DeliveryCursors.
+func (s *Store) Undelivered(
+	ctx context.Context, user domain.UserID, stretches []application.Stretch, limit int,
+) ([][]application.HistoryEntry, error) {
 	var rows []messageRow
 	err := s.read(ctx, "load undelivered", func(ctx context.Context, db *sqlx.DB) error {
-		for some := range slices.Chunk(wanted, perStatement) {
-			var parts []string
-			arguments := []any{int64(user), limit}
-			for _, partition := range some {
-				n := len(arguments)
-				parts = append(parts, fmt.Sprintf(undelivered, n+1, n+2, n+3, n+4, n+5))
-				arguments = append(arguments, partition,
-					from[partition].Generation, from[partition].Offset, to[partition].Generation, to[partition].Offset)
+		return ofMany(ctx, db, &rows, undelivered, []any{int64(user), limit}, stretches, func(s application.Stretch) []any {
+			return []any{
+				int64(s.Sender), s.From.Partition, s.From.Generation, s.From.Offset, s.To.Generation, s.To.Offset,
 			}
-			if err := db.SelectContext(ctx, &rows, strings.Join(parts, " UNION ALL "), arguments...); err != nil {
-				return err
-			}
-		}
-		return nil
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -176,17 +257,43 @@ func (s *Store) Undelivered(
 	if err != nil {
 		return nil, err
 	}
-	lists := make([][]application.HistoryEntry, len(from))
-	for _, entry := range list {
-		lists[entry.Position.Partition] = append(lists[entry.Position.Partition], entry)
-	}
-	// The database may have them in any order.
-	for _, list := range lists {
-		slices.SortFunc(list, func(a, b application.HistoryEntry) int {
-			return cmp.Or(cmp.Compare(a.Position.Generation, b.Position.Generation), cmp.Compare(a.Position.Offset, b.Position.Offset))
-		})
+	slices.SortFunc(list, func(a, b application.HistoryEntry) int {
+		return cmp.Or(cmp.Compare(a.Position.Generation, b.Position.Generation), cmp.Compare(a.Position.Offset, b.Position.Offset))
+	})
+	lists := make([][]application.HistoryEntry, len(stretches))
+	for i, stretch := range stretches {
+		for _, entry := range list {
+			if entry.Sender == stretch.Sender && entry.Position.Partition == stretch.From.Partition {
+				lists[i] = append(lists[i], entry)
+			}
+		}
 	}
 	return lists, nil
+}
+
+// Recent implements application.DeliveryCursors.
+func (s *Store) Recent(
+	ctx context.Context, user domain.UserID, before []application.LogPosition, since time.Time, limit int,
+) ([]domain.EventID, error) {
+	var rows [][]byte
+	err := s.read(ctx, "load recent ids", func(ctx context.Context, db *sqlx.DB) error {
+		common := []any{int64(user), limit, since.UnixMilli()}
+		return ofMany(ctx, db, &rows, recent, common, before, func(at application.LogPosition) []any {
+			return []any{at.Partition, at.Generation, at.Offset}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]domain.EventID, 0, len(rows))
+	for _, row := range rows {
+		id, err := eventID(row)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // formatCursor writes a cursor as it is kept: "1:42 1:7" for partitions 0 and 1.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"chatting/application"
 	"chatting/domain"
@@ -71,15 +72,22 @@ var cursorContract = map[string]func(*testing.T, database){
 			return application.LogPosition{Generation: generation, Partition: 1, Offset: offset}
 		}
 		projected := application.Projection{Next: at(0, 0), Last: -1}
+		set(t, s, change(7, 8, true))
+		set(t, s, change(7, 8, false))
+		changes, err := s.PendingOf(t.Context(), 7, 8)
+		noError(t, err)
 		project := func(generation int64, bodies ...domain.Body) {
 			start, end := projected, projected
 			start.Next, end.Next = at(generation, 0), at(generation, int64(len(bodies)))
 			noError(t, s.MoveProjection(t.Context(), projected, start, nil))
 			batch := application.ProjectionBatch{From: start, To: end}
 			for offset, body := range bodies {
+				event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(generation, offset)), Time: testTime, Body: body}
+				if changed, ok := body.(domain.BlockChanged); ok {
+					event = changes[changed.Version-1]
+				}
 				batch.Events = append(batch.Events, application.ProjectedEvent{
-					Offset: int64(offset), Frame: fmt.Appendf(nil, "%d:%d", generation, offset),
-					Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(generation, offset)), Time: testTime, Body: body},
+					Offset: int64(offset), Frame: fmt.Appendf(nil, "%d:%d", generation, offset), Event: event,
 				})
 			}
 			noError(t, s.Project(t.Context(), batch))
@@ -100,10 +108,11 @@ var cursorContract = map[string]func(*testing.T, database){
 		}
 		project(1, said...)
 		project(2, said[:4]...)
-		want := func(from, to application.LogPosition, limit int, frames ...string) {
+		want := func(sender domain.UserID, from, to application.LogPosition, limit int, frames ...string) {
 			t.Helper()
-			none := application.LogPosition{Generation: 1, Partition: 0}
-			lists, err := s.Undelivered(t.Context(), 7, []application.LogPosition{none, from}, []application.LogPosition{none, to}, limit)
+			lists, err := s.Undelivered(t.Context(), 7, []application.Stretch{
+				{Sender: 99, From: from, To: to}, {Sender: sender, From: from, To: to},
+			}, limit)
 			noError(t, err)
 			var got []string
 			for _, entry := range lists[1] {
@@ -113,11 +122,116 @@ var cursorContract = map[string]func(*testing.T, database){
 				t.Fatalf("from %v to %v: %v, want %v", from, to, got, frames)
 			}
 		}
-		want(at(1, 0), at(2, 10), 100, "1:0", "1:2", "1:8", "1:9", "2:0", "2:2")
-		want(at(1, 0), at(2, 10), 3, "1:0", "1:2", "1:8")
-		want(at(1, 2), at(1, 9), 100, "1:2", "1:8")
-		want(at(1, 9), at(2, 2), 100, "1:9", "2:0")
-		want(at(2, 3), at(2, 3), 100)
-		want(at(2, 3), at(1, 3), 100)
+		want(8, at(1, 0), at(2, 10), 100, "1:0", "1:8", "2:0")
+		want(8, at(1, 0), at(2, 10), 2, "1:0", "1:8")
+		want(domain.System, at(1, 0), at(2, 10), 100, "1:2", "2:2")
+		want(9, at(1, 0), at(2, 10), 100, "1:9")
+		want(8, at(1, 1), at(1, 8), 100)
+		want(8, at(1, 8), at(2, 0), 100, "1:8")
+		want(8, at(2, 0), at(2, 0), 100)
+
+		none := application.LogPosition{Generation: 1, Partition: 0}
+		waits := func(from, to application.LogPosition, limit int, end application.LogPosition, senders ...application.WaitingSender) {
+			t.Helper()
+			got, ends, err := s.Waiting(t.Context(), 7, []application.LogPosition{none, from}, []application.LogPosition{none, to}, limit)
+			noError(t, err)
+			if !slices.Equal(got, senders) || !slices.Equal(ends, []application.LogPosition{none, end}) {
+				t.Fatalf("from %v to %v: %v up to %v, want %v up to %v", from, to, got, ends, senders, end)
+			}
+		}
+		eight, system, nine := application.WaitingSender{Sender: 8, Place: at(1, 0)},
+			application.WaitingSender{Sender: domain.System, Place: at(1, 2)}, application.WaitingSender{Sender: 9, Place: at(1, 9)}
+		waits(at(1, 0), at(2, 10), 100, at(2, 10), eight, system, nine)
+		waits(at(1, 0), at(2, 10), 3, at(1, 9), eight, system)
+		waits(at(1, 0), at(2, 10), 1, at(1, 1), eight)
+		waits(at(1, 1), at(1, 9), 100, at(1, 9), system, application.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(2, 3), at(2, 3), 100, at(2, 3))
+		waits(at(2, 3), at(1, 3), 100, at(1, 3))
+
+		recent := func(before application.LogPosition, since time.Time, limit int, ids ...domain.EventID) {
+			t.Helper()
+			got, err := s.Recent(t.Context(), 7, []application.LogPosition{none, before}, since, limit)
+			noError(t, err)
+			for _, id := range ids {
+				if !slices.Contains(got, id) {
+					t.Errorf("before %v: %s is missing", before, id)
+				}
+			}
+			if len(got) != len(ids) {
+				t.Fatalf("before %v: %d ids, want %d", before, len(got), len(ids))
+			}
+		}
+		id := func(generation, offset int) domain.EventID {
+			return domain.DerivedID("test", fmt.Sprint(int64(generation), int64(offset)))
+		}
+		recent(at(2, 10), testTime, 100, id(1, 0), id(1, 2), id(1, 8), id(1, 9), id(2, 0), id(2, 2))
+		recent(at(2, 2), testTime, 2, id(1, 9), id(2, 0))
+		recent(at(2, 10), testTime.Add(time.Second), 100)
+	},
+	"WhatIsStoredOfASenderIsCountedFromTheCursorOnWithWhatABlockHides": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		text, err := domain.NewText("hello")
+		noError(t, err)
+		at := func(offset int64) application.LogPosition {
+			return application.LogPosition{Generation: 1, Partition: 1, Offset: offset}
+		}
+		chat := func(from, to domain.UserID) domain.Body { return domain.ChatMessage{From: from, To: to, Text: text} }
+		for _, pair := range [][2]domain.UserID{{7, 8}, {20, 10}} { // the receiver is the lower one, then the higher one
+			receiver, sender := pair[0], pair[1]
+			said := []domain.Body{
+				chat(sender, receiver), chat(sender, receiver), chat(receiver, sender),
+				domain.BlockChanged{Blocker: receiver, Target: sender, Blocked: true, Version: 1},
+				chat(sender, receiver), domain.GameInvite{From: sender, To: receiver, Status: domain.InviteCancelled},
+				domain.SystemMessage{To: receiver, Text: text}, chat(sender, receiver),
+			}
+			set(t, s, change(receiver, sender, true))
+			from := application.Projection{Next: at(0), Last: -1}
+			projections, err := s.Projections(t.Context())
+			noError(t, err)
+			if len(projections) > 0 {
+				from = projections[0]
+			} else {
+				from.Next.Generation = 0
+				start := application.Projection{Next: at(0), Last: -1}
+				noError(t, s.MoveProjection(t.Context(), from, start, nil))
+				from = start
+			}
+			batch := application.ProjectionBatch{From: from, To: from}
+			for _, body := range said {
+				batch.Events = append(batch.Events, application.ProjectedEvent{
+					Offset: batch.To.Next.Offset, Frame: []byte("0123456789"),
+					Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(sender, batch.To.Next.Offset)), Time: testTime, Body: body},
+				})
+				batch.To.Next.Offset++
+			}
+			noError(t, s.Project(t.Context(), batch))
+			want := func(limit, messages int) {
+				t.Helper()
+				got, bytes, err := s.StoredOf(t.Context(), sender, receiver, limit)
+				noError(t, err)
+				if got != messages || bytes < int64(10*messages) || limit > 4 && bytes != int64(10*messages) {
+					t.Fatalf("%d messages of %d bytes, want %d", got, bytes, messages)
+				}
+			}
+			want(100, 0) // where storing began is not known
+			start := from.Next.Offset
+			save := func(user domain.UserID, offset int64) {
+				t.Helper()
+				noError(t, s.Remember(t.Context(), receiver))
+				noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{
+					user: {{Generation: 1}, at(offset)},
+				}))
+			}
+			save(domain.System, 0)
+			want(100, 4)
+			want(2, 2)
+			save(receiver, start+1)
+			want(100, 3)
+			save(receiver, start+5)
+			want(100, 1)
+			save(receiver, start+8)
+			want(100, 0)
+			noError(t, s.ForgetCursors(t.Context()))
+		}
 	},
 }

@@ -36,6 +36,7 @@ const (
 	unblockAll = `
 		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $2 WHERE blocker = $1 AND blocked
 		RETURNING target, version`
+	nameChange = `UPDATE blocks SET event_id = $3, event_version = version WHERE blocker = $1 AND target = $2`
 	// A user's own list goes first, under the lock that whoever changes it takes.
 	emptyFriendList  = `UPDATE friend_lists SET length = 0 WHERE user_id = $1`
 	deleteFriends    = `DELETE FROM friends WHERE user_id = $1`
@@ -160,7 +161,11 @@ func unblockEverybody(ctx context.Context, tx *sqlx.Tx, erasure application.Eras
 	}
 	var targets []domain.UserID
 	for _, row := range rows {
-		if _, err := tx.ExecContext(ctx, insertOutbox, erasure.NewID().String(),
+		id := erasure.NewID().String()
+		if _, err := tx.ExecContext(ctx, nameChange, int64(erasure.User), int64(row.Target), id); err != nil {
+			return nil, err
+		}
+		if _, err := tx.ExecContext(ctx, insertOutbox, id,
 			int64(erasure.User), int64(row.Target), false, row.Version, at); err != nil {
 			return nil, err
 		}

@@ -67,14 +67,22 @@ type messageRow struct {
 }
 
 func (r messageRow) entry() (application.HistoryEntry, error) {
-	if len(r.EventID) != len(domain.EventID{}) {
-		return application.HistoryEntry{}, fmt.Errorf("history: event id %x is no UUID", r.EventID)
+	id, err := eventID(r.EventID)
+	if err != nil {
+		return application.HistoryEntry{}, err
 	}
 	return application.HistoryEntry{
-		ID:       domain.EventID(r.EventID),
+		ID:       id,
 		Position: application.LogPosition{Generation: r.Generation, Partition: r.Partition, Offset: r.Offset},
 		Sender:   r.Sender, At: time.UnixMilli(r.OccurredAt).UTC(), Frame: r.Frame,
 	}, nil
+}
+
+func eventID(column []byte) (domain.EventID, error) {
+	if len(column) != len(domain.EventID{}) {
+		return domain.EventID{}, fmt.Errorf("history: event id %x is no UUID", column)
+	}
+	return domain.EventID(column), nil
 }
 
 func entries(rows []messageRow) ([]application.HistoryEntry, error) {

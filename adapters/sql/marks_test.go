@@ -33,6 +33,17 @@ func (y *story) tellAt(body domain.Body, at time.Time) domain.EventID {
 	return event.ID
 }
 
+// tellPending projects what the outbox holds of a pair.
+func (y *story) tellPending(blocker, target domain.UserID) {
+	y.t.Helper()
+	events, err := y.s.PendingOf(y.t.Context(), blocker, target)
+	noError(y.t, err)
+	for _, event := range events {
+		y.project(application.ProjectedEvent{Offset: y.at.Next.Offset, Event: event})
+		noError(y.t, y.s.MarkPublished(y.t.Context(), []domain.EventID{event.ID}))
+	}
+}
+
 func (y *story) project(events ...application.ProjectedEvent) {
 	y.t.Helper()
 	to := y.at
@@ -96,7 +107,8 @@ var markContract = map[string]func(*testing.T, database){
 		mark(t, s, 2, 1, nil, true) // there is nothing to read
 		shown := y.tell(chat(1, 2))
 		elsewhere := y.tell(chat(1, 3))
-		y.tell(domain.BlockChanged{Blocker: 2, Target: 1, Blocked: true, Version: 1})
+		set(t, s, change(2, 1, true))
+		y.tellPending(2, 1)
 		hidden := y.tell(chat(1, 2))
 		unheard := newEventID()
 		for _, id := range []domain.EventID{elsewhere, hidden, unheard} {

@@ -3,12 +3,14 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"chatting/domain"
+	"chatting/migrations"
 )
 
 var migrationContract = map[string]func(*testing.T, database){
@@ -47,8 +49,10 @@ var migrationContract = map[string]func(*testing.T, database){
 		var applied int
 		noError(t, s.reader.GetContext(t.Context(), &applied,
 			"SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"))
-		if _, known, err := s.Version(t.Context()); err != nil || int64(applied) != known {
-			t.Errorf("%d migrations applied, %d known (%v)", applied, known, err)
+		files, err := fs.Glob(migrations.Files, "*.sql")
+		noError(t, err)
+		if applied != len(files) {
+			t.Errorf("%d migrations applied, of %d", applied, len(files))
 		}
 	},
 	"ADatabaseNewerThanTheProgramIsRefused": func(t *testing.T, d database) {

@@ -13,6 +13,7 @@ import (
 var (
 	_ application.ProjectionStore  = (*Store)(nil)
 	_ application.ProjectedOffsets = (*Store)(nil)
+	_ application.BlockVersions    = (*Store)(nil)
 )
 
 // startProjection and moveProjection come first in their transactions: they lock the partition's row, behind which
@@ -33,6 +34,14 @@ const (
 	insertBlockChange = `
 		INSERT INTO block_changes (blocker, target, generation, log_offset, version, blocked) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (blocker, target, generation, log_offset) DO NOTHING`
+	versionsOfPair = `
+		SELECT blocker, target, version, CASE WHEN event_version = version THEN event_id ELSE '' END AS event_id
+		FROM blocks WHERE blocker = $%d AND target = $%d
+		UNION ALL
+		SELECT blocker, target, version, event_id FROM outbox WHERE blocker = $%d AND target = $%d`
+	changesFrom = `
+		SELECT blocker, target, version, generation, log_offset FROM block_changes
+		WHERE blocker = $%d AND target = $%d AND (generation, log_offset) >= ($1, $2)`
 	selectStoredBlocks = `
 		SELECT blocker, target, blocked, version, COALESCE((
 			SELECT MIN(version) FROM outbox WHERE outbox.blocker = blocks.blocker AND outbox.target = blocks.target), 0) AS pending
@@ -115,6 +124,10 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		if err != nil {
 			return err
 		}
+		batch, err := s.withoutForged(ctx, tx, batch)
+		if err != nil {
+			return err
+		}
 		blocks, err := s.dialect.blocksBefore(ctx, tx, from, batch.Pairs())
 		if err != nil {
 			return err
@@ -130,6 +143,87 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		}
 		return s.dialect.insertMessages(ctx, tx, entries)
 	})
+}
+
+// withoutForged leaves out the changes of blocks that this database never gave out. A change is committed before it is
+// appended: so the transaction sees its version.
+func (s *Store) withoutForged(
+	ctx context.Context, tx *sqlx.Tx, batch application.ProjectionBatch,
+) (application.ProjectionBatch, error) {
+	pairs := batch.Changes()
+	if len(pairs) == 0 {
+		return batch, nil
+	}
+	given, err := givenVersions(ctx, tx, pairs)
+	if err != nil {
+		return batch, err
+	}
+	var known []struct {
+		blockRow
+		place
+	}
+	from := batch.From.Next
+	if err := ofMany(ctx, tx, &known, changesFrom, []any{from.Generation, from.Offset}, pairs, func(pair application.BlockPair) []any {
+		return []any{int64(pair.Blocker), int64(pair.Target)}
+	}); err != nil {
+		return batch, err
+	}
+	for _, row := range known {
+		if versions, ok := given[row.state().BlockPair]; ok {
+			versions.Places[row.Version] = application.LogPosition{
+				Generation: row.Generation, Partition: from.Partition, Offset: row.Offset,
+			}
+		}
+	}
+	believed, forged := batch.WithoutForged(given)
+	if forged > 0 {
+		s.logger.Warn("history: left out changes of blocks that this database never gave out",
+			"partition", from.Partition, "changes", forged, "before", batch.To.Next.Offset)
+	}
+	return believed, nil
+}
+
+// givenVersions returns what was given out for pairs, without places. A pair that never changed is missing.
+func givenVersions(
+	ctx context.Context, db sqlx.QueryerContext, pairs []application.BlockPair,
+) (map[application.BlockPair]application.GivenVersions, error) {
+	var rows []struct {
+		blockRow
+
+		EventID string `db:"event_id"`
+	}
+	if err := ofMany(ctx, db, &rows, versionsOfPair, nil, pairs, func(pair application.BlockPair) []any {
+		return []any{int64(pair.Blocker), int64(pair.Target), int64(pair.Blocker), int64(pair.Target)}
+	}); err != nil {
+		return nil, err
+	}
+	given := make(map[application.BlockPair]application.GivenVersions, len(pairs))
+	for _, row := range rows {
+		pair := row.state().BlockPair
+		of, ok := given[pair]
+		if !ok {
+			of.Events, of.Places = make(map[int64]domain.EventID), make(map[int64]application.LogPosition)
+		}
+		of.Newest = max(of.Newest, row.Version)
+		if id, ok := domain.ParseEventID(row.EventID); ok {
+			of.Events[row.Version] = id
+		}
+		given[pair] = of
+	}
+	return given, nil
+}
+
+// Versions implements application.BlockVersions.
+func (s *Store) Versions(ctx context.Context, pair application.BlockPair) (versions application.GivenVersions, err error) {
+	err = s.read(ctx, "look up versions of a block", func(ctx context.Context, db *sqlx.DB) error {
+		given, err := givenVersions(ctx, db, []application.BlockPair{pair})
+		versions = given[pair]
+		return err
+	})
+	if err != nil {
+		return application.GivenVersions{}, err
+	}
+	return versions, nil
 }
 
 // movePlace moves a partition's projection, or starts it.

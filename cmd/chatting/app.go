@@ -50,7 +50,8 @@ var useCases = fx.Provide(
 		now application.Clock, newID application.IDs,
 	) *application.SendMessage {
 		return &application.SendMessage{
-			Log: echoes, Online: presence, Now: now, NewID: newID, Stored: stored.to, EscapeHTML: cfg.Chat.HTMLEscape,
+			Log: echoes, Online: presence, Now: now, NewID: newID, Stored: stored.to, Mailboxes: stored.mailboxes,
+			EscapeHTML: cfg.Chat.HTMLEscape,
 		}
 	},
 	application.NewInvites,
@@ -103,8 +104,12 @@ var useCases = fx.Provide(
 	func(tokens application.Tokens, store *sqlstore.Store) *application.Authenticate {
 		return &application.Authenticate{Tokens: tokens, Users: store}
 	},
-	func(echoes *application.Echoes, invites *application.Invites, logger *slog.Logger) *application.Delivery {
-		return application.NewDelivery(echoes, invites, logger)
+	func(
+		echoes *application.Echoes, invites *application.Invites, store *sqlstore.Store, logger *slog.Logger,
+	) *application.Delivery {
+		delivery := application.NewDelivery(echoes, invites, logger)
+		delivery.Versions = store
+		return delivery
 	},
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,
@@ -139,15 +144,21 @@ var useCases = fx.Provide(
 
 // stored is what chat.offline: store needs; empty with reject.
 type stored struct {
-	to       application.KnownUsers
-	messages *application.StoredMessages
+	to        application.KnownUsers
+	messages  *application.StoredMessages
+	mailboxes *application.Mailboxes
 }
 
 func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, logger *slog.Logger) stored {
 	if cfg.Chat.Offline != configs.OfflineStore {
 		return stored{}
 	}
-	return stored{to: store, messages: application.NewStoredMessages(store, store, log, cfg.Kafka.Partitions, logger)}
+	return stored{
+		to: store, messages: application.NewStoredMessages(store, store, log, cfg.Kafka.Partitions, logger),
+		mailboxes: application.NewMailboxes(store, application.MailboxBounds{
+			Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
+		}),
+	}
 }
 
 const (

@@ -151,6 +151,7 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { errs <- sessions.Run(ctx) })
 	running.Go(func() { errs <- conversations.Run(ctx) })
 	running.Go(func() { n.parts.Echoes.Run(ctx) })
+	running.Go(func() { n.parts.Delivery.Run(ctx) })
 	if err := sessions.WaitFor(ctx, to); err != nil {
 		return err
 	}

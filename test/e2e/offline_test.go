@@ -14,11 +14,11 @@ import (
 )
 
 // startStoring starts a server that stores messages to users who are offline.
-func startStoring(t *testing.T, dir string) *server {
+func startStoring(t *testing.T, dir string, more ...string) *server {
 	t.Helper()
-	settings := embedded(
+	settings := embedded(append([]string{
 		"CHATTING_CHAT_OFFLINE=store", "CHATTING_S2S_TOKEN=service-token-of-16", "CHATTING_LIMIT_FRAMES_PER_SECOND=0",
-	)
+	}, more...)...)
 	return &server{Node: harness.StartNode(t, dir, settings...), t: t, dir: dir}
 }
 
@@ -235,7 +235,7 @@ func TestWhatWasStoredSurvivesSIGKILLAndWhatWasNotConfirmedComesAgainUnderTheSam
 }
 
 func TestABacklogLargerThanAConnectionsQueueIsReplayedInOrder(t *testing.T) {
-	s := startStoring(t, t.TempDir())
+	s := startStoring(t, t.TempDir(), "CHATTING_CHAT_OFFLINE_BYTES_PER_SENDER=0")
 	tokens := []string{s.token(1), s.token(2)}
 	mustConnect(t, s.HTTP, tokens[1]).leave(t)
 	one := mustConnect(t, s.HTTP, tokens[0])

@@ -1,0 +1,94 @@
+package sqlstore
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"chatting/application"
+	"chatting/domain"
+	"chatting/migrations"
+)
+
+var forgedContract = map[string]func(*testing.T, database){
+	"AChangeOfABlockThatTheDatabaseNeverGaveOutHidesAndShowsNothing": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		var told []application.ProjectedEvent
+		tell := func(body domain.Body) domain.EventID {
+			event := domain.Event{ID: newEventID(), Time: testTime, Body: body}
+			told = append(told, application.ProjectedEvent{Offset: y.at.Next.Offset, Event: event, Frame: modelFrame(event)})
+			y.project(told[len(told)-1])
+			return event.ID
+		}
+		forge := func(blocked bool, version int64) {
+			tell(domain.BlockChanged{Blocker: 2, Target: 1, Blocked: blocked, Version: version})
+		}
+		publish := func() {
+			events, err := s.PendingOf(t.Context(), 2, 1)
+			noError(t, err)
+			event := events[len(events)-1]
+			told = append(told, application.ProjectedEvent{Offset: y.at.Next.Offset, Event: event})
+			y.project(told[len(told)-1])
+		}
+		var want []domain.EventID
+		shown := func() { want = append(want, tell(chat(1, 2))) }
+		hidden := func() { tell(chat(1, 2)) }
+
+		forge(true, math.MaxInt64)
+		shown()
+		set(t, s, change(2, 1, true))
+		forge(true, 1) // the version is right, the event is not
+		shown()
+		publish()
+		hidden()
+		forge(false, 2)
+		hidden()
+		forge(false, math.MaxInt64-1)
+		hidden()
+		set(t, s, change(2, 1, false))
+		publish()
+		shown()
+		forge(true, math.MaxInt64)
+		shown()
+		for _, what := range []string{"as projected", "rebuilt"} {
+			page, err := s.Messages(t.Context(), 2, 1, nil, 100)
+			noError(t, err)
+			if len(page) != len(want) {
+				t.Fatalf("%s: %d messages are seen, want %d", what, len(page), len(want))
+			}
+			for i, id := range want {
+				if page[len(page)-1-i].ID != id {
+					t.Errorf("%s: message %d is another one", what, i)
+				}
+			}
+			start := application.Projection{Next: application.LogPosition{Generation: 1}, Last: -1}
+			noError(t, s.MoveProjection(t.Context(), y.at, start, nil))
+			y.at = start
+			y.project(told...)
+		}
+	},
+	"TheMigrationTakesOutWhatEarlierVersionsBelieved": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		set(t, s, change(2, 1, true))
+		set(t, s, change(2, 1, false))
+		insert := func(blocker, offset, version int64, blocked bool) {
+			s.writer.MustExecContext(t.Context(), insertBlockChange, blocker, 1, 1, offset, version, blocked)
+		}
+		insert(2, 10, 1, true)
+		insert(2, 20, math.MaxInt64, true)
+		insert(2, 30, 2, false)
+		insert(2, 40, 1, false)
+		insert(3, 50, 1, true) // a pair that the database does not know
+		insert(2, 60, -1, true)
+		file, err := migrations.Files.ReadFile("00004_forged_blocks.sql")
+		noError(t, err)
+		_, statement, _ := strings.Cut(string(file), "DELETE FROM")
+		s.writer.MustExecContext(t.Context(), "DELETE FROM"+statement)
+		var left []int64
+		noError(t, s.reader.SelectContext(t.Context(), &left, "SELECT log_offset FROM block_changes ORDER BY log_offset"))
+		if len(left) != 2 || left[0] != 10 || left[1] != 30 {
+			t.Errorf("left are the changes at %v", left)
+		}
+	},
+}

@@ -1,0 +1,88 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/jmoiron/sqlx"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+var _ application.StoredCounts = (*Store)(nil)
+
+// The two sides of a conversation count by the index of their side: as what is hidden from the receiver counts as well, by
+// both halves of it.
+const (
+	partitionOfPair = `SELECT log_partition FROM messages WHERE low = $1 AND high = $2 LIMIT 1`
+	storedForLow    = `
+		SELECT COUNT(*) AS messages, COALESCE(SUM(octet_length(frame)), 0) AS bytes FROM (
+			SELECT frame FROM (
+				SELECT frame FROM messages
+				WHERE low = $1 AND visible_low = TRUE AND high = $2 AND (generation, log_offset) >= ($4, $5)
+					AND sender = $3 AND kind = 1
+				ORDER BY generation, log_offset LIMIT $6) AS seen
+			UNION ALL
+			SELECT frame FROM (
+				SELECT frame FROM messages
+				WHERE low = $1 AND visible_low = FALSE AND high = $2 AND (generation, log_offset) >= ($4, $5)
+					AND sender = $3 AND kind = 1
+				ORDER BY generation, log_offset LIMIT $6) AS hidden
+		) AS stored`
+	storedForHigh = `
+		SELECT COUNT(*) AS messages, COALESCE(SUM(octet_length(frame)), 0) AS bytes FROM (
+			SELECT frame FROM (
+				SELECT frame FROM messages
+				WHERE high = $1 AND visible_high = TRUE AND low = $2 AND (generation, log_offset) >= ($4, $5)
+					AND sender = $3 AND kind = 1
+				ORDER BY generation, log_offset LIMIT $6) AS seen
+			UNION ALL
+			SELECT frame FROM (
+				SELECT frame FROM messages
+				WHERE high = $1 AND visible_high = FALSE AND low = $2 AND (generation, log_offset) >= ($4, $5)
+					AND sender = $3 AND kind = 1
+				ORDER BY generation, log_offset LIMIT $6) AS hidden
+		) AS stored`
+)
+
+// StoredOf implements application.StoredCounts.
+func (s *Store) StoredOf(
+	ctx context.Context, sender, receiver domain.UserID, limit int,
+) (messages int, bytes int64, err error) {
+	between, query := domain.Between(sender, receiver), storedForHigh
+	if receiver == between.Low() {
+		query = storedForLow
+	}
+	err = s.read(ctx, "count stored", func(ctx context.Context, db *sqlx.DB) error {
+		messages, bytes = 0, 0
+		var partition int
+		err := db.GetContext(ctx, &partition, partitionOfPair, int64(between.Low()), int64(between.High()))
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		cursor, err := readCursor(ctx, db, receiver)
+		if err == nil && len(cursor) == 0 {
+			cursor, err = readCursor(ctx, db, domain.System)
+		}
+		if err != nil || partition >= len(cursor) {
+			return err
+		}
+		var row struct {
+			Messages int   `db:"messages"`
+			Bytes    int64 `db:"bytes"`
+		}
+		err = db.GetContext(ctx, &row, query, int64(receiver), int64(sender), int64(sender),
+			cursor[partition].Generation, cursor[partition].Offset, limit)
+		messages, bytes = min(row.Messages, limit), row.Bytes
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return messages, bytes, nil
+}

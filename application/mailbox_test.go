@@ -1,0 +1,130 @@
+package application_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// storedCounts counts what a log of messages to users who are offline holds.
+type storedCounts struct {
+	log conversations
+
+	mu    sync.Mutex
+	taken map[domain.UserID]int // messages, from the first on, that the receiver has got
+	asked int
+	err   error
+}
+
+func (c *storedCounts) StoredOf(
+	_ context.Context, sender, receiver domain.UserID, limit int,
+) (messages int, bytes int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	got := c.taken[receiver]
+	for _, event := range c.log.all(c.log.partitionOf(domain.Between(sender, receiver))) {
+		body, ok := event.Body.(domain.ChatMessage)
+		if !ok || body.From != sender || body.To != receiver {
+			continue
+		}
+		if got > 0 {
+			got--
+			continue
+		}
+		if messages < limit {
+			messages++
+			bytes += int64(len(body.Text.String()) + 100)
+		}
+	}
+	return messages, bytes, c.err
+}
+
+func newStoringSender(bounds application.MailboxBounds) (*application.SendMessage, *storedCounts, conversations) {
+	log := newConversations(4)
+	counts := &storedCounts{log: log, taken: map[domain.UserID]int{}}
+	known := &users{known: map[domain.UserID]bool{201: true, 202: true, 203: true}}
+	return &application.SendMessage{
+		Log: log, Online: onlineSet{201: true, 203: true}, Now: time.Now, NewID: counter(), Stored: known,
+		Mailboxes: application.NewMailboxes(counts, bounds),
+	}, counts, log
+}
+
+func TestWhatOneSenderMayStoreForOneUserIsBounded(t *testing.T) {
+	short, long := text(t, "x"), text(t, strings.Repeat("x", 10_000))
+	for name, test := range map[string]struct {
+		bounds application.MailboxBounds
+		text   domain.Text
+		most   int
+	}{
+		"messages":                   {application.MailboxBounds{Messages: 20, Bytes: 1 << 20}, short, 20},
+		"bytes":                      {application.MailboxBounds{Messages: 1000, Bytes: 100_000}, long, 9},
+		"bytes alone":                {application.MailboxBounds{Bytes: 100_000}, long, 9},
+		"bytes below one message":    {application.MailboxBounds{Bytes: 5_000}, long, 1},
+		"none":                       {application.MailboxBounds{}, short, 50},
+		"messages, as many as there": {application.MailboxBounds{Messages: 50}, short, 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				send, counts, log := newStoringSender(test.bounds)
+				say := func(from, to domain.UserID) error {
+					return answer(t, func(done func(error)) {
+						send.Execute(application.ChatCommand{Sender: from, Target: to, Text: test.text}, done)
+					})
+				}
+				stored := 0
+				for range 50 {
+					err := say(201, 202)
+					if err == nil {
+						stored++
+						continue
+					}
+					wantCode(t, "beyond the bound", err, domain.CodeMailboxFull)
+				}
+				if stored != test.most {
+					t.Fatalf("%d messages are stored, want %d", stored, test.most)
+				}
+				if counts.asked > 2 {
+					t.Errorf("the database was asked %d times", counts.asked)
+				}
+				wantCode(t, "another sender", say(203, 202), "")
+				wantCode(t, "to somebody who is online", say(201, 203), "")
+				if test.most == 50 {
+					return
+				}
+				before := len(log.all(log.partitionOf(domain.Between(201, 202))))
+				time.Sleep(time.Minute) // what was known is counted again
+				wantCode(t, "a minute later", say(201, 202), domain.CodeMailboxFull)
+				if after := len(log.all(log.partitionOf(domain.Between(201, 202)))); after != before {
+					t.Error("what was refused is in the log")
+				}
+				counts.taken[202] = stored
+				time.Sleep(2 * time.Second)
+				wantCode(t, "once it was taken", say(201, 202), "")
+			})
+		})
+	}
+}
+
+func TestNothingIsStoredWhileItCannotBeTold(t *testing.T) {
+	send, counts, _ := newStoringSender(application.MailboxBounds{Messages: 10})
+	counts.err = errRefused
+	wantCode(t, "the database away", answer(t, func(done func(error)) {
+		send.Execute(application.ChatCommand{Sender: 201, Target: 202}, done)
+	}), domain.CodeUnavailable)
+}
+
+func text(t *testing.T, s string) domain.Text {
+	t.Helper()
+	made, err := domain.NewText(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
