@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -67,6 +68,9 @@ func (b *storedBatch) isWhole() bool { return b.size >= batchHeadLen && len(b.wh
 func (b *storedBatch) damage() error {
 	if b.magic != batchMagic {
 		return fmt.Errorf("a batch of version %d", b.magic)
+	}
+	if b.base < 0 || b.last < b.base || b.last == math.MaxInt64 {
+		return fmt.Errorf("a batch from offset %d to %d", b.base, b.last)
 	}
 	if sum := crc32.Checksum(b.whole[batchCRCOf:], castagnoli); sum != b.checksum {
 		return fmt.Errorf("the checksum of a batch is %08x and should be %08x", sum, b.checksum)

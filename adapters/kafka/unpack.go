@@ -179,14 +179,23 @@ func unpackZstd(packed, into []byte, limit int) ([]byte, error) {
 		size = int(header.FrameContentSize)
 	}
 	for {
-		into = withRoom(into[:0], size)
-		unpacked, err := decoder.DecodeAll(packed, into[:0:max(min(cap(into), limit), 1)])
+		into = withRoom(into[:0], max(size, 1))
+		room := min(cap(into), limit)
+		unpacked, err := decoder.DecodeAll(packed, into[:0:room])
 		switch {
-		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return unpacked, err
-		case min(cap(into), limit) >= limit:
+		case err == nil:
+			return unpacked, nil
+		case header.HasFCS && header.FrameContentSize > uint64(limit):
+			return unpacked[:min(len(unpacked), limit)], errBatchTooLarge
+		case len(unpacked)+zstdBlock < room && !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+			return nil, err // there was room for one more block
+		case room >= limit:
 			return unpacked[:min(len(unpacked), limit)], errBatchTooLarge
 		}
-		size = min(8*max(cap(into), 1), limit) // the work that is done again is an eighth of it, and less each time
+		size = min(8*room, limit) // what is done again is an eighth of it
 	}
 }
+
+// zstdBlock is the most that one block of a frame unpacks to. The decoder has no error of its own for a block that finds no
+// room.
+const zstdBlock = 128 << 10
