@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -24,16 +25,20 @@ type readLog struct {
 	mu      sync.Mutex
 	records map[int][]string // values, a partition
 	holes   int
+	leftOut []LeftOut
 }
 
 func (r *readLog) Record(record *TailRecord) {
-	value, err := record.Value()
-	if err != nil {
-		panic(err)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.records[record.Partition] = append(r.records[record.Partition], string(value))
+	r.records[record.Partition] = append(r.records[record.Partition], string(record.Value))
+}
+
+func (r *readLog) LeftOut(left LeftOut) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left.Key = bytes.Clone(left.Key)
+	r.leftOut = append(r.leftOut, left)
 }
 func (r *readLog) BatchEnd(int, int64)    {}
 func (r *readLog) Hole(int, int64, int64) { r.mu.Lock(); r.holes++; r.mu.Unlock() }

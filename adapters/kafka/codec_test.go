@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatting/application"
@@ -141,7 +140,7 @@ func BenchmarkForeignRecord(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				tail.Record(&TailRecord{Time: at, Key: []byte("9:10"), value: protocol.NewBytes(value)})
+				tail.Record(&TailRecord{Time: at, Key: []byte("9:10"), Value: value})
 			}
 		})
 	}

@@ -22,7 +22,7 @@ type Conversations struct {
 // NewConversations makes a topic's appender the conversation log. The caller closes the appender, then Conversations.
 func NewConversations(cluster *Cluster, appender *Appender) *Conversations {
 	return &Conversations{appender: appender, ends: &endOffsets{
-		cluster: cluster, topic: appender.options.Topic, partitions: appender.numbers,
+		ask: cluster.logEnds, topic: appender.options.Topic, partitions: appender.numbers,
 	}}
 }
 
@@ -44,7 +44,9 @@ func (c *Conversations) Append(event domain.Event, done func(error)) {
 	c.appender.appendTo(c.appender.PartitionOf(key), r, done)
 }
 
-// EndOffsets implements application.LogEnds. Calls that come together share their requests.
+// EndOffsets implements application.LogEnds. Calls that come together share their requests. It is the end of what was
+// appended, not of what can be read: behind a transaction that is open, somebody's block may have been appended, and the
+// message after it, and neither is for a connection that begins now and knows the block already.
 func (c *Conversations) EndOffsets(ctx context.Context) ([]int64, error) {
 	offsets, err := c.ends.get(ctx)
 	if err != nil {
@@ -63,8 +65,6 @@ type ConversationTail struct {
 	// it changes where the topic is made anew.
 	From   map[int]int64
 	Logger *slog.Logger
-
-	head [headBytes]byte
 }
 
 // Record implements TailHandler. Records whose key is no conversation's are not ours.
@@ -74,7 +74,7 @@ func (t *ConversationTail) Record(r *TailRecord) {
 		t.Logger.Debug("skipped a record whose key names no conversation", "partition", r.Partition, "offset", r.Offset)
 		return
 	}
-	record := conversationRecord{record: r, conversation: conversation, head: t.head[:]}
+	record := conversationRecord{record: r, conversation: conversation}
 	if r.Offset < t.From[r.Partition] {
 		t.Delivery.Recall(record)
 		return
@@ -84,6 +84,9 @@ func (t *ConversationTail) Record(r *TailRecord) {
 
 // BatchEnd implements TailHandler.
 func (t *ConversationTail) BatchEnd(int, int64) {}
+
+// LeftOut implements TailHandler. No node wrote that, so nobody misses it.
+func (t *ConversationTail) LeftOut(LeftOut) {}
 
 // Hole implements TailHandler: whoever may have missed something comes again. Where the topic was made anew, delivery goes
 // on at the end that this node found. What the new one held by then it does not know, so an invite from those seconds may be
@@ -100,7 +103,6 @@ func (t *ConversationTail) Hole(partition int, from, to int64) {
 type conversationRecord struct {
 	record       *TailRecord
 	conversation domain.Conversation
-	head         []byte // scratch
 }
 
 // headBytes is how much of a value is looked at to tell its type, which stands before anything that a user wrote.
@@ -117,12 +119,12 @@ func (r conversationRecord) Time() time.Time { return r.record.Time }
 
 // ConcernsInvites implements application.Record.
 func (r conversationRecord) ConcernsInvites() bool {
-	return concernsInvites(r.record.Head(r.head))
+	return concernsInvites(r.record.Value)
 }
 
 // concernsInvites tells by the first headBytes of a value whether it may be about an invite, or a block.
-func concernsInvites(head []byte) bool {
-	_, kind, _ := bytes.Cut(head, headOfType)
+func concernsInvites(value []byte) bool {
+	_, kind, _ := bytes.Cut(value[:min(len(value), headBytes)], headOfType)
 	return bytes.HasPrefix(kind, typeOfInvite) || bytes.HasPrefix(kind, typeOfBlock)
 }
 
@@ -136,12 +138,8 @@ func (r conversationRecord) Conversation() domain.Conversation { return r.conver
 
 // Open implements application.Record.
 func (r conversationRecord) Open() (domain.Event, []byte, error) {
-	value, err := r.record.Value()
-	if err != nil {
-		return domain.Event{}, nil, err
-	}
-	if value == nil {
+	if r.record.Value == nil {
 		return domain.Event{}, nil, errors.New("a record without a value")
 	}
-	return decodeEvent(r.conversation, value)
+	return decodeEvent(r.conversation, bytes.Clone(r.record.Value)) // the frame outlives the record
 }

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go/protocol"
-
 	"chatting/application"
 	"chatting/domain"
 )
@@ -32,7 +30,7 @@ func TestWhereTheTopicIsMadeAnewDeliveryGoesOnInTheNewOne(t *testing.T) {
 		t.Helper()
 		before := delivered
 		tail.Record(&TailRecord{
-			Partition: partition, Offset: offset, Time: at, Key: []byte("9:10"), value: protocol.NewBytes(value),
+			Partition: partition, Offset: offset, Time: at, Key: []byte("9:10"), Value: value,
 		})
 		if got := delivered - before; got != more {
 			t.Errorf("%s: %d records are delivered, want %d", what, got, more)

@@ -19,11 +19,14 @@ const (
 	headerSentence          = "kafka_dlt-exception-message"
 	headerCount             = "chatting_dlt-count" // how often it became a dead letter
 	// These are there where the value, the headers of the producer and the key are not, because they would not fit: how many
-	// bytes, or headers, there are.
+	// bytes, or headers, there are, or sizeUnknown.
 	headerLeftOut        = "chatting_dlt-value-left-out"
 	headerHeadersLeftOut = "chatting_dlt-headers-left-out"
 	headerKeyLeftOut     = "chatting_dlt-key-left-out"
 )
+
+// sizeUnknown stands for the length of a value that was never unpacked as far.
+const sizeUnknown = "unknown"
 
 var deadLetterHeaders = []string{
 	headerOriginalTopic, headerOriginalPartition, headerOriginalOffset, headerOriginalTimestamp, headerCode, headerSentence,
@@ -77,6 +80,7 @@ func (r *foreignRecord) deadLetter(why *refusedError) record {
 		key: r.key, value: r.value, time: now(),
 		headers: append(withoutHeaders(r.headers, deadLetterHeaders...), from.headers()...),
 	}
+	letter.headers = append(letter.headers, r.leftOut...)
 	letter.headers = append(letter.headers,
 		textHeader(headerCode, why.code), textHeader(headerSentence, why.sentence),
 		textHeader(headerCount, strconv.Itoa(r.failures()+1)))

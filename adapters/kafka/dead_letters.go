@@ -27,7 +27,7 @@ type DeadLetter struct {
 	Count int
 	// Target is whom it is for; domain.System where that cannot be told.
 	Target domain.UserID
-	// Size is the length of its value.
+	// Size is the length of its value, in bytes; -1 if that is unknown.
 	Size int
 	// LeftOut tells that the value is not in it, because it would not have fit.
 	LeftOut bool
@@ -63,16 +63,17 @@ type DeadLetters struct {
 	names   TopicNames
 	// partitions of the topics of system messages and of dead letters
 	partitions, graves int
+	logger             *slog.Logger
 }
 
 // deadLettersTimeout bounds asking where the topic begins and ends.
 const deadLettersTimeout = 15 * time.Second
 
-// OpenDeadLetters finds the topics of an installation.
-func OpenDeadLetters(ctx context.Context, cluster *Cluster, names TopicNames) (*DeadLetters, error) {
+// OpenDeadLetters finds the topics of an installation. The logger is told what cannot be read.
+func OpenDeadLetters(ctx context.Context, cluster *Cluster, names TopicNames, logger *slog.Logger) (*DeadLetters, error) {
 	ctx, cancel := context.WithTimeout(ctx, deadLettersTimeout)
 	defer cancel()
-	d := &DeadLetters{cluster: cluster, names: names}
+	d := &DeadLetters{cluster: cluster, names: names, logger: logger}
 	var err error
 	if d.partitions, err = cluster.Partitions(ctx, names.SystemMessages); err != nil {
 		return nil, err
@@ -89,11 +90,9 @@ func (d *DeadLetters) Each(ctx context.Context, filter DeadLetterFilter, take fu
 	if err != nil {
 		return err
 	}
-	return d.cluster.scan(ctx, d.names.DeadLetters, from, to, func(r *TailRecord) error {
-		record, err := copyRecord(d.names.DeadLetters, r)
-		if err != nil {
-			return fmt.Errorf("%d/%d: %w", r.Partition, r.Offset, err)
-		}
+	options := TailOptions{Topic: d.names.DeadLetters, From: from, Logger: d.logger, MaxBatch: MaxForeignBatch}
+	return d.cluster.scanWith(ctx, options, to, func(r *TailRecord) error {
+		record := copyRecord(d.names.DeadLetters, r)
 		if letter := describe(&record); filter.matches(letter) {
 			return take(letter)
 		}
@@ -143,12 +142,15 @@ func describe(r *foreignRecord) DeadLetter {
 	letter := DeadLetter{
 		Partition: r.partition, Offset: r.offset, Time: r.time, Count: r.failures(), Size: len(r.value), Target: r.target(),
 		Topic: first.topic, FirstPartition: first.partition, FirstOffset: first.offset, Written: time.UnixMilli(first.millis),
-		Key: r.key, Value: r.value, Headers: r.headers,
+		Key: r.key, Value: r.value, Headers: append(r.headers, r.leftOut...),
 	}
 	letter.Code, _ = r.header(headerCode)
 	letter.Reason, _ = r.header(headerSentence)
-	if size := r.number(headerLeftOut, 63); size >= 0 {
-		letter.LeftOut, letter.Size = true, int(size)
+	if _, leftOut := r.header(headerLeftOut); leftOut {
+		letter.LeftOut, letter.Size = true, int(r.number(headerLeftOut, 63))
+	}
+	if len(r.leftOut) > 0 { // it is none of ours
+		letter.LeftOut, letter.Size = true, int(r.size)
 	}
 	return letter
 }

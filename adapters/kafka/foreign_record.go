@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -27,12 +28,79 @@ type foreignRecord struct {
 	time       time.Time
 	key, value []byte
 	headers    []kafka.Header
+	// size is the length of the value, also where that is left out; -1 if it is unknown.
+	size int64
+	// leftOut are the headers of a dead letter that say what of the record is not here.
+	leftOut []kafka.Header
+	// refused is why the record cannot be read; nil if it can.
+	refused *refusedError
+}
+
+// bytes is how much memory the record takes, about, or maxUnderWay if that is less.
+func (r *foreignRecord) bytes() int64 {
+	whole := record{key: r.key, value: r.value, headers: r.headers}
+	return min(int64(whole.size()+memoryOfHeader*len(r.headers)), maxUnderWay)
+}
+
+// memoryOfHeader is what a header takes beside its bytes.
+const memoryOfHeader = 40
+
+// copyRecord takes a record out of the tail's batch, but for a value that no dead letter could hold.
+func copyRecord(topic string, r *TailRecord) foreignRecord {
+	copied := foreignRecord{
+		topic: topic, partition: r.Partition, offset: r.Offset, time: r.Time,
+		key: bytes.Clone(r.WholeKey), size: int64(len(r.Value)),
+	}
+	if len(r.Value) > maxDeadLetterBytes {
+		copied.leftOut = []kafka.Header{textHeader(headerLeftOut, strconv.Itoa(len(r.Value)))}
+	} else {
+		copied.value = bytes.Clone(r.Value)
+	}
+	headers, all := r.Headers()
+	for _, h := range headers {
+		copied.headers = append(copied.headers, kafka.Header{Key: h.Key, Value: bytes.Clone(h.Value)})
+	}
+	if !all {
+		copied.refused = refuse(DeadTooLarge, "It has more than %d headers, or some that cannot be read.", maxHeaders)
+	}
+	return copied
+}
+
+// maxLeftOutLetters bounds the dead letters for the records of one batch that cannot be read.
+const maxLeftOutLetters = 16
+
+// recordsOf returns records in the place of those that a tail left out. If they are many, the last one stands for the rest.
+func recordsOf(topic string, left LeftOut) []foreignRecord {
+	code, sentence := DeadUnreadable, "Its batch cannot be read: "+left.Why.Error()+"."
+	if left.TooLarge {
+		code, sentence = DeadTooLarge, fmt.Sprintf("Its batch unpacks to more than %d bytes.", MaxForeignBatch)
+	}
+	count := min(left.To-left.From, maxLeftOutLetters)
+	records := make([]foreignRecord, count)
+	for i := range records {
+		records[i] = foreignRecord{
+			topic: topic, partition: left.Partition, offset: left.From + int64(i), time: left.Time, size: -1,
+			leftOut: []kafka.Header{textHeader(headerLeftOut, sizeUnknown)}, refused: &refusedError{code, sentence},
+		}
+	}
+	if first := &records[0]; left.Size >= 0 {
+		first.size = left.Size
+		first.leftOut[0] = textHeader(headerLeftOut, strconv.FormatInt(left.Size, 10))
+		if len(left.Key) <= maxKey {
+			first.key = bytes.Clone(left.Key)
+		}
+	}
+	if rest := left.To - left.From - count; rest > 0 {
+		records[count-1].refused = refuse(code, "%s So are the %d records after it, which have no dead letter.", sentence, rest)
+	}
+	return records
 }
 
 // The codes of dead letters, which say why a record was not delivered. They are part of the contract.
 const (
 	DeadEmpty           = "chatting.empty"              // there is no value, or nothing in it
-	DeadTooLarge        = "chatting.too_large"          // the value is longer than any system message
+	DeadTooLarge        = "chatting.too_large"          // the value is longer than any system message, or the batch unpacks to too much
+	DeadUnreadable      = "chatting.unreadable"         // the batch cannot be unpacked, or holds no records
 	DeadMediaType       = "chatting.unsupported_type"   // the header content-type, or the event's, names no JSON
 	DeadInvalidEvent    = "chatting.invalid_cloudevent" // it calls itself a CloudEvent and is none
 	DeadInvalidJSON     = "chatting.invalid_json"       // the body is no JSON
@@ -43,7 +111,7 @@ const (
 // DeadLetterCodes returns them all.
 func DeadLetterCodes() []string {
 	return []string{
-		DeadEmpty, DeadTooLarge, DeadMediaType, DeadInvalidEvent, DeadInvalidJSON, DeadInvalidMessage, DeadNoUserOrOffline,
+		DeadEmpty, DeadTooLarge, DeadUnreadable, DeadMediaType, DeadInvalidEvent, DeadInvalidJSON, DeadInvalidMessage, DeadNoUserOrOffline,
 	}
 }
 
@@ -69,9 +137,12 @@ const idKind = "system-message"
 // event's source and id, which CloudEvents has to be one name of one event, make the id; without them the record's place
 // does, or the place that it had before it became a dead letter.
 func (r *foreignRecord) systemMessage() (application.SystemMessageCommand, *refusedError) {
-	if len(r.value) > maxForeignValue {
+	if r.refused != nil {
+		return application.SystemMessageCommand{}, r.refused
+	}
+	if size := max(r.size, int64(len(r.value))); size > maxForeignValue {
 		return application.SystemMessageCommand{}, refuse(DeadTooLarge,
-			"The value has %d bytes; a system message has no more than %d.", len(r.value), maxForeignValue)
+			"The value has %d bytes; a system message has no more than %d.", size, maxForeignValue)
 	}
 	name, body, refused := r.open()
 	if refused != nil {

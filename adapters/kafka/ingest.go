@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"chatting/application"
@@ -66,6 +66,9 @@ const (
 	maxUncommitted = 1024
 	// maxRun is of how many records a run is at most: enough for a batch of the log, few enough to commit often.
 	maxRun = 64
+	// maxUnderWay bounds the bytes of the records that a node has under way, of all its partitions together. It is some times
+	// what the largest record takes.
+	maxUnderWay = 32 << 20
 	// locateTimeout bounds asking where the partitions begin and end.
 	locateTimeout = 10 * time.Second
 )
@@ -88,16 +91,18 @@ func (i *Ingest) serve(ctx context.Context, generation *kafka.Generation, assign
 	commits := &offsetCommits{generation: generation, topic: i.options.Topic}
 	handler := &ingestHandler{
 		ctx: ctx, stop: stop, options: i.options, partitions: make(map[int]*ingestedPartition),
-		run: max(1, min(maxRun, maxUncommitted/len(assignments))),
+		run: max(1, min(maxRun, maxUncommitted/len(assignments))), underWay: semaphore.NewWeighted(maxUnderWay),
 	}
 	var running sync.WaitGroup
 	for partition := range from {
-		p := &ingestedPartition{ingest: i, number: partition, commits: commits, runs: make(chan ingestRun)}
+		p := &ingestedPartition{
+			ingest: i, number: partition, commits: commits, runs: make(chan ingestRun), underWay: handler.underWay,
+		}
 		handler.partitions[partition] = p
 		running.Go(func() { stop(p.serve(ctx)) })
 	}
 	stop(NewTail(i.cluster, TailOptions{
-		Topic: i.options.Topic, From: from, Handler: handler, Logger: i.options.Logger,
+		Topic: i.options.Topic, From: from, Handler: handler, Logger: i.options.Logger, MaxBatch: MaxForeignBatch,
 	}).Run(ctx))
 	running.Wait()
 	commits.wait()
@@ -128,7 +133,7 @@ func (i *Ingest) locate(ctx context.Context, assignments []kafka.PartitionAssign
 	if err != nil {
 		return nil, err
 	}
-	ends, err := i.cluster.listOffsets(ctx, i.options.Topic, numbers, timestampLatest)
+	ends, err := i.cluster.logEnds(ctx, i.options.Topic, numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -150,19 +155,40 @@ type ingestHandler struct {
 	options    IngestOptions
 	partitions map[int]*ingestedPartition
 	run        int // how many records are handed over at once
+	underWay   *semaphore.Weighted
 }
 
 // Record implements TailHandler.
 func (h *ingestHandler) Record(r *TailRecord) {
-	copied, err := copyRecord(h.options.Topic, r)
-	if err != nil { // its bytes are not what its batch says
-		h.options.Logger.Error("skipped an unreadable system message", "partition", r.Partition, "offset", r.Offset, "error", err)
-		return
+	h.collect(copyRecord(h.options.Topic, r), r.Offset+1)
+}
+
+// LeftOut implements TailHandler: what cannot be read becomes dead letters, too.
+func (h *ingestHandler) LeftOut(left LeftOut) {
+	records := recordsOf(h.options.Topic, left)
+	for i, r := range records {
+		next := r.offset + 1
+		if i == len(records)-1 {
+			next = left.To
+		}
+		h.collect(r, next)
 	}
-	p := h.partitions[r.Partition]
-	p.collected = append(p.collected, copied)
+}
+
+// collect takes a record, the next one after which is next.
+func (h *ingestHandler) collect(r foreignRecord, next int64) {
+	p := h.partitions[r.partition]
+	if !h.underWay.TryAcquire(r.bytes()) {
+		if len(p.collected) > 0 {
+			h.handOver(p, r.offset)
+		}
+		if h.underWay.Acquire(h.ctx, r.bytes()) != nil {
+			return // nothing is committed any more
+		}
+	}
+	p.collected = append(p.collected, r)
 	if len(p.collected) == h.run {
-		h.handOver(p, r.Offset+1)
+		h.handOver(p, next)
 	}
 }
 
@@ -205,6 +231,7 @@ type ingestedPartition struct {
 	runs    chan ingestRun
 
 	collected []foreignRecord // the handler's own
+	underWay  *semaphore.Weighted
 }
 
 // serve delivers run after run until ctx ends or a commit fails.
@@ -218,6 +245,9 @@ func (p *ingestedPartition) serve(ctx context.Context) error {
 			}
 			if err := p.commits.commit(p.number, run.next); err != nil {
 				return fmt.Errorf("committing partition %d: %w", p.number, err)
+			}
+			for i := range run.records {
+				p.underWay.Release(run.records[i].bytes())
 			}
 		case <-ctx.Done():
 			return ctx.Err()
@@ -374,19 +404,3 @@ func (c *offsetCommits) run() {
 
 // wait waits for the round under way, if any.
 func (c *offsetCommits) wait() { c.done.Wait() }
-
-// copyRecord takes a record out of the tail's answer.
-func copyRecord(topic string, r *TailRecord) (foreignRecord, error) {
-	key, err := r.WholeKey()
-	if err != nil {
-		return foreignRecord{}, err
-	}
-	value, err := r.Value()
-	if err != nil {
-		return foreignRecord{}, err
-	}
-	return foreignRecord{
-		topic: topic, partition: r.Partition, offset: r.Offset, time: r.Time,
-		key: key, value: value, headers: slices.Clone(r.Headers),
-	}, nil
-}

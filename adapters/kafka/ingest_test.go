@@ -141,15 +141,13 @@ type letterLog struct {
 }
 
 func (l *letterLog) Record(r *TailRecord) {
-	copied, err := copyRecord("", r)
-	if err != nil {
-		panic(err)
-	}
+	copied := copyRecord("", r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.letters = append(l.letters, copied)
 }
 func (l *letterLog) BatchEnd(int, int64)    {}
+func (l *letterLog) LeftOut(LeftOut)        {}
 func (l *letterLog) Hole(int, int64, int64) {}
 func (l *letterLog) all() []foreignRecord {
 	l.mu.Lock()

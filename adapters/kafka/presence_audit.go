@@ -83,7 +83,7 @@ func (a *PresenceAudit) locate(ctx context.Context, assignment kafka.PartitionAs
 	if err != nil {
 		return 0, 0, err
 	}
-	ends, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, timestampLatest)
+	ends, err := a.cluster.logEnds(ctx, a.options.Sessions, one)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -95,7 +95,7 @@ func (a *PresenceAudit) locate(ctx context.Context, assignment kafka.PartitionAs
 	if err != nil {
 		return 0, 0, err
 	}
-	lookback, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, at.Add(-a.options.Lookback).UnixMilli())
+	lookback, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, max(at.Add(-a.options.Lookback).UnixMilli(), 0))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -192,6 +192,9 @@ func (a *auditor) settle(p *auditedPartition) bool {
 	p.outcomes = p.outcomes[:0]
 	return true
 }
+
+// LeftOut implements TailHandler. No node wrote that.
+func (a *auditor) LeftOut(LeftOut) {}
 
 // Hole implements TailHandler: whatever was in it is not in the audit either.
 func (a *auditor) Hole(partition int, from, to int64) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"chatting/application"
@@ -38,11 +39,16 @@ type Projector struct {
 	cluster *Cluster
 	options ProjectorOptions
 	says    rate.Sometimes // for the log lines about failures
+	// unpacking bounds the batches that the tails of the partitions hold unpacked.
+	unpacking *semaphore.Weighted
 }
 
 // NewProjector prepares a projector.
 func NewProjector(cluster *Cluster, options ProjectorOptions) *Projector {
-	return &Projector{cluster: cluster, options: options, says: rate.Sometimes{First: 3, Interval: 10 * time.Second}}
+	return &Projector{
+		cluster: cluster, options: options, says: rate.Sometimes{First: 3, Interval: 10 * time.Second},
+		unpacking: semaphore.NewWeighted(maxUnpacking),
+	}
 }
 
 const (
@@ -51,6 +57,8 @@ const (
 	// maxProjected and maxProjectedBytes bound what is projected in one transaction.
 	maxProjected      = 1000
 	maxProjectedBytes = 4 << 20
+	// maxUnpacking bounds the batches that are held unpacked, of all partitions together. Few batches are packed at all.
+	maxUnpacking = 4
 	// watchEvery is how often the projector looks whether somebody wants something projected again.
 	watchEvery = time.Second
 )
@@ -161,7 +169,7 @@ func (p *projectedPartition) follow(ctx context.Context) (moved bool, err error)
 	p.progress.Store(&progress{next: at.Next, stop: stop})
 	err = NewTail(p.projector.cluster, TailOptions{
 		Topic: p.projector.options.Topic, From: map[int]int64{p.number: at.Next.Offset}, Handler: handler,
-		Interrupted: func() { stop(errInterrupted) }, Logger: p.projector.options.Logger,
+		Interrupted: func() { stop(errInterrupted) }, Logger: p.projector.options.Logger, Unpacking: p.projector.unpacking,
 	}).Run(reading)
 	return handler.at != at, errors.Join(err, context.Cause(reading))
 }
@@ -192,11 +200,7 @@ func (h *projection) Record(r *TailRecord) {
 	if h.ctx.Err() != nil {
 		return
 	}
-	value, err := r.Value()
-	if err != nil { // its bytes are not what its batch says
-		h.skipped++
-		return
-	}
+	value := bytes.Clone(r.Value)
 	h.last = &loggedRecord{offset: r.Offset, at: r.Time, key: bytes.Clone(r.Key), value: value}
 	event, frame, err := h.partition.open(r.Key, value)
 	if err != nil {
@@ -260,6 +264,9 @@ func (h *projection) project(next int64) {
 	clear(h.events)
 	h.at, h.events, h.bytes, h.skipped = to, h.events[:0], 0, 0
 }
+
+// LeftOut implements TailHandler. No node wrote that.
+func (h *projection) LeftOut(left LeftOut) { h.skipped += int(left.To - left.From) }
 
 // Hole implements TailHandler.
 func (h *projection) Hole(_ int, from, to int64) {

@@ -21,16 +21,11 @@ func (p *projectedPartition) recall(ctx context.Context, offset int64) (*domain.
 	if err != nil || from[0] >= offset {
 		return invites, err
 	}
-	var head [headBytes]byte
 	err = p.scan(ctx, from[0], offset, func(r *TailRecord) error {
-		if !concernsInvites(r.Head(head[:])) {
+		if !concernsInvites(r.Value) {
 			return nil
 		}
-		value, err := r.Value()
-		if err != nil {
-			return nil //nolint:nilerr // unreadable to everybody
-		}
-		if event, _, err := p.open(r.Key, value); err == nil {
+		if event, _, err := p.open(r.Key, r.Value); err == nil {
 			invites.Apply(event, r.Time)
 		}
 		return nil

@@ -433,7 +433,7 @@ func makeAnew(t *testing.T, cluster *Cluster, topic string) {
 		return created.Errors[topic] == nil
 	})
 	waitUntil(t, func() bool {
-		ends, err := cluster.tryListOffsets(ctx, topic, []int{0}, timestampLatest)
+		ends, err := cluster.tryListOffsets(ctx, topic, []int{0}, timestampLatest, readUncommitted)
 		return err == nil && ends[0] == 0
 	})
 }

@@ -12,11 +12,12 @@ type ReadBarrier struct {
 // NewReadBarrier returns a barrier for a tail that reads all partitions of topic.
 func NewReadBarrier(cluster *Cluster, topic string, partitions int, tail *Tail) *ReadBarrier {
 	return &ReadBarrier{
-		ends: &endOffsets{cluster: cluster, topic: topic, partitions: partitionNumbers(partitions)}, tail: tail,
+		ends: &endOffsets{ask: cluster.stableEnds, topic: topic, partitions: partitionNumbers(partitions)}, tail: tail,
 	}
 }
 
-// Wait returns once the tail has handed over every record that was there when Wait was called.
+// Wait returns once the tail has handed over every record that could be read when Wait was called. What stands behind a
+// transaction that is open was not visible to anybody by then.
 func (b *ReadBarrier) Wait(ctx context.Context) error {
 	ends, err := b.ends.get(ctx)
 	if err != nil {

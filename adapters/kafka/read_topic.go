@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/fetch"
 )
 
 // TopicReading says what of a topic somebody wants to see.
@@ -20,6 +19,7 @@ type TopicReading struct {
 	OnlyNew bool
 	// Follow goes on with what comes, until ctx ends. Else the reading ends where the topic ended when it began.
 	Follow bool
+	// Logger is told what cannot be read. The reading goes on after it.
 	Logger *slog.Logger
 }
 
@@ -45,17 +45,19 @@ func (c *Cluster) ReadTopic(ctx context.Context, reading TopicReading, take func
 		}
 		return take(r)
 	}
+	options := TailOptions{Topic: reading.Topic, From: from, Logger: reading.Logger, MaxBatch: MaxForeignBatch}
 	if reading.Follow {
 		following, stop := context.WithCancel(ctx)
 		defer stop()
 		handler := &followHandler{take: wanted, stop: stop}
-		err := NewTail(c, TailOptions{Topic: reading.Topic, From: from, Handler: handler, Logger: reading.Logger}).Run(following)
+		options.Handler = handler
+		err := NewTail(c, options).Run(following)
 		if err == nil {
 			err = handler.err
 		}
 		return err
 	}
-	if err := c.scan(ctx, reading.Topic, from, to, wanted); err != nil && ctx.Err() == nil {
+	if err := c.scanWith(ctx, options, to, wanted); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil
@@ -90,8 +92,11 @@ func (c *Cluster) mayRead(ctx context.Context, topic string, from map[int]int64)
 	request := NewTail(c, TailOptions{Topic: topic, From: from}).request([]int{0})
 	request.MaxWaitTime = 0
 	response, err := c.transport.RoundTrip(ctx, c.addr, request)
-	if answer, ok := response.(*fetch.Response); ok && err == nil && len(answer.Topics) == 1 && len(answer.Topics[0].Partitions) == 1 {
-		err = kafka.Error(answer.Topics[0].Partitions[0].ErrorCode)
+	if answer, ok := response.(*fetchAnswer); ok && err == nil {
+		if len(answer.partitions) == 1 && answer.partitions[0].code != 0 {
+			err = answer.partitions[0].code
+		}
+		answer.release()
 	}
 	if errors.Is(err, kafka.TopicAuthorizationFailed) {
 		return fmt.Errorf("this user may not read the topic %s", topic)
@@ -118,6 +123,9 @@ func (h *followHandler) Record(r *TailRecord) {
 
 // BatchEnd implements TailHandler.
 func (h *followHandler) BatchEnd(int, int64) {}
+
+// LeftOut implements TailHandler: the tail has said so in its log.
+func (h *followHandler) LeftOut(LeftOut) {}
 
 // Hole implements TailHandler: the tail has said so in its log.
 func (h *followHandler) Hole(int, int64, int64) {}

@@ -1,17 +1,11 @@
 package kafka
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"net"
-	"os"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/fetch"
 )
 
 // TailRecord is a record as a tail reads it. Its bytes are valid until the handler returns.
@@ -20,113 +14,158 @@ type TailRecord struct {
 	Offset    int64
 	Time      time.Time
 	// Key is nil for a record without one, and for one whose key is longer than any of ours.
-	Key     []byte
-	Headers []kafka.Header
+	Key []byte
+	// WholeKey is the key, however long it is.
+	WholeKey []byte
+	// Value is nil for a record without one.
+	Value []byte
 
-	key, value protocol.Bytes
-	head       []byte // of the value, what Head has read
+	headers []byte
 }
 
-// WholeKey copies the key, however long it is. It is nil for a record without one. It may be called once.
-func (r *TailRecord) WholeKey() ([]byte, error) {
-	if r.Key != nil || r.key == nil {
-		return bytes.Clone(r.Key), nil
-	}
-	return protocol.ReadAll(r.key)
-}
-
-// Value copies the value out of the answer: only who needs it pays for it. It is nil for a record without one. It may be
-// called once.
-func (r *TailRecord) Value() ([]byte, error) {
-	if r.value == nil {
-		return nil, nil
-	}
-	value := make([]byte, len(r.head)+r.value.Len())
-	copy(value, r.head)
-	_, err := io.ReadFull(r.value, value[len(r.head):])
-	return value, err
-}
-
-// Head reads the beginning of the value, before Value, into into, and returns it.
-func (r *TailRecord) Head(into []byte) []byte {
-	if r.value == nil || r.head != nil {
-		return r.head
-	}
-	n, _ := io.ReadFull(r.value, into[:min(len(into), r.value.Len())])
-	r.head = into[:n]
-	return r.head
-}
+// Headers reads the headers of the record, whose values are valid until the handler returns. all is false if the record
+// has more than are read, or some that cannot be read.
+func (r *TailRecord) Headers() (headers []kafka.Header, all bool) { return readHeaders(r.headers) }
 
 // maxKey bounds the keys that are looked at; ours are far shorter. A record with a longer one is handed over with no key.
 const maxKey = 256
 
-// records hands the records of an answer at or past the position to the handler, and returns the next position.
-func (t *Tail) records(partition int, state *tailPartition, p *fetch.ResponsePartition) int64 {
-	position := state.position
-	if p.RecordSet.Records == nil {
-		return position
+// LeftOut is a stretch of the log that a tail did not hand over, although its bytes are as their producer wrote them: they
+// unpack to too much, or to no records. This server writes no such batches.
+type LeftOut struct {
+	Partition int
+	// From is the offset of the first record that was left out, To that after the last one.
+	From, To int64
+	// Why is what is wrong with the batch. TooLarge tells that it is the size.
+	Why      error
+	TooLarge bool
+	// Time, Key and Size are of the first record that was left out: its time, or that of the first record of the batch; its
+	// key, if that could be read, valid until the handler returns; and the length of its value, or -1 if that is unknown.
+	Time time.Time
+	Key  []byte
+	Size int64
+}
+
+// reading is what the records of one partition's answer came to.
+type reading struct {
+	// next is the next offset to read.
+	next int64
+	// damage is why the batch at next could not be read; it ends before lostTo.
+	damage error
+	lostTo int64
+	// cutOff tells that all the answer has is the beginning of a batch, stale that it has batches, and all are before next.
+	cutOff, stale bool
+}
+
+// read hands the records of an answer at or past the position to the handler.
+func (t *Tail) read(ctx context.Context, p *fetchedPartition, position int64) reading {
+	transactions := newAborts(p.aborted)
+	if t.options.uncommitted {
+		transactions = aborts{}
 	}
-	read := false
-	for _, batch := range batches(p.RecordSet.Records) {
-		_, control := batch.(*protocol.ControlBatch)
-		for {
-			r, err := batch.ReadRecord()
-			if err != nil {
-				// Past the last record; what an undecodable batch hides, the next fetch begins with.
-				break
+	before := position
+	for rest := p.batches; len(rest) > 0; {
+		batch, ok := readBatch(rest)
+		if !ok {
+			return reading{next: position, cutOff: position == before} // the next answer begins with it
+		}
+		rest = rest[len(batch.whole):]
+		switch {
+		case batch.size < batchHeadLen:
+			return reading{next: position, damage: errBadRecord, lostTo: position + 1}
+		case !batch.isWhole() && p.cut && position == before && batch.last >= position:
+			// It is longer than what is kept of an answer.
+			t.leaveOut(p.number, position, &batch, errBatchTooLarge, cutRecord{value: -1})
+			return reading{next: batch.last + 1}
+		case !batch.isWhole():
+			return reading{next: position, cutOff: position == before}
+		}
+		if err := batch.damage(); err != nil {
+			return reading{next: position, damage: err, lostTo: batch.plausibleEnd(position, rest)}
+		}
+		if batch.last < position {
+			continue
+		}
+		if !transactions.skips(&batch) && !t.readBatch(ctx, p.number, position, &batch) {
+			return reading{next: position} // ctx has ended
+		}
+		position = batch.last + 1
+	}
+	return reading{next: position, stale: position == before && len(p.batches) > 0}
+}
+
+// plausibleEnd returns where a damaged batch ends, past position: where the next one begins, if that is here, too; else
+// what its header says, if that agrees with itself, or the next offset.
+func (b *storedBatch) plausibleEnd(position int64, rest []byte) int64 {
+	if next, ok := readBatch(rest); ok && next.base > position {
+		return next.base
+	}
+	if b.last-b.base+1 == b.count && b.last >= position {
+		return b.last + 1
+	}
+	return position + 1
+}
+
+// readBatch hands the records of a whole batch at or past the position to the handler, and tells it what was left out. It
+// is false if ctx ended before.
+func (t *Tail) readBatch(ctx context.Context, partition int, position int64, batch *storedBatch) bool {
+	records := batchRecords{rest: batch.whole[batchHeadLen:], left: batch.count}
+	var wrong error
+	if codec := int(batch.attributes & codecMask); codec != codecNone {
+		if places := t.options.Unpacking; places != nil {
+			if err := places.Acquire(ctx, 1); err != nil {
+				return false
 			}
-			if r.Offset >= position {
-				read = true
-				position = r.Offset + 1
-				if !control {
-					t.handle(partition, r)
-				}
-			}
-			closeBytes(r.Key)
-			closeBytes(r.Value)
+			defer places.Release(1)
+		}
+		t.unpacked, wrong = unpack(codec, records.rest, t.unpacked, t.options.maxBatch())
+		records.rest = t.unpacked
+		if cap(t.unpacked) > keptUnpacked {
+			t.unpacked = nil
 		}
 	}
-	if !read && position < p.HighWatermark {
-		// Records, but none at or past the position: the ones there are gone (compaction, or a batch whose last ones are).
-		position++
-	}
-	return position
-}
-
-func (t *Tail) handle(partition int, r *protocol.Record) {
-	t.record = TailRecord{Partition: partition, Offset: r.Offset, Time: r.Time, Headers: r.Headers, key: r.Key, value: r.Value}
-	if r.Key != nil && r.Key.Len() <= maxKey {
-		n, err := io.ReadFull(r.Key, t.key[:r.Key.Len()])
-		if err == nil {
-			t.record.Key = t.key[:n]
+	for {
+		r, err := records.next()
+		offset := batch.base + r.offsetDelta
+		if err == nil && (offset < batch.base || offset > batch.last) {
+			err = errBadRecord
 		}
+		if err != nil {
+			if wrong == nil && !errors.Is(err, errNoMoreRecords) {
+				wrong = err
+			}
+			if wrong != nil && position <= batch.last {
+				t.leaveOut(partition, position, batch, wrong, records.cut())
+			}
+			return true
+		}
+		if offset < position {
+			continue
+		}
+		position = offset + 1
+		t.record = TailRecord{
+			Partition: partition, Offset: offset, Time: batch.timeAt(r.timeDelta),
+			WholeKey: r.key, Value: r.value, headers: r.headers,
+		}
+		if len(r.key) <= maxKey {
+			t.record.Key = r.key
+		}
+		t.options.Handler.Record(&t.record)
 	}
-	t.options.Handler.Record(&t.record)
 }
 
-// batches returns the batches of an answer.
-func batches(records protocol.RecordReader) []protocol.RecordReader {
-	if stream, ok := records.(*protocol.RecordStream); ok {
-		return stream.Records
+// leaveOut tells the handler that the records of a batch from an offset on are not read.
+func (t *Tail) leaveOut(partition int, from int64, batch *storedBatch, why error, cut cutRecord) {
+	left := LeftOut{
+		Partition: partition, From: from, To: batch.last + 1, Why: why, TooLarge: errors.Is(why, errBatchTooLarge),
+		Time: batch.timeAt(0), Size: -1,
 	}
-	return []protocol.RecordReader{records}
-}
-
-func closeBytes(b protocol.Bytes) {
-	if b != nil {
-		_ = b.Close()
+	if cut.hasHead && batch.base+cut.offset == from {
+		left.Time, left.Key, left.Size = batch.timeAt(cut.time), cut.key, cut.value
 	}
-}
-
-// isTransient tells whether a fetch failed for want of a connection, a leader or time. Else its answer was there and made
-// no sense.
-func isTransient(err error) bool {
-	var network net.Error
-	var op *net.OpError
-	var code kafka.Error
-	var routing *fetch.Error
-	return errors.As(err, &network) || errors.As(err, &op) || errors.As(err, &code) || errors.As(err, &routing) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed)
+	t.leftOuts.Do(func() {
+		t.options.Logger.Error("left out records that cannot be read", "topic", t.options.Topic, "partition", partition,
+			"offset", left.From, "records", left.To-left.From, "error", why)
+	})
+	t.options.Handler.LeftOut(left)
 }

@@ -14,10 +14,16 @@ import (
 const scanPatience = 15 * time.Second
 
 // scan hands over the records of a topic from the first offsets (included) to the second (excluded), a partition's in
-// their order, until there are no more, take fails, or ctx ends. What retention took meanwhile is left out.
+// their order, until there are no more, take fails, or ctx ends. What retention took meanwhile is left out, and so is what
+// cannot be read.
 func (c *Cluster) scan(ctx context.Context, topic string, from, to map[int]int64, take func(*TailRecord) error) error {
-	open := make(map[int]int64, len(from))
-	for partition, start := range from {
+	return c.scanWith(ctx, TailOptions{Topic: topic, From: from, Logger: slog.New(slog.DiscardHandler)}, to, take)
+}
+
+// scanWith is scan with the options of the tail that reads: its log says what was left out.
+func (c *Cluster) scanWith(ctx context.Context, options TailOptions, to map[int]int64, take func(*TailRecord) error) error {
+	open := make(map[int]int64, len(options.From))
+	for partition, start := range options.From {
 		if start < to[partition] {
 			open[partition] = start
 		}
@@ -26,11 +32,8 @@ func (c *Cluster) scan(ctx context.Context, topic string, from, to map[int]int64
 		return ctx.Err()
 	}
 	handler := &scanHandler{to: maps.Clone(to), take: take, open: len(open), progress: make(chan struct{}, 1)}
-	return handler.scan(ctx, topic, func(ctx context.Context) error {
-		return NewTail(c, TailOptions{
-			Topic: topic, From: open, Handler: handler, Logger: slog.New(slog.DiscardHandler),
-		}).Run(ctx)
-	})
+	options.From, options.Handler = open, handler
+	return handler.scan(ctx, options.Topic, NewTail(c, options).Run)
 }
 
 // scan runs the tail until everything was handed over, or nothing comes any more. How long take takes does not count: it
@@ -124,6 +127,9 @@ func (h *scanHandler) BatchEnd(partition int, next int64) {
 		h.stop(errScanned)
 	}
 }
+
+// LeftOut implements TailHandler: the tail has said so in its log.
+func (h *scanHandler) LeftOut(LeftOut) {}
 
 // Hole implements TailHandler. A partition that was made anew has nothing of what was asked for.
 func (h *scanHandler) Hole(partition int, from, to int64) {

@@ -104,19 +104,19 @@ func (t *SessionTail) Record(r *TailRecord) {
 // BatchEnd implements TailHandler.
 func (t *SessionTail) BatchEnd(int, int64) {}
 
+// LeftOut implements TailHandler. No node wrote that, so it says nothing of presence.
+func (t *SessionTail) LeftOut(LeftOut) {}
+
 // Hole implements TailHandler.
 func (t *SessionTail) Hole(int, int64, int64) { t.Lost() }
 
 func readSession(r *TailRecord) (domain.SessionRecord, error) {
-	value, err := r.Value()
-	if err != nil {
-		return domain.SessionRecord{}, err
-	}
-	return decodeSession(value)
+	return decodeSession(r.Value)
 }
 
 // Lookback returns where a starting node begins to read a topic (the first record not older than lookback) and up to where
-// it must have read before it knows what it has to: who is online, which invites are pending.
+// it must have read before it knows what it has to: who is online, which invites are pending. That is the end of what can be
+// read now: a transaction that is open keeps no node from starting.
 func Lookback(
 	ctx context.Context, cluster *Cluster, topic string, partitions int, lookback time.Duration,
 ) (from, to map[int]int64, err error) {
@@ -164,7 +164,7 @@ func Unburied(ctx context.Context, cluster *Cluster, topic string, before int64)
 	return slices.Collect(maps.Keys(unburied)), err
 }
 
-// EndsOf returns where each partition of a topic ends now.
+// EndsOf returns where the committed records of each partition of a topic end now, up to which a tail can read.
 func EndsOf(ctx context.Context, cluster *Cluster, topic string, partitions int) (map[int]int64, error) {
 	ends, err := cluster.listOffsets(ctx, topic, partitionNumbers(partitions), timestampLatest)
 	if err != nil {

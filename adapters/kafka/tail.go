@@ -10,6 +10,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/segmentio/kafka-go/protocol/metadata"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 )
 
 // TailHandler takes what a tail reads. All calls come from one goroutine; until it returns, nothing further is read.
@@ -19,6 +21,8 @@ type TailHandler interface {
 	// BatchEnd tells that the records of one answer of one partition are through, if there were any: the next one will be
 	// at or past next.
 	BatchEnd(partition int, next int64)
+	// LeftOut tells that records were left out which this server did not write. It comes in their place among the records.
+	LeftOut(left LeftOut)
 	// Hole tells that a partition's offsets from the first (included) to the second (excluded) are lost to this tail; a
 	// second below the first tells that the topic was made anew and is read on from there.
 	Hole(partition int, from, to int64)
@@ -34,18 +38,55 @@ type TailOptions struct {
 	// reason: what is read later may be of another topic of the same name.
 	Interrupted func()
 	Logger      *slog.Logger
+	// MaxBatch bounds what one batch unpacks to, in bytes; MaxOwnBatch where it is 0. Of a batch that unpacks to more, the
+	// records before that are handed over, and the others are left out. A tail holds one unpacked batch at a time.
+	MaxBatch int
+	// Unpacking, where it is set, has a place for each batch that several tails hold unpacked at the same time. Their
+	// handlers must not wait for one another.
+	Unpacking *semaphore.Weighted
+
+	// uncommitted has records of open and aborted transactions read, too.
+	uncommitted bool
 }
 
-// Tail reads partitions of one topic from absolute offsets on, for as long as Run runs: one long-poll to each leader,
-// with all its partitions. Changes of leaders, brokers that are away, lost starts of logs and damaged batches are its
-// own affair; what is lost by them is reported as a hole.
+const (
+	// MaxOwnBatch bounds the batches of the topics that only this server writes. It does not compress; a broker that does
+	// (compression.type) does not make batches larger than maxOwnBytes.
+	MaxOwnBatch = 4 << 20
+	// MaxForeignBatch bounds the batches that other programs write. Producers bound a batch before compression by
+	// batch.size (16 KiB in the Java client, 1 MB in librdkafka) or by one record of 1 MiB, and Java, which goes by the
+	// size that it expects after compression, by a multiple of that.
+	MaxForeignBatch = 32 << 20
+	// keptUnpacked is how large a buffer for unpacked batches is kept for the next one.
+	keptUnpacked = 1 << 20
+)
+
+func (o *TailOptions) maxBatch() int {
+	if o.MaxBatch == 0 {
+		return MaxOwnBatch
+	}
+	return o.MaxBatch
+}
+
+func (o *TailOptions) isolation() int8 {
+	if o.uncommitted {
+		return readUncommitted
+	}
+	return readCommitted
+}
+
+// Tail reads the committed records of partitions of one topic from absolute offsets on, for as long as Run runs: one
+// long-poll to each leader, with all its partitions. Changes of leaders, brokers that are away, lost starts of logs and
+// damaged batches are its own affair; what is lost by them is reported as a hole. It reads up to the last stable offset: a
+// transaction that is open holds up its partition, and no other.
 type Tail struct {
 	cluster  *Cluster
 	options  TailOptions
 	patience time.Duration // pastEndPatience, but in tests
-	// record and key are what the handler looks at, used again for each.
-	record TailRecord
-	key    [maxKey]byte
+	// record is what the handler looks at, and unpacked the bytes behind it; both are used again.
+	record   TailRecord
+	unpacked []byte
+	leftOuts rate.Sometimes // for the log lines
 
 	mu         sync.Mutex
 	partitions map[int]*tailPartition
@@ -62,8 +103,7 @@ type tailPartition struct {
 	fetching bool
 	notYet   time.Time // after an error: when to ask again
 	retry    backoff
-	isolate  bool      // an answer with this partition could not be decoded: ask for it alone
-	damaged  int       // how often it could not be decoded alone
+	damaged  int       // how often the batch at the position was damaged
 	pastEnd  time.Time // since when its leader says that its log ends before the position; zero while it does not
 }
 
@@ -71,6 +111,7 @@ type tailPartition struct {
 func NewTail(cluster *Cluster, options TailOptions) *Tail {
 	t := &Tail{
 		cluster: cluster, options: options, patience: pastEndPatience,
+		leftOuts:   rate.Sometimes{First: 10, Interval: time.Second},
 		partitions: make(map[int]*tailPartition, len(options.From)), moved: make(chan struct{}),
 	}
 	for partition, from := range options.From {
@@ -99,8 +140,14 @@ const (
 type fetched struct {
 	leader     int
 	partitions []int
-	response   *fetch.Response
+	answer     *fetchAnswer
 	err        error
+}
+
+func (f fetched) release() {
+	if f.answer != nil {
+		f.answer.release()
+	}
 }
 
 // Run reads until ctx ends, and then returns nil once its fetches have ended.
@@ -109,7 +156,7 @@ func (t *Tail) Run(ctx context.Context) error {
 	busy := make(map[int]bool) // leaders with a fetch under way
 	defer func() {
 		for range busy {
-			<-results
+			(<-results).release()
 		}
 	}()
 	ticker := time.NewTicker(leaderPoll)
@@ -126,28 +173,22 @@ func (t *Tail) Run(ctx context.Context) error {
 		case result := <-results:
 			delete(busy, result.leader)
 			t.take(ctx, result)
+			result.release()
 		case <-ticker.C:
 		}
 	}
 }
 
-// assign groups the partitions that may be asked for now by leader, leaving out leaders with a fetch under way. A
-// partition whose answers could not be decoded goes alone.
+// assign groups the partitions that may be asked for now by leader, leaving out leaders with a fetch under way.
 func (t *Tail) assign(ctx context.Context, busy map[int]bool) map[int][]int {
 	leaders := t.leaders(ctx)
 	groups := make(map[int][]int)
-	alone := make(map[int]bool)
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for partition, state := range t.partitions {
 		leader, known := leaders[partition]
-		if !known || busy[leader] || alone[leader] || state.fetching || now.Before(state.notYet) {
-			continue
-		}
-		if state.isolate {
-			groups[leader] = []int{partition}
-			alone[leader] = true
+		if !known || busy[leader] || state.fetching || now.Before(state.notYet) {
 			continue
 		}
 		groups[leader] = append(groups[leader], partition)
@@ -185,7 +226,7 @@ func (t *Tail) leaders(ctx context.Context) map[int]int {
 
 // request asks for the partitions from their positions on. Leader and session epochs are -1 for none: zero would name an
 // epoch, which after the first change of leaders is refused for ever (error 74), and open a session at each call.
-func (t *Tail) request(partitions []int) *fetch.Request {
+func (t *Tail) request(partitions []int) *fetchRequest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	topic := fetch.RequestTopic{Topic: t.options.Topic}
@@ -195,13 +236,16 @@ func (t *Tail) request(partitions []int) *fetch.Request {
 			FetchOffset: t.partitions[partition].position, PartitionMaxBytes: fetchPartitionBytes,
 		})
 	}
-	return &fetch.Request{
-		ReplicaID: -1, MaxWaitTime: int32(fetchWait.Milliseconds()), MinBytes: 1, MaxBytes: fetchBytes,
-		SessionEpoch: -1, Topics: []fetch.RequestTopic{topic},
+	return &fetchRequest{
+		Request: fetch.Request{
+			ReplicaID: -1, MaxWaitTime: int32(fetchWait.Milliseconds()), MinBytes: 1, MaxBytes: fetchBytes,
+			IsolationLevel: t.options.isolation(), SessionEpoch: -1, Topics: []fetch.RequestTopic{topic},
+		},
+		maxBatch: t.options.maxBatch(), clientID: t.cluster.transport.ClientID,
 	}
 }
 
-func (t *Tail) fetch(ctx context.Context, leader int, partitions []int, request *fetch.Request) fetched {
+func (t *Tail) fetch(ctx context.Context, leader int, partitions []int, request *fetchRequest) fetched {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	result := fetched{leader: leader, partitions: partitions}
@@ -210,9 +254,8 @@ func (t *Tail) fetch(ctx context.Context, leader int, partitions []int, request 
 		result.err = err
 		return result
 	}
-	result.response, _ = response.(*fetch.Response)
-	if result.response == nil {
-		result.err = errors.New("an answer that is none to the request")
+	if result.answer, _ = response.(*fetchAnswer); result.answer == nil {
+		result.err = errFetchAnswer
 	}
 	return result
 }
@@ -224,16 +267,19 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 		return
 	}
 	if result.err != nil {
-		t.failed(ctx, result)
+		for _, partition := range result.partitions {
+			t.postpone(t.partitions[partition])
+		}
+		if errors.Is(result.err, errFetchAnswer) {
+			t.options.Logger.Warn("a broker's answer cannot be read", "topic", t.options.Topic, "broker", result.leader)
+		}
 		return
 	}
 	answered := make(map[int]bool, len(result.partitions))
-	for i := range result.response.Topics {
-		topic := &result.response.Topics[i]
-		for j := range topic.Partitions {
-			answered[int(topic.Partitions[j].Partition)] = true
-			t.takePartition(ctx, &topic.Partitions[j])
-		}
+	for i := range result.answer.partitions {
+		p := &result.answer.partitions[i]
+		answered[p.number] = true
+		t.takePartition(ctx, p)
 	}
 	// A broker that throttles answers at once, and names no partition: nothing was interrupted by that.
 	for _, partition := range result.partitions {
@@ -243,31 +289,65 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 	}
 }
 
-func (t *Tail) takePartition(ctx context.Context, p *fetch.ResponsePartition) {
-	partition := int(p.Partition)
-	state := t.partitions[partition]
+func (t *Tail) takePartition(ctx context.Context, p *fetchedPartition) {
+	state := t.partitions[p.number]
 	if state == nil {
 		return
 	}
-	switch code := kafka.Error(p.ErrorCode); code {
+	switch p.code {
 	case 0:
-		before := state.position
-		next := t.records(partition, state, p)
-		state.retry, state.isolate, state.damaged, state.pastEnd = backoff{}, false, 0, time.Time{}
-		if next > before {
-			t.options.Handler.BatchEnd(partition, next)
-		}
-		t.move(state, next, next >= p.HighWatermark)
+		t.takeRecords(ctx, state, p)
 	case kafka.OffsetOutOfRange:
-		t.relocate(ctx, partition, state)
+		t.relocate(ctx, p.number, state)
 	default:
 		level := slog.LevelDebug
-		if code == kafka.TopicAuthorizationFailed && state.retry.count == 0 {
+		if p.code == kafka.TopicAuthorizationFailed && state.retry.count == 0 {
 			level = slog.LevelError // it will not pass
 		}
-		t.options.Logger.Log(ctx, level, "a partition cannot be read now", "topic", t.options.Topic, "partition", partition, "error", code)
+		t.options.Logger.Log(ctx, level, "a partition cannot be read now", "topic", t.options.Topic, "partition", p.number, "error", p.code)
 		t.postpone(state)
 	}
+}
+
+func (t *Tail) takeRecords(ctx context.Context, state *tailPartition, p *fetchedPartition) {
+	before, end := state.position, p.end(t.options.isolation())
+	r := t.read(ctx, p, before)
+	if r.stale && r.next < end {
+		// Batches, but none at or past the position: the ones there are gone.
+		r.next++
+	}
+	state.pastEnd = time.Time{}
+	if r.next > before {
+		state.damaged = 0
+		t.options.Handler.BatchEnd(p.number, r.next)
+	}
+	t.move(state, r.next, r.next >= end)
+	switch {
+	case r.damage != nil:
+		t.damaged(p.number, state, r)
+	case r.cutOff:
+		t.later(state)
+	default:
+		state.retry, state.damaged = backoff{}, 0
+	}
+}
+
+// damagedTries is how often a damaged batch is asked for until it counts as lost: it may have been damaged on its way.
+const damagedTries = 3
+
+// damaged has a damaged batch asked for again, and in the end gives it up.
+func (t *Tail) damaged(partition int, state *tailPartition, r reading) {
+	if state.damaged++; state.damaged < damagedTries {
+		t.options.Logger.Warn("a batch of the log is damaged", "topic", t.options.Topic, "partition", partition,
+			"offset", r.next, "error", r.damage)
+		t.later(state)
+		return
+	}
+	t.options.Logger.Error("stepping over a damaged batch", "topic", t.options.Topic, "partition", partition,
+		"offset", r.next, "next", r.lostTo, "error", r.damage)
+	state.retry, state.damaged = backoff{}, 0
+	t.move(state, r.lostTo, false)
+	t.options.Handler.Hole(partition, r.next, r.lostTo)
 }
 
 // move notes the next offset to read and wakes who waits for it.
@@ -300,58 +380,16 @@ func (t *Tail) released(partitions []int) {
 	}
 }
 
-// failed handles a fetch without an answer. Where the answer came but could not be decoded, one bad batch hides all the
-// others of the answer: each partition is asked for alone until one of them turns out to be the damaged one.
-func (t *Tail) failed(ctx context.Context, result fetched) {
-	damaged := !isTransient(result.err)
-	for _, partition := range result.partitions {
-		state := t.partitions[partition]
-		t.postpone(state)
-		if !damaged {
-			continue
-		}
-		if !state.isolate || len(result.partitions) > 1 {
-			state.isolate = true
-			continue
-		}
-		if state.damaged++; state.damaged >= damagedTries {
-			t.stepOver(ctx, partition, state, result.err)
-		}
-	}
-	if damaged {
-		t.options.Logger.Warn("an answer of the log cannot be read", "topic", t.options.Topic,
-			"partitions", len(result.partitions), "error", result.err)
-	}
-}
-
-// damagedTries is how often a partition is asked for alone before its next offset counts as lost: a connection that broke
-// within an answer looks the same as a damaged batch.
-const damagedTries = 3
-
-// stepOver gives up the next offset of a damaged partition, below its end.
-func (t *Tail) stepOver(ctx context.Context, partition int, state *tailPartition, cause error) {
-	ends, err := t.cluster.tryListOffsets(ctx, t.options.Topic, []int{partition}, timestampLatest)
-	if err != nil || state.position >= ends[0] {
-		return
-	}
-	from := state.position
-	t.options.Logger.Error("stepping over a damaged record", "topic", t.options.Topic, "partition", partition,
-		"offset", from, "error", cause)
-	state.notYet = time.Time{} // the rest of the batch is as damaged: do not take a backoff for each of its records
-	t.move(state, from+1, false)
-	t.options.Handler.Hole(partition, from, from+1)
-}
-
 // relocate handles a position outside the log: before its start to the start; past its end to the end, once that has
 // lasted (a topic made anew).
 func (t *Tail) relocate(ctx context.Context, partition int, state *tailPartition) {
 	one := []int{partition}
-	starts, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampEarliest)
+	starts, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampEarliest, readUncommitted)
 	if err != nil {
 		t.postpone(state)
 		return
 	}
-	ends, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampLatest)
+	ends, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampLatest, readUncommitted)
 	if err != nil {
 		t.postpone(state)
 		return

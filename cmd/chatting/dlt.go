@@ -57,7 +57,7 @@ func listLetters(out io.Writer, letters []kafka.DeadLetter) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PLACE\tTIME\tCODE\tTIMES\tTARGET\tBYTES\tWRITTEN AT")
 	for _, l := range letters {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%d\t%s\n", placeOf(l), stamp(l.Time), inLine(l.Code), l.Count, targetOf(l), l.Size,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", placeOf(l), stamp(l.Time), inLine(l.Code), l.Count, targetOf(l), sizeOf(l),
 			inLine(fmt.Sprintf("%s %d/%d", l.Topic, l.FirstPartition, l.FirstOffset)))
 	}
 	return table.Flush()
@@ -111,7 +111,7 @@ func showLetter(out io.Writer, l kafka.DeadLetter) error {
 	}
 	switch {
 	case l.LeftOut:
-		fmt.Fprintf(&b, "  value    %d bytes, which are only where it was first written\n\n", l.Size)
+		fmt.Fprintf(&b, "  value    %s bytes, which are only where it was first written\n\n", sizeOf(l))
 	case l.Value == nil:
 		b.WriteString("  value    none\n\n")
 	default:
@@ -196,6 +196,13 @@ func replayLetters(ctx context.Context, s surroundings, selected *selectedLetter
 }
 
 func placeOf(l kafka.DeadLetter) string { return fmt.Sprintf("%d/%d", l.Partition, l.Offset) }
+
+func sizeOf(l kafka.DeadLetter) string {
+	if l.Size < 0 {
+		return "unknown"
+	}
+	return strconv.Itoa(l.Size)
+}
 
 func targetOf(l kafka.DeadLetter) string {
 	if l.Target == domain.System {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,11 +22,12 @@ import (
 type deadLetterSelection struct {
 	load   func() (configs.Config, error)
 	values map[string]*textFlag
+	notes  io.Writer // where it is said what cannot be read
 }
 
 // deadLetterFlags adds the flags that every command about dead letters has.
 func deadLetterFlags(cmd *cobra.Command, s surroundings) *deadLetterSelection {
-	d := &deadLetterSelection{load: configFlags(cmd, s, kafkaFlags...), values: map[string]*textFlag{}}
+	d := &deadLetterSelection{load: configFlags(cmd, s, kafkaFlags...), values: map[string]*textFlag{}, notes: s.err}
 	for _, f := range []struct{ name, unit, doc string }{
 		{"code", "code", "only those of this code, such as invalid_json"},
 		{"target", "id", "only those for this user"},
@@ -145,7 +147,7 @@ func (d *deadLetterSelection) with(ctx context.Context, use func(*selectedLetter
 		return err
 	}
 	defer cluster.Close()
-	source, err := kafka.OpenDeadLetters(ctx, cluster, names)
+	source, err := kafka.OpenDeadLetters(ctx, cluster, names, newLogger(config.Log, d.notes))
 	if err != nil {
 		return err
 	}

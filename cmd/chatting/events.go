@@ -41,7 +41,9 @@ user's presence, come in their order; others need not.
 
 A line has the time, the topic, partition:offset, the type, who did it -> to whom, and what. Characters that a
 terminal could take for commands are escaped. As JSON, a line is an object with topic, partition, offset, timestamp,
-key and event; of a record that is no event, event is null, and value and headers are there instead.`,
+key and event; of a record that is no event, event is null, and value and headers are there instead.
+
+Records of transactions are shown once they are committed. What cannot be read is left out, and said on standard error.`,
 		Example: `  chatting events tail
   chatting events tail --user 7 --type chat_message,invite_game --since 24h --end
   chatting events tail --topic presence --format json --kafka-brokers k1:9092 | jq .event.data`,
@@ -196,15 +198,12 @@ func (t *tail) run(ctx context.Context, cfg configs.Config) error {
 
 // show writes a record that passes the filter.
 func (t *tail) show(topic string, r *kafka.TailRecord) error {
-	seen, err := see(topic, r)
-	if err != nil {
-		return fmt.Errorf("%s %d:%d: %w", topic, r.Partition, r.Offset, err)
-	}
+	seen := see(topic, r)
 	if !t.filter.passes(seen) {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, err = io.WriteString(t.out, t.render(seen)+"\n")
+	_, err := io.WriteString(t.out, t.render(seen)+"\n")
 	return err
 }

@@ -31,21 +31,17 @@ type seenRecord struct {
 	data map[string]json.RawMessage
 }
 
-// see copies a record and looks at what it is.
-func see(topic string, r *kafka.TailRecord) (seenRecord, error) {
-	s := seenRecord{topic: topic, partition: r.Partition, offset: r.Offset, time: r.Time}
-	var err error
-	if s.key, err = r.WholeKey(); err != nil {
-		return s, err
+// see looks at what a record is. Its bytes are those of the tail's record.
+func see(topic string, r *kafka.TailRecord) seenRecord {
+	s := seenRecord{
+		topic: topic, partition: r.Partition, offset: r.Offset, time: r.Time, key: r.WholeKey, value: r.Value,
 	}
-	if s.value, err = r.Value(); err != nil {
-		return s, err
-	}
-	for _, h := range r.Headers {
+	headers, _ := r.Headers() // of a record with very many, the first ones
+	for _, h := range headers {
 		s.headers = append(s.headers, [2]string{h.Key, string(h.Value)})
 	}
 	s.look()
-	return s, nil
+	return s
 }
 
 // look finds out what the value is.

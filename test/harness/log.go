@@ -22,11 +22,12 @@ func Dial(t *testing.T, brokers string, options ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-// ReadTopic reads a topic from its start to where it ended after the call began. The records of a partition are in their
-// order.
+// ReadTopic reads the committed records of a topic from its start to where it ended after the call began. The records of a
+// partition are in their order.
 func ReadTopic(ctx context.Context, t *testing.T, brokers, topic string) []*kgo.Record {
 	t.Helper()
-	client := Dial(t, brokers, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client := Dial(t, brokers, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords()) // the end may be that of a transaction
 	defer client.Close()
 	starts, ends := offsets(ctx, t, client, topic, -2), offsets(ctx, t, client, topic, -1)
 	open := make(map[int32]struct{})
@@ -42,7 +43,7 @@ func ReadTopic(ctx context.Context, t *testing.T, brokers, topic string) []*kgo.
 			t.Fatalf("reading %s: %v", topic, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			if r.Offset < ends[r.Partition] {
+			if r.Offset < ends[r.Partition] && !r.Attrs.IsControl() {
 				records = append(records, r)
 			}
 			if r.Offset >= ends[r.Partition]-1 {

@@ -1,0 +1,337 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// madeBatch says how a batch is made.
+type madeBatch struct {
+	base       int64
+	packing    packing // the zero value packs nothing
+	attributes int16   // beside the codec
+	producer   int64
+	records    []record
+	// count is what the header claims, if it is not 0.
+	count int32
+	// plain are the records as bytes, instead of records.
+	plain []byte
+}
+
+func (m madeBatch) bytes(t testing.TB) []byte {
+	t.Helper()
+	records := m.records
+	if records == nil {
+		records = []record{{value: []byte("x"), time: time.UnixMilli(0)}}
+	}
+	encoded, err := encodeBatch(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, plain := bytes.Clone(encoded[batchStart:batchHeader]), encoded[batchHeader:]
+	if m.plain != nil {
+		plain = m.plain
+	}
+	if m.packing.pack != nil {
+		plain = m.packing.pack(t, bytes.NewReader(plain))
+	}
+	binary.BigEndian.PutUint64(head, uint64(m.base))
+	binary.BigEndian.PutUint16(head[batchCRCOf:], uint16(m.attributes|int16(m.packing.codec)))
+	binary.BigEndian.PutUint64(head[batchIDAt:], uint64(m.producer))
+	if m.count != 0 {
+		binary.BigEndian.PutUint32(head[batchCountAt:], uint32(m.count))
+		binary.BigEndian.PutUint32(head[batchLastAt:], uint32(m.count-1))
+	}
+	return sealed(append(head, plain...))
+}
+
+// sealed sets the length and the checksum of a batch.
+func sealed(batch []byte) []byte {
+	binary.BigEndian.PutUint32(batch[batchSizeAt:], uint32(len(batch)-batchSizeOf))
+	binary.BigEndian.PutUint32(batch[batchCRCAt:], crc32.Checksum(batch[batchCRCOf:], castagnoli))
+	return batch
+}
+
+func valuesOf(values ...string) []record {
+	records := make([]record, len(values))
+	for i, value := range values {
+		records[i] = record{key: []byte("k"), value: []byte(value), time: time.UnixMilli(int64(1000 + i))}
+	}
+	return records
+}
+
+// marker is a batch that ends a transaction: 0 aborts it, 1 commits it.
+func marker(base, producer int64, kind byte) madeBatch {
+	return madeBatch{
+		base: base, producer: producer, attributes: attrControlBatch | attrTransaction,
+		records: []record{{key: []byte{0, 0, 0, kind}, value: []byte{0, 0, 0, 0, 0, 0}, time: time.UnixMilli(0)}},
+	}
+}
+
+// readAnswer reads batches as the answer to a fetch from position on.
+func readAnswer(t testing.TB, options TailOptions, position int64, p fetchedPartition, batches ...[]byte) (reading, *readLog) {
+	t.Helper()
+	log := &readLog{records: make(map[int][]string)}
+	options.Handler, options.Logger = log, testLogger(t)
+	p.batches = slices.Concat(append([][]byte{p.batches}, batches...)...)
+	return NewTail(nil, options).read(context.Background(), &p, position), log
+}
+
+func TestRecordsAreReadOfEveryCodec(t *testing.T) {
+	for name, p := range packings() {
+		batch := madeBatch{base: 10, packing: p, records: valuesOf("a", "b", "c")}.bytes(t)
+		got, log := readAnswer(t, TailOptions{}, 11, fetchedPartition{}, batch)
+		if got.next != 13 || !slices.Equal(log.of(0), []string{"b", "c"}) {
+			t.Errorf("%s: read %v, next %d", name, log.of(0), got.next)
+		}
+	}
+}
+
+func TestARecordIsReadAsItWasWritten(t *testing.T) {
+	long := bytes.Repeat([]byte("k"), maxKey+1)
+	written := []record{
+		{key: []byte("9:10"), value: []byte("v"), time: time.UnixMilli(5), headers: []kafka.Header{textHeader("a", "b"), {Key: "c"}}},
+		{time: time.UnixMilli(3)},
+		{key: []byte{}, value: []byte{}, time: time.UnixMilli(4)},
+		{key: long, time: time.UnixMilli(6)},
+	}
+	var read []TailRecord
+	handler := recordFunc(func(r *TailRecord) {
+		copied := *r
+		headers, all := r.Headers()
+		if !all {
+			t.Error("not all headers are read")
+		}
+		if r.Offset == 100 && fmt.Sprint(headers) != fmt.Sprint(written[0].headers) {
+			t.Errorf("headers %v", headers)
+		}
+		read = append(read, copied)
+	})
+	tail := NewTail(nil, TailOptions{Handler: handler, Logger: testLogger(t)})
+	tail.read(t.Context(), &fetchedPartition{batches: madeBatch{base: 100, records: written}.bytes(t)}, 0)
+	if len(read) != len(written) {
+		t.Fatalf("%d records", len(read))
+	}
+	for i, r := range read {
+		if r.Offset != int64(100+i) || !r.Time.Equal(written[i].time) || !bytes.Equal(r.WholeKey, written[i].key) ||
+			(r.Value == nil) != (written[i].value == nil) || (r.WholeKey == nil) != (written[i].key == nil) {
+			t.Errorf("record %d is %+v", i, r)
+		}
+	}
+	if read[3].Key != nil || string(read[0].Key) != "9:10" {
+		t.Errorf("keys %q and %q", read[0].Key, read[3].Key)
+	}
+}
+
+// recordFunc is a TailHandler.
+type recordFunc func(*TailRecord)
+
+func (f recordFunc) Record(r *TailRecord) { f(r) }
+func (recordFunc) LeftOut(LeftOut)        {}
+func (recordFunc) BatchEnd(int, int64)    {}
+func (recordFunc) Hole(int, int64, int64) {}
+
+func TestRecordsBeforeTheBoundAreHandedOverAndTheOthersAreLeftOut(t *testing.T) {
+	large := strings.Repeat("\x00", 10<<20)
+	for name, p := range packings() {
+		batch := madeBatch{base: 5, packing: p, records: valuesOf("first", large, "last")}.bytes(t)
+		after := madeBatch{base: 8, records: valuesOf("after")}.bytes(t)
+		var got reading
+		var log *readLog
+		took := allocated(func() { got, log = readAnswer(t, TailOptions{MaxBatch: 1 << 20}, 5, fetchedPartition{}, batch, after) })
+		values := log.of(0)
+		if got.next != 9 || values[len(values)-1] != "after" || len(log.leftOut) != 1 {
+			t.Fatalf("%s: read %d records, next %d, left out %v", name, len(values), got.next, log.leftOut)
+		}
+		left := log.leftOut[0]
+		if !left.TooLarge || left.To != 8 || left.From != int64(5+len(values)-1) {
+			t.Errorf("%s: left out %+v", name, left)
+		}
+		if left.From == 6 && (left.Size != 10<<20 || string(left.Key) != "k" || left.Time.UnixMilli() != 1001) {
+			t.Errorf("%s: the first that was left out is of %d bytes, key %q, %s", name, left.Size, left.Key, left.Time)
+		}
+		if took > 20<<20 {
+			t.Errorf("%s: %d bytes were allocated", name, took)
+		}
+	}
+}
+
+func TestABatchThatCannotBeReadConcernsOnlyItself(t *testing.T) {
+	good := madeBatch{base: 2, records: valuesOf("good")}.bytes(t)
+	for what, plain := range map[string][]byte{
+		"no records":                {},
+		"a length beyond the end":   {100, 0, 0, 0},
+		"a length below zero":       {1},
+		"an endless number":         bytes.Repeat([]byte{0xff}, 20),
+		"a key beyond the end":      {12, 0, 0, 0, 100, 1, 0},
+		"an offset beyond the last": {14, 0, 0, 20, 1, 1, 0, 0},
+		"no headers":                {10, 0, 0, 0, 1, 1},
+	} {
+		batch := madeBatch{base: 0, count: 2, plain: plain}.bytes(t)
+		got, log := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, batch, good)
+		if got.next != 3 || got.damage != nil || !slices.Equal(log.of(0), []string{"good"}) {
+			t.Errorf("%s: read %q, next %d, damage %v", what, log.of(0), got.next, got.damage)
+		}
+		if len(log.leftOut) != 1 || log.leftOut[0].TooLarge || log.leftOut[0].From != 0 || log.leftOut[0].To != 2 {
+			t.Errorf("%s: left out %v", what, log.leftOut)
+		}
+	}
+	for what, p := range map[string]packing{
+		"gzip": {codec: codecGzip}, "snappy": {codec: codecSnappy}, "lz4": {codec: codecLZ4}, "zstd": {codec: codecZstd}, "codec 6": {codec: 6},
+	} {
+		batch := madeBatch{base: 0, count: 2, packing: p, plain: []byte("this is not packed")}.bytes(t)
+		got, log := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, batch, good)
+		if got.next != 3 || len(log.leftOut) != 1 || !slices.Equal(log.of(0), []string{"good"}) {
+			t.Errorf("%s that is none: read %q, next %d, left out %v", what, log.of(0), got.next, log.leftOut)
+		}
+	}
+}
+
+func TestClaimsTakeNoMemory(t *testing.T) {
+	manyHeaders := binary.AppendVarint([]byte{0, 0, 0, 1, 1}, math.MaxInt32)
+	few := append(binary.AppendVarint(nil, int64(len(manyHeaders)+3)), append(manyHeaders, 2, 'h', 1)...)
+	millions := binary.AppendVarint([]byte{0, 0, 0, 1, 1}, 2_000_000)
+	millions = append(millions, bytes.Repeat([]byte{0, 1}, 2_000_000)...)
+	millions = append(binary.AppendVarint(nil, int64(len(millions))), millions...)
+	for what, m := range map[string]madeBatch{
+		"records":      {count: math.MaxInt32},
+		"headers":      {plain: few},
+		"real headers": {plain: millions},
+	} {
+		batch := m.bytes(t)
+		tail := NewTail(nil, TailOptions{Logger: testLogger(t), Handler: recordFunc(func(r *TailRecord) {
+			if copied := copyRecord("t", r); what != "records" && (copied.refused == nil || copied.refused.code != DeadTooLarge) {
+				t.Errorf("%s: refused with %v", what, copied.refused)
+			}
+		})})
+		if took := allocated(func() { tail.read(t.Context(), &fetchedPartition{batches: batch}, 0) }); took > 1<<20 {
+			t.Errorf("%s: %d bytes were allocated", what, took)
+		}
+	}
+}
+
+func TestADamagedBatchIsNotReadAndWhatIsBeforeItIs(t *testing.T) {
+	before := madeBatch{base: 0, records: valuesOf("before")}.bytes(t)
+	damaged := madeBatch{base: 1, records: valuesOf("x", "y")}.bytes(t)
+	damaged[len(damaged)-1] ^= 1
+	old := madeBatch{base: 1, records: valuesOf("x", "y")}.bytes(t)
+	old[batchMagicAt] = 1
+	short := madeBatch{base: 1, records: valuesOf("x", "y")}.bytes(t)
+	binary.BigEndian.PutUint32(short[batchSizeAt:], 3)
+	after := madeBatch{base: 3, records: valuesOf("after")}.bytes(t)
+	for what, batch := range map[string][]byte{"damaged": damaged, "of an old version": old} {
+		got, log := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, before, batch, after)
+		if got.damage == nil || got.next != 1 || got.lostTo != 3 || !slices.Equal(log.of(0), []string{"before"}) {
+			t.Errorf("%s: read %v and came to %+v", what, log.of(0), got)
+		}
+		if got, _ := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, before, batch); got.lostTo != 3 {
+			t.Errorf("%s, the last one: it ends at %d", what, got.lostTo)
+		}
+	}
+	if got, _ := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, before, short); got.damage == nil || got.next != 1 || got.lostTo != 2 {
+		t.Errorf("too short: %+v", got)
+	}
+}
+
+func TestABatchThatIsCutOffIsLeftToTheNextAnswer(t *testing.T) {
+	first := madeBatch{base: 0, records: valuesOf("a")}.bytes(t)
+	second := madeBatch{base: 1, records: valuesOf("b")}.bytes(t)
+	for cut := 1; cut < len(second); cut++ {
+		got, log := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, first, second[:cut])
+		if got.next != 1 || got.cutOff || got.damage != nil || len(log.of(0)) != 1 {
+			t.Fatalf("cut at %d: read %v and came to %+v", cut, log.of(0), got)
+		}
+		if got, _ := readAnswer(t, TailOptions{}, 1, fetchedPartition{}, second[:cut]); got.next != 1 || !got.cutOff {
+			t.Fatalf("cut at %d, alone: %+v", cut, got)
+		}
+	}
+}
+
+// A batch that is longer than what is kept of an answer would come again for ever.
+func TestABatchThatIsLongerThanAnAnswerMayBeIsLeftOut(t *testing.T) {
+	long := madeBatch{base: 4, records: valuesOf("a", "b")}.bytes(t)
+	got, log := readAnswer(t, TailOptions{}, 4, fetchedPartition{cut: true}, long[:len(long)-1])
+	if got.next != 6 || got.cutOff || len(log.leftOut) != 1 || !log.leftOut[0].TooLarge {
+		t.Errorf("came to %+v, left out %v", got, log.leftOut)
+	}
+}
+
+func TestRecordsOfAbortedTransactionsAreNotReadAndControlRecordsNever(t *testing.T) {
+	const a, b, idempotent = 7, 8, 9
+	inTransaction := func(base, producer int64, values ...string) []byte {
+		return madeBatch{base: base, producer: producer, attributes: attrTransaction, records: valuesOf(values...)}.bytes(t)
+	}
+	var log []byte
+	for _, batch := range [][]byte{
+		inTransaction(0, a, "aborted 1", "aborted 2"),
+		inTransaction(2, b, "committed 1"),
+		madeBatch{base: 3, producer: idempotent, records: valuesOf("alone")}.bytes(t),
+		inTransaction(4, a, "aborted 3"),
+		marker(5, b, 1).bytes(t),
+		marker(6, a, 0).bytes(t),
+		inTransaction(7, a, "committed 2"),
+		inTransaction(8, b, "aborted 4"),
+		marker(9, a, 1).bytes(t),
+		marker(10, b, 0).bytes(t),
+		madeBatch{base: 11, producer: b, records: valuesOf("after")}.bytes(t),
+	} {
+		log = append(log, batch...)
+	}
+	answer := fetchedPartition{batches: log, aborted: []abortedTransaction{{a, 0}, {b, 8}}}
+	got, read := readAnswer(t, TailOptions{}, 0, answer)
+	want := []string{"committed 1", "alone", "committed 2", "after"}
+	if got.next != 12 || !slices.Equal(read.of(0), want) {
+		t.Errorf("read %q, next %d", read.of(0), got.next)
+	}
+	// A fetch in the midst of an aborted transaction: its first offset is before what was asked for.
+	_, read = readAnswer(t, TailOptions{}, 1, answer)
+	if !slices.Equal(read.of(0), want) {
+		t.Errorf("from 1 on: read %q", read.of(0))
+	}
+	_, read = readAnswer(t, TailOptions{uncommitted: true}, 0, answer)
+	if len(read.of(0)) != 8 {
+		t.Errorf("uncommitted: read %q", read.of(0))
+	}
+}
+
+func FuzzReadBatches(f *testing.F) {
+	for _, p := range packings() {
+		f.Add(madeBatch{base: 3, packing: p, records: valuesOf("a", "b")}.bytes(f), int64(3), true)
+	}
+	f.Add(marker(0, 1, 0).bytes(f), int64(0), false)
+	f.Add(madeBatch{attributes: attrTransaction, records: valuesOf("a")}.bytes(f), int64(0), true)
+	f.Fuzz(func(t *testing.T, answer []byte, position int64, seal bool) {
+		if seal && len(answer) >= batchHeadLen {
+			answer = sealed(bytes.Clone(answer))
+		}
+		last := position - 1
+		tail := NewTail(nil, TailOptions{MaxBatch: 64 << 10, Logger: testLogger(t), Handler: recordFunc(func(r *TailRecord) {
+			if r.Offset <= last {
+				t.Errorf("offset %d after %d", r.Offset, last)
+			}
+			last = r.Offset
+			r.Headers()
+		})})
+		got := tail.read(context.Background(), &fetchedPartition{batches: answer, aborted: []abortedTransaction{{1, 0}}}, position)
+		if got.next < position || got.next <= last && last >= position {
+			t.Errorf("from %d on, with records up to %d, the next one is %d", position, last, got.next)
+		}
+		if got.damage != nil && got.lostTo <= got.next {
+			t.Errorf("the damage at %d ends at %d", got.next, got.lostTo)
+		}
+		if errors.Is(got.damage, context.Canceled) {
+			t.Error(got.damage)
+		}
+	})
+}
