@@ -128,5 +128,5 @@ func isTransient(err error) bool {
 	return errors.As(err, &network) || errors.As(err, &op) || errors.As(err, &code) || errors.As(err, &routing) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed)
+		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) // the latter of a connection inside the process
 }
