@@ -7,10 +7,11 @@ import (
 
 // Frames above these sizes, in bytes without the length field, are refused. Only Produce carries much: one batch of
 // the dead letter topic may have 5 MiB, and a client may put several batches into one request. A group's leader sends
-// what each member gets.
+// what each member gets, and kfake keeps what a member sends when it joins.
 const (
 	maxProduceFrame = 8 << 20
-	maxSyncFrame    = 1 << 20
+	maxSyncFrame    = 256 << 10
+	maxJoinFrame    = 8 << 10
 	maxOtherFrame   = smallFrame
 )
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -82,6 +83,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		kfake.MaxVersions(engineVersions()),
 		kfake.WithLogger(b.log),
 		kfake.DefaultNumPartitions(1),
+		kfake.GroupMaxSessionTimeout(maxSession),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes": strconv.Itoa(segmentBytes),
 			// kfake's own retention may remove what is not too old: see retention.
@@ -100,8 +102,9 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	var retentionCtx context.Context
 	retentionCtx, b.stopRetention = context.WithCancel(context.WithoutCancel(ctx))
-	r := &retention{cluster: b.cluster, engine: b.guard.engine, keep: b.guard.keep, logger: o.Logger}
+	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger}
 	b.retention.Go(func() { r.run(retentionCtx) })
+	b.retention.Go(func() { b.watchFiles(retentionCtx) })
 	return b, nil
 }
 
@@ -125,6 +128,33 @@ func (b *Broker) begin(topics []topic, o Options) error {
 	}
 	b.guard.start()
 	return nil
+}
+
+// keepEvery is how often the broker looks whether its files are still there.
+const keepEvery = 15 * time.Second
+
+// watchFiles ends the broker if a part of its log is taken away: kfake would go on writing to files that nobody finds
+// again.
+func (b *Broker) watchFiles(ctx context.Context) {
+	ticker := time.NewTicker(keepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			b.checkFiles()
+		}
+	}
+}
+
+func (b *Broker) checkFiles() {
+	err := b.guard.keep()
+	if gone := (lostError{}); errors.As(err, &gone) {
+		b.log.fail(fmt.Errorf("the embedded Kafka broker has lost its files: %w", err))
+	} else if err != nil {
+		b.guard.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
+	}
 }
 
 // Dial connects the server itself to its broker, inside the process: whatever clients do, such connections get a place,

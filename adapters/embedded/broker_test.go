@@ -126,7 +126,7 @@ func TestRetentionRemovesWhatIsTooOldAndNothingElse(t *testing.T) {
 			mustProduce(t, b.Addr(), name, batchOf(noStamp, minutes(-age), fmt.Sprint(i)))
 		}
 	}
-	r := &retention{cluster: b.cluster, engine: b.guard.engine, keep: b.guard.keep, logger: slog.New(slog.DiscardHandler)}
+	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: slog.New(slog.DiscardHandler)}
 	left := func(name string) (values []string) {
 		for _, record := range readAll(t, b.Addr(), name) {
 			values = append(values, record.value)

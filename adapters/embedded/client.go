@@ -243,6 +243,9 @@ func (c *client) respond(frame []byte) ([]byte, error) {
 	if keyOf(frame) == kmsg.Fetch {
 		return c.fetch(frame)
 	}
+	if err := c.pace(keyOf(frame)); err != nil {
+		return nil, err
+	}
 	var answer []byte
 	var late bool
 	err := c.turn(func(l *lane) (err error) {
@@ -250,7 +253,9 @@ func (c *client) respond(frame []byte) ([]byte, error) {
 		return err
 	})
 	if late && err == nil {
-		return c.wait(frame)
+		if answer, err = c.wait(frame); err == nil {
+			err = c.makeRoom(answer)
+		}
 	}
 	return answer, err
 }

@@ -45,6 +45,7 @@ type guard struct {
 	logger   *slog.Logger
 	dir      string // Options.Dir
 	keeping  sync.Mutex
+	newest   map[string]int64 // under keeping: what keepTopics returned last
 	appends  appends
 	requests *semaphore.Weighted // bytes of large requests that are being read or worked on
 	answers  *semaphore.Weighted // bytes of large answers that are being made or written
@@ -53,6 +54,8 @@ type guard struct {
 	frameTimeout time.Duration // likewise
 	stallTimeout time.Duration // likewise
 	spareIdle    time.Duration // likewise
+
+	joins, producers *rate.Limiter
 
 	refusals atomic.Int64
 	notice   rate.Sometimes
@@ -63,6 +66,7 @@ type guard struct {
 	isShut  bool
 	clients map[*client]struct{} // of the listener
 	own     map[*client]struct{} // by dial
+	groups  map[string]struct{}  // as of when kfake was asked last
 	serving sync.WaitGroup
 }
 
@@ -78,8 +82,10 @@ func newGuard(listener net.Listener, o Options) *guard {
 		answers:  semaphore.NewWeighted(int64(bytes / 2)),
 
 		limit: maxConnections, frameTimeout: frameTimeout, stallTimeout: stallTimeout, spareIdle: spareIdle,
-		notice: rate.Sometimes{First: 1, Interval: noticeEvery},
-		ctx:    ctx, cancel: cancel,
+		joins:     rate.NewLimiter(joinsPerSecond, joinsAtOnce),
+		producers: rate.NewLimiter(producersPerSecond, producersAtOnce),
+		notice:    rate.Sometimes{First: 1, Interval: noticeEvery},
+		ctx:       ctx, cancel: cancel,
 		clients: make(map[*client]struct{}), own: make(map[*client]struct{}),
 	}
 }
@@ -186,14 +192,15 @@ func (g *guard) shut() {
 // wait returns when nobody is served any more. shut comes before it.
 func (g *guard) wait() { g.serving.Wait() }
 
-// keep writes down what a later start needs.
-func (g *guard) keep() error {
+// keep writes down what a later start needs. A lostError tells that the log is not what it was.
+func (g *guard) keep() (err error) {
 	g.keeping.Lock()
 	defer g.keeping.Unlock()
-	return keepTopics(g.dir)
+	g.newest, err = keepTopics(g.dir, g.newest)
+	return err
 }
 
-// topicsChanged keeps the new list of topics. What goes wrong is tried again soon, by the retention's clock.
+// topicsChanged keeps the new list of topics. What goes wrong is tried again soon.
 func (g *guard) topicsChanged() {
 	if err := g.keep(); err != nil {
 		g.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)

@@ -227,7 +227,7 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 			b.FirstTimestamp += (2 * time.Hour).Milliseconds()
 		}), invalidTimestamp},
 		"before all time": {change(func(b *kmsg.RecordBatch) { b.FirstTimestamp = -1 << 63 }), invalidTimestamp},
-		"half a stamp":      {batchOf(stamp{id: 1, epoch: -1, first: 0}, now, "a"), invalidRecord},
+		"half a stamp":    {batchOf(stamp{id: 1, epoch: -1, first: 0}, now, "a"), invalidRecord},
 	} {
 		_, code, err := produce(t, b.Addr(), "poison", c.raw)
 		if err != nil || code != c.code {

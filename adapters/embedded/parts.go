@@ -77,27 +77,3 @@ func (c *client) listOffsets(l *lane, r request, body *kmsg.ListOffsetsRequest) 
 	all.SetVersion(body.Version)
 	return &all, nil
 }
-
-// commitOffsets does the same for OffsetCommit.
-func (c *client) commitOffsets(l *lane, r request, body *kmsg.OffsetCommitRequest) (kmsg.Response, error) {
-	parts, err := split(body.Topics, func(t *kmsg.OffsetCommitRequestTopic) *[]kmsg.OffsetCommitRequestTopicPartition {
-		return &t.Partitions
-	}, commitPart)
-	if err != nil {
-		return nil, err
-	}
-	var all, more kmsg.OffsetCommitResponse
-	for _, part := range parts {
-		body.Topics, more = part, kmsg.OffsetCommitResponse{}
-		if err := c.forward(l, r, body, &more); err != nil {
-			return nil, err
-		}
-		all.Topics = merge(all.Topics, more.Topics,
-			func(t *kmsg.OffsetCommitResponseTopic) string { return t.Topic },
-			func(t *kmsg.OffsetCommitResponseTopic) *[]kmsg.OffsetCommitResponseTopicPartition {
-				return &t.Partitions
-			})
-	}
-	all.SetVersion(body.Version)
-	return &all, nil
-}

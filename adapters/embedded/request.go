@@ -29,6 +29,8 @@ func checkSize(size uint32, key int16, own bool) error {
 		limit = maxProduceFrame
 	case kmsg.Key(key) == kmsg.SyncGroup:
 		limit = maxSyncFrame
+	case kmsg.Key(key) == kmsg.JoinGroup:
+		limit = maxJoinFrame
 	}
 	if size < minFrame || size > limit {
 		return refuse("a frame of %d bytes for API key %d", size, key)
@@ -97,8 +99,12 @@ func (c *client) answerIn(l *lane, frame []byte) (answer []byte, late bool, err 
 		response = versions
 	case *kmsg.ApiVersionsRequest:
 		response = apiVersions(body.Version)
-	case *kmsg.JoinGroupRequest, *kmsg.SyncGroupRequest:
+	case *kmsg.SyncGroupRequest:
 		return nil, true, nil
+	case *kmsg.JoinGroupRequest:
+		if response, err = c.refuseJoin(l, body); response == nil {
+			return nil, true, err
+		}
 	case *kmsg.ProduceRequest:
 		response, err = c.produce(l, r, body)
 		if body.Acks == 0 && err == nil {

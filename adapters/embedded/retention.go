@@ -26,7 +26,6 @@ const (
 type retention struct {
 	cluster *kfake.Cluster
 	engine  *engine
-	keep    func() error // called at the same times
 	logger  *slog.Logger
 }
 
@@ -37,9 +36,6 @@ func (r *retention) run(ctx context.Context) {
 	for {
 		if err := r.apply(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			r.logger.Warn("embedded Kafka broker: retention", "error", err)
-		}
-		if err := r.keep(); err != nil && ctx.Err() == nil {
-			r.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -87,9 +87,42 @@ func readKept(dir string) (k kept, topics []topic, err error) {
 	return k, topics, nil
 }
 
+// lostError is that a part of the log is gone which cannot be brought back.
+type lostError struct {
+	folder string
+	base   int64
+}
+
+// Error implements error.
+func (e lostError) Error() string {
+	return fmt.Sprintf("the log in %s/%s ended in %d%s or later, and that is gone: bring the files back, "+
+		"or remove %s to go on without them", partsDir, e.folder, e.base, segmentExt, keptFile)
+}
+
+// lost compares the last files of partitions with those of before; nil where none is gone.
+func lost(before, newest map[string]int64) error {
+	for folder, base := range before {
+		if last, there := newest[folder]; !there || last < base {
+			return lostError{folder, base}
+		}
+	}
+	return nil
+}
+
 // keepTopics writes down what a later start needs if parts of the directory get lost. If kfake's list of topics is gone
-// meanwhile, it brings that back instead.
-func keepTopics(dir string) error {
+// meanwhile, it brings that back instead. before is what it returned last; a lostError tells that less is there now.
+func keepTopics(dir string, before map[string]int64) (newest map[string]int64, err error) {
+	newest, err = newestFiles(dir)
+	if err != nil {
+		return before, err
+	}
+	if err := lost(before, newest); err != nil {
+		return before, err
+	}
+	return newest, writeKept(dir, newest)
+}
+
+func writeKept(dir string, newest map[string]int64) error {
 	raw, err := os.ReadFile(filepath.Join(dir, topicsFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		before, topics, err := readKept(dir)
@@ -102,10 +135,6 @@ func keepTopics(dir string) error {
 		return err
 	}
 	if _, err := parseTopics(raw); err != nil {
-		return err
-	}
-	newest, err := newestFiles(dir)
-	if err != nil {
 		return err
 	}
 	content, err := json.Marshal(kept{Version: fileFormat, Topics: raw, Newest: newest})
@@ -153,11 +182,8 @@ func recoverLog(ctx context.Context, dir string, logger *slog.Logger) ([]topic, 
 	if err != nil {
 		return nil, err
 	}
-	for folder, base := range before.Newest {
-		if last, there := newest[folder]; !there || last < base {
-			return nil, fmt.Errorf("the log in %s/%s ended in %d%s or later, and that is gone: bring the files back, "+
-				"or remove %s to go on without them", partsDir, folder, base, segmentExt, keptFile)
-		}
+	if err := lost(before.Newest, newest); err != nil {
+		return nil, err
 	}
 	topics, err := readTopics(dir)
 	if err != nil && !errors.Is(err, errDamaged) {
