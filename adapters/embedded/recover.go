@@ -65,7 +65,7 @@ func recoverProducers(ctx context.Context, dir string, topics []topic, logger *s
 	if err := os.Remove(filepath.Join(dir, sessionsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := cutTornEntry(filepath.Join(dir, groupsFile)); err != nil {
+	if err := cutTornEntry(dir, groupsFile, logger); err != nil {
 		return err
 	}
 	pids, windows, err := known.encode()
@@ -131,10 +131,7 @@ func (p producers) readPartition(dir, topic string, number int32, logger *slog.L
 			continue
 		}
 		kept := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d-%d", name, base, len(whole)))
-		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
-			return err
-		}
-		if err := replaceFile(kept, damaged); err != nil {
+		if err := keepDamaged(kept, damaged); err != nil {
 			return err
 		}
 		if err := replaceFile(file, whole); err != nil {
@@ -249,8 +246,9 @@ func (p producers) encode() (pids, windows []byte, err error) {
 	return pids, windows, err
 }
 
-// cutTornEntry shortens a log of kfake's, in the format of appendProducer, to its whole entries.
-func cutTornEntry(file string) error {
+// cutTornEntry shortens a log of kfake's, in the format of appendProducer, to its whole entries. It keeps what it cuts.
+func cutTornEntry(dir, name string, logger *slog.Logger) error {
+	file := filepath.Join(dir, name)
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -271,7 +269,20 @@ func cutTornEntry(file string) error {
 	if whole == len(raw) {
 		return nil
 	}
+	cut := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d", name, whole))
+	if err := keepDamaged(cut, raw[whole:]); err != nil {
+		return err
+	}
+	logger.Warn("embedded Kafka broker: damage was cut from a file", "file", file, "bytes_cut", len(raw)-whole, "kept_as", cut)
 	return os.Truncate(file, int64(whole))
+}
+
+// keepDamaged writes down bytes that are cut from a file.
+func keepDamaged(file string, cut []byte) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return replaceFile(file, cut)
 }
 
 // appendProducer adds an entry to a log of kfake's: length, CRC32C of what follows it, format, JSON; little-endian.

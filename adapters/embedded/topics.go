@@ -67,6 +67,8 @@ type kept struct {
 	Topics  json.RawMessage `json:"topics"` // what topicsFile says
 	// Newest is, for each folder of a partition, the number in the name of its last file. Retention removes no newer ones.
 	Newest map[string]int64 `json:"newest"`
+	// Groups tells that offsets of consumer groups were kept.
+	Groups bool `json:"groups"`
 }
 
 // readKept returns what is kept; nothing where there is no such file, or one that nobody wrote whole.
@@ -137,11 +139,17 @@ func writeKept(dir string, newest map[string]int64) error {
 	if _, err := parseTopics(raw); err != nil {
 		return err
 	}
-	content, err := json.Marshal(kept{Version: fileFormat, Topics: raw, Newest: newest})
+	content, err := json.Marshal(kept{Version: fileFormat, Topics: raw, Newest: newest, Groups: hasGroups(dir)})
 	if err != nil {
 		return err
 	}
 	return replaceFile(filepath.Join(dir, keptFile), content)
+}
+
+// hasGroups tells whether there is something in the log of consumer groups.
+func hasGroups(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, groupsFile))
+	return err == nil && info.Size() > 0
 }
 
 // newestFiles returns the number in the name of the last file of each partition that has one.
@@ -184,6 +192,10 @@ func recoverLog(ctx context.Context, dir string, logger *slog.Logger) ([]topic, 
 	}
 	if err := lost(before.Newest, newest); err != nil {
 		return nil, err
+	}
+	if before.Groups && !hasGroups(dir) {
+		return nil, fmt.Errorf("%s held the offsets of consumer groups, and is gone or empty: bring it back, "+
+			"or remove %s to have all groups begin anew", groupsFile, keptFile)
 	}
 	topics, err := readTopics(dir)
 	if err != nil && !errors.Is(err, errDamaged) {

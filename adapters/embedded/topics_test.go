@@ -19,6 +19,7 @@ func filledDir(t *testing.T) string {
 	createTopic(t, b.Addr(), "filled", 3, "retention.ms", "86400000")
 	mustProduce(t, b.Addr(), "filled", batchOf(noStamp, time.Now(), "a", "b"))
 	answered(t, b.Addr(), produceRequest("filled", 2, batchOf(noStamp, time.Now(), "c")))
+	answered(t, b.Addr(), commitRequest("readers", "filled", "", 0))
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +144,9 @@ func TestWhatCannotBeBroughtBackKeepsTheBrokerFromStarting(t *testing.T) {
 				return err
 			}
 			return os.Mkdir(filepath.Join(dir, groupsFile), 0o700)
+		}, groupsFile},
+		"the offsets of the groups": {func(dir string) error {
+			return os.Truncate(filepath.Join(dir, groupsFile), 0)
 		}, groupsFile},
 		"broker settings": {func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "broker_configs.json"), nil, 0o600)
