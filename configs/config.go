@@ -48,7 +48,9 @@ type HTTP struct {
 
 // EmbeddedKafka is the broker inside the process. It runs when Kafka.Brokers is empty.
 type EmbeddedKafka struct {
-	Addr Address
+	Addr        Address
+	AllowRemote bool // Addr may be no loopback address
+	ClientBytes int  // requests and answers of all clients under way, half for each
 }
 
 // Kafka is the log that every event goes through.

@@ -133,6 +133,13 @@ var options = []Option{
 	{Key: "embedded_kafka.addr", Flag: true, Default: "127.0.0.1:9092", Unit: "host:port",
 		Doc: "Where the broker inside the process listens, for any Kafka client. It asks for no password: keep it on loopback.",
 		set: address(func(c *Config) *Address { return &c.EmbeddedKafka.Addr })},
+	{Key: "embedded_kafka.allow_remote", Default: "false", Unit: "true or false",
+		Doc: "Let embedded_kafka.addr be no loopback address. Then everybody who reaches it can read and write all topics.",
+		set: boolean(func(c *Config) *bool { return &c.EmbeddedKafka.AllowRemote })},
+	{Key: "embedded_kafka.client_bytes", Default: "64MiB", Unit: "size",
+		Doc: "What may be under way between that broker and all its clients: half of it requests, half of it answers. " +
+			"The server's own connections do not count.",
+		set: size(32*mib, 1024*mib, func(c *Config) *int { return &c.EmbeddedKafka.ClientBytes })},
 
 	{Key: "database.url", Unit: "URL", Secret: true,
 		Doc: "postgres://user:password@host:port/database, or sqlite:PATH. Empty: chatting.db in the data directory.",

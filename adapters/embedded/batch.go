@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -18,23 +20,24 @@ import (
 // Bounds of what a batch may hold.
 const (
 	maxUncompressed = 32 << 20 // bytes of records in one batch
-	// maxRecordAge and maxRecordLead bound a batch's time against this machine's. Retention goes by the times that
-	// producers write; with these bounds it removes nothing that is younger than retention.ms less maxRecordAge, and
-	// keeps nothing longer than retention.ms and maxRecordLead.
-	maxRecordAge  = 30 * time.Minute
+	// maxRecordLead is Kafka's default of message.timestamp.after.max.ms: records of a later time would outlive their
+	// retention. As with Kafka, they may be as old as they like, and retention goes by the times that producers write.
 	maxRecordLead = time.Hour
+	// noTime is the time of records that have none.
+	noTime = -1
 )
 
 // Fields of a batch of message format 2 (Kafka protocol guide, RecordBatch): what the CRC covers begins at crcFrom.
 const (
-	batchHead    = 61
-	batchLength  = 8
-	batchCRC     = 17
-	crcFrom      = 21
-	lengthFrom   = 12 // what batchLength counts begins here
-	attrCodec    = 0x07
-	attrControl  = 0x20
-	codecHighest = 4
+	batchHead         = 61
+	batchLength       = 8
+	batchCRC          = 17
+	crcFrom           = 21
+	lengthFrom        = 12 // what batchLength counts begins here
+	attrCodec         = 0x07
+	attrControl       = 0x20
+	attrTransactional = 0x10
+	codecHighest      = 4
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -57,18 +60,6 @@ func wholeBatch(raw []byte) (batch *kmsg.RecordBatch, size int) {
 	return batch, size
 }
 
-// unacceptableBatch stands in for a batch that kfake must not store: a control batch, whole and with a right CRC, which
-// kfake answers with INVALID_RECORD.
-var unacceptableBatch = func() []byte {
-	batch := kmsg.RecordBatch{
-		Length: batchHead - lengthFrom, Magic: 2, Attributes: attrControl,
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1,
-	}
-	raw := batch.AppendTo(nil)
-	binary.BigEndian.PutUint32(raw[batchCRC:], crc32.Checksum(raw[crcFrom:], castagnoli))
-	return raw
-}()
-
 // checkBatch says what is wrong with a batch that kfake would store although it must not be. What kfake refuses itself
 // (another format, a bad length, a bad CRC) passes, so that kfake names it to the client.
 //
@@ -81,6 +72,9 @@ func checkBatch(raw []byte, now time.Time) error {
 	if batch == nil || size != len(raw) || batch.Magic != 2 {
 		return nil
 	}
+	if batch.Attributes&attrTransactional != 0 && batch.Attributes&attrControl == 0 {
+		return batchError{noTransaction, noTransactions}
+	}
 	if batch.Attributes&^attrCodec != 0 || batch.Attributes&attrCodec > codecHighest {
 		return refuse("a batch with attributes %#x", uint16(batch.Attributes))
 	}
@@ -90,15 +84,29 @@ func checkBatch(raw []byte, now time.Time) error {
 	if batch.ProducerID < -1 || batch.ProducerID >= 0 && (batch.ProducerEpoch < 0 || batch.FirstSequence < 0) {
 		return refuse("a batch with a stamp that no producer has")
 	}
-	newest := time.UnixMilli(batch.MaxTimestamp)
-	if newest.Before(now.Add(-maxRecordAge)) || newest.After(now.Add(maxRecordLead)) {
-		return refuse("a batch of %s", newest.UTC().Format(time.RFC3339))
+	for _, ms := range []int64{batch.FirstTimestamp, batch.MaxTimestamp} {
+		if err := checkTime(ms, now); err != nil {
+			return err
+		}
 	}
-	return checkRecords(batch)
+	return checkRecords(batch, now)
+}
+
+// checkTime says what is wrong with a record's time in ms. kfake cannot write down what is before the year 0, and a sum
+// that overflows gets there.
+func checkTime(ms int64, now time.Time) error {
+	if ms < noTime {
+		return batchError{kerr.InvalidTimestamp.Code, fmt.Sprintf("A record of the time %d, in milliseconds since 1970.", ms)}
+	}
+	if latest := now.Add(maxRecordLead); ms > latest.UnixMilli() {
+		return batchError{kerr.InvalidTimestamp.Code, fmt.Sprintf(
+			"A record of the time %d, in milliseconds since 1970, is more than %s ahead of the broker's clock.", ms, maxRecordLead)}
+	}
+	return nil
 }
 
 // checkRecords reads the records as kfake does when it looks for a time, and demands that they are what the header says.
-func checkRecords(batch *kmsg.RecordBatch) error {
+func checkRecords(batch *kmsg.RecordBatch, now time.Time) error {
 	codec := kgo.CompressionCodecType(batch.Attributes & attrCodec)
 	if !fitsUncompressed(batch.Records, codec) {
 		return refuse("a batch that is damaged or above %d bytes when uncompressed", maxUncompressed)
@@ -116,6 +124,9 @@ func checkRecords(batch *kmsg.RecordBatch) error {
 		record := kmsg.NewRecord()
 		if err := record.ReadFrom(whole); err != nil || record.OffsetDelta != i {
 			return refuse("an unreadable record")
+		}
+		if err := checkTime(batch.FirstTimestamp+record.TimestampDelta64, now); err != nil {
+			return err
 		}
 		records = records[len(whole):]
 	}

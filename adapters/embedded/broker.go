@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -17,11 +18,22 @@ import (
 // space by whole files.
 const segmentBytes = 16 << 20
 
-// Options say where the broker listens and where it keeps its log. All are needed.
+// clusterID is the same for every embedded broker.
+const clusterID = "chatting-embedded"
+
+// Options say where the broker listens and where it keeps its log. Addr, Dir and Logger are needed.
 type Options struct {
 	// Addr is host:port of one address of this machine; port 0 takes a free one. Clients are told to come back to this
 	// address, so 0.0.0.0 and :: are refused.
 	Addr string
+	// AllowRemote lets Addr be no loopback address. The broker asks for no password.
+	AllowRemote bool
+	// ClientBytes bounds the requests and answers of all clients together that are under way, half for each. Less than
+	// MinClientBytes counts as that.
+	ClientBytes int
+	// Own are the topics of the server, and the settings that it makes each with. Clients cannot make them or change their
+	// settings, and settings that are others at the start are set right.
+	Own map[string]map[string]string
 	// Dir is the broker's own directory; it is created, for its owner only, where it is missing. No other process may
 	// use it: the caller holds the lock of the data directory around it.
 	Dir string
@@ -32,10 +44,10 @@ type Options struct {
 
 // Broker is a running broker. Its methods are safe for concurrent use.
 type Broker struct {
-	cluster  *kfake.Cluster
-	listener *guardedListener
-	log      *kfakeLog
-	failed   chan struct{}
+	cluster *kfake.Cluster
+	guard   *guard
+	log     *kfakeLog
+	failed  chan struct{}
 
 	stopRetention context.CancelFunc
 	retention     sync.WaitGroup
@@ -48,49 +60,110 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err := makeDir(o.Dir); err != nil {
 		return nil, err
 	}
-	inner, err := listen(ctx, o.Addr)
+	listener, err := listen(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := recoverProducers(ctx, o.Dir, o.Logger); err != nil {
-		return nil, errors.Join(fmt.Errorf("the embedded Kafka broker cannot read %s: %w", o.Dir, err), inner.Close())
+	topics, err := recoverLog(ctx, o.Dir, o.Logger)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err), listener.Close())
 	}
-	b := &Broker{listener: newGuardedListener(inner, o.Logger), failed: make(chan struct{})}
+	b := &Broker{guard: newGuard(listener, o), failed: make(chan struct{})}
 	b.log = &kfakeLog{logger: o.Logger, onFailure: func(err error) {
 		o.Logger.Error("the embedded Kafka broker stops serving", "error", err)
-		b.listener.shut()
+		b.guard.shut()
 		close(b.failed)
 	}}
 	b.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1),
-		kfake.ClusterID("chatting-embedded"),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return b.listener, nil }),
+		kfake.ClusterID(clusterID),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return b.guard.engine, nil }),
 		kfake.DataDir(o.Dir),
 		kfake.SyncWrites(),
-		kfake.MaxVersions(advertised()),
+		kfake.MaxVersions(engineVersions()),
 		kfake.WithLogger(b.log),
 		kfake.DefaultNumPartitions(1),
+		kfake.GroupMaxSessionTimeout(maxSession),
 		kfake.BrokerConfigs(map[string]string{
 			"log.segment.bytes": strconv.Itoa(segmentBytes),
 			// kfake's own retention may remove what is not too old: see retention.
 			"log.cleaner.backoff.ms": strconv.FormatInt(never.Milliseconds(), 10),
-			// A session holds what a client fetches; clients do without when there is no room.
-			"max.incremental.fetch.session.cache.slots": "200",
 		}),
 	)
 	if err != nil {
-		b.listener.shut()
+		b.guard.shut()
+		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
+	}
+	if err := b.begin(topics, o); err != nil {
+		b.cluster.Close()
+		b.guard.shut()
+		b.guard.wait()
 		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
 	}
 	var retentionCtx context.Context
 	retentionCtx, b.stopRetention = context.WithCancel(context.WithoutCancel(ctx))
-	r := &retention{cluster: b.cluster, addr: b.Addr(), dir: o.Dir, logger: o.Logger}
+	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger}
 	b.retention.Go(func() { r.run(retentionCtx) })
+	b.retention.Go(func() { b.watchFiles(retentionCtx) })
 	return b, nil
 }
 
+// begin sets the settings of the server's own topics right and lets clients in.
+func (b *Broker) begin(topics []topic, o Options) error {
+	lane, err := b.guard.engine.dial(b.guard.engine.addr)
+	if err != nil {
+		return err
+	}
+	defer lane.close()
+	changed, err := b.guard.policy.restore(lane, topics)
+	if err != nil {
+		return err
+	}
+	if len(changed) > 0 {
+		o.Logger.Warn("embedded Kafka broker: topics had settings that the server cannot work with, which are set right now",
+			"topics", changed)
+	}
+	if err := b.guard.keep(); err != nil {
+		return err
+	}
+	b.guard.start()
+	return nil
+}
+
+// keepEvery is how often the broker looks whether its files are still there.
+const keepEvery = 15 * time.Second
+
+// watchFiles ends the broker if a part of its log is taken away: kfake would go on writing to files that nobody finds
+// again.
+func (b *Broker) watchFiles(ctx context.Context) {
+	ticker := time.NewTicker(keepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			b.checkFiles()
+		}
+	}
+}
+
+func (b *Broker) checkFiles() {
+	err := b.guard.keep()
+	if gone := (lostError{}); errors.As(err, &gone) {
+		b.log.fail(fmt.Errorf("the embedded Kafka broker has lost its files: %w", err))
+	} else if err != nil {
+		b.guard.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
+	}
+}
+
+// Dial connects the server itself to its broker, inside the process: whatever clients do, such connections get a place,
+// and what they carry counts for none of the clients' bounds. It has the signature of net.Dialer.DialContext; there is
+// one broker, so that network and address decide nothing.
+func (b *Broker) Dial(context.Context, string, string) (net.Conn, error) { return b.guard.dial() }
+
 // Addr is the host:port that the broker listens on, with the actual port.
-func (b *Broker) Addr() string { return b.listener.Addr().String() }
+func (b *Broker) Addr() string { return b.guard.listener.Addr().String() }
 
 // Failed is closed when a write failed (a full disk, say): from then on the broker serves nobody, so that nothing is
 // acknowledged that is not in the log. The way out is a new process, which finds the log as the files have it.
@@ -104,14 +177,16 @@ func (b *Broker) Close() error {
 		b.stopRetention()
 		b.retention.Wait() // kfake's administrative calls must not meet its Close: they would wait for ever
 		b.cluster.Close()
-		b.listener.shut()
-		b.listener.wait()
+		b.guard.shut()
+		b.guard.wait()
+		b.log.note(b.guard.keep())
 	})
 	return b.log.err()
 }
 
 // listen opens the one address that addr names.
-func listen(ctx context.Context, addr string) (net.Listener, error) {
+func listen(ctx context.Context, o Options) (net.Listener, error) {
+	addr := o.Addr
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("the address %q of the embedded Kafka broker is not host:port", addr)
@@ -127,6 +202,14 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("the address %s of the embedded Kafka broker is in use", addr)
 	case err != nil:
 		return nil, fmt.Errorf("the embedded Kafka broker cannot listen on %s: %w", addr, err)
+	}
+	if at, ok := listener.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
+		if !o.AllowRemote {
+			return nil, errors.Join(fmt.Errorf("the embedded Kafka broker asks for no password, and %s is no loopback address: "+
+				"set embedded_kafka.addr to one, or set embedded_kafka.allow_remote to true", addr), listener.Close())
+		}
+		o.Logger.Warn("the embedded Kafka broker asks for no password and listens on an address of a network card: "+
+			"whoever reaches it can read and write every topic", "address", listener.Addr().String())
 	}
 	return listener, nil
 }

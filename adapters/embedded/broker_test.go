@@ -23,7 +23,7 @@ func TestAddressInUseIsNamed(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	for _, addr := range []string{"", "9092", ":0", "0.0.0.0:0", "[::]:0"} {
-		if _, err := Start(t.Context(), Options{Addr: addr, Dir: t.TempDir()}); err == nil ||
+		if _, err := Start(t.Context(), Options{Addr: addr, Dir: t.TempDir(), AllowRemote: true}); err == nil ||
 			!strings.Contains(err.Error(), fmt.Sprintf("%q", addr)) {
 			t.Errorf("address %q: %v", addr, err)
 		}
@@ -126,7 +126,7 @@ func TestRetentionRemovesWhatIsTooOldAndNothingElse(t *testing.T) {
 			mustProduce(t, b.Addr(), name, batchOf(noStamp, minutes(-age), fmt.Sprint(i)))
 		}
 	}
-	r := &retention{cluster: b.cluster, addr: b.Addr(), dir: dir, logger: slog.New(slog.DiscardHandler)}
+	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: slog.New(slog.DiscardHandler)}
 	left := func(name string) (values []string) {
 		for _, record := range readAll(t, b.Addr(), name) {
 			values = append(values, record.value)

@@ -2,10 +2,7 @@ package embedded
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -16,293 +13,204 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Bounds of what all clients together can hold.
+// Bounds of what all clients together can hold. The server's own connections are under none of them.
 const (
 	maxConnections = 1000
-	// maxBytesInFlight bounds the frames above smallFrame that are being read; who finds no room waits, within
-	// frameTimeout. Smaller frames are bounded by the number of connections.
-	maxBytesInFlight = 64 << 20
-	smallFrame       = 64 << 10
+	// turnsAtOnce is how many requests of clients kfake has at a time.
+	turnsAtOnce = 2
+	// smallFrame is how much of a request or an answer may be held without room. The number of connections bounds that.
+	smallFrame = 64 << 10
+	// MinClientBytes is the least of Options.ClientBytes: two of the largest requests and two of the largest answers.
+	MinClientBytes = 4 * maxProduceFrame
 )
 
 // Deadlines of one connection.
 const (
-	frameTimeout = 30 * time.Second // from the first byte of a frame to its last, and for writing one answer
-	idleTimeout  = 10 * time.Minute // between frames: connections.max.idle.ms of Kafka
+	frameTimeout = 30 * time.Second // from the first byte of a request to its last, and for writing one answer
+	stallTimeout = 5 * time.Second  // for smallFrame bytes of them
+	idleTimeout  = 10 * time.Minute // between requests: connections.max.idle.ms of Kafka
 	acceptPause  = 50 * time.Millisecond
-	// spareIdle is how long a connection keeps its place, whoever else needs one: the server's own connections, each of
-	// which asks for something several times a second or is new, are never the ones to go.
-	spareIdle   = 5 * time.Second
+	// spareIdle is how long a connection keeps its place whoever else needs one.
+	spareIdle   = time.Second
 	noticeEvery = 10 * time.Second
 )
 
-// errShut is what the listener and its connections answer once they are shut.
-var errShut = net.ErrClosed
-
-// guardedListener hands kfake connections from which only whole, checked frames can be read. It owns them: each is
-// closed by kfake, by a failed read or by shut, whichever comes first.
-type guardedListener struct {
-	net.Listener
-	logger *slog.Logger
-	budget *semaphore.Weighted
-	done   chan struct{} // closed by stop
+// guard stands between the clients and kfake. It owns the connections of both kinds: those of clients, which come in by
+// the listener, and those of the server, which come by dial.
+type guard struct {
+	listener net.Listener
+	engine   *engine
+	turns    *turns
+	policy   policy
+	logger   *slog.Logger
+	dir      string // Options.Dir
+	keeping  sync.Mutex
+	newest   map[string]int64 // under keeping: what keepTopics returned last
+	appends  appends
+	requests *semaphore.Weighted // bytes of large requests that are being read or worked on
+	answers  *semaphore.Weighted // bytes of large answers that are being made or written
 
 	limit        int           // maxConnections, less in tests
 	frameTimeout time.Duration // likewise
+	stallTimeout time.Duration // likewise
 	spareIdle    time.Duration // likewise
+
+	joins, producers *rate.Limiter
 
 	refusals atomic.Int64
 	notice   rate.Sometimes
 
-	mu    sync.Mutex
-	conns map[*guardedConn]struct{}
-	open  sync.WaitGroup
+	ctx     context.Context // ends when the guard is shut
+	cancel  context.CancelFunc
+	mu      sync.Mutex
+	isShut  bool
+	clients map[*client]struct{} // of the listener
+	own     map[*client]struct{} // by dial
+	groups  map[string]struct{}  // as of when kfake was asked last
+	serving sync.WaitGroup
 }
 
-func newGuardedListener(inner net.Listener, logger *slog.Logger) *guardedListener {
-	return &guardedListener{
-		Listener:     inner,
-		logger:       logger,
-		budget:       semaphore.NewWeighted(maxBytesInFlight),
-		done:         make(chan struct{}),
-		limit:        maxConnections,
-		frameTimeout: frameTimeout,
-		spareIdle:    spareIdle,
-		notice:       rate.Sometimes{First: 1, Interval: noticeEvery},
-		conns:        make(map[*guardedConn]struct{}),
+// newGuard takes the listener over.
+func newGuard(listener net.Listener, o Options) *guard {
+	bytes := max(o.ClientBytes, MinClientBytes)
+	ctx, cancel := context.WithCancel(context.Background())
+	engine := newEngine(listener.Addr())
+	return &guard{
+		listener: listener, engine: engine, turns: newTurns(engine, turnsAtOnce), policy: policy{o.Own}, logger: o.Logger,
+		dir:      o.Dir,
+		requests: semaphore.NewWeighted(int64(bytes / 2)),
+		answers:  semaphore.NewWeighted(int64(bytes / 2)),
+
+		limit: maxConnections, frameTimeout: frameTimeout, stallTimeout: stallTimeout, spareIdle: spareIdle,
+		joins:     rate.NewLimiter(joinsPerSecond, joinsAtOnce),
+		producers: rate.NewLimiter(producersPerSecond, producersAtOnce),
+		notice:    rate.Sometimes{First: 1, Interval: noticeEvery},
+		ctx:       ctx, cancel: cancel,
+		clients: make(map[*client]struct{}), own: make(map[*client]struct{}),
 	}
 }
 
-// Accept returns the next connection. Above the limit the one that has asked for nothing longest is closed, or, where all
-// are busy, the new one. A failed accept (no more open files, say)
-// is tried again after a pause, because kfake ends with the first error it sees here.
-func (l *guardedListener) Accept() (net.Conn, error) {
+// start serves clients until shut.
+func (g *guard) start() { g.serving.Go(g.accept) }
+
+// accept takes clients in. A failed accept (no more open files, say) is tried again after a pause.
+func (g *guard) accept() {
 	for {
-		conn, err := l.Listener.Accept()
+		conn, err := g.listener.Accept()
 		if err != nil {
 			select {
-			case <-l.done:
-				return nil, errShut
+			case <-g.ctx.Done():
+				return
 			case <-time.After(acceptPause):
 			}
-			l.refused("accept", l.Addr(), err)
+			g.refused("accept", g.listener.Addr(), err)
 			continue
 		}
-		guarded, err := l.admit(conn)
-		if err != nil {
-			l.refused("connection", conn.RemoteAddr(), errors.Join(err, conn.Close()))
-			continue
+		if err := g.admit(conn); err != nil {
+			g.refused("connection", conn.RemoteAddr(), err)
+			_ = conn.Close() // nothing was promised to the peer
 		}
-		return guarded, nil
 	}
 }
 
-// admit takes conn under guard unless there are too many.
-func (l *guardedListener) admit(conn net.Conn) (*guardedConn, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.done:
-		return nil, errShut
-	default:
+// admit serves a client. Above the limit it closes the connection that has asked for nothing longest. If all are busy, it
+// refuses the new one.
+func (g *guard) admit(conn net.Conn) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.isShut {
+		return net.ErrClosed
 	}
-	if len(l.conns) >= l.limit {
-		idle := l.idlest()
+	if len(g.clients) >= g.limit {
+		idle := g.idlest()
 		if idle == nil {
-			return nil, fmt.Errorf("there are %d already", l.limit)
+			return fmt.Errorf("%d connections are open already, and all are in use", g.limit)
 		}
-		_ = idle.Conn.Close() // its reader notices, and takes it out
+		delete(g.clients, idle)
+		idle.hangUp()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	guarded := &guardedConn{Conn: conn, listener: l, ctx: ctx, cancel: cancel}
-	guarded.asked.Store(time.Now().UnixNano())
-	l.conns[guarded] = struct{}{}
-	l.open.Add(1)
-	return guarded, nil
+	c := newClient(g, conn, false)
+	g.clients[c] = struct{}{}
+	g.serving.Go(c.serve)
+	return nil
 }
 
 // idlest returns the connection that has asked for nothing longest, if that is longer than spareIdle; else nil.
-func (l *guardedListener) idlest() *guardedConn {
-	var idlest *guardedConn
-	oldest := time.Now().Add(-l.spareIdle).UnixNano()
-	for conn := range l.conns {
-		if asked := conn.asked.Load(); asked < oldest {
-			idlest, oldest = conn, asked
+func (g *guard) idlest() *client {
+	var idlest *client
+	oldest := time.Now().Add(-g.spareIdle).UnixNano()
+	for c := range g.clients {
+		if idle := c.idleSince.Load(); idle != 0 && idle < oldest {
+			idlest, oldest = c, idle
 		}
-	}
-	if idlest != nil {
-		idlest.asked.Store(time.Now().UnixNano()) // chosen once
 	}
 	return idlest
 }
 
-// Close is kfake's: it ends Accept and leaves the connections to shut.
-func (l *guardedListener) Close() error { l.stop(); return nil }
-
-// stop ends Accept.
-func (l *guardedListener) stop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	select {
-	case <-l.done:
-	default:
-		close(l.done)
-		_ = l.Listener.Close() // nothing was promised to who is not accepted yet
+// dial opens a connection of the server's own. It needs no place and no room, and kfake serves it without a turn.
+func (g *guard) dial() (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.isShut {
+		return nil, net.ErrClosed
 	}
+	c := newClient(g, theirs, true)
+	g.own[c] = struct{}{}
+	g.serving.Go(c.serve)
+	return ours, nil
 }
 
-// shut ends Accept and closes every connection. It does not wait.
-func (l *guardedListener) shut() {
-	l.stop()
-	l.mu.Lock()
-	conns := make([]*guardedConn, 0, len(l.conns))
-	for conn := range l.conns {
-		conns = append(conns, conn)
-	}
-	l.mu.Unlock()
-	for _, conn := range conns {
-		_ = conn.Close() // the peer learns by it; there is nobody else to tell
-	}
+// forget takes a client out that is served no more.
+func (g *guard) forget(c *client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.clients, c)
+	delete(g.own, c)
 }
 
-// wait returns when every connection is closed.
-func (l *guardedListener) wait() { l.open.Wait() }
+// shut closes the listener and every connection. It does not wait.
+func (g *guard) shut() {
+	g.mu.Lock()
+	g.isShut = true
+	var all []*client
+	for c := range g.clients {
+		all = append(all, c)
+	}
+	for c := range g.own {
+		all = append(all, c)
+	}
+	g.mu.Unlock()
+	g.cancel()
+	_ = g.listener.Close() // nothing was promised to clients that are not accepted yet
+	for _, c := range all {
+		c.hangUp()
+	}
+	_ = g.engine.Close() // it has no error
+}
+
+// wait returns when nobody is served any more. shut comes before it.
+func (g *guard) wait() { g.serving.Wait() }
+
+// keep writes down what a later start needs. A lostError tells that the log is not what it was.
+func (g *guard) keep() (err error) {
+	g.keeping.Lock()
+	defer g.keeping.Unlock()
+	g.newest, err = keepTopics(g.dir, g.newest)
+	return err
+}
+
+// topicsChanged keeps the new list of topics. What goes wrong is tried again soon.
+func (g *guard) topicsChanged() {
+	if err := g.keep(); err != nil {
+		g.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
+	}
+}
 
 // refused counts what a client did that is not let through, and logs it now and then.
-func (l *guardedListener) refused(what string, peer net.Addr, err error) {
-	total := l.refusals.Add(1)
-	l.notice.Do(func() {
-		l.logger.Warn("embedded Kafka broker: refused", "what", what, "address", peer, "reason", err, "refusals", total)
+func (g *guard) refused(what string, peer net.Addr, err error) {
+	total := g.refusals.Add(1)
+	g.notice.Do(func() {
+		g.logger.Warn("embedded Kafka broker: refused", "what", what, "address", peer, "reason", err, "refusals", total)
 	})
-}
-
-// guardedConn is a connection whose Read yields only whole frames that admit let through. kfake reads from one
-// goroutine and writes from another; Close may come from anywhere.
-type guardedConn struct {
-	net.Conn
-	listener *guardedListener
-	ctx      context.Context // ends with the connection: waiting for room in the budget must
-	cancel   context.CancelFunc
-	closing  sync.Once
-	asked    atomic.Int64 // when the last frame came whole, or the connection: Unix time in nanoseconds
-
-	// Of the reading goroutine only.
-	pending []byte // of the current frame, what kfake has not taken yet
-	held    int64  // of the budget, for the current frame
-}
-
-// Read implements net.Conn.
-func (c *guardedConn) Read(p []byte) (int, error) {
-	if len(c.pending) == 0 {
-		if err := c.nextFrame(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, c.pending)
-	c.pending = c.pending[n:]
-	if len(c.pending) == 0 {
-		c.pending = nil
-		c.release()
-	}
-	return n, nil
-}
-
-// nextFrame reads the next frame to its end and has it checked. After an error the connection is closed.
-func (c *guardedConn) nextFrame() error {
-	frame, err := c.readFrame()
-	if err == nil {
-		frame, err = admit(frame, time.Now())
-	}
-	if err != nil {
-		c.release()
-		var refusal refusalError
-		if errors.As(err, &refusal) {
-			c.listener.refused("request", c.RemoteAddr(), err)
-		}
-		_ = c.Close() // kfake closes as well; the refused client is not to wait for that
-		return err
-	}
-	c.pending = binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(frame)), uint32(len(frame)))
-	c.pending = append(c.pending, frame...)
-	c.asked.Store(time.Now().UnixNano())
-	return nil
-}
-
-// frameHead is what readFrame looks at before it makes room for a frame: size, API key, version.
-const frameHead = 4 + 2 + 2
-
-// readFrame reads one frame and returns it without its size. No more is allocated than the sender's API may have.
-func (c *guardedConn) readFrame() ([]byte, error) {
-	var head [frameHead]byte
-	if err := c.SetReadDeadline(time.Now().Add(idleTimeout)); err != nil {
-		return nil, err
-	}
-	if _, err := io.ReadFull(c.Conn, head[:1]); err != nil {
-		return nil, err
-	}
-	deadline := time.Now().Add(c.listener.frameTimeout)
-	if err := c.SetReadDeadline(deadline); err != nil {
-		return nil, err
-	}
-	if _, err := io.ReadFull(c.Conn, head[1:]); err != nil {
-		return nil, err
-	}
-	size := binary.BigEndian.Uint32(head[:4])
-	if err := checkSize(size, int16(binary.BigEndian.Uint16(head[4:]))); err != nil {
-		return nil, err
-	}
-	if err := c.acquire(int64(size), deadline); err != nil {
-		return nil, err
-	}
-	frame := make([]byte, size)
-	copy(frame, head[4:])
-	if _, err := io.ReadFull(c.Conn, frame[frameHead-4:]); err != nil {
-		return nil, err
-	}
-	return frame, nil
-}
-
-// acquire waits for room for a frame of size bytes.
-func (c *guardedConn) acquire(size int64, deadline time.Time) error {
-	if size <= smallFrame {
-		return nil
-	}
-	ctx, cancel := context.WithDeadline(c.ctx, deadline)
-	defer cancel()
-	if err := c.listener.budget.Acquire(ctx, size); err != nil {
-		return refuse("no room for a frame of %d bytes: %v", size, err)
-	}
-	c.held = size
-	return nil
-}
-
-// release gives back the room of the current frame.
-func (c *guardedConn) release() {
-	if c.held > 0 {
-		c.listener.budget.Release(c.held)
-		c.held = 0
-	}
-}
-
-// Write implements net.Conn. kfake writes one whole answer at a time; a client that does not read it in time is closed.
-func (c *guardedConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.listener.frameTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
-}
-
-// Close implements net.Conn.
-func (c *guardedConn) Close() error {
-	err := errShut
-	c.closing.Do(func() {
-		err = c.Conn.Close()
-		c.cancel()
-		l := c.listener
-		l.mu.Lock()
-		delete(l.conns, c)
-		l.mu.Unlock()
-		l.open.Done()
-	})
-	return err
 }

@@ -3,13 +3,9 @@ package embedded
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -207,7 +203,7 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 		f(&batch)
 		return seal(batch)
 	}
-	const corrupt, invalidRecord = 2, 87
+	const corrupt, invalidTimestamp, invalidRecord = 2, 32, 87
 	for name, c := range map[string]struct {
 		raw  []byte
 		code int16
@@ -216,7 +212,7 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 		"nothing":           {nil, corrupt},
 		"a bad CRC":         {append(good[:len(good)-1:len(good)-1], 'x'), corrupt},
 		"the broker's time": {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x08 }), invalidRecord},
-		"transactional":     {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x10; b.ProducerID = 1 }), invalidRecord},
+		"transactional":     {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x10; b.ProducerID = 1 }), noTransaction},
 		"control":           {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x20 }), invalidRecord},
 		"an unknown codec":  {change(func(b *kmsg.RecordBatch) { b.Attributes = 7 }), invalidRecord},
 		"no records":        {change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 0, -1 }), invalidRecord},
@@ -226,9 +222,12 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 		"no length":         {change(func(b *kmsg.RecordBatch) { b.Records = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }), invalidRecord},
 		"minus length":      {change(func(b *kmsg.RecordBatch) { b.Records[0] = 0x13 }), invalidRecord},
 		"bad gzip":          {change(func(b *kmsg.RecordBatch) { b.Attributes = 1 }), invalidRecord},
-		"old":               {batchOf(noStamp, now.Add(-time.Hour), "a"), invalidRecord},
-		"of the future":     {batchOf(noStamp, now.Add(2*time.Hour), "a"), invalidRecord},
-		"half a stamp":      {batchOf(stamp{id: 1, epoch: -1, first: 0}, now, "a"), invalidRecord},
+		"of the future":     {batchOf(noStamp, now.Add(2*time.Hour), "a"), invalidTimestamp},
+		"of a future record": {change(func(b *kmsg.RecordBatch) {
+			b.FirstTimestamp += (2 * time.Hour).Milliseconds()
+		}), invalidTimestamp},
+		"before all time": {change(func(b *kmsg.RecordBatch) { b.FirstTimestamp = -1 << 63 }), invalidTimestamp},
+		"half a stamp":    {batchOf(stamp{id: 1, epoch: -1, first: 0}, now, "a"), invalidRecord},
 	} {
 		_, code, err := produce(t, b.Addr(), "poison", c.raw)
 		if err != nil || code != c.code {
@@ -240,88 +239,14 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 	}
 }
 
-func TestTopicsThatWouldHarmTheBrokerAreNotMade(t *testing.T) {
-	dir := t.TempDir()
-	b := start(t, dir)
-	const invalidPartitions, invalidTopic = 37, 17
-	for name, config := range map[string][2]string{
-		"../../x": {}, "a/b": {}, "..": {}, ".": {}, strings.Repeat("x", 250): {}, "space ": {}, "nul\x00": {},
-		"ret":     {"retention.ms", "soon"},
-		"size":    {"max.message.bytes", "100000000"},
-		"policy":  {"cleanup.policy", "compact"},
-		"stamped": {"message.timestamp.type", "LogAppendTime"},
-	} {
-		var configs []string
-		if config[0] != "" {
-			configs = config[:]
-		}
-		if code := createTopic(t, b.Addr(), name, 1, configs...); code != invalidPartitions {
-			t.Errorf("%q: error %d", name, code)
-		}
-	}
-	if code := createTopic(t, b.Addr(), "many", 1<<31-1); code != invalidPartitions {
-		t.Errorf("2^31-1 partitions: error %d", code)
-	}
-	if topics, err := readTopics(dir); err != nil || len(topics) != 0 {
-		t.Errorf("topics: %v, %v", topics, err)
-	}
-	createTopic(t, b.Addr(), "a.b", 1)
-	if code := createTopic(t, b.Addr(), "a_b", 1); code != invalidTopic {
-		t.Errorf("a name that collides: error %d", code)
-	}
-}
-
-func TestOnlyTopicsSettingsCanBeAltered(t *testing.T) {
-	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "alter", 1)
-	const invalidRequest = 42
-	for _, c := range []struct {
-		kind        kmsg.ConfigResourceType
-		name        string
-		key, value  string
-		op          kmsg.IncrementalAlterConfigOp
-		wantRefusal bool
-	}{
-		{kmsg.ConfigResourceTypeTopic, "alter", "retention.ms", "60000", kmsg.IncrementalAlterConfigOpSet, false},
-		{kmsg.ConfigResourceTypeTopic, "alter", "retention.ms", "x", kmsg.IncrementalAlterConfigOpSet, true},
-		{kmsg.ConfigResourceTypeTopic, "alter", "cleanup.policy", "compact", kmsg.IncrementalAlterConfigOpAppend, true},
-		{kmsg.ConfigResourceTypeBroker, "", "log.cleaner.backoff.ms", "0", kmsg.IncrementalAlterConfigOpSet, true},
-		{kmsg.ConfigResourceTypeBroker, "0", "offsets.retention.check.interval.ms", "0", kmsg.IncrementalAlterConfigOpSet, true},
-	} {
-		request := versioned(kmsg.NewPtrIncrementalAlterConfigsRequest())
-		request.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
-			ResourceType: c.kind, ResourceName: c.name,
-			Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: c.key, Op: c.op, Value: &c.value}},
-		}}
-		code := answered(t, b.Addr(), request).(*kmsg.IncrementalAlterConfigsResponse).Resources[0].ErrorCode
-		if want := map[bool]int16{true: invalidRequest}[c.wantRefusal]; code != want {
-			t.Errorf("%s=%s: error %d", c.key, c.value, code)
-		}
-	}
-}
-
-func TestTransactionsAndUnservedRequestsCloseTheConnection(t *testing.T) {
-	b := start(t, t.TempDir())
-	transactional := versioned(kmsg.NewPtrInitProducerIDRequest())
-	transactional.TransactionalID = kmsg.StringPtr("t")
-	flexible := kmsg.NewPtrProduceRequest()
-	flexible.SetVersion(9)
-	for _, request := range []kmsg.Request{
-		transactional, flexible, kmsg.NewPtrDeleteTopicsRequest(), kmsg.NewPtrCreateACLsRequest(),
-		kmsg.NewPtrDeleteRecordsRequest(), kmsg.NewPtrCreatePartitionsRequest(),
-	} {
-		if err := ask(t.Context(), b.Addr(), request, request.ResponseKind()); err == nil {
-			t.Errorf("%T was answered", request)
-		}
-	}
-	isAlive(t, b.Addr())
-}
-
 func TestNoVersionWithTaggedFieldsPasses(t *testing.T) {
 	for key, passing := range apis {
 		request := kmsg.RequestForKey(int16(key))
 		if request.SetVersion(passing.maxVersion); request.IsFlexible() {
 			t.Errorf("%s version %d has tagged fields", kmsg.NameForKey(int16(key)), passing.maxVersion)
+		}
+		if passing.maxVersion == request.MaxVersion() {
+			continue
 		}
 		if request.SetVersion(passing.maxVersion + 1); !request.IsFlexible() {
 			t.Errorf("%s could pass up to a later version than %d", kmsg.NameForKey(int16(key)), passing.maxVersion)
@@ -329,16 +254,16 @@ func TestNoVersionWithTaggedFieldsPasses(t *testing.T) {
 	}
 }
 
-func TestBrokerAdvertisesWhatTheGuardLetsThrough(t *testing.T) {
+func TestBrokerAdvertisesWhatItAnswers(t *testing.T) {
 	b := start(t, t.TempDir())
 	keys := answered(t, b.Addr(), versioned(kmsg.NewPtrApiVersionsRequest())).(*kmsg.ApiVersionsResponse).ApiKeys
 	if len(keys) != len(apis) {
-		t.Errorf("%d keys are advertised, %d pass", len(keys), len(apis))
+		t.Errorf("%d keys are advertised, %d answered", len(keys), len(apis))
 	}
 	for _, key := range keys {
 		passing, known := apis[kmsg.Key(key.ApiKey)]
 		if !known || key.MinVersion != passing.minVersion || key.MaxVersion != passing.maxVersion {
-			t.Errorf("%s: advertised %d to %d, passing %v", kmsg.NameForKey(key.ApiKey), key.MinVersion, key.MaxVersion, passing)
+			t.Errorf("%s: advertised %d to %d, answered %v", kmsg.NameForKey(key.ApiKey), key.MinVersion, key.MaxVersion, passing)
 		}
 	}
 	// A client of today asks in a version of today and is told which one to use.
@@ -351,117 +276,14 @@ func TestBrokerAdvertisesWhatTheGuardLetsThrough(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatAsksForNothingMakesRoomForAnother(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newGuardedListener(inner, slog.New(slog.DiscardHandler))
-	l.limit, l.spareIdle = 2, 0
-	closed := make(chan int, 3)
-	go func() { // what kfake does: read each until its end
-		for n := 0; ; n++ {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(io.Discard, conn)
-				closed <- n
-			}()
+func TestUnservedRequestsCloseTheConnection(t *testing.T) {
+	b := start(t, t.TempDir())
+	flexible := kmsg.NewPtrProduceRequest()
+	flexible.SetVersion(9)
+	for _, request := range []kmsg.Request{flexible, kmsg.NewPtrCreateACLsRequest(), kmsg.NewPtrShareFetchRequest()} {
+		if err := ask(t.Context(), b.Addr(), request, request.ResponseKind()); err == nil {
+			t.Errorf("%T was answered", request)
 		}
-	}()
-	for range 3 {
-		conn, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
 	}
-	if n := <-closed; n != 0 {
-		t.Errorf("connection %d was closed, not the one that was idle longest", n)
-	}
-	l.shut()
-	l.wait()
-}
-
-func TestOneConnectionTooManyIsClosed(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newGuardedListener(inner, slog.New(slog.DiscardHandler))
-	l.limit = 2
-	accepted := make(chan net.Conn, 3)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				close(accepted)
-				return
-			}
-			accepted <- conn
-		}
-	}()
-	dial := func() net.Conn {
-		conn, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		return conn
-	}
-	dial()
-	dial()
-	first := <-accepted
-	<-accepted
-	third := dial()
-	if err := third.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := third.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("the third connection was not closed: %v", err)
-	}
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dial()
-	if conn := <-accepted; conn == nil {
-		t.Error("there is no room although one left")
-	}
-	l.shut()
-	l.wait()
-	if _, open := <-accepted; open {
-		t.Error("Accept goes on")
-	}
-}
-
-func TestAFrameThatDoesNotComeIsNotWaitedFor(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newGuardedListener(inner, slog.New(slog.DiscardHandler))
-	l.frameTimeout = 50 * time.Millisecond
-	defer l.shut()
-	slow, err := net.Dial("tcp", inner.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer slow.Close()
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	large := binary.BigEndian.AppendUint32(nil, maxProduceFrame) // claims room and sends nothing more
-	if _, err := slow.Write(append(large, 0, 0, 0, 3)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.Read(make([]byte, 4)); err == nil {
-		t.Error("the frame was read")
-	}
-	if !l.budget.TryAcquire(maxBytesInFlight) {
-		t.Error("the slow client still holds room")
-	}
-	l.wait()
+	isAlive(t, b.Addr())
 }

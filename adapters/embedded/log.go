@@ -48,6 +48,15 @@ func (l *kfakeLog) fail(err error) {
 	}
 }
 
+// note takes a failed write at the end over, which nobody else need be told of; nil is none.
+func (l *kfakeLog) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.first == nil && err != nil {
+		l.first = fmt.Errorf("the embedded Kafka broker cannot write: %w", err)
+	}
+}
+
 // err returns the first failed write, nil while there was none.
 func (l *kfakeLog) err() error {
 	l.mu.Lock()

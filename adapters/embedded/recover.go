@@ -35,34 +35,6 @@ const (
 	windowSize = 5
 )
 
-// topic is a topic as kfake keeps it.
-type topic struct {
-	Name       string `json:"name"`
-	Partitions int32  `json:"partitions"`
-}
-
-// readTopics returns the topics in kfake's directory, none where there is none yet.
-func readTopics(dir string) ([]topic, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, topicsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var kept struct {
-		Version int     `json:"version"`
-		Topics  []topic `json:"topics"`
-	}
-	if err := json.Unmarshal(raw, &kept); err != nil {
-		return nil, fmt.Errorf("%s: %w", topicsFile, err)
-	}
-	if kept.Version != fileFormat {
-		return nil, fmt.Errorf("%s has format %d, this program reads %d", topicsFile, kept.Version, fileFormat)
-	}
-	return kept.Topics, nil
-}
-
 // recoverProducers makes kfake's files tell, before kfake reads them, which batches of which producers the log holds.
 // kfake writes that down only when it is closed; after a SIGKILL it would know nothing, or what was true at the last
 // Close, and append a batch again that is sent again, or refuse the next one. The log itself has it all: each batch
@@ -78,11 +50,7 @@ func readTopics(dir string) ([]topic, error) {
 //
 // It also removes what kfake noted at Close about members of consumer groups and fetch sessions, so that a start after
 // Close is as one after SIGKILL: members join again. (A fetch session taken up from there can panic kfake.)
-func recoverProducers(ctx context.Context, dir string, logger *slog.Logger) error {
-	topics, err := readTopics(dir)
-	if err != nil || topics == nil {
-		return err
-	}
+func recoverProducers(ctx context.Context, dir string, topics []topic, logger *slog.Logger) error {
 	known := make(producers)
 	for _, topic := range topics {
 		for number := range topic.Partitions {
@@ -97,7 +65,7 @@ func recoverProducers(ctx context.Context, dir string, logger *slog.Logger) erro
 	if err := os.Remove(filepath.Join(dir, sessionsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := cutTornEntry(filepath.Join(dir, groupsFile)); err != nil {
+	if err := cutTornEntry(dir, groupsFile, logger); err != nil {
 		return err
 	}
 	pids, windows, err := known.encode()
@@ -156,13 +124,14 @@ func (p producers) readPartition(dir, topic string, number int32, logger *slog.L
 		}
 		whole, damaged := p.readBatches(raw, partition{topic: topic, number: number})
 		if len(damaged) == 0 {
+			if lost := indexedBatches(folder, base) - countBatches(whole); lost > 0 {
+				logger.Warn("embedded Kafka broker: a file of the log is shorter than it was", "topic", topic, "partition", number,
+					"file", file, "batches_lost", lost)
+			}
 			continue
 		}
 		kept := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d-%d", name, base, len(whole)))
-		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
-			return err
-		}
-		if err := replaceFile(kept, damaged); err != nil {
+		if err := keepDamaged(kept, damaged); err != nil {
 			return err
 		}
 		if err := replaceFile(file, whole); err != nil {
@@ -191,6 +160,25 @@ func (p producers) readBatches(raw []byte, from partition) (whole, damaged []byt
 		begin += size
 	}
 	return whole, damaged
+}
+
+// countBatches counts whole batches.
+func countBatches(whole []byte) (count int) {
+	for len(whole) >= batchHead {
+		whole = whole[int(binary.BigEndian.Uint32(whole[batchLength:]))+lengthFrom:]
+		count++
+	}
+	return count
+}
+
+// indexedBatches tells how many batches kfake's index of a file names; 0 where it cannot be read.
+func indexedBatches(folder string, base int64) int {
+	const entry = 15 // bytes of indexEntrySize in kfake
+	info, err := os.Stat(filepath.Join(folder, strconv.FormatInt(base, 10)+".idx"))
+	if err != nil {
+		return 0
+	}
+	return int(info.Size() / entry)
 }
 
 func isWhole(raw []byte) bool { batch, _ := wholeBatch(raw); return batch != nil }
@@ -258,8 +246,9 @@ func (p producers) encode() (pids, windows []byte, err error) {
 	return pids, windows, err
 }
 
-// cutTornEntry shortens a log of kfake's, in the format of appendProducer, to its whole entries.
-func cutTornEntry(file string) error {
+// cutTornEntry shortens a log of kfake's, in the format of appendProducer, to its whole entries. It keeps what it cuts.
+func cutTornEntry(dir, name string, logger *slog.Logger) error {
+	file := filepath.Join(dir, name)
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -280,7 +269,20 @@ func cutTornEntry(file string) error {
 	if whole == len(raw) {
 		return nil
 	}
+	cut := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d", name, whole))
+	if err := keepDamaged(cut, raw[whole:]); err != nil {
+		return err
+	}
+	logger.Warn("embedded Kafka broker: damage was cut from a file", "file", file, "bytes_cut", len(raw)-whole, "kept_as", cut)
 	return os.Truncate(file, int64(whole))
+}
+
+// keepDamaged writes down bytes that are cut from a file.
+func keepDamaged(file string, cut []byte) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return replaceFile(file, cut)
 }
 
 // appendProducer adds an entry to a log of kfake's: length, CRC32C of what follows it, format, JSON; little-endian.

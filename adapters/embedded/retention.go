@@ -2,12 +2,9 @@ package embedded
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"strconv"
 	"time"
 
@@ -28,8 +25,7 @@ const (
 // again after a restart. Here the last record of a partition always stays.
 type retention struct {
 	cluster *kfake.Cluster
-	addr    string
-	dir     string
+	engine  *engine
 	logger  *slog.Logger
 }
 
@@ -51,7 +47,7 @@ func (r *retention) run(ctx context.Context) {
 
 // apply removes what is too old at now.
 func (r *retention) apply(ctx context.Context, now time.Time) error {
-	topics, err := readTopics(r.dir)
+	topics, err := r.topics()
 	if err != nil {
 		return err
 	}
@@ -60,9 +56,30 @@ func (r *retention) apply(ctx context.Context, now time.Time) error {
 		if ctx.Err() != nil {
 			break
 		}
-		all = errors.Join(all, r.applyTopic(ctx, topic.Name, now))
+		all = errors.Join(all, r.applyTopic(ctx, topic, now))
 	}
 	return all
+}
+
+// topics names all topics. kfake's file is not asked: it may be gone.
+func (r *retention) topics() (names []string, err error) {
+	lane, err := r.engine.dial(r.engine.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer lane.close()
+	request := kmsg.NewPtrMetadataRequest()
+	request.SetVersion(apis[kmsg.Metadata].maxVersion)
+	var response kmsg.MetadataResponse
+	if err := lane.ask(request, &response, retentionTimeout); err != nil {
+		return nil, err
+	}
+	for _, topic := range response.Topics {
+		if topic.Topic != nil {
+			names = append(names, *topic.Topic)
+		}
+	}
+	return names, nil
 }
 
 func (r *retention) applyTopic(ctx context.Context, topic string, now time.Time) error {
@@ -131,7 +148,13 @@ func (r *retention) firstSince(
 	request.Topics = append(request.Topics, asked)
 	response := kmsg.NewPtrListOffsetsResponse()
 	response.SetVersion(request.GetVersion())
-	if err := ask(ctx, r.addr, request, response); err != nil {
+	lane, err := r.engine.dial(r.engine.addr)
+	if err != nil {
+		return nil, err
+	}
+	defer lane.close()
+	defer context.AfterFunc(ctx, lane.close)() // so that Close of the broker need not wait
+	if err := lane.ask(request, response, retentionTimeout); err != nil {
 		return nil, err
 	}
 	first := make(map[int32]int64)
@@ -143,35 +166,4 @@ func (r *retention) firstSince(
 		}
 	}
 	return first, nil
-}
-
-// ask sends one request over a connection of its own and reads the answer to it.
-func ask(ctx context.Context, addr string, request kmsg.Request, response kmsg.Response) error {
-	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
-	defer cancel()
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()                                          // only read from by now
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // so that Close of the broker need not wait
-	frame := kmsg.NewRequestFormatter().AppendRequest(nil, request, 0)
-	if _, err := conn.Write(frame); err != nil {
-		return err
-	}
-	const correlation = 4
-	var head [4 + correlation]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
-		return err
-	}
-	size := binary.BigEndian.Uint32(head[:])
-	if size < correlation || size > maxOtherFrame {
-		return fmt.Errorf("an answer of %d bytes", size)
-	}
-	body := make([]byte, size-correlation)
-	if _, err := io.ReadFull(conn, body); err != nil {
-		return err
-	}
-	return response.ReadFrom(body)
 }

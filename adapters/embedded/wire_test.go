@@ -1,7 +1,9 @@
 package embedded
 
 import (
+	"context"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"net"
@@ -48,6 +50,37 @@ func seal(batch kmsg.RecordBatch) []byte {
 func versioned[R kmsg.Request](request R) R {
 	request.SetVersion(apis[kmsg.Key(request.Key())].maxVersion)
 	return request
+}
+
+// ask sends one request over a connection of its own and reads the answer to it.
+func ask(ctx context.Context, addr string, request kmsg.Request, response kmsg.Response) error {
+	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
+	defer cancel()
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()                                          // only read from by now
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // so that Close of the broker need not wait
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, request, 0)
+	if _, err := conn.Write(frame); err != nil {
+		return err
+	}
+	const correlation = 4
+	var head [4 + correlation]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size < correlation || size > maxAnswer {
+		return fmt.Errorf("an answer of %d bytes", size)
+	}
+	body := make([]byte, size-correlation)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return err
+	}
+	return response.ReadFrom(body)
 }
 
 // answered asks and fails the test where no answer comes.
@@ -118,14 +151,14 @@ func mustProduce(t testing.TB, addr, topic string, raw []byte) int64 {
 	return offset
 }
 
-// kept is a record as it was read back.
-type kept struct {
+// readBack is a record as it was read back.
+type readBack struct {
 	offset int64
 	value  string
 }
 
 // readAll returns all records of partition 0 of a topic.
-func readAll(t testing.TB, addr, topic string) (records []kept) {
+func readAll(t testing.TB, addr, topic string) (records []readBack) {
 	t.Helper()
 	position := listOffset(t, addr, topic, -2)
 	for end := listOffset(t, addr, topic, -1); position < end; {
@@ -150,7 +183,7 @@ func readAll(t testing.TB, addr, topic string) (records []kept) {
 				}
 				rest = rest[n+int(length):]
 				if offset := batch.FirstOffset + int64(i); offset >= position {
-					records = append(records, kept{offset: offset, value: string(record.Value)})
+					records = append(records, readBack{offset: offset, value: string(record.Value)})
 					position = offset + 1
 				}
 			}

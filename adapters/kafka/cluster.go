@@ -19,6 +19,8 @@ type ClusterOptions struct {
 	Brokers []string // host:port of one or more bootstrap brokers
 	TLS     *tls.Config
 	SASL    sasl.Mechanism
+	// Dial connects to a broker; nil: over TCP. It has the signature of net.Dialer.DialContext.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Topics are those whose layout is asked for, once or twice a second; of a cluster that is shared with others, the
 	// layout of all topics can be large. nil: all.
 	Topics []string
@@ -39,9 +41,12 @@ const metadataTTL = time.Second
 
 // NewCluster prepares connections; it dials nothing yet.
 func NewCluster(options ClusterOptions) *Cluster {
+	if options.Dial == nil {
+		options.Dial = (&net.Dialer{Timeout: 3 * time.Second}).DialContext
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	transport := &kafka.Transport{
-		Dial:        (&net.Dialer{Timeout: 3 * time.Second}).DialContext,
+		Dial:        options.Dial,
 		DialTimeout: 3 * time.Second,
 		MetadataTTL: metadataTTL,
 		ClientID:    "chatting",
@@ -102,5 +107,6 @@ func (c *Cluster) ping(ctx context.Context, broker string) error {
 func (c *Cluster) dialer() *kafka.Dialer {
 	return &kafka.Dialer{
 		ClientID: "chatting", Timeout: 3 * time.Second, TLS: c.options.TLS, SASLMechanism: c.options.SASL,
+		DialFunc: c.options.Dial,
 	}
 }

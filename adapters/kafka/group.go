@@ -40,7 +40,7 @@ func runGroup(
 	dialer := cluster.dialer()
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	defer disconnect()
-	dialer.DialFunc = dialUntil(connected)
+	dialer.DialFunc = dialUntil(connected, cluster.options.Dial)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: options.ID, Brokers: cluster.options.Brokers, Dialer: dialer,
 		Topics: []string{options.Topic}, StartOffset: kafka.FirstOffset,
@@ -84,13 +84,15 @@ func runGroup(
 	}
 }
 
-// dialUntil returns a dialer whose connections are closed when ctx ends.
-func dialUntil(ctx context.Context) func(context.Context, string, string) (net.Conn, error) {
+// dialUntil returns a dialer like dial, whose connections are closed when ctx ends.
+func dialUntil(
+	ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error),
+) func(context.Context, string, string) (net.Conn, error) {
 	return func(dialing context.Context, network, address string) (net.Conn, error) {
 		dialing, cancel := context.WithCancel(dialing)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
-		conn, err := (&net.Dialer{}).DialContext(dialing, network, address)
+		conn, err := dial(dialing, network, address)
 		if err != nil {
 			return nil, err
 		}

@@ -69,6 +69,18 @@ func (n TopicNames) settings() []topicSettings {
 	}
 }
 
+// Configs returns the settings that the topics are made with on a single broker, by topic and name of the setting.
+func (n TopicNames) Configs() map[string]map[string]string {
+	configs := make(map[string]map[string]string)
+	for _, settings := range n.settings() {
+		configs[settings.name] = make(map[string]string)
+		for _, entry := range settings.config(1, 1).ConfigEntries {
+			configs[settings.name][entry.ConfigName] = entry.ConfigValue
+		}
+	}
+	return configs
+}
+
 // topicSettings are a topic's settings; a zero segment leaves that to the broker.
 type topicSettings struct {
 	name       string

@@ -92,7 +92,7 @@ func (n *node) start(context.Context) error {
 		n.background.Go(func() {
 			select {
 			case <-n.parts.Broker.Failed():
-				n.fail(errors.New("the embedded broker cannot write its log any more; is the disk full?"))
+				n.fail(errors.New("the embedded broker stopped, for the reason in the line before"))
 			case <-ctx.Done():
 			}
 		})

@@ -56,7 +56,9 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	started, err := embedded.Start(ctx, embedded.Options{
-		Addr: cfg.EmbeddedKafka.Addr.String(), Dir: filepath.Join(string(dir), "kafka"), Logger: logger,
+		Addr: cfg.EmbeddedKafka.Addr.String(), AllowRemote: cfg.EmbeddedKafka.AllowRemote,
+		ClientBytes: cfg.EmbeddedKafka.ClientBytes, Own: kafka.NamesFor(cfg.TopicPrefix).Configs(),
+		Dir: filepath.Join(string(dir), "kafka"), Logger: logger,
 	})
 	if err != nil {
 		return broker{}, err

@@ -1,0 +1,266 @@
+package embedded
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ownTopics are as a server makes them.
+var ownTopics = map[string]map[string]string{
+	"chatting.conversations": {"retention.ms": "604800000", "max.message.bytes": "1048576", "cleanup.policy": "delete"},
+	"chatting.sessions":      {"retention.ms": "3600000", "max.message.bytes": "1048576", "cleanup.policy": "delete"},
+}
+
+// startServer runs a broker whose own topics are there.
+func startServer(t *testing.T, dir string, log *bytes.Buffer) *Broker {
+	t.Helper()
+	b, err := Start(t.Context(), Options{Addr: "127.0.0.1:0", Dir: dir, Own: ownTopics, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	request := versioned(kmsg.NewPtrCreateTopicsRequest())
+	for name, configs := range ownTopics {
+		topic := kmsg.CreateTopicsRequestTopic{Topic: name, NumPartitions: 2, ReplicationFactor: 1}
+		for key, value := range configs {
+			topic.Configs = append(topic.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: key, Value: kmsg.StringPtr(value)})
+		}
+		request.Topics = append(request.Topics, topic)
+	}
+	ownAsks(t, b, request)
+	return b
+}
+
+const (
+	policyViolation = 44
+	invalidConfig   = 40
+)
+
+func TestTopicsThatWouldHarmTheBrokerAreNotMade(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir)
+	const invalidPartitions, invalidTopic = 37, 17
+	for _, name := range []string{"../../x", "a/b", "..", ".", strings.Repeat("x", 250), "space ", "nul\x00"} {
+		if code := createTopic(t, b.Addr(), name, 1); code != invalidTopic {
+			t.Errorf("%q: error %d", name, code)
+		}
+	}
+	for _, config := range [][]string{
+		{"retention.ms", "soon"}, {"max.message.bytes", "100000000"}, {"cleanup.policy", "compact"}, {"retention.bytes", "1"},
+		{"message.timestamp.type", "LogAppendTime"}, {"no.such.setting", "1"}, {"compression.type", strings.Repeat("x", 10_000)},
+	} {
+		if code := createTopic(t, b.Addr(), "configured", 1, config...); code != invalidConfig {
+			t.Errorf("%s: error %d", config[0], code)
+		}
+	}
+	if code := createTopic(t, b.Addr(), "many", 1<<31-1); code != invalidPartitions {
+		t.Errorf("2^31-1 partitions: error %d", code)
+	}
+	if topics, err := readTopics(dir); err != nil || len(topics) != 0 {
+		t.Errorf("topics: %v, %v", topics, err)
+	}
+	createTopic(t, b.Addr(), "a.b", 1)
+	if code := createTopic(t, b.Addr(), "a_b", 1); code != invalidTopic {
+		t.Errorf("a name that collides: error %d", code)
+	}
+	if code := createTopic(t, b.Addr(), "most", maxOthersPartitions-1); code != 0 {
+		t.Errorf("as many partitions as there may be: error %d", code)
+	}
+	if code := createTopic(t, b.Addr(), "more", 1); code != invalidPartitions {
+		t.Errorf("one more: error %d", code)
+	}
+}
+
+// TestOneOfSeveralTopicsIsRefused: the others are made.
+func TestOneOfSeveralTopicsIsRefused(t *testing.T) {
+	b := start(t, t.TempDir())
+	request := versioned(kmsg.NewPtrCreateTopicsRequest())
+	for _, name := range []string{"good", "not/good", "fine"} {
+		request.Topics = append(request.Topics, kmsg.CreateTopicsRequestTopic{Topic: name, NumPartitions: 1, ReplicationFactor: 1})
+	}
+	codes := make(map[string]int16)
+	for _, topic := range answered(t, b.Addr(), request).(*kmsg.CreateTopicsResponse).Topics {
+		codes[topic.Topic] = topic.ErrorCode
+		if topic.ErrorCode != 0 && topic.ErrorMessage == nil {
+			t.Errorf("%s: nothing says why", topic.Topic)
+		}
+	}
+	if len(codes) != 3 || codes["good"] != 0 || codes["not/good"] != 17 || codes["fine"] != 0 {
+		t.Errorf("errors: %v", codes)
+	}
+}
+
+func TestOnlyTopicsSettingsCanBeAltered(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "alter", 1)
+	for _, c := range []struct {
+		kind       kmsg.ConfigResourceType
+		name       string
+		key, value string
+		op         kmsg.IncrementalAlterConfigOp
+		code       int16
+	}{
+		{kmsg.ConfigResourceTypeTopic, "alter", "retention.ms", "60000", kmsg.IncrementalAlterConfigOpSet, 0},
+		{kmsg.ConfigResourceTypeTopic, "alter", "retention.ms", "x", kmsg.IncrementalAlterConfigOpSet, invalidConfig},
+		{kmsg.ConfigResourceTypeTopic, "alter", "cleanup.policy", "compact", kmsg.IncrementalAlterConfigOpAppend, invalidConfig},
+		{kmsg.ConfigResourceTypeBroker, "", "log.cleaner.backoff.ms", "0", kmsg.IncrementalAlterConfigOpSet, policyViolation},
+		{kmsg.ConfigResourceTypeBroker, "0", "offsets.retention.check.interval.ms", "0", kmsg.IncrementalAlterConfigOpSet, policyViolation},
+	} {
+		if code := alter(t, b, c.kind, c.name, c.op, c.key, c.value); code != c.code {
+			t.Errorf("%s=%s: error %d, want %d", c.key, c.value, code, c.code)
+		}
+	}
+}
+
+func alter(t *testing.T, b *Broker, kind kmsg.ConfigResourceType, name string, op kmsg.IncrementalAlterConfigOp, key, value string) int16 {
+	t.Helper()
+	return answered(t, b.Addr(), alterRequest(kind, name, op, key, value)).(*kmsg.IncrementalAlterConfigsResponse).Resources[0].ErrorCode
+}
+
+func alterRequest(kind kmsg.ConfigResourceType, name string, op kmsg.IncrementalAlterConfigOp, key, value string) kmsg.Request {
+	request := versioned(kmsg.NewPtrIncrementalAlterConfigsRequest())
+	request.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
+		ResourceType: kind, ResourceName: name,
+		Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: key, Op: op, Value: &value}},
+	}}
+	return request
+}
+
+// TestTheServersTopicsAreNotForClientsToChange: whatever they try, the settings stay and the records as well.
+func TestTheServersTopicsAreNotForClientsToChange(t *testing.T) {
+	dir := t.TempDir()
+	b := startServer(t, dir, new(bytes.Buffer))
+	const own = "chatting.conversations"
+	before, err := readTopics(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range map[string]string{
+		"max.message.bytes": "0", "retention.ms": "0", "retention.bytes": "-1", "cleanup.policy": "delete",
+		"message.timestamp.type": "CreateTime", "min.insync.replicas": "1", "segment.bytes": "1048576",
+	} {
+		for _, op := range []kmsg.IncrementalAlterConfigOp{kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete} {
+			if code := alter(t, b, kmsg.ConfigResourceTypeTopic, own, op, key, value); code != policyViolation {
+				t.Errorf("%s, operation %d: error %d", key, op, code)
+			}
+		}
+	}
+	old := versioned(kmsg.NewPtrAlterConfigsRequest())
+	old.Resources = []kmsg.AlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: own}}
+	if code := answered(t, b.Addr(), old).(*kmsg.AlterConfigsResponse).Resources[0].ErrorCode; code != policyViolation {
+		t.Errorf("AlterConfigs: error %d", code)
+	}
+	topics := versioned(kmsg.NewPtrDeleteTopicsRequest())
+	topics.TopicNames = []string{own}
+	if code := answered(t, b.Addr(), topics).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode; code != policyViolation {
+		t.Errorf("DeleteTopics: error %d", code)
+	}
+	records := versioned(kmsg.NewPtrDeleteRecordsRequest())
+	records.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: own, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: -1}}}}
+	if code := answered(t, b.Addr(), records).(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0].ErrorCode; code != policyViolation {
+		t.Errorf("DeleteRecords: error %d", code)
+	}
+	partitions := versioned(kmsg.NewPtrCreatePartitionsRequest())
+	partitions.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: own, Count: 9}}
+	if code := answered(t, b.Addr(), partitions).(*kmsg.CreatePartitionsResponse).Topics[0].ErrorCode; code != policyViolation {
+		t.Errorf("CreatePartitions: error %d", code)
+	}
+	groups := versioned(kmsg.NewPtrDeleteGroupsRequest())
+	groups.Groups = []string{"chatting.history"}
+	if code := answered(t, b.Addr(), groups).(*kmsg.DeleteGroupsResponse).Groups[0].ErrorCode; code != policyViolation {
+		t.Errorf("DeleteGroups: error %d", code)
+	}
+	offsets := versioned(kmsg.NewPtrOffsetDeleteRequest())
+	offsets.Group = "chatting.history"
+	if code := answered(t, b.Addr(), offsets).(*kmsg.OffsetDeleteResponse).ErrorCode; code != policyViolation {
+		t.Errorf("OffsetDelete: error %d", code)
+	}
+	for _, name := range []string{own, "chatting_sessions"} { // the latter would keep the server from making its own
+		if code := createTopic(t, b.Addr(), name, 1, "max.message.bytes", "0"); code != policyViolation {
+			t.Errorf("making %s: error %d", name, code)
+		}
+	}
+	after, err := readTopics(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range after {
+		for key, value := range before[i].Configs {
+			if after[i].Name != before[i].Name || after[i].Configs[key] != value || len(after[i].Configs) != len(before[i].Configs) {
+				t.Errorf("%s: %v, not %v", after[i].Name, after[i].Configs, before[i].Configs)
+			}
+		}
+	}
+	// What a client of an earlier version did is set right at the next start.
+	ownAsks(t, b, alterRequest(kmsg.ConfigResourceTypeTopic, own, kmsg.IncrementalAlterConfigOpSet, "max.message.bytes", "0"))
+	ownAsks(t, b, alterRequest(kmsg.ConfigResourceTypeTopic, own, kmsg.IncrementalAlterConfigOpSet, "segment.bytes", "1048576"))
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var logged bytes.Buffer
+	b = startServer(t, dir, &logged)
+	mustProduce(t, b.Addr(), own, batchOf(noStamp, time.Now(), "x"))
+	if !strings.Contains(logged.String(), "set right") {
+		t.Errorf("nothing says so: %s", &logged)
+	}
+	restored, err := readTopics(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range restored {
+		if _, extra := topic.Configs["segment.bytes"]; extra {
+			t.Errorf("%s has %v still", topic.Name, topic.Configs)
+		}
+	}
+}
+
+// TestRecordsOfAnyTimeAreTakenAsARealBrokerDoes: only those that are far ahead are refused, which the log says.
+func TestRecordsOfAnyTimeAreTakenAsARealBrokerDoes(t *testing.T) {
+	var logged bytes.Buffer
+	dir := t.TempDir()
+	b := startServer(t, dir, &logged)
+	createTopic(t, b.Addr(), "times", 1)
+	now := time.Now()
+	for i, at := range []time.Time{now.Add(-31 * time.Minute), now.AddDate(-10, 0, 0), time.UnixMilli(0), time.UnixMilli(-1), now.Add(50 * time.Minute)} {
+		if offset := mustProduce(t, b.Addr(), "times", batchOf(noStamp, at, "x")); offset != int64(i) {
+			t.Errorf("%s: offset %d", at, offset)
+		}
+	}
+	if logged.Len() > 0 {
+		t.Errorf("logged: %s", &logged)
+	}
+	request := produceRequest("times", 0, batchOf(noStamp, now.Add(2*time.Hour), "x"))
+	answer := answered(t, b.Addr(), request).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+	if answer.ErrorCode != 32 || answer.ErrorMessage == nil || !strings.Contains(*answer.ErrorMessage, "ahead") {
+		t.Errorf("of the future: error %d, %v", answer.ErrorCode, answer.ErrorMessage)
+	}
+	if !strings.Contains(logged.String(), "records for times") {
+		t.Errorf("the log does not say what is refused: %s", &logged)
+	}
+	// Old records do not take those with them that came later and are younger.
+	mustProduce(t, b.Addr(), "times", batchOf(noStamp, now, "young"))
+	mustProduce(t, b.Addr(), "times", batchOf(noStamp, now.AddDate(-1, 0, 0), "old"))
+	if err := (&retention{cluster: b.cluster, engine: b.guard.engine}).apply(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, record := range readAll(t, b.Addr(), "times") {
+		left = append(left, record.value)
+	}
+	if len(left) == 0 || left[len(left)-1] != "old" || left[len(left)-2] != "young" {
+		t.Errorf("%v are left", left)
+	}
+	if err := b.Close(); err != nil { // which writes times down
+		t.Fatal(err)
+	}
+	if raw, err := os.ReadFile(filepath.Join(dir, "partitions", "times-0", "snapshot.json")); err != nil {
+		t.Errorf("%s, %v", raw, err)
+	}
+}
