@@ -96,7 +96,9 @@ type Deps struct {
 	Ready func() error
 	// Checks are what /readyz asks.
 	Checks []Check
-	Logger *slog.Logger
+	// Background tells of work that readiness shows beside them, and asks nobody for it; nil for none.
+	Background func() Background
+	Logger     *slog.Logger
 }
 
 // API is the server's HTTP application.

@@ -63,6 +63,7 @@ func runGroup(
 			}
 			continue
 		case err != nil:
+			guard.left()
 			level := slog.LevelDebug // the brokers' being away is said elsewhere
 			if errors.Is(err, kafka.GroupAuthorizationFailed) {
 				level = slog.LevelError

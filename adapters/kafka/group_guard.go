@@ -81,6 +81,11 @@ func (g *groupGuard) joined() {
 	}
 }
 
+// left notes that this node is no member, or not to be told to be one.
+func (g *groupGuard) left() {
+	g.cluster.groups.change(g.group, func(s *GroupState) { s.Joined = false })
+}
+
 // keptOut is called when the broker refuses this node because members of another kind are in the group. It tells whether
 // the node shall try again at once, because the group was just emptied and those who were in it will be back soon.
 func (g *groupGuard) keptOut(ctx context.Context) (again bool) {
@@ -100,6 +105,7 @@ func (g *groupGuard) keptOut(ctx context.Context) (again bool) {
 		g.takenOut++
 		return g.takeOut(ctx, foreign, names) && g.takenOut <= maxTakenOutAtOnce
 	case len(found.Members) > 0:
+		g.left()
 		if !g.older {
 			g.older = true
 			g.logger.Info("nodes of an older version do the work of this consumer group; this node takes over when the last has left",

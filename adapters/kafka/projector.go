@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"golang.org/x/time/rate"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
-	"golang.org/x/time/rate"
 
 	"chatting/application"
 	"chatting/domain"

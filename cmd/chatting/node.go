@@ -56,6 +56,7 @@ type nodeParts struct {
 	ExpireInvites *application.ExpireInvites
 	Refresh       *application.FriendRefresh
 	Expire        *application.ExpireHistory
+	HistoryLag    *application.HistoryLag
 	Readiness     *readiness
 	Shutdown      fx.Shutdowner
 }
@@ -165,6 +166,7 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
 		running.Go(func() { errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.parts.Logger).Run(ctx) })
+		running.Go(func() { n.parts.HistoryLag.Run(ctx) })
 	}
 	if messages := n.parts.Stored.messages; messages != nil {
 		if err := n.beginStoring(ctx, messages); err != nil {

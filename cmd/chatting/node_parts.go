@@ -172,6 +172,7 @@ type apiDeps struct {
 	Cluster      *kafka.Cluster
 	Appenders    appenders
 	Readiness    *readiness
+	HistoryLag   *application.HistoryLag
 	Now          application.Clock
 	Logger       *slog.Logger
 }
@@ -201,6 +202,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 			{Name: "database", Probe: d.Store.Ping},
 			{Name: "tail", Probe: d.Readiness.probe},
 		},
+		Background: func() rest.Background { return background(d.Config, d.HistoryLag, d.Cluster, d.Now()) },
 	})
 }
 
