@@ -75,6 +75,8 @@ type problem struct {
 	Code   domain.Code `json:"code,omitempty"`
 	// Checks is the state of the parts that readiness hangs on.
 	Checks map[string]string `json:"checks,omitempty"`
+	// Background is what readiness says beside them; else nil.
+	*Background
 }
 
 func newProblem(status int, code domain.Code, sentence string) problem {

@@ -115,7 +115,9 @@ type Deps struct {
 	Ready func() error
 	// Checks are what /readyz asks.
 	Checks []Check
-	Logger *slog.Logger
+	// Background tells of work that readiness shows beside them, and asks nobody for it; nil for none.
+	Background func() Background
+	Logger     *slog.Logger
 	// Notices take the log lines that clients can cause in any number; nil makes some that write to Logger.
 	Notices *application.Notices
 	// Writes bounds the requests of a user that may change something (POST, PUT, DELETE); nil bounds nothing.

@@ -21,6 +21,31 @@ type Check struct {
 
 const checkOK = "ok"
 
+// Background is work of the node that serves nobody at once. Readiness shows it and does not hang on it: users can chat
+// while it stands still, and it stands still on all nodes alike.
+type Background struct {
+	// History is nil where no history is kept, or before anything is known of it.
+	History *HistoryLag `json:"history,omitempty"`
+	// Groups are the node's consumer groups, by their ids.
+	Groups map[string]ConsumerGroup `json:"consumer_groups,omitempty"`
+}
+
+// HistoryLag is how far the history is behind the log.
+type HistoryLag struct {
+	RecordsBehind int64 `json:"records_behind"`
+	// StandingStill is for how many seconds at least one partition with records to go has not moved.
+	StandingStill int64 `json:"standing_still_seconds"`
+}
+
+// ConsumerGroup is how a consumer group of this server looks to the node.
+type ConsumerGroup struct {
+	Member bool `json:"member"`
+	// Foreign is how many consumers of other programs were found in it since the node started.
+	Foreign int64 `json:"foreign_consumers"`
+	// KeptOut is for how many seconds they keep the node out of it.
+	KeptOut int64 `json:"kept_out_seconds"`
+}
+
 // health answers while the process lives.
 func (a *API) health(c *fiber.Ctx) error {
 	return send(c, http.StatusOK, map[string]string{"status": checkOK})
@@ -31,23 +56,28 @@ func (a *API) health(c *fiber.Ctx) error {
 func (a *API) readiness(c *fiber.Ctx) error {
 	shared, _, _ := a.probes.Do("", func() (any, error) { return a.probe(), nil })
 	checks, _ := shared.(map[string]string)
+	var background Background
+	if a.deps.Background != nil {
+		background = a.deps.Background()
+	}
 	if a.draining.Load() {
-		return send(c, http.StatusServiceUnavailable, notReady("The node is going away.", checks))
+		return send(c, http.StatusServiceUnavailable, notReady("The node is going away.", checks, background))
 	}
 	for _, state := range checks {
 		if state != checkOK {
-			return send(c, http.StatusServiceUnavailable, notReady("A part that the node needs is away.", checks))
+			return send(c, http.StatusServiceUnavailable, notReady("A part that the node needs is away.", checks, background))
 		}
 	}
 	return send(c, http.StatusOK, struct {
 		Status string            `json:"status"`
 		Checks map[string]string `json:"checks"`
-	}{checkOK, checks})
+		Background
+	}{checkOK, checks, background})
 }
 
-func notReady(sentence string, checks map[string]string) problem {
+func notReady(sentence string, checks map[string]string, background Background) problem {
 	p := newProblem(http.StatusServiceUnavailable, domain.CodeUnavailable, sentence)
-	p.Checks = checks
+	p.Checks, p.Background = checks, &background
 	return p
 }
 

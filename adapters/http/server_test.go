@@ -466,3 +466,24 @@ func TestAnAmbiguousRequestSmugglesNoSecondOne(t *testing.T) {
 		}
 	}
 }
+
+// What stands still behind the node is told, and does not make it unready.
+func TestReadinessTellsOfTheHistoryAndTheConsumerGroups(t *testing.T) {
+	var unready error
+	w := newWorld(t, func(_ *world, _ *Options, d *Deps) {
+		d.Checks = []Check{{Name: "tail", Probe: func(context.Context) error { return unready }}}
+		d.Background = func() Background {
+			return Background{
+				History: &HistoryLag{RecordsBehind: 12, StandingStill: 34},
+				Groups:  map[string]ConsumerGroup{"chatting.history": {Foreign: 1, KeptOut: 30}},
+			}
+		}
+	})
+	told := `"history":{"records_behind":12,"standing_still_seconds":34},` +
+		`"consumer_groups":{"chatting.history":{"member":false,"foreign_consumers":1,"kept_out_seconds":30}}}`
+	w.call(t, "GET", "/readyz", "").mustBe(t, 200, `{"status":"ok","checks":{"tail":"ok"},`+told)
+	unready = errors.New("away")
+	if got := w.call(t, "GET", "/readyz", ""); got.status != 503 || !strings.HasSuffix(got.body, `"checks":{"tail":"failing"},`+told) {
+		t.Errorf("of a node that is not ready, it is %d %s", got.status, got.body)
+	}
+}

@@ -34,7 +34,9 @@ func eachBroker[T tester[T]](t T, suite func(t T, cluster *Cluster)) {
 				t.Error(err)
 			}
 		})
-		suite(t, testCluster(t, []string{broker.Addr()}))
+		cluster := testCluster(t, []string{broker.Addr()})
+		cluster.options.Embedded = true
+		suite(t, cluster)
 	})
 	t.Run("kafka", func(t T) {
 		brokers := os.Getenv("CHATTING_TEST_KAFKA")

@@ -24,6 +24,8 @@ type ClusterOptions struct {
 	// Topics are those whose layout is asked for, once or twice a second; of a cluster that is shared with others, the
 	// layout of all topics can be large. nil: all.
 	Topics []string
+	// Embedded tells that the broker is the one inside a server.
+	Embedded bool
 }
 
 // Cluster is the connection to the brokers that appenders, tails and topic setup share. It must be closed after them.
@@ -33,7 +35,11 @@ type Cluster struct {
 	transport *kafka.Transport
 	client    *kafka.Client
 	stop      context.CancelFunc
+	groups    groupStates
 }
+
+// clientID is by what brokers know the server's connections.
+const clientID = "chatting"
 
 // metadataTTL bounds how long the transport sends to a broker that no longer leads: it answers metadata requests from a
 // cache and has no way to be told.
@@ -46,10 +52,10 @@ func NewCluster(options ClusterOptions) *Cluster {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	transport := &kafka.Transport{
-		Dial:        options.Dial,
+		Dial:        dialUntil(ctx, options.Dial),
 		DialTimeout: 3 * time.Second,
 		MetadataTTL: metadataTTL,
-		ClientID:    "chatting",
+		ClientID:    clientID,
 		TLS:         options.TLS,
 		SASL:        options.SASL,
 		Context:     ctx,
@@ -63,7 +69,7 @@ func NewCluster(options ClusterOptions) *Cluster {
 	}
 }
 
-// Close ends the idle connections and the transport's metadata loop.
+// Close ends the connections, those that wait for an answer included, and the transport's metadata loop.
 func (c *Cluster) Close() {
 	c.stop()
 	c.transport.CloseIdleConnections()
@@ -106,7 +112,34 @@ func (c *Cluster) ping(ctx context.Context, broker string) error {
 // dialer returns a dialer for the parts of kafka-go that do not use a transport.
 func (c *Cluster) dialer() *kafka.Dialer {
 	return &kafka.Dialer{
-		ClientID: "chatting", Timeout: 3 * time.Second, TLS: c.options.TLS, SASLMechanism: c.options.SASL,
+		ClientID: clientID, Timeout: 3 * time.Second, TLS: c.options.TLS, SASLMechanism: c.options.SASL,
 		DialFunc: c.options.Dial,
 	}
+}
+
+// dialFunc opens a connection.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialUntil returns a dialer like dial, whose connections are closed when ctx ends.
+func dialUntil(ctx context.Context, dial dialFunc) dialFunc {
+	return func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(dialing, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return connUntil{Conn: conn, forget: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+	}
+}
+
+// connUntil is a connection that something else may close, too.
+type connUntil struct {
+	net.Conn
+
+	forget func() bool
+}
+
+// Close implements net.Conn.
+func (c connUntil) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }

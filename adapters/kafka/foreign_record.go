@@ -134,8 +134,8 @@ const idKind = "system-message"
 
 // systemMessage reads a record: the body of the HTTP request as it is, or the data of a CloudEvent, binary or structured
 // (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md), of any type. The
-// event's source and id, which CloudEvents has to be one name of one event, make the id; without them the record's place
-// does, or the place that it had before it became a dead letter.
+// event's source and id, which CloudEvents has to be one name of one event, make the id, whichever form it has; without them
+// the record's place does, or the place that it had before it became a dead letter.
 func (r *foreignRecord) systemMessage() (application.SystemMessageCommand, *refusedError) {
 	if r.refused != nil {
 		return application.SystemMessageCommand{}, r.refused
@@ -188,19 +188,26 @@ const (
 	ceID              = eventHeaderPrefix + "id"
 	ceSource          = eventHeaderPrefix + "source"
 	ceType            = eventHeaderPrefix + "type"
+	// httpHeaderPrefix is the prefix that the binding for HTTP has. Programs that pass on what came by HTTP leave it.
+	httpHeaderPrefix = "ce-"
+	contentTypeBatch = "application/cloudevents-batch+json"
 )
 
 // open returns the body in a record and, of a CloudEvent, the name of the event.
 func (r *foreignRecord) open() (name string, body []byte, refused *refusedError) {
-	contentType, _ := r.header(contentTypeHeader)
+	contentType, _ := r.producerHeader(contentTypeHeader)
 	mediaType, _, err := mime.ParseMediaType(contentType)
-	if contentType != "" && err != nil {
+	shape := shapeOf(r.value)
+	switch {
+	case contentType != "" && err != nil:
 		return "", nil, refuse(DeadMediaType, "The header content-type names no media type.")
-	}
-	if strings.HasPrefix(mediaType, "application/cloudevents") {
-		if mediaType != contentTypeEvent {
-			return "", nil, refuse(DeadMediaType, "Of CloudEvents in structured mode, only %s is read.", contentTypeEvent)
-		}
+	case mediaType == contentTypeEvent:
+		return openStructured(r.value)
+	case mediaType == contentTypeBatch, isJSON(mediaType) && shape == shapeBatch:
+		return "", nil, refuse(DeadMediaType, "Batches of CloudEvents are not read: write each event as a record of its own.")
+	case strings.HasPrefix(mediaType, "application/cloudevents"):
+		return "", nil, refuse(DeadMediaType, "Of CloudEvents in structured mode, only %s is read.", contentTypeEvent)
+	case isJSON(mediaType) && shape == shapeEvent:
 		return openStructured(r.value)
 	}
 	if r.isEvent() {
@@ -208,7 +215,7 @@ func (r *foreignRecord) open() (name string, body []byte, refused *refusedError)
 		for header, attribute := range map[string]*string{
 			ceSpecVersion: &event.SpecVersion, ceID: &event.ID, ceSource: &event.Source, ceType: &event.Type,
 		} {
-			*attribute, _ = r.header(header)
+			*attribute, _ = r.eventHeader(header)
 		}
 		if name, refused = event.name(); refused != nil {
 			return "", nil, refused
@@ -223,14 +230,66 @@ func (r *foreignRecord) open() (name string, body []byte, refused *refusedError)
 // isEvent tells whether a record calls itself a CloudEvent in binary mode.
 func (r *foreignRecord) isEvent() bool {
 	for _, header := range []string{ceSpecVersion, ceID, ceSource, ceType} {
-		if _, ok := r.header(header); ok {
+		if _, ok := r.eventHeader(header); ok {
 			return true
 		}
 	}
 	return false
 }
 
-// header returns the last header of a name.
+// shape is what a value is by its own fields, whatever its headers say.
+type shape int
+
+const (
+	shapeOther shape = iota
+	shapeEvent       // a CloudEvent in structured mode
+	shapeBatch       // a list of those
+)
+
+// shapeOf recognises CloudEvents by their attributes: producers that write JSON often leave the header content-type out, or
+// say application/json. An object with specversion is an event, and its other attributes are then checked as those of one
+// with the header. Only an object that also has target_id is a system message: no attribute of an event may have such a name.
+func shapeOf(value []byte) shape {
+	type marks struct {
+		SpecVersion json.RawMessage `json:"specversion"`
+		Target      json.RawMessage `json:"target_id"`
+	}
+	isEvent := func(m marks) bool { return m.SpecVersion != nil && m.Target == nil }
+	var object marks
+	var list []json.RawMessage
+	switch trimmed := bytes.TrimLeft(value, " \t\r\n"); {
+	case bytes.HasPrefix(trimmed, []byte("{")):
+		if json.Unmarshal(trimmed, &object) == nil && isEvent(object) {
+			return shapeEvent
+		}
+	case bytes.HasPrefix(trimmed, []byte("[")):
+		if json.Unmarshal(trimmed, &list) == nil && len(list) > 0 && json.Unmarshal(list[0], &object) == nil && isEvent(object) {
+			return shapeBatch
+		}
+	}
+	return shapeOther
+}
+
+// eventHeader returns a header of an event in binary mode, also under the prefix of the binding for HTTP.
+func (r *foreignRecord) eventHeader(name string) (value string, ok bool) {
+	if value, ok = r.producerHeader(name); ok {
+		return value, true
+	}
+	return r.producerHeader(httpHeaderPrefix + strings.TrimPrefix(name, eventHeaderPrefix))
+}
+
+// producerHeader returns the last header of a name, whichever case its letters have: Kafka tells Content-Type from
+// content-type, and those who write headers often do not.
+func (r *foreignRecord) producerHeader(name string) (value string, ok bool) {
+	for i := len(r.headers) - 1; i >= 0; i-- {
+		if strings.EqualFold(r.headers[i].Key, name) {
+			return string(r.headers[i].Value), true
+		}
+	}
+	return "", false
+}
+
+// header returns the last header of exactly this name.
 func (r *foreignRecord) header(name string) (value string, ok bool) {
 	for i := len(r.headers) - 1; i >= 0; i-- {
 		if r.headers[i].Key == name {

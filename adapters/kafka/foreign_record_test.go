@@ -41,15 +41,26 @@ func TestARecordIsReadInEachOfItsForms(t *testing.T) {
 		record foreignRecord
 		id     domain.EventID
 	}{
-		"plain":                 {foreign(good), byPlace},
-		"plain, with its type":  {foreign(good, "content-type: application/json; charset=utf-8"), byPlace},
-		"plain, other headers":  {foreign(good, "trace: 1", "ce_extension: x"), byPlace},
-		"binary":                {foreign(good, binaryEvent...), byName},
-		"binary, with its type": {foreign(good, append(slices.Clone(binaryEvent), "content-type: application/vnd.x+json")...), byName},
-		"binary, named twice":   {foreign(good, append([]string{"ce_id: b"}, binaryEvent...)...), byName},
-		"structured":            {foreign(structured(`"data":`+good), inStructure), byName},
-		"structured, in base64": {foreign(structured(`"data_base64":"`+base64.StdEncoding.EncodeToString([]byte(good))+`"`), inStructure), byName},
-		"structured, its type":  {foreign(structured(`"datacontenttype":"application/json","x":1,"data":`+good), inStructure), byName},
+		"plain":                     {foreign(good), byPlace},
+		"plain, with its type":      {foreign(good, "content-type: application/json; charset=utf-8"), byPlace},
+		"plain, other headers":      {foreign(good, "trace: 1", "ce_extension: x"), byPlace},
+		"binary":                    {foreign(good, binaryEvent...), byName},
+		"binary, with its type":     {foreign(good, append(slices.Clone(binaryEvent), "content-type: application/vnd.x+json")...), byName},
+		"binary, named twice":       {foreign(good, append([]string{"ce_id: b"}, binaryEvent...)...), byName},
+		"structured":                {foreign(structured(`"data":`+good), inStructure), byName},
+		"structured, in base64":     {foreign(structured(`"data_base64":"`+base64.StdEncoding.EncodeToString([]byte(good))+`"`), inStructure), byName},
+		"structured, its type":      {foreign(structured(`"datacontenttype":"application/json","x":1,"data":`+good), inStructure), byName},
+		"structured, no type":       {foreign(structured(`"data":` + good)), byName},
+		"structured, blanks first":  {foreign(" \n" + structured(`"data":`+good)), byName},
+		"structured, as JSON":       {foreign(structured(`"data":`+good), "content-type: application/json; charset=utf-8"), byName},
+		"structured, as some JSON":  {foreign(structured(`"data":`+good), "content-type: application/vnd.x+json"), byName},
+		"structured, base64 too":    {foreign(structured(`"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(good)) + `"`)), byName},
+		"structured, and in binary": {foreign(structured(`"data":`+good), append(without("ce_id"), "ce_id: other")...), byName},
+		"structured, a message":     {foreign(structured(`"message":"not this","data":` + good)), byName},
+		"structured, in capitals":   {foreign(structured(`"data":`+good), "Content-Type: Application/CloudEvents+JSON"), byName},
+		"plain, with attributes":    {foreign(structured(`"target_id":7,"message":"m"`)), byPlace},
+		"binary, in capitals":       {foreign(good, "CE_SpecVersion: 1.0", "Ce_Id: a", "CE_SOURCE: /games", "ce_Type: game.round"), byName},
+		"binary, as in HTTP":        {foreign(good, "ce-specversion: 1.0", "ce-id: a", "Ce-Source: /games", "ce-type: t"), byName},
 		"delivered again": {foreign(good, "kafka_dlt-original-topic: o", "kafka_dlt-original-partition: 1",
 			"kafka_dlt-original-offset: 2", "kafka_dlt-original-timestamp: 3"), domain.DerivedID(idKind, "o-1-2-3")},
 		"delivered again, badly": {foreign(good, "kafka_dlt-original-topic: o", "kafka_dlt-original-partition: 1",
@@ -69,10 +80,12 @@ func TestARecordIsReadInEachOfItsForms(t *testing.T) {
 	}
 }
 
+// without returns the headers of the binary event but for one.
+func without(header string) []string {
+	return slices.DeleteFunc(slices.Clone(binaryEvent), func(h string) bool { return strings.HasPrefix(h, header) })
+}
+
 func TestWhatIsNoSystemMessageIsRefusedWithItsReason(t *testing.T) {
-	without := func(header string) []string {
-		return slices.DeleteFunc(slices.Clone(binaryEvent), func(h string) bool { return strings.HasPrefix(h, header) })
-	}
 	for name, c := range map[string]struct {
 		record foreignRecord
 		code   string
@@ -92,7 +105,13 @@ func TestWhatIsNoSystemMessageIsRefusedWithItsReason(t *testing.T) {
 		"no user":                  {foreign(`{"target_id":-1,"message":"m"}`), DeadNoUserOrOffline, "No User or Offline"},
 		"another type":             {foreign(good, "content-type: text/plain"), DeadMediaType, "content-type"},
 		"a type of no form":        {foreign(good, "content-type: ;"), DeadMediaType, "content-type"},
-		"events in a batch":        {foreign("[]", "content-type: application/cloudevents-batch+json"), DeadMediaType, "structured"},
+		"events in a batch":        {foreign("[]", "content-type: application/cloudevents-batch+json"), DeadMediaType, "a record of its own"},
+		"events in a bare batch":   {foreign("[" + structured(`"data":`+good) + "]"), DeadMediaType, "a record of its own"},
+		"events as text":           {foreign(structured(`"data":`+good), "content-type: text/plain"), DeadMediaType, "content-type"},
+		"bare, no id":              {foreign(`{"specversion":"1.0","source":"s","type":"t","data":{}}`), DeadInvalidEvent, "id is missing"},
+		"bare, version of number":  {foreign(`{"specversion":1.0,"id":"a","source":"s","type":"t","data":{}}`), DeadInvalidEvent, "specversion is of type number"},
+		"bare, another version":    {foreign(`{"specversion":"0.3","id":"a","source":"s","type":"t","data":{}}`), DeadInvalidEvent, "specversion is not 1.0"},
+		"bare, no message":         {foreign(structured(`"data":{"target_id":7}`)), DeadInvalidMessage, "message: This field is required."},
 		"events in Avro":           {foreign("x", "content-type: application/cloudevents+avro"), DeadMediaType, "structured"},
 		"binary, version":          {foreign(good, append([]string{"ce_specversion: 0.3"}, without("ce_specversion")...)...), DeadInvalidEvent, "specversion"},
 		"binary, no version":       {foreign(good, without("ce_specversion")...), DeadInvalidEvent, "specversion"},
@@ -186,6 +205,8 @@ func FuzzForeignRecord(f *testing.F) {
 	f.Add([]byte(structured(`"data":`+good)), "application/cloudevents+json", "")
 	f.Add([]byte(structured(`"data_base64":"e30="`)), "application/cloudevents+json;x", "")
 	f.Add([]byte(`{"specversion":1}`), "application/cloudevents+json", "\n")
+	f.Add([]byte(structured(`"data":`+good)), "", "")
+	f.Add([]byte("["+structured(`"data":`+good)+"]"), "", "")
 	f.Fuzz(func(t *testing.T, value []byte, contentType, id string) {
 		r := foreign(string(value), "content-type: "+contentType)
 		if id != "" {

@@ -3,9 +3,8 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -25,90 +24,90 @@ type groupOptions struct {
 const (
 	// groupPause is between a failure and the next attempt: each has all nodes join again.
 	groupPause = 5 * time.Second
+	// joinPause is between two attempts to join.
+	joinPause = time.Second
 	// leaveTimeout bounds the leaving of the group. A group that was not left finds out by the session timeout.
 	leaveTimeout = 2 * time.Second
+	// groupTimeout bounds a request to the coordinator that does not wait for other members.
+	groupTimeout = 3 * time.Second
 )
+
+// assignment is a partition that falls to this member, and the offset that the group has committed for it; -1 without one.
+type assignment struct {
+	ID     int
+	Offset int64
+}
 
 // runGroup is a member of a consumer group until ctx ends. serve is called for each generation in which partitions fall to
 // this member. Its ctx ends with the generation, and the generation ends when it returns: the group is joined again, after
 // an error that is logged and groupPause. As long as serve has not returned, all members wait for this one.
+//
+// Only nodes of this server can be in the group while one of them is: see groupProtocol. Consumers of other programs that
+// were in it before are taken out.
 func runGroup(
 	ctx context.Context, cluster *Cluster, options groupOptions,
-	serve func(ctx context.Context, generation *kafka.Generation, assignments []kafka.PartitionAssignment) error,
+	serve func(ctx context.Context, generation *generation, assignments []assignment) error,
 ) error {
 	logger := options.Logger.With("group", options.ID, "work", options.What)
-	dialer := cluster.dialer()
-	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
-	defer disconnect()
-	dialer.DialFunc = dialUntil(connected, cluster.options.Dial)
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: options.ID, Brokers: cluster.options.Brokers, Dialer: dialer,
-		Topics: []string{options.Topic}, StartOffset: kafka.FirstOffset,
-		SessionTimeout: options.Session, RebalanceTimeout: options.Session, HeartbeatInterval: options.Session / 5,
-		JoinGroupBackoff: time.Second, Timeout: 3 * time.Second,
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", options.What, err)
-	}
-	defer func() {
-		// Joining and leaving take no context: without connections they end.
-		defer time.AfterFunc(leaveTimeout, disconnect).Stop()
-		_ = group.Close() // it never fails
-	}()
-	for {
-		generation, err := group.Next(ctx)
+	m := &member{cluster: cluster, options: options}
+	guard := newGroupGuard(cluster, options.ID, logger)
+	defer m.leave(ctx)
+	for ctx.Err() == nil {
+		generation, assignments, err := m.join(ctx)
 		switch {
-		case ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed):
+		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, kafka.InconsistentGroupProtocol), errors.Is(err, kafka.GroupIdNotFound):
+			if !guard.keptOut(ctx) {
+				pause(ctx, joinPause)
+			}
+			continue
 		case err != nil:
+			guard.left()
 			level := slog.LevelDebug // the brokers' being away is said elsewhere
 			if errors.Is(err, kafka.GroupAuthorizationFailed) {
 				level = slog.LevelError
 			}
 			logger.Log(ctx, level, "joining the consumer group again", "error", err)
+			if !errors.Is(err, kafka.RebalanceInProgress) {
+				pause(ctx, joinPause)
+			}
 			continue
 		}
-		assignments := generation.Assignments[options.Topic]
-		if len(assignments) == 0 {
-			continue
-		}
-		generation.Start(func(ctx context.Context) {
+		guard.joined()
+		m.during(ctx, generation, func(ctx context.Context) {
+			if len(assignments) == 0 {
+				<-ctx.Done()
+				return
+			}
 			if err := serve(ctx, generation, assignments); err != nil && ctx.Err() == nil {
 				logger.Warn("the work of the consumer group starts over", "error", err)
-				select {
-				case <-time.After(groupPause):
-				case <-ctx.Done():
-				}
+				pause(ctx, groupPause)
 			}
 		})
 	}
+	return nil
 }
 
-// dialUntil returns a dialer like dial, whose connections are closed when ctx ends.
-func dialUntil(
-	ctx context.Context, dial func(ctx context.Context, network, address string) (net.Conn, error),
-) func(context.Context, string, string) (net.Conn, error) {
-	return func(dialing context.Context, network, address string) (net.Conn, error) {
-		dialing, cancel := context.WithCancel(dialing)
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		conn, err := dial(dialing, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return connUntil{Conn: conn, forget: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+// during runs f while the generation lasts, which ends when f returns.
+func (m *member) during(ctx context.Context, g *generation, f func(context.Context)) {
+	ctx, end := context.WithCancel(ctx)
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		defer end()
+		m.beat(ctx, g)
+	})
+	f(ctx)
+	end()
+	beating.Wait()
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-}
-
-// connUntil is a connection that something else may close, too.
-type connUntil struct {
-	net.Conn
-
-	forget func() bool
-}
-
-// Close implements net.Conn.
-func (c connUntil) Close() error {
-	c.forget()
-	return c.Conn.Close()
 }

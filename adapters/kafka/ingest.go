@@ -82,13 +82,13 @@ func (i *Ingest) Run(ctx context.Context) error {
 }
 
 // serve reads the partitions of one generation until it ends.
-func (i *Ingest) serve(ctx context.Context, generation *kafka.Generation, assignments []kafka.PartitionAssignment) error {
+func (i *Ingest) serve(ctx context.Context, generation *generation, assignments []assignment) error {
 	from, err := i.locate(ctx, assignments)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
-	commits := &offsetCommits{generation: generation, topic: i.options.Topic}
+	commits := &offsetCommits{ctx: ctx, generation: generation}
 	handler := &ingestHandler{
 		ctx: ctx, stop: stop, options: i.options, partitions: make(map[int]*ingestedPartition),
 		run: max(1, min(maxRun, maxUncommitted/len(assignments))), underWay: semaphore.NewWeighted(maxUnderWay),
@@ -107,7 +107,7 @@ func (i *Ingest) serve(ctx context.Context, generation *kafka.Generation, assign
 	running.Wait()
 	commits.wait()
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, context.Canceled), errors.Is(cause, kafka.ErrGenerationEnded), isOfNextGeneration(cause):
+	case errors.Is(cause, context.Canceled), isOfNextGeneration(cause):
 		return nil
 	default:
 		return cause
@@ -122,7 +122,7 @@ func isOfNextGeneration(err error) bool {
 
 // locate returns where to begin reading each partition: where the group is, the start of the log where it was nowhere, or
 // past its end, which is a topic made anew.
-func (i *Ingest) locate(ctx context.Context, assignments []kafka.PartitionAssignment) (map[int]int64, error) {
+func (i *Ingest) locate(ctx context.Context, assignments []assignment) (map[int]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
 	defer cancel()
 	numbers := make([]int, len(assignments))
@@ -139,7 +139,7 @@ func (i *Ingest) locate(ctx context.Context, assignments []kafka.PartitionAssign
 	}
 	from := make(map[int]int64, len(assignments))
 	for n, assignment := range assignments {
-		from[assignment.ID] = max(assignment.Offset, starts[n]) // FirstOffset, of a group without a commit, is negative
+		from[assignment.ID] = max(assignment.Offset, starts[n]) // that of a group without a commit is negative
 		if assignment.Offset > ends[n] {
 			from[assignment.ID] = starts[n]
 		}
@@ -353,8 +353,8 @@ func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) {
 
 // offsetCommits commits offsets of one generation. Partitions that commit while a commit is under way share the next.
 type offsetCommits struct {
-	generation *kafka.Generation
-	topic      string
+	ctx        context.Context //nolint:containedctx // the generation's: a commit is bounded by a timeout of its own
+	generation *generation
 
 	mu      sync.Mutex
 	running bool
@@ -397,7 +397,7 @@ func (c *offsetCommits) run() {
 			return
 		}
 		c.mu.Unlock()
-		round.err = c.generation.CommitOffsets(map[string]map[int]int64{c.topic: round.offsets})
+		round.err = c.generation.commit(c.ctx, round.offsets)
 		close(round.done)
 	}
 }

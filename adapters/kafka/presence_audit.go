@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"chatting/application"
 )
 
@@ -54,7 +52,7 @@ func (a *PresenceAudit) Run(ctx context.Context) error {
 }
 
 // audit serves the partitions of one generation until it ends.
-func (a *PresenceAudit) audit(ctx context.Context, generation *kafka.Generation, assignments []kafka.PartitionAssignment) error {
+func (a *PresenceAudit) audit(ctx context.Context, generation *generation, assignments []assignment) error {
 	auditor := &auditor{options: a.options, ctx: ctx, generation: generation, partitions: make(map[int]*auditedPartition)}
 	from := make(map[int]int64, len(assignments))
 	for _, assignment := range assignments {
@@ -77,7 +75,7 @@ func (a *PresenceAudit) audit(ctx context.Context, generation *kafka.Generation,
 }
 
 // locate returns where to begin reading a partition, and from which offset on to publish.
-func (a *PresenceAudit) locate(ctx context.Context, assignment kafka.PartitionAssignment) (start, committed int64, err error) {
+func (a *PresenceAudit) locate(ctx context.Context, assignment assignment) (start, committed int64, err error) {
 	one := []int{assignment.ID}
 	starts, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, timestampEarliest)
 	if err != nil {
@@ -87,7 +85,7 @@ func (a *PresenceAudit) locate(ctx context.Context, assignment kafka.PartitionAs
 	if err != nil {
 		return 0, 0, err
 	}
-	committed = max(assignment.Offset, starts[0]) // FirstOffset, of a group without a commit, is negative
+	committed = max(assignment.Offset, starts[0]) // that of a group without a commit is negative
 	if committed > ends[0] {
 		committed = starts[0] // a topic made anew: nothing of it is published
 	}
@@ -106,7 +104,7 @@ func (a *PresenceAudit) locate(ctx context.Context, assignment kafka.PartitionAs
 type auditor struct {
 	options    AuditOptions
 	ctx        context.Context //nolint:containedctx // the generation's: it ends with it, as the auditor does
-	generation *kafka.Generation
+	generation *generation
 	partitions map[int]*auditedPartition
 	stop       context.CancelFunc
 	err        error
@@ -168,8 +166,7 @@ func (a *auditor) BatchEnd(partition int, next int64) {
 	if !published && time.Since(p.committedAt) < commitInterval {
 		return
 	}
-	offsets := map[string]map[int]int64{a.options.Sessions: {partition: next}}
-	if err := a.generation.CommitOffsets(offsets); err != nil {
+	if err := a.generation.commit(a.ctx, map[int]int64{partition: next}); err != nil {
 		a.fail(err)
 		return
 	}

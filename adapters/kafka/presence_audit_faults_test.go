@@ -204,8 +204,13 @@ func hangingCoordinator(t *testing.T, joining chan<- struct{}) string {
 			}
 			answer := request[8:12:12] // the correlation id
 			switch binary.BigEndian.Uint16(request[4:]) {
-			case 18: // ApiVersions 0: no error; JoinGroup up to 1
-				answer = append(answer, 0, 0, 0, 0, 0, 1, 0, 11, 0, 0, 0, 1)
+			case 18: // ApiVersions 0: no error; Metadata 1, FindCoordinator 0, JoinGroup up to 1
+				answer = append(answer, 0, 0, 0, 0, 0, 3, 0, 3, 0, 1, 0, 1, 0, 10, 0, 0, 0, 0, 0, 11, 0, 0, 0, 1)
+			case 3: // Metadata 1: broker 1, host, port, no rack; it is the controller; no topics
+				answer = append(answer, 0, 0, 0, 1, 0, 0, 0, 1, 0, 9)
+				answer = append(answer, "127.0.0.1"...)
+				answer = binary.BigEndian.AppendUint32(answer, uint32(address.Port))
+				answer = append(answer, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 0)
 			case 10: // FindCoordinator 0: no error, broker 1, host, port
 				answer = append(answer, 0, 0, 0, 0, 0, 1, 0, 9)
 				answer = append(answer, "127.0.0.1"...)

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
@@ -71,7 +70,7 @@ func (p *Projector) Run(ctx context.Context) error {
 }
 
 // serve projects the partitions of one generation, each on its own, until it ends.
-func (p *Projector) serve(ctx context.Context, _ *kafka.Generation, assignments []kafka.PartitionAssignment) error {
+func (p *Projector) serve(ctx context.Context, _ *generation, assignments []assignment) error {
 	var running sync.WaitGroup
 	partitions := make(map[int]*projectedPartition, len(assignments))
 	for _, assignment := range assignments {

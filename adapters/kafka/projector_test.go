@@ -236,7 +236,7 @@ func project(t *testing.T, projector *Projector) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- projector.serve(ctx, nil, []kafka.PartitionAssignment{{ID: 0}}) }()
+	go func() { done <- projector.serve(ctx, nil, []assignment{{ID: 0}}) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {

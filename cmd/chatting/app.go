@@ -46,6 +46,11 @@ var useCases = fx.Provide(
 	},
 	newStored,
 	func(
+		cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, now application.Clock, logger *slog.Logger,
+	) *application.HistoryLag {
+		return application.NewHistoryLag(store, log, cfg.Kafka.Partitions, now, logger)
+	},
+	func(
 		cfg configs.Config, echoes *application.Echoes, presence *application.SetPresence, stored stored,
 		now application.Clock, newID application.IDs,
 	) *application.SendMessage {

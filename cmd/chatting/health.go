@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,7 +26,7 @@ func newHealthCommand(s surroundings) *cobra.Command {
 		Use:   "health",
 		Short: "Ask a server whether it serves users",
 		Long: `Ask a server on this machine whether it serves users: that its broker, database and tail are well and that it is
-not leaving. With --live only whether its process answers at all. The exit code is 0 or 1: it is the health check of
+not leaving. How far its history is behind the log is told if it is. With --live only whether its process answers at all. The exit code is 0 or 1: it is the health check of
 containers, which have no curl.`,
 		Example: `  chatting health
   chatting health --live
@@ -55,10 +56,11 @@ containers, which have no curl.`,
 		} else if u, err := url.Parse(target); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 			return fmt.Errorf("--url: %q is no http:// or https:// URL", target)
 		}
-		if err := askHealth(cmd.Context(), target); err != nil {
+		told, err := askHealth(cmd.Context(), target)
+		if err != nil {
 			return fmt.Errorf("%s: %w", target, err)
 		}
-		_, err := fmt.Fprintln(s.out, "ok")
+		_, err = fmt.Fprintln(s.out, "ok"+told.note())
 		return err
 	}
 	return cmd
@@ -72,13 +74,48 @@ func ownAddress(cfg configs.Config) (string, error) {
 	return ownHost(cfg.HTTP.Addr), nil
 }
 
-// askHealth returns nil where the answer is 200.
-func askHealth(ctx context.Context, target string) error {
+// health is what a server says of itself.
+type health struct {
+	Detail  string            `json:"detail"`
+	Checks  map[string]string `json:"checks"`
+	History struct {
+		Behind        int64 `json:"records_behind"`
+		StandingStill int64 `json:"standing_still_seconds"`
+	} `json:"history"`
+	Groups map[string]struct {
+		KeptOut int64 `json:"kept_out_seconds"`
+	} `json:"consumer_groups"`
+}
+
+// note returns what an operator should know of a server that serves users nevertheless; "" for nothing.
+func (h health) note() string {
+	var notes []string
+	if h.History.Behind > 0 {
+		note := fmt.Sprintf("the history is %d records behind the log", h.History.Behind)
+		if h.History.StandingStill > 0 {
+			note += fmt.Sprintf(", and has stood still for %d s", h.History.StandingStill)
+		}
+		notes = append(notes, note)
+	}
+	for _, group := range slices.Sorted(maps.Keys(h.Groups)) {
+		if seconds := h.Groups[group].KeptOut; seconds > 0 {
+			notes = append(notes, fmt.Sprintf(
+				"consumers of other programs have kept this server out of its consumer group %s for %d s", group, seconds))
+		}
+	}
+	if len(notes) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(notes, "; ")
+}
+
+// askHealth returns what the server says if the answer is 200, and else an error that has it.
+func askHealth(ctx context.Context, target string) (health, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return err
+		return health{}, err
 	}
 	client := http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true}, // and no proxy
@@ -90,28 +127,25 @@ func askHealth(ctx context.Context, target string) error {
 		if errors.As(err, &inner) {
 			err = inner.Err // without the URL, which the caller names
 		}
-		return err
+		return health{}, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode == http.StatusOK {
-		return nil
-	}
-	var problem struct {
-		Detail string            `json:"detail"`
-		Checks map[string]string `json:"checks"`
-	}
+	var told health
 	// An answer of another shape is told by its status alone.
-	_ = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&problem)
+	_ = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&told)
+	if response.StatusCode == http.StatusOK {
+		return told, nil
+	}
 	failing := []string{response.Status}
-	if problem.Detail != "" {
-		failing = append(failing, problem.Detail)
+	if told.Detail != "" {
+		failing = append(failing, told.Detail)
 	}
 	var checks []string
-	for name, state := range problem.Checks {
+	for name, state := range told.Checks {
 		if state != "ok" {
 			checks = append(checks, name+" "+state)
 		}
 	}
 	slices.Sort(checks)
-	return errors.New(strings.Join(append(failing, checks...), ": "))
+	return told, errors.New(strings.Join(append(failing, checks...), ": "))
 }

@@ -43,6 +43,20 @@ func TestHealthAsksTheServerOfTheConfiguration(t *testing.T) {
 	}
 }
 
+func TestHealthTellsOfWhatStandsStillBehindAServerThatIsWell(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"history":{"records_behind":0,"standing_still_seconds":0}}`: "ok\n",
+		`{"history":{"records_behind":3}}`:                            "ok: the history is 3 records behind the log\n",
+		`{"history":{"records_behind":12,"standing_still_seconds":34},"consumer_groups":{"a":{"kept_out_seconds":0},"c.history":{"kept_out_seconds":30}}}`: "ok: the history is 12 records behind the log, and has stood still for 34 s; " +
+			"consumers of other programs have kept this server out of its consumer group c.history for 30 s\n",
+	} {
+		address, _ := healthServer(t, 200, body)
+		if o := command(t, nil, "health", "--http-addr", address); o.code != 0 || o.out != want || o.err != "" {
+			t.Errorf("%s: %+v", body, o)
+		}
+	}
+}
+
 func TestHealthSaysWhatIsWrong(t *testing.T) {
 	for _, row := range []struct {
 		status     int

@@ -61,6 +61,7 @@ type nodeParts struct {
 	Refresh       *application.FriendRefresh
 	Friends       *application.Friends // nil in drop-in mode
 	Expire        *application.ExpireHistory
+	HistoryLag    *application.HistoryLag
 	Readiness     *readiness
 	Shutdown      fx.Shutdowner
 }
@@ -175,6 +176,7 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
 		running.Go(func() { errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.parts.Logger).Run(ctx) })
+		running.Go(func() { n.parts.HistoryLag.Run(ctx) })
 	}
 	if messages := n.parts.Stored.messages; messages != nil {
 		if err := n.beginStoring(ctx, messages); err != nil {

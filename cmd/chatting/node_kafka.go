@@ -16,7 +16,7 @@ import (
 // that are away or refuse this server are waited for, and the log says why.
 func newCluster(lc fx.Lifecycle, cfg configs.Config, own broker, logger *slog.Logger) (*kafka.Cluster, error) {
 	if own.Broker != nil {
-		cluster := kafka.NewCluster(kafka.ClusterOptions{Brokers: []string{own.Addr()}, Dial: own.Dial})
+		cluster := kafka.NewCluster(kafka.ClusterOptions{Brokers: []string{own.Addr()}, Dial: own.Dial, Embedded: true})
 		lc.Append(fx.StopHook(cluster.Close))
 		return cluster, nil
 	}

@@ -228,6 +228,7 @@ type apiDeps struct {
 	Notices      *application.Notices
 	Places       places
 	S2SToken     s2sToken
+	HistoryLag   *application.HistoryLag
 	Now          application.Clock
 	Logger       *slog.Logger
 }
@@ -255,6 +256,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 			{Name: "database", Probe: d.Store.Ping},
 			{Name: "tail", Probe: d.Readiness.probe},
 		},
+		Background: func() rest.Background { return background(d.Config, d.HistoryLag, d.Cluster, d.Now()) },
 	})
 }
 

@@ -5,9 +5,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	rest "chatting/adapters/http"
 	"chatting/adapters/kafka"
 	"chatting/adapters/ws"
 	"chatting/application"
+	"chatting/configs"
 	"chatting/domain"
 )
 
@@ -72,4 +74,27 @@ func (r *readiness) gate(login ws.Login) ws.Login {
 		}
 		return login(ctx, token, conn)
 	}
+}
+
+// background is what /readyz tells of the history and of the consumer groups. It asks nobody.
+func background(cfg configs.Config, lag *application.HistoryLag, cluster *kafka.Cluster, now time.Time) rest.Background {
+	var told rest.Background
+	since := func(t time.Time) int64 {
+		if t.IsZero() {
+			return 0
+		}
+		return int64(now.Sub(t).Seconds())
+	}
+	if state := lag.State(); cfg.History.Enabled && state.Known {
+		told.History = &rest.HistoryLag{RecordsBehind: state.Records, StandingStill: since(state.StandsStillSince)}
+	}
+	for _, group := range cluster.Groups() {
+		if told.Groups == nil {
+			told.Groups = make(map[string]rest.ConsumerGroup)
+		}
+		told.Groups[group.Group] = rest.ConsumerGroup{
+			Member: group.Joined, Foreign: group.Foreign, KeptOut: since(group.KeptOutSince),
+		}
+	}
+	return told
 }

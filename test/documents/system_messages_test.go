@@ -1,6 +1,7 @@
 package documents
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"testing"
@@ -28,14 +29,28 @@ func TestTheExamplesOfWhatProgramsSayAreDelivered(t *testing.T) {
 	bob, _ := s.login(202)
 	topic := d.Channels["systemMessages"].Address
 	inStructure := kgo.RecordHeader{Key: "content-type", Value: []byte("application/cloudevents+json")}
-	for message, headers := range map[string][]kgo.RecordHeader{"producedMessage": nil, "producedEvent": {inStructure}} {
-		for _, example := range d.examples(t, message) {
-			s.produce(topic, &kgo.Record{Value: example, Headers: headers})
+	for _, c := range []struct {
+		message string
+		headers []kgo.RecordHeader
+	}{{"producedMessage", nil}, {"producedEvent", []kgo.RecordHeader{inStructure}}} {
+		for _, example := range d.examples(t, c.message) {
+			s.produce(topic, &kgo.Record{Value: example, Headers: c.headers})
 			got := s.next(bob)
 			if err := d.check("systemMessage", got); err != nil {
 				t.Errorf("%s comes to %s: %v", example, got, err)
 			}
 		}
+	}
+	// Without the header it is the same event, which is not shown again: what comes next is the last one.
+	for _, example := range d.examples(t, "producedEvent") {
+		s.produce(topic, &kgo.Record{Key: []byte("k"), Value: example})
+	}
+	s.produce(topic, &kgo.Record{Key: []byte("k"), Value: []byte(`{"target_id":202,"message":"the last one"}`)})
+	if got := s.next(bob); !bytes.Contains(got, []byte("the last one")) {
+		t.Errorf("an event without its header is shown again: %s", got)
+	}
+	if letters := harness.ReadTopic(t.Context(), t, s.Kafka, d.Channels["deadLetters"].Address); len(letters) > 0 {
+		t.Errorf("%d of the examples became dead letters", len(letters))
 	}
 }
 

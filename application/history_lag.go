@@ -1,0 +1,133 @@
+package application
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// HistoryLag watches how far the history is behind the log. Readiness shows it; and if a partition stands still, because
+// no node projects it or none can, the log says so.
+type HistoryLag struct {
+	projected  ProjectedOffsets
+	ends       LogEnds
+	partitions int
+	now        Clock
+	logger     *slog.Logger
+
+	// places are of each partition; only Run uses them.
+	places []laggingPlace
+	saidAt time.Time // when it was last logged that the history stands still; zero while it does not
+
+	mu    sync.Mutex
+	state LagState
+}
+
+// LagState is how far the history is behind the log.
+type LagState struct {
+	// Known is false before the first look at it.
+	Known bool
+	// Records is how many records of the log the history does not have yet.
+	Records int64
+	// StandsStillSince is since when at least one partition has records that are not projected, and none of them was; zero
+	// while every partition goes on.
+	StandsStillSince time.Time
+}
+
+// laggingPlace is where a partition's projection was when it last moved, or had nothing to do.
+type laggingPlace struct {
+	at    LogPosition
+	since time.Time
+}
+
+const (
+	lagEvery = 2 * time.Second
+	// lagPatience is for how long a partition may stand still before it is logged: longer than other nodes take to take over
+	// the partitions of a dead one.
+	lagPatience = 15 * time.Second
+	lagRepeat   = time.Minute
+)
+
+// NewHistoryLag returns the watch over the history of a log with so many partitions.
+func NewHistoryLag(
+	projected ProjectedOffsets, ends LogEnds, partitions int, now Clock, logger *slog.Logger,
+) *HistoryLag {
+	return &HistoryLag{
+		projected: projected, ends: ends, partitions: partitions, now: now, logger: logger,
+		places: make([]laggingPlace, partitions),
+	}
+}
+
+// State returns what was last seen, at most some seconds ago. While the log or the database does not answer, it stays as it
+// was.
+func (l *HistoryLag) State() LagState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+// Run looks again and again until ctx ends.
+func (l *HistoryLag) Run(ctx context.Context) {
+	ticker := time.NewTicker(lagEvery)
+	defer ticker.Stop()
+	for {
+		l.look(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look asks once how far the log and the history are. Readiness tells when one of them does not answer.
+func (l *HistoryLag) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, projectedTimeout)
+	defer cancel()
+	ends, err := l.ends.EndOffsets(ctx) // first: what comes after it does not count as missing
+	if err != nil || len(ends) != l.partitions {
+		return
+	}
+	projected, err := l.projected.Projected(ctx, l.partitions)
+	if err != nil {
+		return
+	}
+	now := l.now()
+	state := LagState{Known: true}
+	var still []int
+	for p, end := range ends {
+		behind := end - projected[p].Offset
+		if behind < 0 {
+			behind = end // the topic was made anew: nothing of it is projected
+		}
+		state.Records += behind
+		if place := &l.places[p]; behind == 0 || place.at != projected[p] {
+			*place = laggingPlace{at: projected[p], since: now}
+			continue
+		}
+		since := l.places[p].since
+		if state.StandsStillSince.IsZero() || since.Before(state.StandsStillSince) {
+			state.StandsStillSince = since
+		}
+		if now.Sub(since) >= lagPatience {
+			still = append(still, p)
+		}
+	}
+	l.mu.Lock()
+	l.state = state
+	l.mu.Unlock()
+	l.say(now, state, still)
+}
+
+func (l *HistoryLag) say(now time.Time, state LagState, still []int) {
+	switch {
+	case len(still) > 0 && (l.saidAt.IsZero() || now.Sub(l.saidAt) >= lagRepeat):
+		l.saidAt = now
+		l.logger.Warn("the history stands still: is another program's consumer in its group, or does a node log why it cannot project?",
+			"partitions", still, "records_behind", state.Records, "for", now.Sub(state.StandsStillSince).Round(time.Second).String())
+	case len(still) == 0 && !l.saidAt.IsZero():
+		l.saidAt = time.Time{}
+		l.logger.Info("the history goes on", "records_behind", state.Records)
+	}
+}

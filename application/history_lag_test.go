@@ -1,0 +1,98 @@
+package application
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+// lagWorld is a log, a history that follows it, and a clock.
+type lagWorld struct {
+	ends      []int64
+	projected []LogPosition
+	broken    error
+	at        time.Time
+	log       bytes.Buffer
+	lag       *HistoryLag
+}
+
+func (w *lagWorld) EndOffsets(context.Context) ([]int64, error) { return w.ends, w.broken }
+
+func (w *lagWorld) Projected(context.Context, int) ([]LogPosition, error) {
+	return w.projected, w.broken
+}
+
+func newLagWorld() *lagWorld {
+	w := &lagWorld{ends: []int64{0, 0}, projected: []LogPosition{{Generation: 1}, {Generation: 1, Partition: 1}}, at: time.Unix(1e9, 0)}
+	w.lag = NewHistoryLag(w, w, 2, func() time.Time { return w.at }, slog.New(slog.NewTextHandler(&w.log, nil)))
+	return w
+}
+
+// after looks again when so much time has passed.
+func (w *lagWorld) after(t *testing.T, d time.Duration) LagState {
+	t.Helper()
+	w.at = w.at.Add(d)
+	w.lag.look(t.Context())
+	return w.lag.State()
+}
+
+func (w *lagWorld) warnings() int { return strings.Count(w.log.String(), "stands still") }
+
+func TestHowFarTheHistoryIsBehindIsKnown(t *testing.T) {
+	w := newLagWorld()
+	if got := w.lag.State(); got != (LagState{}) {
+		t.Errorf("before the first look, it is %+v", got)
+	}
+	if got := w.after(t, 0); got != (LagState{Known: true}) {
+		t.Errorf("of an empty log, it is %+v", got)
+	}
+	w.ends = []int64{10, 5}
+	w.projected[0].Offset = 4
+	start := w.at.Add(time.Second)
+	if got := w.after(t, time.Second); got.Records != 11 || !got.StandsStillSince.Equal(w.lag.places[1].since) {
+		t.Errorf("with 6 and 5 records to go, it is %+v", got)
+	}
+	// The first partition goes on, the second does not.
+	w.projected[0].Offset = 9
+	if got := w.after(t, 20*time.Second); got.Records != 6 || got.StandsStillSince.After(start) || w.warnings() != 1 {
+		t.Errorf("with one that stands still, it is %+v, with %d warnings", got, w.warnings())
+	}
+	w.projected[0].Offset = 10
+	if got := w.after(t, 2*time.Second); got.Records != 5 || w.warnings() != 1 {
+		t.Errorf("two seconds later, it is %+v, with %d warnings", got, w.warnings())
+	}
+	if w.after(t, time.Minute); w.warnings() != 2 {
+		t.Errorf("a minute later, there are %d warnings", w.warnings())
+	}
+	w.projected[1].Offset = 5
+	if got := w.after(t, time.Second); got != (LagState{Known: true}) || !strings.Contains(w.log.String(), "goes on") {
+		t.Errorf("once it has caught up, it is %+v: %s", got, w.log.String())
+	}
+}
+
+func TestAHistoryOfAnotherLogStandsStill(t *testing.T) {
+	w := newLagWorld()
+	w.ends, w.projected[0].Offset = []int64{3, 0}, 100
+	w.after(t, 0)
+	if got := w.after(t, time.Minute); got.Records != 3 || !got.StandsStillSince.Equal(w.at.Add(-time.Minute)) || w.warnings() != 1 {
+		t.Errorf("it is %+v, with %d warnings", got, w.warnings())
+	}
+	w.projected[0] = LogPosition{Generation: 2, Offset: 3}
+	if got := w.after(t, time.Second); got != (LagState{Known: true}) {
+		t.Errorf("once it follows this one, it is %+v", got)
+	}
+}
+
+func TestWhileNobodyAnswersTheLagStaysAsItWas(t *testing.T) {
+	w := newLagWorld()
+	w.ends = []int64{3, 0}
+	before := w.after(t, 0)
+	w.broken = errors.New("away")
+	if got := w.after(t, time.Minute); got != before || w.warnings() != 0 {
+		t.Errorf("it is %+v, not %+v", got, before)
+	}
+}
