@@ -33,6 +33,7 @@ var statuses = map[domain.Code]int{
 	domain.CodeNotInvited:      http.StatusForbidden,
 	domain.CodeKeyInProgress:   http.StatusConflict,
 	domain.CodeKeyReused:       http.StatusUnprocessableEntity,
+	domain.CodeMailboxFull:     http.StatusTooManyRequests,
 	domain.CodeRateLimited:     http.StatusTooManyRequests,
 	domain.CodeUnavailable:     http.StatusServiceUnavailable,
 	domain.CodeUnconfirmed:     http.StatusServiceUnavailable,
