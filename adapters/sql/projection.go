@@ -33,6 +33,8 @@ const (
 	insertBlockChange = `
 		INSERT INTO block_changes (blocker, target, generation, log_offset, version, blocked) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (blocker, target, generation, log_offset) DO NOTHING`
+	deleteBlockChange = `
+		DELETE FROM block_changes WHERE blocker = $1 AND target = $2 AND generation = $3 AND log_offset = $4`
 	selectStoredBlocks = `
 		SELECT blocker, target, blocked, version, COALESCE((
 			SELECT MIN(version) FROM outbox WHERE outbox.blocker = blocks.blocker AND outbox.target = blocks.target), 0) AS pending
@@ -124,6 +126,11 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 			if err := keepChange(ctx, tx, change); err != nil {
 				return err
 			}
+			if at, ok := batch.Replaced(change); ok {
+				if err := dropChange(ctx, tx, change.BlockPair, at); err != nil {
+					return err
+				}
+			}
 		}
 		if len(entries) == 0 {
 			return nil
@@ -172,6 +179,11 @@ func erasedAfter(
 func keepChange(ctx context.Context, tx *sqlx.Tx, change application.JudgedChange) error {
 	_, err := tx.ExecContext(ctx, insertBlockChange, int64(change.Blocker), int64(change.Target),
 		change.At.Generation, change.At.Offset, change.Version, change.Blocked)
+	return err
+}
+
+func dropChange(ctx context.Context, tx *sqlx.Tx, pair application.BlockPair, at application.LogPosition) error {
+	_, err := tx.ExecContext(ctx, deleteBlockChange, int64(pair.Blocker), int64(pair.Target), at.Generation, at.Offset)
 	return err
 }
 
