@@ -38,7 +38,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	sock, ok := c.Context().Conn().(*socket)
 	switch {
 	case !ok:
-		s.deps.Logger.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
+		s.deps.Notices.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
 		return problem(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
 	case !bare(header.RawHeaders()):
 		c.Context().SetConnectionClose()
@@ -143,7 +143,7 @@ func (s *Server) upgrade() fiber.Handler {
 		// conn goes back to a pool when this returns; the connection inside does not.
 		sock := conn.Locals(handoverKey).(handover).sock
 		if !sock.isDirect(conn.NetConn()) {
-			s.deps.Logger.Error("WebSocket closed: the HTTP server kept bytes of it", "remote", sock.RemoteAddr().String())
+			s.deps.Notices.Error("WebSocket closed: the HTTP server kept bytes of it", slog.Any("address", addressOf(sock.RemoteAddr())))
 			_ = sock.Close()
 			return
 		}
