@@ -64,7 +64,7 @@ type connection struct {
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
 func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
-	c := &connection{server: s, sock: sock, inner: inner, address: addressOf(sock.RemoteAddr()), began: time.Now()}
+	c := &connection{server: s, sock: sock, inner: inner, address: sock.client, began: time.Now()}
 	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard)
 	if n := s.options.FramesPerSecond; n > 0 {
 		c.frames = rate.NewLimiter(rate.Limit(n), 2*n)

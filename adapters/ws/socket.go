@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -61,6 +62,8 @@ func isShortage(err error) bool {
 type socket struct {
 	net.Conn
 
+	// client is what the client is counted under, set at the upgrade; the zero Addr if it is not known.
+	client netip.Addr
 	// surplus was received and not yet read. It is touched by whoever reads: fasthttp's worker, then the session.
 	surplus []byte
 	// head is where in a request head the last byte stood that Read returned for HTTP.

@@ -36,6 +36,9 @@ const retryAfter = "5"
 func (s *Server) check(c *fiber.Ctx) error {
 	header := &c.Context().Request.Header
 	sock, ok := c.Context().Conn().(*socket)
+	if ok {
+		sock.client = addressOf(sock.RemoteAddr())
+	}
 	switch {
 	case !ok:
 		s.deps.Notices.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
@@ -46,7 +49,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !s.origins.allow(header.PeekAll(fiber.HeaderOrigin), header.Host()):
 		origin := header.Peek(fiber.HeaderOrigin)
 		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed",
-			slog.Any("address", addressOf(sock.RemoteAddr())), slog.String("origin", string(origin[:min(len(origin), maxOriginLogged)])))
+			slog.Any("address", sock.client), slog.String("origin", string(origin[:min(len(origin), maxOriginLogged)])))
 		return problem(c, http.StatusForbidden, "The origin is not allowed.")
 	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11():
 		c.Set(fiber.HeaderUpgrade, "websocket")
@@ -57,13 +60,12 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !validKey(header.Peek("Sec-Websocket-Key")):
 		return problem(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
-	address := addressOf(sock.RemoteAddr())
-	if wait := s.loginWait(address); wait > 0 {
-		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", address))
+	if wait := s.loginWait(sock.client); wait > 0 {
+		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", sock.client))
 		c.Set(fiber.HeaderRetryAfter, seconds(wait))
 		return problem(c, http.StatusTooManyRequests, "There are too many logins from this address.")
 	}
-	release, err := s.admit(address)
+	release, err := s.admit(sock.client)
 	if err != nil {
 		c.Set(fiber.HeaderRetryAfter, retryAfter)
 		detail := "There are too many connections."
@@ -143,7 +145,7 @@ func (s *Server) upgrade() fiber.Handler {
 		// conn goes back to a pool when this returns; the connection inside does not.
 		sock := conn.Locals(handoverKey).(handover).sock
 		if !sock.isDirect(conn.NetConn()) {
-			s.deps.Notices.Error("WebSocket closed: the HTTP server kept bytes of it", slog.Any("address", addressOf(sock.RemoteAddr())))
+			s.deps.Notices.Error("WebSocket closed: the HTTP server kept bytes of it", slog.Any("address", sock.client))
 			_ = sock.Close()
 			return
 		}
