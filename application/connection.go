@@ -32,14 +32,19 @@ const FeatureInvites Feature = "invites"
 // AwaitRoom), keep their order, may be called from any goroutine and do nothing once the connection is closing. What does not
 // fit into its queue closes it with CloseSlow.
 type Connection interface {
-	// Has tells whether the client named the feature at login.
-	Has(feature Feature) bool
-	// Address returns what the client's network address is counted under; "" if it is not known.
-	Address() string
+	ClientOfConnection
 	PresenceFrames
 	ConversationFrames
 	// Close ends the connection, once what is queued has been written.
 	Close(reason CloseReason)
+}
+
+// ClientOfConnection is the part of a Connection that tells of its client.
+type ClientOfConnection interface {
+	// Has tells whether the client named the feature at login.
+	Has(feature Feature) bool
+	// Address returns what the client's network address is counted under; "" if it is not known.
+	Address() string
 }
 
 // PresenceFrames is the part of a Connection that tells who is online.

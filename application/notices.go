@@ -108,5 +108,5 @@ func (n *Notices) write(message string, line *notice) {
 		return
 	}
 	attrs := append(line.attrs[:len(line.attrs):len(line.attrs)], slog.Int64("count", line.held), slog.Int64("total", line.total))
-	n.logger.LogAttrs(context.Background(), line.level, message, attrs...)
+	n.logger.LogAttrs(context.Background(), line.level, message, attrs...) //nolint:sloglint // the caller's is a constant
 }

@@ -67,6 +67,10 @@ type ProjectionBatch struct {
 	Events   []ProjectedEvent // in the log's order, with places from From.Next to To.Next
 	// Oldest is the time before which the history does not reach back.
 	Oldest time.Time
+	// Supersedes names changes of blocks that need not be kept once a later one takes effect: the offset of that one, and the
+	// offset of the change that it replaces, which may stand before the batch. Nothing was said between the two in their
+	// conversation.
+	Supersedes map[int64]int64
 }
 
 // ProjectedEvent is an event at its place in the log, with the frame that clients get of it (nil for block changes).
@@ -104,6 +108,14 @@ type JudgedChange struct {
 	BlockState
 
 	At LogPosition
+}
+
+// Replaced returns the place of the change that need not be kept any more because of one that took effect; false if there is
+// none.
+func (b ProjectionBatch) Replaced(by JudgedChange) (at LogPosition, ok bool) {
+	at = by.At
+	at.Offset, ok = b.Supersedes[by.At.Offset]
+	return at, ok
 }
 
 // Pairs returns the pairs whose state before the batch Judge needs, each once.

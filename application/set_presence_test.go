@@ -504,6 +504,25 @@ func TestSocketsThatDoNotCloseAreCut(t *testing.T) {
 	})
 }
 
+func TestSocketsThatDoNotCloseAreCutAlsoIfTheirUserWasOfflineMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := oneNode(t)
+		var conns []*conn
+		for range 2 {
+			first, _ := n.loginWith(t, 7, 1)
+			conns = append(conns, first)
+			_, last := n.loginWith(t, 7, 1)
+			last.Leave()
+			synctest.Wait()
+			if n.presence.Online(7) {
+				t.Fatal("the user is online")
+			}
+		}
+		wantClosed(t, "the first", conns[0], application.CloseReplaced, application.CloseCut)
+		wantClosed(t, "the second", conns[1], application.CloseReplaced)
+	})
+}
+
 func TestEverySessionIsWrittenAgainWithinTheRefreshInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, log := oneNode(t)

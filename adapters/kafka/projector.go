@@ -164,7 +164,7 @@ func (p *projectedPartition) follow(ctx context.Context) (moved bool, err error)
 	}
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	handler := &projection{partition: p, ctx: reading, stop: stop, at: at, invites: invites}
+	handler := &projection{partition: p, ctx: reading, stop: stop, at: at, invites: invites, quiet: newQuietBlocks()}
 	p.progress.Store(&progress{next: at.Next, stop: stop})
 	err = NewTail(p.projector.cluster, TailOptions{
 		Topic: p.projector.options.Topic, From: map[int]int64{p.number: at.Next.Offset}, Handler: handler,
@@ -185,6 +185,9 @@ type projection struct {
 
 	// invites is what became of invites up to the last record.
 	invites *domain.Invites
+	// quiet and supersedes tell which changes of blocks need not be kept.
+	quiet      *quietBlocks
+	supersedes map[int64]int64
 
 	events []application.ProjectedEvent
 	bytes  int
@@ -202,6 +205,7 @@ func (h *projection) Record(r *TailRecord) {
 	value := bytes.Clone(r.Value)
 	h.last = &loggedRecord{offset: r.Offset, at: r.Time, key: bytes.Clone(r.Key), value: value}
 	event, frame, err := h.partition.open(r.Key, value)
+	h.followBlocks(r, event, err)
 	if err != nil {
 		h.skipped++
 		return
@@ -215,6 +219,24 @@ func (h *projection) Record(r *TailRecord) {
 	})
 	if h.bytes += len(frame); len(h.events) == maxProjected || h.bytes >= maxProjectedBytes {
 		h.project(r.Offset + 1)
+	}
+}
+
+// followBlocks notes what a record means for the changes of blocks that need not be kept. err tells that it is no event of
+// this server; another version may find one in it.
+func (h *projection) followBlocks(r *TailRecord, event domain.Event, err error) {
+	change, ok := event.Body.(domain.BlockChanged)
+	if err == nil && ok {
+		if before, quiet := h.quiet.changed(change, r.Offset); quiet {
+			if h.supersedes == nil {
+				h.supersedes = make(map[int64]int64)
+			}
+			h.supersedes[r.Offset] = before
+		}
+		return
+	}
+	if conversation, ok := domain.ParseConversation(r.Key); ok {
+		h.quiet.said(conversation)
 	}
 }
 
@@ -249,7 +271,7 @@ func (h *projection) project(next int64) {
 		to.Last, to.Fingerprint = h.last.offset, h.last.fingerprint()
 	}
 	err := options.Store.Project(h.ctx, application.ProjectionBatch{
-		From: h.at, To: to, Events: h.events, Oldest: now().Add(-options.Retention),
+		From: h.at, To: to, Events: h.events, Oldest: now().Add(-options.Retention), Supersedes: h.supersedes,
 	})
 	if err != nil {
 		h.stop(err)
@@ -261,11 +283,15 @@ func (h *projection) project(next int64) {
 	}
 	h.partition.progress.Store(&progress{next: to.Next, stop: h.stop})
 	clear(h.events)
+	clear(h.supersedes)
 	h.at, h.events, h.bytes, h.skipped = to, h.events[:0], 0, 0
 }
 
 // LeftOut implements TailHandler. No node wrote that.
-func (h *projection) LeftOut(left LeftOut) { h.skipped += int(left.To - left.From) }
+func (h *projection) LeftOut(left LeftOut) {
+	h.quiet.unread()
+	h.skipped += int(left.To - left.From)
+}
 
 // Hole implements TailHandler.
 func (h *projection) Hole(_ int, from, to int64) {

@@ -90,6 +90,11 @@ func (m *memoryHistory) Project(_ context.Context, batch application.ProjectionB
 			}
 		}
 		for _, change := range changes {
+			if at, ok := batch.Replaced(change); ok {
+				m.changes = slices.DeleteFunc(m.changes, func(c application.JudgedChange) bool {
+					return c.BlockPair == change.BlockPair && c.At == at
+				})
+			}
 			if !slices.ContainsFunc(m.changes, func(c application.JudgedChange) bool { return c == change }) {
 				m.changes = append(m.changes, change)
 			}
@@ -184,6 +189,18 @@ func (k *talk) say(n int) {
 		})
 	}
 	appended.Wait()
+}
+
+// message makes a message of 1 to 2 that the history is to have.
+func (k *talk) message() domain.Event {
+	k.t.Helper()
+	text, err := domain.NewText("hello")
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	event := domain.Event{ID: newEventID(), Time: time.Now(), Body: domain.ChatMessage{From: 1, To: 2, Text: text}}
+	k.want = append(k.want, entryLine(k.generation, event.ID, k.blocked))
+	return event
 }
 
 func (k *talk) block(on bool) {

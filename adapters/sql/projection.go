@@ -42,6 +42,8 @@ const (
 	changesFrom = `
 		SELECT blocker, target, version, generation, log_offset FROM block_changes
 		WHERE blocker = $%d AND target = $%d AND (generation, log_offset) >= ($1, $2)`
+	deleteBlockChange = `
+		DELETE FROM block_changes WHERE blocker = $1 AND target = $2 AND generation = $3 AND log_offset = $4`
 	selectStoredBlocks = `
 		SELECT blocker, target, blocked, version, COALESCE((
 			SELECT MIN(version) FROM outbox WHERE outbox.blocker = blocks.blocker AND outbox.target = blocks.target), 0) AS pending
@@ -136,6 +138,11 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		for _, change := range changes {
 			if err := keepChange(ctx, tx, change); err != nil {
 				return err
+			}
+			if at, ok := batch.Replaced(change); ok {
+				if err := dropChange(ctx, tx, change.BlockPair, at); err != nil {
+					return err
+				}
 			}
 		}
 		if len(entries) == 0 {
@@ -266,6 +273,11 @@ func erasedAfter(
 func keepChange(ctx context.Context, tx *sqlx.Tx, change application.JudgedChange) error {
 	_, err := tx.ExecContext(ctx, insertBlockChange, int64(change.Blocker), int64(change.Target),
 		change.At.Generation, change.At.Offset, change.Version, change.Blocked)
+	return err
+}
+
+func dropChange(ctx context.Context, tx *sqlx.Tx, pair application.BlockPair, at application.LogPosition) error {
+	_, err := tx.ExecContext(ctx, deleteBlockChange, int64(pair.Blocker), int64(pair.Target), at.Generation, at.Offset)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"chatting/application"
 	"chatting/domain"
 )
 
@@ -38,6 +39,43 @@ func count(t *testing.T, s *Store, table string) (n int) {
 }
 
 var unchangedContract = map[string]func(*testing.T, database){
+	"AChangeOfABlockGoesWithTheOneThatReplacesIt": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		story := newStory(t, s)
+		blocked := func(blocked bool, version int64) domain.BlockChanged {
+			return domain.BlockChanged{Blocker: 1, Target: 2, Blocked: blocked, Version: version}
+		}
+		story.tell(chat(2, 1))
+		story.tell(blocked(true, 1))  // 1
+		story.tell(blocked(false, 2)) // 2
+		replace := func(supersedes map[int64]int64, bodies ...domain.Body) {
+			t.Helper()
+			to := story.at
+			batch := application.ProjectionBatch{From: story.at, Supersedes: supersedes}
+			for _, body := range bodies {
+				batch.Events = append(batch.Events, application.ProjectedEvent{
+					Offset: to.Next.Offset, Event: domain.Event{ID: newEventID(), Time: testTime, Body: body}, Frame: []byte("{}"),
+				})
+				to.Next.Offset++
+			}
+			batch.To = to
+			noError(t, s.Project(t.Context(), batch))
+			story.at = to
+		}
+		// The first takes effect and replaces one from before, the second replaces the first.
+		replace(map[int64]int64{3: 2, 4: 3}, blocked(true, 3), blocked(false, 4), chat(2, 1))
+		if got := count(t, s, "block_changes"); got != 2 {
+			t.Errorf("%d changes are kept, want 2", got)
+		}
+		// One that takes no effect replaces none.
+		replace(map[int64]int64{6: 4}, blocked(true, 4))
+		replace(nil, blocked(true, 5), chat(2, 1))
+		if got := count(t, s, "block_changes"); got != 3 {
+			t.Errorf("%d changes are kept, want 3", got)
+		}
+		// What was said is seen as before.
+		wantUnread(t, s, 1, 2, 2)
+	},
 	"WhatChangesNothingWritesNothing": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		story := newStory(t, s)

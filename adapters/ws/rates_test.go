@@ -121,6 +121,36 @@ func TestAcceptedFramesDoNotMakeUpForRefusedOnes(t *testing.T) {
 	}
 }
 
+// No connection has more frames refused than it may by itself; together they have.
+func TestRefusedFramesOfAllConnectionsOfAUserCountTogether(t *testing.T) {
+	const connections, each = 8, maxRefused / 3
+	f := serveAtRates(t, Options{}, newChat(), Rates{Frames: usersAt(rareRefills, 1), Refusals: refusalsOf()})
+	var ended atomic.Int32
+	var running sync.WaitGroup
+	for range connections {
+		c := f.login(t, 7)
+		running.Go(func() {
+			for range each {
+				if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":9,"message":"x"}`)) != nil {
+					return // closed
+				}
+			}
+		})
+		running.Go(func() {
+			for range each {
+				if _, _, err := c.ReadMessage(); err != nil {
+					ended.Add(1)
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	if ended.Load() == 0 {
+		t.Errorf("no connection was closed for %d refused frames of their user", connections*each)
+	}
+}
+
 // alternating refuses every second frame.
 type alternating struct{ n atomic.Int64 }
 

@@ -37,7 +37,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	header := &c.Context().Request.Header
 	sock, ok := c.Context().Conn().(*socket)
 	if !ok || !sock.upgradable() {
-		s.deps.Logger.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
+		s.deps.Notices.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
 		return problem(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
 	}
 	sock.client = s.clientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
@@ -147,7 +147,7 @@ func (s *Server) upgrade() fiber.Handler {
 		// conn goes back to a pool when this returns; the connection inside does not.
 		sock := conn.Locals(handoverKey).(handover).sock
 		if !sock.isDirect(conn.NetConn()) {
-			s.deps.Logger.Error("WebSocket closed: the HTTP server kept bytes of it", "remote", sock.RemoteAddr().String())
+			s.deps.Notices.Error("WebSocket closed: the HTTP server kept bytes of it", slog.Any("address", sock.client))
 			_ = sock.Close()
 			return
 		}

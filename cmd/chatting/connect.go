@@ -313,12 +313,13 @@ var closeCodes = map[int]string{
 	websocket.CloseNoStatusReceived:        "without a code",
 	websocket.CloseAbnormalClosure:         "the connection was lost",
 	websocket.CloseInvalidFramePayloadData: "the frame was no UTF-8",
-	websocket.ClosePolicyViolation:         "too many bad frames",
+	websocket.ClosePolicyViolation:         "too many bad frames, or too many at once",
 	websocket.CloseMessageTooBig:           "the frame was too long",
 	websocket.CloseInternalServerErr:       "an error inside the server",
 	websocket.CloseServiceRestart:          "the server restarts or missed something: connect again",
 	websocket.CloseTryAgainLater:           "too slow or too many: connect again later",
 	3401:                                   "not authenticated: the token is missing, bad or expired, or came too late",
+	3409:                                   "the user has too many connections, and this was the oldest",
 }
 
 // describeClose says why a connection ended; nil for 1000.

@@ -244,7 +244,8 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
 		Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
-		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Notices: d.Notices, Writes: d.Rates.userWrites, Logins: d.Rates.addressLogins,
+		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger,
+		Notices: d.Notices, Writes: d.Rates.userWrites, Logins: d.Rates.addressLogins,
 		Ready: d.Readiness.ready,
 		Checks: []rest.Check{
 			{Name: "broker", Probe: func(ctx context.Context) error {

@@ -203,10 +203,17 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 		ToID          domain.UserID   `json:"to_id"`
 		Status        string
 		Time          time.Time
+		RetryAfter    int `json:"retry_after_ms"`
 	}
 	for message, write := range map[string]func() []byte{
 		"loggedIn": func() []byte { return frame.Login(f.ToID, f.OnlineFriends, f.Time) },
-		"error":    func() []byte { return frame.Error(f.ToID, domain.Code(f.Code), f.Error, f.FromID, "", f.Time) },
+		"error": func() []byte {
+			data := frame.Error(f.ToID, domain.Code(f.Code), f.Error, f.FromID, "", f.Time)
+			if f.RetryAfter > 0 {
+				data = frame.WithRetryAfter(data, time.Duration(f.RetryAfter)*time.Millisecond)
+			}
+			return data
+		},
 		"sendStatus": func() []byte {
 			var from domain.UserID
 			if err := json.Unmarshal(f.FromID, &from); err != nil {
@@ -216,7 +223,7 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 		},
 	} {
 		for _, example := range d.examples(t, message) {
-			f.FromID = nil
+			f.FromID, f.RetryAfter = nil, 0
 			if err := json.Unmarshal(example, &f); err != nil {
 				t.Fatal(err)
 			}

@@ -46,6 +46,29 @@ func openREST(t *testing.T, environ ...string) *rest {
 // the document says.
 func (r *rest) ask(want int, line string, headers ...string) {
 	r.t.Helper()
+	if status, content := r.exchange(want < 300, line, headers...); status != want {
+		r.t.Errorf("%s: %d %s, want %d", line, status, content, want)
+	}
+}
+
+// untilLimited makes a request, which needs a token and bears a bad one, until it is refused for their number.
+func (r *rest) untilLimited(line string) {
+	r.t.Helper()
+	for range 100 {
+		switch status, content := r.exchange(false, line, "Authorization: Bearer x"); status {
+		case 429:
+			return
+		case 401:
+		default:
+			r.t.Fatalf("%s: %d %s", line, status, content)
+		}
+	}
+	r.t.Errorf("%s: not limited", line)
+}
+
+// exchange makes a request and checks the answer against the document, and the request, too, if it is a good one.
+func (r *rest) exchange(good bool, line string, headers ...string) (status int, content []byte) {
+	r.t.Helper()
 	method, rest, _ := strings.Cut(line, " ")
 	path, body, _ := strings.Cut(rest, " ")
 	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.server.HTTP+path, strings.NewReader(body))
@@ -67,7 +90,7 @@ func (r *rest) ask(want int, line string, headers ...string) {
 		Request: request, Route: route, PathParams: params,
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true},
 	}
-	if want < 300 {
+	if good {
 		if err := openapi3filter.ValidateRequest(r.t.Context(), input); err != nil {
 			r.t.Errorf("%s: the document has another request: %v", line, err)
 		}
@@ -78,12 +101,8 @@ func (r *rest) ask(want int, line string, headers ...string) {
 		r.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
+	if content, err = io.ReadAll(response.Body); err != nil {
 		r.t.Fatal(err)
-	}
-	if response.StatusCode != want {
-		r.t.Errorf("%s: %d %s, want %d", line, response.StatusCode, content, want)
 	}
 	err = openapi3filter.ValidateResponse(r.t.Context(), &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: response.StatusCode, Header: response.Header,
@@ -93,6 +112,7 @@ func (r *rest) ask(want int, line string, headers ...string) {
 		r.t.Errorf("%s: %d %s: %v", line, response.StatusCode, content, err)
 	}
 	r.seen = append(r.seen, fmt.Sprintf("%s %s %d", method, route.Path, response.StatusCode))
+	return response.StatusCode, content
 }
 
 func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
@@ -154,9 +174,18 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 	guarded.ask(404, `POST `+system+` {"target_id":2,"message":"x"}`, "Authorization: Bearer 0123456789abcdef")
 	guarded.ask(401, "DELETE /s2sapi/users/?user_id=2")
 
+	limited := openREST(t, "CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=1")
+	for path, item := range r.doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			if operation.Responses.Value("429") != nil {
+				limited.untilLimited(method + " " + strings.Replace(path, "{id}", "2", 1))
+			}
+		}
+	}
+
 	// What the document has beyond that would be true of nothing. Parts that are away and requests under way take more
 	// than a server.
-	seen := append(r.seen, guarded.seen...)
+	seen := slices.Concat(r.seen, guarded.seen, limited.seen)
 	for path, item := range r.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
 			for status := range operation.Responses.Map() {

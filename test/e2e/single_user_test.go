@@ -75,15 +75,14 @@ func logIn(addr, token string) (socket, error) {
 	}
 	_ = response.Body.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(harness.FrameWait))
-	if err := conn.WriteJSON(map[string]string{"token": token}); err == nil {
-		if _, _, err = conn.ReadMessage(); err == nil {
-			return socket{conn}, nil
-		}
+	if err = conn.WriteJSON(map[string]string{"token": token}); err == nil {
+		_, _, err = conn.ReadMessage()
+	}
+	if err != nil {
 		_ = conn.Close()
 		return socket{}, err
 	}
-	_ = conn.Close()
-	return socket{}, err
+	return socket{conn}, nil
 }
 
 // codeOf returns the code that a connection was closed with; 0 for another error.

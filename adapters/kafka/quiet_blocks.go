@@ -1,0 +1,51 @@
+package kafka
+
+import (
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// quietBlocks finds the changes of blocks that decide about nothing, because nothing was said in the conversation before
+// the next change of the same pair. It knows of what stood in the log since it was made, without a gap; so it never calls a
+// change quiet behind which something was said. It is not safe for concurrent use.
+type quietBlocks struct {
+	// latest holds the latest change of pairs in whose conversations nothing was said since.
+	latest *simplelru.LRU[application.BlockPair, loggedChange]
+}
+
+// loggedChange is a change of a block at its place.
+type loggedChange struct{ offset, version int64 }
+
+// maxQuiet bounds how many pairs are followed, of each partition. The changes of the others are kept.
+const maxQuiet = 1 << 12
+
+func newQuietBlocks() *quietBlocks {
+	latest, err := simplelru.NewLRU[application.BlockPair, loggedChange](maxQuiet, nil)
+	if err != nil {
+		panic(err) // maxQuiet is not positive
+	}
+	return &quietBlocks{latest: latest}
+}
+
+// changed takes over a change. It returns the offset of the change before, if that one decides about nothing any more once
+// this one takes effect.
+func (q *quietBlocks) changed(change domain.BlockChanged, offset int64) (before int64, quiet bool) {
+	pair := application.BlockPair{Blocker: change.Blocker, Target: change.Target}
+	last, known := q.latest.Get(pair)
+	if known && change.Version <= last.version {
+		return 0, false // written again: it takes no effect
+	}
+	q.latest.Add(pair, loggedChange{offset, change.Version})
+	return last.offset, known && change.Version == last.version+1
+}
+
+// said notes that something else stands in the conversation.
+func (q *quietBlocks) said(between domain.Conversation) {
+	q.latest.Remove(application.BlockPair{Blocker: between.Low(), Target: between.High()})
+	q.latest.Remove(application.BlockPair{Blocker: between.High(), Target: between.Low()})
+}
+
+// unread notes that something may stand anywhere.
+func (q *quietBlocks) unread() { q.latest.Purge() }
