@@ -101,6 +101,23 @@ func TestWhatIsNotOfTheConversationDoesNotWaitForTheDatabase(t *testing.T) {
 	})
 }
 
+func TestAnAnswerThatIsOlderThanAChangeDoesNotRefuseIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, 1).checks(&stageVersions{gate: make(chan struct{}), early: func() bool { return true }})
+		two, _ := s.login(2)
+		s.append(s.commit(2, 1, true))
+		s.tail()
+		synctest.Wait() // asked, and answered: the answer is on its way
+		s.append(s.commit(2, 1, false))
+		s.said(1, 2, two)
+		for s.confirm() {
+		}
+		if len(of[delivered](two)) != 1 {
+			t.Error("hidden after the unblock")
+		}
+	})
+}
+
 func TestABlockerIsClosedWhereItCannotBeToldWhetherItsBlockIsReal(t *testing.T) {
 	for what, spoil := range map[string]func(s *stage){
 		"the database is away": func(s *stage) {

@@ -122,14 +122,17 @@ type DeliveryCursors interface {
 	Cursor(ctx context.Context, user domain.UserID) ([]LogPosition, error)
 	// ForgetCursors deletes all cursors.
 	ForgetCursors(ctx context.Context) error
+}
+
+// Undelivered reads what is addressed to a user: the chat messages and system messages of others that it sees.
+type Undelivered interface {
 	// Waiting looks at the entries that are addressed to user, from the first place (included) to the second (excluded) of each
 	// partition, at most limit of them in a partition, in the log's order. It returns of each sender where the first one
 	// stands, the earliest by its time first, and of each partition the place before which it has looked at everything.
-	// Addressed to user are the chat messages and system messages of others that it sees. The arguments have one place for each
-	// partition, in the order of their numbers.
+	// The arguments have one place for each partition, in the order of their numbers.
 	Waiting(ctx context.Context, user domain.UserID, from, to []LogPosition, limit int) ([]WaitingSender, []LogPosition, error)
-	// Undelivered returns, for each stretch, at most limit entries of its sender that are addressed to user, in the log's order.
-	Undelivered(ctx context.Context, user domain.UserID, stretches []Stretch, limit int) ([][]HistoryEntry, error)
+	// Stretches returns, for each stretch, at most limit entries of its sender that are addressed to user, in the log's order.
+	Stretches(ctx context.Context, user domain.UserID, stretches []Stretch, limit int) ([][]HistoryEntry, error)
 	// Recent returns the ids of the latest entries that are addressed to user, at most limit of each partition, as far as they
 	// are not older than since and stand before the places given, one for each partition.
 	Recent(ctx context.Context, user domain.UserID, before []LogPosition, since time.Time, limit int) ([]domain.EventID, error)

@@ -64,7 +64,7 @@ func (m *Mailboxes) take(ctx context.Context, sender, receiver domain.UserID, te
 		return nil
 	}
 	way, bytes := direction{sender, receiver}, int64(len(text.String())+frameBytes)
-	if full, known := m.add(way, bytes, time.Now()); known {
+	if known, full := m.add(way, bytes, time.Now()); known {
 		return full
 	}
 	limit := m.bounds.Messages
@@ -76,28 +76,28 @@ func (m *Mailboxes) take(ctx context.Context, sender, receiver domain.UserID, te
 		return domain.WrapError(domain.CodeUnavailable, "How much waits for the user cannot be told now.", err)
 	}
 	m.note(way, mailboxCount{messages: messages, bytes: stored, counted: time.Now()})
-	full, _ := m.add(way, bytes, time.Now())
+	_, full := m.add(way, bytes, time.Now())
 	return full
 }
 
 // add counts a message by what is known; known is false where the database has to be asked first.
-func (m *Mailboxes) add(way direction, bytes int64, now time.Time) (full error, known bool) {
+func (m *Mailboxes) add(way direction, bytes int64, now time.Time) (known bool, full error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	count, ok := m.known[way]
 	age := now.Sub(count.counted)
 	if !ok || age >= mailboxFresh {
-		return nil, false
+		return false, nil
 	}
 	// One message always has room, however long it is.
 	if m.bounds.Messages > 0 && count.messages >= m.bounds.Messages ||
 		m.bounds.Bytes > 0 && count.messages > 0 && count.bytes+bytes > m.bounds.Bytes {
-		return errMailboxFull, age < mailboxRetry
+		return age < mailboxRetry, errMailboxFull
 	}
 	count.messages++
 	count.bytes += bytes
 	m.known[way] = count
-	return nil, true
+	return true, nil
 }
 
 // note remembers a count.

@@ -175,9 +175,11 @@ func (b ProjectionBatch) Changes() []BlockPair {
 
 // WithoutForged returns the batch without the changes of blocks that the database never gave out, and how many they are.
 // Anybody who may write the log can write one. A version that the database gave out later, and whose change is known to
-// stand elsewhere, is such a one as well. One case is left: if a pair has changed at least twice since the batch was last
-// projected, and the batch is projected again before these changes are, somebody who has guessed the first of them earlier is
-// believed.
+// stand elsewhere, is such a one as well. given has an entry for each of Changes.
+//
+// One case is left. Somebody writes the version that a pair will have next. The pair then changes twice while the batch waits
+// to be projected, for the first time or by a rebuild: the event of the first change is not known any more, and the forged
+// one is believed at its place.
 func (b ProjectionBatch) WithoutForged(given map[BlockPair]GivenVersions) (ProjectionBatch, int) {
 	events := make([]ProjectedEvent, 0, len(b.Events))
 	for _, e := range b.Events {

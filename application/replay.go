@@ -36,9 +36,9 @@ const (
 // before a place has to be handed over when the place is confirmed. That is so for what stands before the first message
 // that waits, of all conversations of the window.
 type backlog struct {
-	cursors DeliveryCursors
-	user    domain.UserID
-	to      []LogPosition
+	undelivered Undelivered
+	user        domain.UserID
+	to          []LogPosition
 	// from is where the window of each partition ends and the next one begins: to when it was the last.
 	from []LogPosition
 	// waiting are the conversations of this window of which something is left, in the order of their turns.
@@ -60,7 +60,7 @@ type conversationBacklog struct {
 // nextWindow finds whose messages wait. It leaves out whom the user has blocked by now, and goes on until somebody is left.
 func (b *backlog) nextWindow(ctx context.Context, hides func(sender domain.UserID) bool) error {
 	for len(b.waiting) == 0 && !slices.Equal(b.from, b.to) {
-		senders, ends, err := b.cursors.Waiting(ctx, b.user, b.from, b.to, windowEntries)
+		senders, ends, err := b.undelivered.Waiting(ctx, b.user, b.from, b.to, windowEntries)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (b *backlog) take(ctx context.Context, hides func(sender domain.UserID) boo
 		wanted[i] = Stretch{Sender: c.sender, From: c.next, To: c.end}
 	}
 	// One more than a turn's is loaded: so the place of the next one is known.
-	lists, err := b.cursors.Undelivered(ctx, b.user, wanted, turnEntries+1)
+	lists, err := b.undelivered.Stretches(ctx, b.user, wanted, turnEntries+1)
 	if err != nil {
 		return nil, err
 	}
@@ -194,10 +194,10 @@ func nextBatch(turn []*conversationBacklog) (batch []HistoryEntry, bytes int) {
 // advance returns messages that are to be handed over, each partition's last one with the place that is confirmed with it, if
 // that is a later one than before. A place of a partition without any of them stands behind them, without a frame.
 func (b *backlog) advance(batch []HistoryEntry) []Replayed {
-	frames := make([]Replayed, len(batch))
+	frames := make([]Replayed, 0, len(batch)+1)
 	last := make(map[int]int, len(batch)) // by partition
 	for i, entry := range batch {
-		frames[i].Frame = entry.Frame
+		frames = append(frames, Replayed{Frame: entry.Frame})
 		last[entry.Position.Partition] = i
 	}
 	for partition, at := range b.places() {

@@ -11,7 +11,7 @@ import (
 	"chatting/domain"
 )
 
-// projection is what the history makes of a log in memory: ProjectedOffsets and DeliveryCursors.
+// projection is what the history makes of a log in memory: ProjectedOffsets, DeliveryCursors and Undelivered.
 type projection struct {
 	log conversations
 
@@ -139,7 +139,7 @@ func (p *projection) Waiting(
 	return waiting, ends, p.err
 }
 
-func (p *projection) Undelivered(
+func (p *projection) Stretches(
 	_ context.Context, user domain.UserID, stretches []application.Stretch, limit int,
 ) ([][]application.HistoryEntry, error) {
 	p.mu.Lock()
@@ -242,7 +242,7 @@ func newStoring(t *testing.T) *storing {
 // restart is a new process, as far as stored messages go: what was not saved is gone.
 func (s *storing) restart(t *testing.T) {
 	t.Helper()
-	s.stored = application.NewStoredMessages(s.history, s.history, s.log, len(s.log.partitions), quiet)
+	s.stored = application.NewStoredMessages(s.history, s.history, s.history, s.log, len(s.log.partitions), quiet)
 	s.login.Stored = s.stored
 	if err := s.stored.Begin(t.Context()); err != nil {
 		t.Fatal(err)

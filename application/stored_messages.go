@@ -14,10 +14,11 @@ import (
 // What was sent is in the log and so in the history. How far it was delivered is a cursor a user, which moves on as clients
 // confirm; what a client got and did not confirm is delivered again, marked as such.
 type StoredMessages struct {
-	cursors  DeliveryCursors
-	progress *historyProgress
-	saving   cursorSaver
-	logger   *slog.Logger
+	cursors     DeliveryCursors
+	undelivered Undelivered
+	progress    *historyProgress
+	saving      cursorSaver
+	logger      *slog.Logger
 
 	mu    sync.Mutex
 	began []LogPosition // the System's cursor, once known
@@ -25,10 +26,11 @@ type StoredMessages struct {
 
 // NewStoredMessages returns the stored messages of a log with so many partitions. Begin and Run are to be called.
 func NewStoredMessages(
-	cursors DeliveryCursors, projected ProjectedOffsets, ends LogEnds, partitions int, logger *slog.Logger,
+	cursors DeliveryCursors, undelivered Undelivered, projected ProjectedOffsets, ends LogEnds, partitions int,
+	logger *slog.Logger,
 ) *StoredMessages {
 	return &StoredMessages{
-		cursors: cursors, logger: logger,
+		cursors: cursors, undelivered: undelivered, logger: logger,
 		progress: newHistoryProgress(projected, ends, partitions),
 		saving:   newCursorSaver(cursors, logger),
 	}
@@ -94,7 +96,7 @@ func (s *StoredMessages) backlog(ctx context.Context, attachment *Attachment, en
 	if err != nil {
 		return nil, err
 	}
-	recent, err := s.cursors.Recent(ctx, user, to, time.Now().Add(-repeatedWithin), maxRecent)
+	recent, err := s.undelivered.Recent(ctx, user, to, time.Now().Add(-repeatedWithin), maxRecent)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +106,7 @@ func (s *StoredMessages) backlog(ctx context.Context, attachment *Attachment, en
 			from[p] = to[p]
 		}
 	}
-	b := &backlog{cursors: s.cursors, user: user, from: slices.Clone(from), to: to, passed: from}
+	b := &backlog{undelivered: s.undelivered, user: user, from: slices.Clone(from), to: to, passed: from}
 	if err := b.nextWindow(ctx, attachment.hides); err != nil {
 		return nil, err
 	}

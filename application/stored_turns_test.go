@@ -109,6 +109,29 @@ func TestWhatSomebodyWroteWhomTheUserHasBlockedMeanwhileIsNotReplayedEver(t *tes
 	})
 }
 
+// Nobody confirms a replay in which there is nothing to see.
+func TestALoginPassesOverAMailboxThatABlockHides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStoring(t)
+		s.in(t, 201)
+		s.chat(t, 201, 202)
+		if err := s.block.Block(t.Context(), 202, 201); err != nil {
+			t.Fatal(err)
+		}
+		c, session := s.in(t, 202)
+		synctest.Wait()
+		sameFrames(t, "replayed", replayedTo(c), nil)
+		session.Close()
+		if err := s.block.Unblock(t.Context(), 202, 201); err != nil {
+			t.Fatal(err)
+		}
+		c, session = s.in(t, 202)
+		synctest.Wait()
+		sameFrames(t, "after the unblock", replayedTo(c), nil)
+		session.Close()
+	})
+}
+
 // confirmAll confirms what a connection was replayed.
 func confirmAll(c *conn, session *application.Session) {
 	for _, r := range of[replayed](c) {

@@ -18,7 +18,10 @@ import (
 	"chatting/domain"
 )
 
-var _ application.DeliveryCursors = (*Store)(nil)
+var (
+	_ application.DeliveryCursors = (*Store)(nil)
+	_ application.Undelivered     = (*Store)(nil)
+)
 
 // lockCursors takes the ids of the users, setCursors one row of values for each, waiting and recent are for one partition, undelivered
 // is for one sender: what is asked of many goes in one statement, because each takes a trip to the database.
@@ -198,7 +201,7 @@ type waitingRow struct {
 	OfPartition int           `db:"of_partition"`
 }
 
-// Waiting implements application.DeliveryCursors. Partitions of which nothing is wanted cost nothing.
+// Waiting implements application.Undelivered. Partitions of which nothing is wanted cost nothing.
 func (s *Store) Waiting(
 	ctx context.Context, user domain.UserID, from, to []application.LogPosition, limit int,
 ) (senders []application.WaitingSender, ends []application.LogPosition, err error) {
@@ -238,8 +241,8 @@ func (s *Store) Waiting(
 	return senders, ends, nil
 }
 
-// Undelivered implements application.DeliveryCursors.
-func (s *Store) Undelivered(
+// Stretches implements application.Undelivered.
+func (s *Store) Stretches(
 	ctx context.Context, user domain.UserID, stretches []application.Stretch, limit int,
 ) ([][]application.HistoryEntry, error) {
 	var rows []messageRow
@@ -271,7 +274,7 @@ func (s *Store) Undelivered(
 	return lists, nil
 }
 
-// Recent implements application.DeliveryCursors.
+// Recent implements application.Undelivered.
 func (s *Store) Recent(
 	ctx context.Context, user domain.UserID, before []application.LogPosition, since time.Time, limit int,
 ) ([]domain.EventID, error) {

@@ -110,7 +110,7 @@ var cursorContract = map[string]func(*testing.T, database){
 		project(2, said[:4]...)
 		want := func(sender domain.UserID, from, to application.LogPosition, limit int, frames ...string) {
 			t.Helper()
-			lists, err := s.Undelivered(t.Context(), 7, []application.Stretch{
+			lists, err := s.Stretches(t.Context(), 7, []application.Stretch{
 				{Sender: 99, From: from, To: to}, {Sender: sender, From: from, To: to},
 			}, limit)
 			noError(t, err)

@@ -274,9 +274,10 @@ func (m *modelLog) rebuild(partition int) {
 	if from.Next.Generation != p.generation || from.Next.Offset < p.start {
 		return
 	}
-	if p.predicted { // two changes behind, the first of them cannot be told from a forged one: see WithoutForged
+	if p.predicted { // what is left of it is not to change meanwhile: see WithoutForged
 		m.project(partition, 1<<20)
 		from = m.projection(partition)
+		defer m.project(partition, 1<<20)
 	}
 	to := application.Projection{Last: -1, Next: from.Next}
 	to.Next.Offset = p.start

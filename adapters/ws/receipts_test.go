@@ -112,6 +112,22 @@ func TestNobodyIsAskedBeforeItsTimeOrWithoutAReason(t *testing.T) {
 	}
 }
 
+func TestAPlaceWithoutAFrameIsConfirmedWithWhatStoodBefore(t *testing.T) {
+	f := serve(t, Options{Times: Times{Receipt: time.Hour}}, newChat())
+	c := f.login(t, 7)
+	conn := f.chat.connectionOf(t, 7)
+	conn.Replay([]application.Replayed{{Frame: []byte(`{"n":1}`)}, {At: &application.Position{Partition: 3, Offset: 9}}})
+	if _, data, err := c.ReadMessage(); err != nil || string(data) != `{"n":1,"replayed":true}` {
+		t.Fatalf("got %s, %v", data, err)
+	}
+	conn.Deliver([]byte(`{"n":2}`), "")
+	if _, data, err := c.ReadMessage(); err != nil || string(data) != `{"n":2}` {
+		t.Fatalf("got %s, %v", data, err)
+	}
+	c.readOn()
+	f.awaitReceived(t, 7, at(3, 9))
+}
+
 func TestAPongConfirmsNothingThatWasSentAfterItsPing(t *testing.T) {
 	f := serve(t, Options{Times: Times{Receipt: time.Hour}}, newChat())
 	c := f.login(t, 7)
