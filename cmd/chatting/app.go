@@ -141,7 +141,7 @@ func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversatio
 	if cfg.Chat.Offline != configs.OfflineStore {
 		return stored{}
 	}
-	return stored{to: store, messages: application.NewStoredMessages(store, store, log, cfg.Kafka.Partitions, logger)}
+	return stored{to: store, messages: application.NewStoredMessages(store, store, log.Readable(), cfg.Kafka.Partitions, logger)}
 }
 
 const (

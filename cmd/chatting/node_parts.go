@@ -183,7 +183,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	}
 	var history *application.ReadHistory
 	if d.Config.History.Enabled {
-		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
+		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log.Readable(), d.Config.Kafka.Partitions)
 	}
 	return rest.New(rest.Options{
 		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
