@@ -110,11 +110,13 @@ type Attachment struct {
 	// blocks is the user's list as of the last record applied: what the log said since Attach and, from Activate on, what
 	// the database said. Each connection has its own: two logins load at different times while the tail is behind both, and
 	// the newer list must not judge what is still to come for the older login.
-	blocks   domain.BlockList
-	from     []int64 // first offset to serve, a partition; nil before Activate
-	released bool
-	ended    bool // the connection is closing, and gets nothing more
-	held     []heldFrame
+	blocks domain.BlockList
+	from   []int64 // first offset to serve, a partition; nil before Activate
+	// replayEnd is up to where the replay goes, a partition: not past from. nil if nothing is replayed.
+	replayEnd []int64
+	released  bool
+	ended     bool // the connection is closing, and gets nothing more
+	held      []heldFrame
 	// stored is nil where messages to users who are offline are not stored.
 	stored *storedDelivery
 }
@@ -166,6 +168,24 @@ func (d *Delivery) Attach(user domain.UserID, conn Connection) *Attachment {
 	return attachment
 }
 
+// replays names, for each partition, the offset up to which the connection gets a replay. It is called before Activate. What
+// stands from there to where the connection is served could not be read at the time of the login; the connection cannot
+// be shown it in its place, and is closed when it comes, so that the next login replays it.
+func (a *Attachment) replays(upTo []int64) {
+	r := a.delivery.recipient(a.user)
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.replayEnd = upTo
+}
+
+// misses tells whether the frame is neither for the replay nor served.
+func (a *Attachment) misses(h heldFrame) bool {
+	return a.from != nil && h.at.Partition < len(a.replayEnd) && h.at.Offset >= a.replayEnd[h.at.Partition] && !a.covers(h.at)
+}
+
 // Activate names the blocks that the database held and, after that, the first offset of each partition to serve.
 func (a *Attachment) Activate(blocks []BlockEntry, from []int64) {
 	r := a.delivery.recipient(a.user)
@@ -184,6 +204,9 @@ func (a *Attachment) Activate(blocks []BlockEntry, from []int64) {
 		hidden := h.hidden
 		if entry := stored[h.sender]; entry.Version > h.known {
 			hidden = entry.Blocked
+		}
+		if a.misses(h) {
+			a.conn.Close(CloseHole)
 		}
 		return hidden || !a.serves(h)
 	})
@@ -347,7 +370,10 @@ func (a *Attachment) show(h heldFrame) {
 		h.hidden, h.known = a.blocks.Hides(h.sender), a.blocks.Version(h.sender)
 	}
 	switch {
-	case a.ended, h.hidden && a.from != nil, !a.serves(h):
+	case a.ended:
+	case a.misses(h):
+		a.conn.Close(CloseHole)
+	case h.hidden && a.from != nil, !a.serves(h):
 	case a.released:
 		a.hand(h)
 	case !a.holds(h):

@@ -8,7 +8,7 @@ import (
 	"chatting/domain"
 )
 
-// historyProgress tells when the history has what the log has.
+// historyProgress tells when the history has what can be read of the log.
 type historyProgress struct {
 	ends      LogEnds
 	projected projectedRounds
@@ -31,6 +31,27 @@ func (h *historyProgress) noteEnd(ctx context.Context) (logEnd, error) {
 	}
 	offsets, err := h.ends.EndOffsets(ctx)
 	return logEnd{offsets: offsets, before: before}, err
+}
+
+// noteEndUpTo notes the end as noteEnd does, and where log ends: no partition's end is past that. The two differ where log
+// has records that cannot be read yet.
+func (h *historyProgress) noteEndUpTo(ctx context.Context, log LogEnds) (end logEnd, ends []int64, err error) {
+	before, err := h.projected.get(ctx)
+	if err != nil {
+		return logEnd{}, nil, err
+	}
+	if ends, err = log.EndOffsets(ctx); err != nil {
+		return logEnd{}, nil, err
+	}
+	readable, err := h.ends.EndOffsets(ctx)
+	if err != nil {
+		return logEnd{}, nil, err
+	}
+	offsets := make([]int64, len(ends))
+	for p := range ends {
+		offsets[p] = min(ends[p], readable[p])
+	}
+	return logEnd{offsets: offsets, before: before}, ends, nil
 }
 
 const (

@@ -12,7 +12,7 @@ import (
 // LogEnds tells where the conversation log ends.
 type LogEnds interface {
 	// EndOffsets returns, for each partition, the offset that the next record will get, as the broker says after the
-	// call began.
+	// call began; or, of what can be read of the log only, up to where it can be read.
 	EndOffsets(ctx context.Context) ([]int64, error)
 }
 
@@ -137,11 +137,12 @@ func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error
 		}
 		session.attachment.Activate(blocks, ends)
 	} else {
-		end, err := l.Stored.progress.noteEnd(ctx)
+		end, ends, err := l.Stored.progress.noteEndUpTo(ctx, l.Ends)
 		if err != nil {
 			return nil, err
 		}
-		session.attachment.Activate(blocks, end.offsets)
+		session.attachment.replays(end.offsets)
+		session.attachment.Activate(blocks, ends)
 		if backlog, err = l.Stored.backlog(ctx, session.attachment, end); err != nil {
 			return nil, err
 		}

@@ -24,7 +24,8 @@ type StoredMessages struct {
 	began []LogPosition // the System's cursor, once known
 }
 
-// NewStoredMessages returns the stored messages of a log with so many partitions. Begin and Run are to be called.
+// NewStoredMessages returns the stored messages of a log with so many partitions, which can be read up to ends. Begin and
+// Run are to be called.
 func NewStoredMessages(
 	cursors DeliveryCursors, undelivered Undelivered, projected ProjectedOffsets, ends LogEnds, partitions int,
 	logger *slog.Logger,

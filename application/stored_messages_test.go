@@ -442,3 +442,49 @@ func TestWhatWasHeldWhileALoginWaitedIsHandedOverAsThereIsRoom(t *testing.T) {
 		session.Close()
 	})
 }
+
+// laterEnds is a LogEnds whose partition has more records than can be read.
+type laterEnds struct {
+	application.LogEnds
+
+	partition int
+	unread    int64
+}
+
+func (e laterEnds) EndOffsets(ctx context.Context) ([]int64, error) {
+	ends, err := e.LogEnds.EndOffsets(ctx)
+	ends[e.partition] += e.unread
+	return ends, err
+}
+
+// A transaction that is open in the log holds back what was appended behind it.
+func TestALoginDoesNotWaitForWhatCannotBeReadAndIsRepeatedWhenThatComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStoring(t)
+		s.in(t, 201)
+		want := []string{s.chat(t, 201, 202)}
+		partition := s.log.partitionOf(domain.Between(201, 202))
+		s.login.Ends = laterEnds{LogEnds: s.log, partition: partition, unread: 2}
+		c, session := s.in(t, 202)
+		synctest.Wait()
+		sameFrames(t, "what can be read", replayedTo(c), want)
+		session.Received([]application.Position{{Partition: partition, Offset: 0}})
+
+		want = []string{s.chat(t, 201, 202)} // now it can be read
+		synctest.Wait()
+		if got := of[closed](c); len(got) != 1 || got[0].reason != application.CloseHole {
+			t.Fatalf("the connection was closed with %v and got %v", got, c.all())
+		}
+		session.Close()
+		s.login.Ends = s.log
+		c, session = s.in(t, 202)
+		synctest.Wait()
+		sameFrames(t, "what could not be read before", replayedTo(c), want)
+		live := s.chat(t, 201, 202)
+		synctest.Wait()
+		if got := c.all(); got[len(got)-1].(deliveredAt).frame != live || len(of[closed](c)) > 0 {
+			t.Errorf("got %v", got)
+		}
+		session.Close()
+	})
+}

@@ -17,13 +17,20 @@ import (
 type Conversations struct {
 	appender *Appender
 	ends     *endOffsets
+	readable readableEnds
 }
+
+// readableEnds are an application.LogEnds.
+type readableEnds struct{ ends *endOffsets }
 
 // NewConversations makes a topic's appender the conversation log. The caller closes the appender, then Conversations.
 func NewConversations(cluster *Cluster, appender *Appender) *Conversations {
-	return &Conversations{appender: appender, ends: &endOffsets{
-		ask: cluster.logEnds, topic: appender.options.Topic, partitions: appender.numbers,
-	}}
+	ends := func(ask func(context.Context, string, []int) ([]int64, error)) *endOffsets {
+		return &endOffsets{ask: ask, topic: appender.options.Topic, partitions: appender.numbers}
+	}
+	return &Conversations{
+		appender: appender, ends: ends(cluster.logEnds), readable: readableEnds{ends(cluster.stableEnds)},
+	}
 }
 
 var _ interface {
@@ -48,7 +55,18 @@ func (c *Conversations) Append(event domain.Event, done func(error)) {
 // appended, not of what can be read: behind a transaction that is open, somebody's block may have been appended, and the
 // message after it, and neither is for a connection that begins now and knows the block already.
 func (c *Conversations) EndOffsets(ctx context.Context) ([]int64, error) {
-	offsets, err := c.ends.get(ctx)
+	return c.ends.endOffsets(ctx)
+}
+
+// Readable returns up to where the log can be read: everything that anybody was shown stands before. The history follows
+// the log up to there.
+func (c *Conversations) Readable() application.LogEnds { return c.readable }
+
+// EndOffsets implements application.LogEnds.
+func (r readableEnds) EndOffsets(ctx context.Context) ([]int64, error) { return r.ends.endOffsets(ctx) }
+
+func (e *endOffsets) endOffsets(ctx context.Context) ([]int64, error) {
+	offsets, err := e.get(ctx)
 	if err != nil {
 		return nil, domain.WrapError(domain.CodeUnavailable, "The log does not answer.", err)
 	}
@@ -56,7 +74,10 @@ func (c *Conversations) EndOffsets(ctx context.Context) ([]int64, error) {
 }
 
 // Close waits for the requests under way.
-func (c *Conversations) Close() { c.ends.wait() }
+func (c *Conversations) Close() {
+	c.ends.wait()
+	c.readable.ends.wait()
+}
 
 // ConversationTail hands the records of conversations to delivery: the handler of the node's tail.
 type ConversationTail struct {

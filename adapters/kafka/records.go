@@ -120,9 +120,6 @@ func (t *Tail) readBatch(ctx context.Context, partition int, position int64, bat
 		}
 		t.unpacked, wrong = unpack(codec, records.rest, t.unpacked, t.options.maxBatch())
 		records.rest = t.unpacked
-		if cap(t.unpacked) > keptUnpacked {
-			t.unpacked = nil
-		}
 	}
 	for {
 		r, err := records.next()

@@ -57,7 +57,7 @@ const (
 	// batch.size (16 KiB in the Java client, 1 MB in librdkafka) or by one record of 1 MiB, and Java, which goes by the
 	// size that it expects after compression, by a multiple of that.
 	MaxForeignBatch = 32 << 20
-	// keptUnpacked is how large a buffer for unpacked batches is kept for the next one.
+	// keptUnpacked is how large a buffer for unpacked batches is kept for the next answer.
 	keptUnpacked = 1 << 20
 )
 
@@ -280,6 +280,9 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 		p := &result.answer.partitions[i]
 		answered[p.number] = true
 		t.takePartition(ctx, p)
+	}
+	if cap(t.unpacked) > keptUnpacked {
+		t.unpacked = nil
 	}
 	// A broker that throttles answers at once, and names no partition: nothing was interrupted by that.
 	for _, partition := range result.partitions {

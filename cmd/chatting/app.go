@@ -159,7 +159,7 @@ func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversatio
 		return stored{}
 	}
 	return stored{
-		to: store, messages: application.NewStoredMessages(store, store, store, log, cfg.Kafka.Partitions, logger),
+		to: store, messages: application.NewStoredMessages(store, store, store, log.Readable(), cfg.Kafka.Partitions, logger),
 		mailboxes: application.NewMailboxes(store, application.MailboxBounds{
 			Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
 		}),

@@ -236,7 +236,7 @@ type apiDeps struct {
 func newAPI(d apiDeps) (*rest.API, error) {
 	var history *application.ReadHistory
 	if d.Config.History.Enabled {
-		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
+		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log.Readable(), d.Config.Kafka.Partitions)
 	}
 	return rest.New(rest.Options{
 		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback, CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),

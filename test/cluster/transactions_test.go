@@ -221,8 +221,8 @@ func TestConversationsOfTransactionsAreShownOnceTheyAreCommitted(t *testing.T) {
 		if shown := w.events("conversations"); strings.Contains(shown, "committed") || strings.Contains(shown, "behind") || !strings.Contains(shown, "the first") {
 			t.Errorf("with an open transaction, events tail shows\n%s", shown)
 		}
-		// A node that starts now does not wait for the end of the transaction, nor does a login.
-		other := w.start()
+		// A node that starts now does not wait for the end of the transaction, nor does a login, also where messages are stored.
+		other := w.start("CHATTING_CHAT_OFFLINE=store")
 		connect(t, other, 4)
 		want := []string{"the first", "after the abort"}
 		if got := texts(two); !slices.Equal(got, want) {

@@ -4,6 +4,9 @@
 //	go run ./docs/examples/messages_per_minute -brokers 127.0.0.1:9092
 //	2026-01-02T03:04Z 17
 //	2026-01-02T03:05Z 4
+//
+// The server writes in no transactions. A program that reads topics which others write in transactions sets its client's
+// isolation.level to read_committed; kafka-go then still hands over what was aborted.
 package main
 
 import (
