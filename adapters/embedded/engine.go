@@ -135,8 +135,8 @@ func (l *lane) send(frame []byte, limit time.Duration) ([]byte, error) {
 }
 
 // ask sends a request of the broker's own and reads the answer to it.
-func (l *lane) ask(request kmsg.Request, response kmsg.Response, limit time.Duration) error {
-	answer, err := l.send(kmsg.NewRequestFormatter().AppendRequest(nil, request, 0)[4:], limit)
+func (l *lane) ask(request kmsg.Request, response kmsg.Response) error {
+	answer, err := l.send(kmsg.NewRequestFormatter().AppendRequest(nil, request, 0)[4:], laneLimit)
 	if err != nil {
 		return err
 	}

@@ -86,3 +86,17 @@ func FuzzLogFile(f *testing.F) {
 		}
 	})
 }
+
+// FuzzKept: what is read of the file that somebody may have changed names topics and files, or nothing.
+func FuzzKept(f *testing.F) {
+	f.Add([]byte(`{"version":1,"topics":{"version":1,"topics":[{"name":"a","partitions":2}]},"newest":{"a-1":5},"groups":true}`))
+	f.Add([]byte(`{"version":1,"topics":null}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		k, topics, ok := parseKept(raw)
+		if !ok && (topics != nil || k.Newest != nil || k.Groups) {
+			t.Fatalf("%+v, %v of what cannot be read", k, topics)
+		}
+		uncovered(topics, topics, k.Newest)
+		_ = lost(k.Newest, nil)
+	})
+}

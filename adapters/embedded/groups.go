@@ -41,7 +41,7 @@ func (g *guard) admitGroup(l *lane, name string) (bool, error) {
 	request := kmsg.NewPtrListGroupsRequest()
 	request.SetVersion(apis[kmsg.ListGroups].maxVersion)
 	var response kmsg.ListGroupsResponse
-	if err := l.ask(request, &response, laneLimit); err != nil {
+	if err := l.ask(request, &response); err != nil {
 		return false, err
 	}
 	groups := make(map[string]struct{}, len(response.Groups)+1)
@@ -69,7 +69,7 @@ func (c *client) refuseJoin(l *lane, body *kmsg.JoinGroupRequest) (kmsg.Response
 		return nil, err
 	}
 	c.guard.refused("request", c.conn.RemoteAddr(), errTooManyGroups)
-	response := responseTo(body).(*kmsg.JoinGroupResponse) //nolint:errcheck // follows from the request
+	response := responseTo(body).(*kmsg.JoinGroupResponse)
 	response.ErrorCode = kerr.GroupAuthorizationFailed.Code
 	return response, nil
 }
@@ -123,7 +123,7 @@ func judgeOffsets(
 		good, bad := topic, kmsg.NewOffsetCommitResponseTopic()
 		good.Partitions, bad.Topic = nil, topic.Topic
 		for _, of := range topic.Partitions {
-			code := int16(0)
+			var code int16
 			switch {
 			case !admitted:
 				code = kerr.GroupAuthorizationFailed.Code
@@ -162,7 +162,7 @@ func partitionsOf(l *lane, topics []kmsg.OffsetCommitRequestTopic) (map[string]i
 		}
 	}
 	var response kmsg.MetadataResponse
-	if err := l.ask(request, &response, laneLimit); err != nil {
+	if err := l.ask(request, &response); err != nil {
 		return nil, err
 	}
 	for _, topic := range response.Topics {

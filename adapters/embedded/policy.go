@@ -45,7 +45,7 @@ func (c *client) createTopics(l *lane, r request, body *kmsg.CreateTopicsRequest
 	if err != nil {
 		return nil, err
 	}
-	all := responseTo(body).(*kmsg.CreateTopicsResponse) //nolint:errcheck // follows from the request
+	all := responseTo(body).(*kmsg.CreateTopicsResponse)
 	var kept []kmsg.CreateTopicsRequestTopic
 	for _, topic := range body.Topics {
 		partitions := int64(max(topic.NumPartitions, 1)) + int64(len(topic.ReplicaAssignment))
@@ -75,7 +75,7 @@ func (p policy) othersPartitions(l *lane) (int64, error) {
 	request := kmsg.NewPtrMetadataRequest()
 	request.SetVersion(apis[kmsg.Metadata].maxVersion)
 	var response kmsg.MetadataResponse
-	if err := l.ask(request, &response, laneLimit); err != nil {
+	if err := l.ask(request, &response); err != nil {
 		return 0, err
 	}
 	count := int64(0)
@@ -109,7 +109,7 @@ func (p policy) judgeTopic(topic kmsg.CreateTopicsRequestTopic, partitions int64
 // alterConfigs has kfake change the settings that may be changed. Those of the server's own topics may not: with
 // max.message.bytes=0 it could write nothing more, with retention.ms=0 its log would be gone.
 func (c *client) alterConfigs(l *lane, r request, body *kmsg.IncrementalAlterConfigsRequest) (kmsg.Response, error) {
-	all := responseTo(body).(*kmsg.IncrementalAlterConfigsResponse) //nolint:errcheck // follows from the request
+	all := responseTo(body).(*kmsg.IncrementalAlterConfigsResponse)
 	var kept []kmsg.IncrementalAlterConfigsRequestResource
 	for _, resource := range body.Resources {
 		wrong := c.guard.policy.judgeResource(resource)
@@ -266,7 +266,7 @@ func (p policy) restore(l *lane, topics []topic) (changed []string, err error) {
 		return nil, nil
 	}
 	var response kmsg.IncrementalAlterConfigsResponse
-	if err := l.ask(request, &response, laneLimit); err != nil {
+	if err := l.ask(request, &response); err != nil {
 		return nil, err
 	}
 	for _, resource := range response.Resources {

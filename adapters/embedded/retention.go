@@ -14,7 +14,6 @@ import (
 
 const (
 	retentionEvery   = 5 * time.Minute
-	retentionTimeout = 30 * time.Second // for one topic
 	defaultRetention = 7 * 24 * time.Hour
 	never            = 100 * 365 * 24 * time.Hour
 )
@@ -71,7 +70,7 @@ func (r *retention) topics() (names []string, err error) {
 	request := kmsg.NewPtrMetadataRequest()
 	request.SetVersion(apis[kmsg.Metadata].maxVersion)
 	var response kmsg.MetadataResponse
-	if err := lane.ask(request, &response, retentionTimeout); err != nil {
+	if err := lane.ask(request, &response); err != nil {
 		return nil, err
 	}
 	for _, topic := range response.Topics {
@@ -154,7 +153,7 @@ func (r *retention) firstSince(
 	}
 	defer lane.close()
 	defer context.AfterFunc(ctx, lane.close)() // so that Close of the broker need not wait
-	if err := lane.ask(request, response, retentionTimeout); err != nil {
+	if err := lane.ask(request, response); err != nil {
 		return nil, err
 	}
 	first := make(map[int32]int64)

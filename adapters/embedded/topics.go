@@ -80,13 +80,20 @@ func readKept(dir string) (k kept, topics []topic, err error) {
 	if err != nil {
 		return kept{}, nil, err
 	}
-	if json.Unmarshal(raw, &k) != nil || k.Version != fileFormat {
-		return kept{}, nil, nil
-	}
-	if topics, err = parseTopics(k.Topics); err != nil {
-		return kept{}, nil, nil //nolint:nilerr // as a file that nobody wrote whole
-	}
+	k, topics, _ = parseKept(raw)
 	return k, topics, nil
+}
+
+// parseKept reads what is kept. Without ok there is nothing in it.
+func parseKept(raw []byte) (k kept, topics []topic, ok bool) {
+	if json.Unmarshal(raw, &k) != nil || k.Version != fileFormat {
+		return kept{}, nil, false
+	}
+	topics, err := parseTopics(k.Topics)
+	if err != nil {
+		return kept{}, nil, false
+	}
+	return k, topics, true
 }
 
 // lostError is that a part of the log is gone which cannot be brought back.

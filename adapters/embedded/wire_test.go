@@ -54,7 +54,7 @@ func versioned[R kmsg.Request](request R) R {
 
 // ask sends one request over a connection of its own and reads the answer to it.
 func ask(ctx context.Context, addr string, request kmsg.Request, response kmsg.Response) error {
-	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
