@@ -64,7 +64,7 @@ type groupGuard struct {
 func newGroupGuard(cluster *Cluster, group string, logger *slog.Logger) *groupGuard {
 	cluster.groups.change(group, func(*GroupState) {})
 	return &groupGuard{
-		cluster: cluster, group: group, logger: logger, says: rate.Sometimes{First: 3, Interval: time.Minute},
+		cluster: cluster, group: group, logger: logger, says: rate.Sometimes{First: 1, Interval: time.Minute},
 	}
 }
 

@@ -211,6 +211,31 @@ func (p *projectedPartition) loggedBlocks(
 	return logged, err
 }
 
+// BeginAnew has the projection of a partition go on at the start of this log, under a generation that no place in the
+// history has yet, with the blocks as they are. It is for a database that was projected from another log, while no server
+// runs on it. It returns where the partition ends.
+func (p *Projector) BeginAnew(ctx context.Context, number int, generation int64) (end int64, err error) {
+	partition := &projectedPartition{projector: p, number: number}
+	asking, cancel := context.WithTimeout(ctx, locateTimeout)
+	defer cancel()
+	starts, err := p.cluster.listOffsets(asking, p.options.Topic, []int{number}, timestampEarliest)
+	if err != nil {
+		return 0, err
+	}
+	ends, err := p.cluster.listOffsets(asking, p.options.Topic, []int{number}, timestampLatest)
+	if err != nil {
+		return 0, err
+	}
+	from, err := partition.stored(asking)
+	if err != nil {
+		return 0, err
+	}
+	to := application.Projection{Last: -1, Next: application.LogPosition{
+		Generation: generation, Partition: number, Offset: starts[0],
+	}}
+	return ends[0], partition.begin(ctx, from, to)
+}
+
 // Rebuilt tells what of a partition's history is projected again: what stands at or past From and before To.
 type Rebuilt struct{ From, To application.LogPosition }
 

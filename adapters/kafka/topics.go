@@ -137,9 +137,26 @@ func WrongPartitions(topic string, actual, want int) *TopicError {
 // Ensure creates the topics that are missing, or refuses them, and waits until every partition has a leader. It tries
 // again until ctx ends, a broker that is away included; a *TopicError ends it.
 func (t TopicSetup) Ensure(ctx context.Context, cluster *Cluster) error {
+	return t.repeat(ctx, cluster, t.try)
+}
+
+// ClusterID returns the id that the cluster gave itself, "" where its brokers tell none. It tries again until ctx ends.
+func (t TopicSetup) ClusterID(ctx context.Context, cluster *Cluster) (id string, err error) {
+	err = t.repeat(ctx, cluster, func(ctx context.Context, cluster *Cluster) error {
+		ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+		defer cancel()
+		found, err := cluster.layout(ctx)
+		id = found.cluster
+		return err
+	})
+	return id, err
+}
+
+// repeat tries until that succeeds, ctx ends or trying again does not help.
+func (t TopicSetup) repeat(ctx context.Context, cluster *Cluster, try func(context.Context, *Cluster) error) error {
 	retry := backoff{}
 	for {
-		err := t.try(ctx, cluster)
+		err := try(ctx, cluster)
 		var permanent *TopicError
 		if err == nil || errors.As(err, &permanent) {
 			return err
@@ -287,6 +304,7 @@ func (s topicSettings) complaint(name, value string) string {
 
 // layout is what the transport last heard of the cluster.
 type layout struct {
+	cluster string // its id, "" where the brokers tell none
 	brokers int
 	topics  map[string]topicLayout
 }
@@ -307,7 +325,7 @@ func (c *Cluster) layout(ctx context.Context) (layout, error) {
 	if !ok {
 		return layout{}, errors.New("an answer that is none to the request")
 	}
-	l := layout{brokers: len(answer.Brokers), topics: make(map[string]topicLayout, len(answer.Topics))}
+	l := layout{cluster: answer.ClusterID, brokers: len(answer.Brokers), topics: make(map[string]topicLayout, len(answer.Topics))}
 	for _, topic := range answer.Topics {
 		t := topicLayout{missing: topic.ErrorCode != 0, partitions: len(topic.Partitions)}
 		for i, partition := range topic.Partitions {

@@ -104,6 +104,15 @@ func (s *Store) noteErasure(ctx context.Context, erasure application.Erasure) er
 				return err
 			}
 		}
+		// A log that the database belonged to before may have had more partitions: nothing of them is kept.
+		for partition, generation := range generations {
+			if partition < len(erasure.Ends) {
+				continue
+			}
+			if _, err := tx.ExecContext(ctx, noteErasure, int64(erasure.User), partition, generation+1, 0); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 }

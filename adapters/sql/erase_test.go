@@ -27,6 +27,22 @@ func erase(t *testing.T, s *Store, user domain.UserID, end int64) (unblocked []d
 }
 
 var eraseContract = map[string]func(*testing.T, database){
+	"AnErasedUserIsForgottenInPartitionsThatOnlyAnEarlierLogHad": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		noError(t, s.Remember(t.Context(), 1))
+		y.tell(chat(1, 2))
+		y.tell(chat(2, 3))
+		for _, table := range []string{"projections", "messages"} { // as if they had been in another partition
+			s.writer.MustExecContext(t.Context(), "UPDATE "+table+" SET log_partition = 7")
+		}
+		erase(t, s, 1, 0)
+		var left []int64
+		noError(t, s.reader.SelectContext(t.Context(), &left, "SELECT low FROM messages"))
+		if !slices.Equal(left, []int64{2}) {
+			t.Errorf("what is left is of users %v", left)
+		}
+	},
 	"AnErasedUserIsForgottenEverywhere": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)

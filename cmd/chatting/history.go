@@ -87,6 +87,9 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 		return fmt.Errorf("%s: %w", cfg.Database.URL, err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := mayRebuild(ctx, cfg, cluster, store, logger); err != nil {
+		return err
+	}
 	projector := newProjector(cfg, cluster, store, logger)
 	for _, partition := range partitions {
 		rebuilt, err := projector.Rebuild(ctx, partition)
@@ -98,6 +101,22 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 		}
 	}
 	return nil
+}
+
+// mayRebuild fails if the history in the database is of another log than the configured one: the place where it goes on would
+// be moved by what a stranger says.
+func mayRebuild(
+	ctx context.Context, cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, logger *slog.Logger,
+) error {
+	current, known, err := store.Version(ctx)
+	if err != nil || current != known { // an older schema records no log
+		return err
+	}
+	own, err := ownLog(ctx, cfg, topicSetup(cfg, logger), cluster)
+	if err != nil {
+		return err
+	}
+	return checkLog(ctx, store, own)
 }
 
 // whichPartitions returns the one that was named, or all.

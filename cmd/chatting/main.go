@@ -72,7 +72,8 @@ chatting config shows what that comes to.`,
 	asServe(root, s)
 	root.AddCommand(
 		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newHealthCommand(s), newMigrateCommand(s), newConfigCommand(s),
-		newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newVersionCommand(),
+		newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newAdoptCommand(s),
+		newVersionCommand(),
 	)
 	refuseArguments(root)
 	return root

@@ -230,16 +230,23 @@ func (n *node) beginStoring(ctx context.Context, messages *application.StoredMes
 // lookback is how far back session records are read.
 func lookback() time.Duration { return application.DefaultPresenceTimes.Lookback() }
 
-// prepare migrates the database and sets up the topics.
+// prepare migrates the database, sees that it belongs to the configured log, and sets up the topics.
 func (n *node) prepare(ctx context.Context) error {
 	if err := n.parts.Store.Migrate(ctx); err != nil {
 		return err
 	}
-	topics := kafka.TopicSetup{
-		Names: n.topics, Partitions: n.parts.Config.Kafka.Partitions,
-		VerifyOnly: n.parts.Config.Kafka.Topics == configs.TopicsVerify, Logger: n.parts.Logger,
+	topics := topicSetup(n.parts.Config, n.parts.Logger)
+	own, err := ownLog(ctx, n.parts.Config, topics, n.parts.Cluster)
+	if err != nil {
+		return err
+	}
+	if err := checkLog(ctx, n.parts.Store, own); err != nil { // before topics are made that nobody wants
+		return err
 	}
 	if err := topics.Ensure(ctx, n.parts.Cluster); err != nil {
+		return err
+	}
+	if err := claimLog(ctx, n.parts.Store, own); err != nil {
 		return err
 	}
 	for _, topic := range []string{n.topics.Conversations, n.topics.Sessions} {

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // ConsoleConsumer reads the first count records of a topic, of one line each, with Kafka's own console consumer. The test is
@@ -43,4 +47,60 @@ func ConsoleConsumer(ctx context.Context, t *testing.T, brokers, topic string, c
 		records = append(records, r)
 	}
 	return records
+}
+
+// GroupConsumers returns programs that consume a topic as members of a group: kcat, and Kafka's own console consumer with both
+// of its group protocols, as far as they are installed here. Each runs until the test ends or stop is called.
+func GroupConsumers(t *testing.T) map[string]func(brokers, topic, group string) (stop func()) {
+	t.Helper()
+	consumers := make(map[string]func(brokers, topic, group string) func())
+	if _, err := exec.LookPath("kcat"); err != nil {
+		t.Log("kcat is not installed")
+	} else {
+		consumers["kcat"] = func(brokers, topic, group string) func() {
+			return background(t, "kcat", "-b", brokers, "-G", group, topic)
+		}
+	}
+	jars, found := kafkaJars()
+	if !found {
+		t.Log(noKafkaJars)
+		return consumers
+	}
+	for _, protocol := range []string{"classic", "consumer"} {
+		consumers["console consumer, "+protocol] = func(brokers, topic, group string) func() {
+			return background(t, "java", "-Xmx128m", "-cp", jars, "org.apache.kafka.tools.consumer.ConsoleConsumer",
+				"--bootstrap-server", brokers, "--topic", topic, "--group", group, "--command-property", "group.protocol="+protocol)
+		}
+	}
+	return consumers
+}
+
+// background runs a program until the function that it returns is called, or the test ends.
+func background(t *testing.T, name string, arguments ...string) (stop func()) {
+	t.Helper()
+	command := exec.Command(name, arguments...)
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = command.Wait()                          // by the signal
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// AwaitMembers waits until a group is stable: it has members, which share its partitions.
+func AwaitMembers(ctx context.Context, t *testing.T, brokers, group string) {
+	t.Helper()
+	client := Dial(t, brokers)
+	Until(ctx, t, "the group "+group+" is stable", func() bool {
+		response, err := kmsg.NewPtrListGroupsRequest().RequestWith(ctx, client)
+		if err != nil {
+			return false
+		}
+		return slices.ContainsFunc(response.Groups, func(g kmsg.ListGroupsResponseGroup) bool {
+			return g.Group == group && g.GroupState == "Stable"
+		})
+	})
 }

@@ -1,0 +1,143 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// LogIdentity names the log that a database belongs to.
+type LogIdentity struct {
+	TopicPrefix string `db:"topic_prefix"`
+	// ClusterID is the id that the Kafka cluster gave itself; "" where it is not known.
+	ClusterID string `db:"cluster_id"`
+}
+
+// Is tells whether two identities may be of one log. An id that is not known may be any.
+func (l LogIdentity) Is(other LogIdentity) bool {
+	return l.TopicPrefix == other.TopicPrefix &&
+		(l.ClusterID == other.ClusterID || l.ClusterID == "" || other.ClusterID == "")
+}
+
+const (
+	selectInstallation = `SELECT topic_prefix, cluster_id FROM installation`
+	recordInstallation = `
+		INSERT INTO installation (one_row, topic_prefix, cluster_id, recorded_at) VALUES (1, $1, $2, $3)
+		ON CONFLICT (one_row) DO NOTHING`
+	fillInCluster    = `UPDATE installation SET cluster_id = $1 WHERE cluster_id = ''`
+	moveInstallation = `
+		INSERT INTO installation (one_row, topic_prefix, cluster_id, recorded_at) VALUES (1, $1, $2, $3)
+		ON CONFLICT (one_row) DO UPDATE
+		SET topic_prefix = excluded.topic_prefix, cluster_id = excluded.cluster_id, recorded_at = excluded.recorded_at`
+	selectUsedTopics = `SELECT topic FROM topic_partitions ORDER BY recorded_at DESC, topic`
+	forgetPartitions = `DELETE FROM topic_partitions`
+	moveErasures     = `
+		INSERT INTO erasures (user_id, log_partition, generation, until_offset)
+		SELECT DISTINCT user_id, CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT) FROM erasures WHERE TRUE
+		ON CONFLICT (user_id, log_partition) DO UPDATE
+		SET generation = excluded.generation, until_offset = excluded.until_offset`
+)
+
+// conversationsSuffix ends the names of the topics by which a database that does not know its log yet tells the prefix.
+const conversationsSuffix = ".conversations"
+
+// Log returns the log that the database belongs to: own, the caller's, if it belongs to none yet.
+func (s *Store) Log(ctx context.Context, own LogIdentity) (log LogIdentity, err error) {
+	err = s.read(ctx, "read the installation", func(ctx context.Context, db *sqlx.DB) error {
+		log, err = recordedLog(ctx, db, own)
+		return err
+	})
+	return log, err
+}
+
+// ClaimLog has the database belong to the caller's log, if it belongs to none yet, and returns the one that it belongs to.
+// The caller compares. Of several callers at once, one is the first.
+func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity, err error) {
+	if own.TopicPrefix == "" {
+		return LogIdentity{}, errors.New("sql: a log without a topic prefix cannot be recorded")
+	}
+	err = s.write(ctx, "record the installation", func(ctx context.Context, tx *sqlx.Tx) error {
+		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, recordInstallation, own.TopicPrefix, own.ClusterID, s.now().UnixMilli()); err != nil {
+			return err
+		}
+		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) || log == own || own.ClusterID == "" {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, fillInCluster, own.ClusterID); err != nil {
+			return err
+		}
+		log, err = recordedLog(ctx, tx, own)
+		return err
+	})
+	return log, err
+}
+
+// recordedLog returns the log that is recorded. Databases of versions that recorded none know the topics they were used
+// with: if own's is among them it is that one, else the last.
+func recordedLog(ctx context.Context, q sqlx.QueryerContext, own LogIdentity) (LogIdentity, error) {
+	var log LogIdentity
+	err := sqlx.GetContext(ctx, q, &log, selectInstallation)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return log, err
+	}
+	var topics []string
+	if err := sqlx.SelectContext(ctx, q, &topics, selectUsedTopics); err != nil {
+		return LogIdentity{}, err
+	}
+	if slices.Contains(topics, own.TopicPrefix+conversationsSuffix) {
+		return own, nil
+	}
+	for _, topic := range topics {
+		if prefix, ok := strings.CutSuffix(topic, conversationsSuffix); ok {
+			return LogIdentity{TopicPrefix: prefix}, nil
+		}
+	}
+	return own, nil
+}
+
+// LogMove is what a database needs to know to go on with another log.
+type LogMove struct {
+	To LogIdentity
+	// Generation is that of all places in the new log, and Ends is where its partitions end now.
+	Generation int64
+	Ends       []int64
+}
+
+// MoveToLog has the database belong to another log. What it remembers of the old log's partitions is forgotten; who was
+// erased stays erased, whatever the new log has of them. Delivery cursors stay, unless the new log has another number of
+// partitions: then conversations are in other ones, and storing for offline users begins anew. The projections have to be
+// moved before. No server may run on the database.
+func (s *Store) MoveToLog(ctx context.Context, move LogMove) error {
+	if move.To.TopicPrefix == "" || len(move.Ends) == 0 {
+		return errors.New("sql: a log without a topic prefix or partitions cannot be recorded")
+	}
+	return s.write(ctx, "move to another log", func(ctx context.Context, tx *sqlx.Tx) error {
+		began, err := readCursor(ctx, tx, 0)
+		if err != nil {
+			return err
+		}
+		if len(began) != len(move.Ends) {
+			if _, err := tx.ExecContext(ctx, forgetCursors); err != nil {
+				return err
+			}
+		}
+		for partition, end := range move.Ends {
+			if _, err := tx.ExecContext(ctx, moveErasures, partition, move.Generation, end); err != nil {
+				return fmt.Errorf("erasures: %w", err)
+			}
+		}
+		if _, err := tx.ExecContext(ctx, forgetPartitions); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, moveInstallation, move.To.TopicPrefix, move.To.ClusterID, s.now().UnixMilli())
+		return err
+	})
+}
