@@ -27,6 +27,8 @@ type Login struct {
 	Logger       *slog.Logger
 	// Stored is nil where messages to users who are offline are refused.
 	Stored *StoredMessages
+	// Recheck verifies the tokens of open connections again; nil for never.
+	Recheck *RecheckTokens
 	// MaxPerUser caps the connections of one user on this node; 0 means no cap.
 	MaxPerUser int
 }
@@ -38,6 +40,7 @@ type Session struct {
 	login      *Login
 	attachment *Attachment
 	membership *Membership
+	held       *heldToken
 	stored     *storedSession // nil where messages to users who are offline are refused
 	closing    sync.Once
 }
@@ -60,6 +63,7 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 		return nil, err
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
+	session.held = l.Recheck.hold(token, user, conn)
 	backlog, err := l.complete(ctx, session)
 	if err != nil {
 		session.Close()
@@ -142,8 +146,11 @@ func (s *Session) Renew(ctx context.Context, token string) (Identity, error) {
 		return Identity{}, err
 	}
 	if identity.User != s.Identity.User {
-		return Identity{}, domain.NewError(domain.CodeUnauthenticated, "The token is another user's.")
+		err := RefuseToken("The token is another user's.", RefusedAnotherUser, identity.User)
+		noteRefusal(ctx, s.login.Authenticate.Notices, err)
+		return Identity{}, err
 	}
+	s.held.replace(token)
 	return identity, nil
 }
 
@@ -162,6 +169,7 @@ func (s *Session) Close() {
 		if s.stored != nil {
 			s.stored.close(s.Identity.User)
 		}
+		s.held.release()
 		s.attachment.Detach()
 		s.membership.Leave()
 	})

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -205,7 +206,7 @@ func TestCloseEndsALoadThatHangs(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(release)
-	v, err := New(Options{JWKSURL: server.URL, Logger: silent})
+	v, err := New(Options{JWKSURL: server.URL, Refresh: refresh, MaxAge: maxAge, Logger: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,11 +255,11 @@ func (p *publisher) RoundTrip(r *http.Request) (*http.Response, error) {
 func bubble(t *testing.T, p *publisher, f func(t *testing.T, v *Verifier)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		v := newVerifier(t, Options{Secret: testSecret})
-		v.remote = newRemoteKeys("http://127.0.0.1/jwks", p, silent)
+		o := Options{Secret: testSecret}
+		v := newVerifier(t, o)
+		v.remote = newRemoteKeys("http://127.0.0.1/jwks", p, refresh, maxAge, silent)
 		v.sources = append(v.sources, v.remote)
-		methods := append([]string{}, symmetricAlgorithms...)
-		v.parser = jwt.NewParser(jwt.WithValidMethods(append(methods, asymmetricAlgorithms...)), jwt.WithJSONNumber())
+		v.configure(o, append(slices.Clone(symmetricAlgorithms), asymmetricAlgorithms...))
 		f(t, v)
 	})
 }
@@ -401,7 +402,7 @@ func TestASetIsLoadedAgainWhenItIsOld(t *testing.T) {
 		token := sign(t, jwt.SigningMethodES256, key, "k", user7())
 		mustAccept(t, v, token, 7)
 		p.publish(200, jwks(t)) // everything is revoked
-		time.Sleep(jwksAge - 1)
+		time.Sleep(refresh - 1)
 		p.mustHaveBeenAsked(t, 1)
 		mustAccept(t, v, token, 7)
 		time.Sleep(1)
@@ -418,7 +419,7 @@ func TestTheLastSetCountsWhileNoNewOneCanBeLoaded(t *testing.T) {
 		token := sign(t, jwt.SigningMethodES256, key, "k", user7())
 		mustAccept(t, v, token, 7)
 		p.publish(500, "")
-		time.Sleep(10 * jwksAge)
+		time.Sleep(10 * refresh)
 		mustAccept(t, v, token, 7)
 		mustRefuse(t, v, sign(t, jwt.SigningMethodES256, key, "other", user7()), domain.CodeUnauthenticated)
 	})

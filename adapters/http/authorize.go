@@ -48,7 +48,7 @@ func (a *API) authenticate(ctx context.Context, c *fiber.Ctx) (application.Ident
 	if !ok {
 		return application.Identity{}, detail(http.StatusUnauthorized, "The Authorization header holds no bearer token.")
 	}
-	return a.deps.Authenticate.Execute(ctx, token)
+	return a.deps.Authenticate.Execute(application.WithClientAddress(ctx, c.IP()), token)
 }
 
 // bearer returns the token of an Authorization header (RFC 6750 §2.1; RFC 9110 §11.1: the scheme in any case). The

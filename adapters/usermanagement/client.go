@@ -50,7 +50,7 @@ type Options struct {
 	CacheFor time.Duration
 }
 
-// Client implements application.Tokens and application.FriendLists. It is safe for concurrent use. It logs nothing and
+// Client implements application.Tokens, application.TokenRechecks and application.FriendLists. It is safe for concurrent use. It logs nothing and
 // holds tokens in memory only while a question with them is under way.
 type Client struct {
 	verifyURL  string
@@ -76,8 +76,9 @@ type Client struct {
 }
 
 var (
-	_ application.Tokens      = (*Client)(nil)
-	_ application.FriendLists = (*Client)(nil)
+	_ application.Tokens        = (*Client)(nil)
+	_ application.TokenRechecks = (*Client)(nil)
+	_ application.FriendLists   = (*Client)(nil)
 )
 
 // New checks the options; it asks nothing yet. Errors do not hold the URL, which may hold a password. Close must be

@@ -21,7 +21,7 @@ func app(cfg configs.Config, logger *slog.Logger) fx.Option {
 		fx.Provide(
 			clock, ids, application.NewNotices,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
-			newTokens, newFriendLists,
+			newTokens, newRecheckTokens, newFriendLists,
 		),
 		useCases,
 		fx.Provide(newReadiness, newAPI, newSockets, listen, newNode),
@@ -94,20 +94,20 @@ var useCases = fx.Provide(
 	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {
 		return &application.IsOnline{Users: store, Presence: presence}
 	},
-	func(tokens application.Tokens, store *sqlstore.Store) *application.Authenticate {
-		return &application.Authenticate{Tokens: tokens, Users: store}
+	func(tokens application.Tokens, store *sqlstore.Store, notices *application.Notices) *application.Authenticate {
+		return &application.Authenticate{Tokens: tokens, Users: store, Notices: notices}
 	},
 	func(echoes *application.Echoes, invites *application.Invites, logger *slog.Logger) *application.Delivery {
 		return application.NewDelivery(echoes, invites, logger)
 	},
 	func(
-		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,
-		log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, stored stored,
+		cfg configs.Config, authenticate *application.Authenticate, recheck *application.RecheckTokens,
+		store *sqlstore.Store, friends application.FriendLists, log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, stored stored,
 		logger *slog.Logger,
 	) *application.Login {
 		return &application.Login{
 			Authenticate: authenticate, Blocks: store, Log: log, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
-			Logger: logger, Stored: stored.messages, MaxPerUser: cfg.Limit.ConnectionsPerUser,
+			Logger: logger, Recheck: recheck, Stored: stored.messages, MaxPerUser: cfg.Limit.ConnectionsPerUser,
 		}
 	},
 	func(

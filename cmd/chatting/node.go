@@ -57,6 +57,7 @@ type nodeParts struct {
 	ExpireInvites *application.ExpireInvites
 	Refresh       *application.FriendRefresh
 	Expire        *application.ExpireHistory
+	Recheck       *application.RecheckTokens
 	Readiness     *readiness
 	Shutdown      fx.Shutdowner
 }
@@ -163,6 +164,7 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Relay.Run(ctx) })
 	running.Go(func() { n.parts.ExpireInvites.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
+	running.Go(func() { n.parts.Recheck.Run(ctx) })
 	running.Go(func() { errs <- audit.Run(ctx) })
 	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
