@@ -175,7 +175,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (application.Identi
 		if err == nil {
 			return v.judge(parsed)
 		}
-		failure = classify(err, understood)
+		if refused := classify(err, understood); failure != errSignature || refused != errUnknown {
+			failure = refused
+		}
 		if !understood || failure == errCritical {
 			break // another key would not help
 		}
