@@ -102,7 +102,7 @@ func New(o Options) (*Client, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns = 0
-	transport.MaxIdleConnsPerHost = 2 * o.Concurrency // every connection can be used again
+	transport.MaxIdleConnsPerHost = 3 * o.Concurrency // every connection can be used again: of logins, friends lists and rechecks
 	transport.MaxResponseHeaderBytes = maxHeaderBytes
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Client{
