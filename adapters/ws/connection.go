@@ -346,11 +346,8 @@ func (c *connection) waiting(f func(context.Context)) {
 	c.out.cancel = cancel
 	c.out.mu.Unlock()
 	defer c.resume()
-	f(application.WithClientAddress(ctx, c.address()))
+	f(application.WithClientAddress(ctx, addressOf(c.sock.RemoteAddr()).String()))
 }
-
-// address is the client's, for the log.
-func (c *connection) address() string { return addressOf(c.sock.RemoteAddr()).String() }
 
 // resume notes that reading goes on; the silence so far was not the client's.
 func (c *connection) resume() {
