@@ -70,7 +70,13 @@ func WithClientAddress(ctx context.Context, address string) context.Context {
 // noteRefusal logs why a token was refused. It does nothing for other errors, and without notices.
 func noteRefusal(ctx context.Context, notices *Notices, err error) {
 	var refused *RefusedToken
-	if notices == nil || !errors.As(err, &refused) {
+	if errors.As(err, &refused) {
+		noteRefused(ctx, notices, *refused)
+	}
+}
+
+func noteRefused(ctx context.Context, notices *Notices, refused RefusedToken) {
+	if notices == nil {
 		return
 	}
 	var attrs []slog.Attr

@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -117,8 +118,8 @@ func (r *RecheckTokens) remove(h *heldToken) {
 
 // next returns a time in the second half of what follows.
 func (r *RecheckTokens) next(within time.Duration) time.Time {
-	within -= r.scan() // because tokens are looked at once a scan
-	return r.Now().Add(within/2 + rand.N(within/2+1))
+	within -= r.scan()                                // because tokens are looked at once a scan
+	return r.Now().Add(within/2 + rand.N(within/2+1)) //nolint:gosec // a time that is guessed helps nobody
 }
 
 // scan is how often Run looks for tokens that are due.
@@ -188,18 +189,24 @@ func (r *RecheckTokens) check(ctx context.Context, token string) error {
 		return nil
 	}
 	identity, err := r.Tokens.Recheck(ctx, token)
-	switch domain.CodeOf(err) {
-	case "":
-		r.settle(token, identity.User)
-		return nil
-	case domain.CodeUnauthenticated:
-		noteRefusal(ctx, r.Notices, err)
-		r.settle(token, 0)
-		return nil
-	default:
-		r.postpone(token)
-		return err
+	fault := err
+	if domain.CodeOf(err) == domain.CodeUnauthenticated {
+		fault = nil
 	}
+	if fault != nil {
+		r.postpone(token)
+		return fault
+	}
+	// A refused token is nobody's, and identity is the zero one.
+	if owner := r.settle(token, identity.User); owner != 0 {
+		refused := RefusedToken{Reason: RefusedAnotherUser}
+		if known := (*RefusedToken)(nil); errors.As(err, &known) {
+			refused = *known
+		}
+		refused.User = owner
+		noteRefused(ctx, r.Notices, refused)
+	}
+	return nil
 }
 
 func (r *RecheckTokens) isOpen(token string) bool {
@@ -209,13 +216,13 @@ func (r *RecheckTokens) isOpen(token string) bool {
 }
 
 // settle closes the connections with the token that are not the user's, 0 for nobody's, and has it checked again for the
-// others.
-func (r *RecheckTokens) settle(token string, user domain.UserID) {
+// others. It returns whose connections it closed, 0 for none.
+func (r *RecheckTokens) settle(token string, user domain.UserID) (owner domain.UserID) {
 	r.mu.Lock()
 	open := r.tokens[token]
 	if open == nil {
 		r.mu.Unlock()
-		return
+		return 0
 	}
 	var refused []Connection
 	open.holders = slices.DeleteFunc(open.holders, func(h *heldToken) bool {
@@ -223,6 +230,7 @@ func (r *RecheckTokens) settle(token string, user domain.UserID) {
 			return false
 		}
 		refused = append(refused, h.conn)
+		owner = h.user
 		return true
 	})
 	if len(open.holders) == 0 {
@@ -234,6 +242,7 @@ func (r *RecheckTokens) settle(token string, user domain.UserID) {
 	for _, conn := range refused {
 		conn.Close(CloseExpired)
 	}
+	return owner
 }
 
 // postpone has a token checked again that nobody could verify.

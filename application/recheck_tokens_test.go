@@ -163,7 +163,7 @@ func TestAConnectionEndsWithinTheTimeOnceItsTokenIsRevoked(t *testing.T) {
 		if again := len(r.issuer.times(token)); again != asked {
 			t.Fatalf("a refused token was verified %d times more", again-asked)
 		}
-		if log := r.log.String(); !strings.Contains(log, "token refused: refused by the user-management service") || strings.Contains(log, token) {
+		if log := r.log.String(); !strings.Contains(log, `"token refused: refused by the user-management service" user=201 count=1`) || strings.Contains(log, token) {
 			t.Fatalf("the log: %s", log)
 		}
 	})
@@ -251,6 +251,9 @@ func TestATokenThatBecomesAnothersEndsItsConnections(t *testing.T) {
 		r.issuer.issue(token, 202)
 		rounds(1)
 		mustBeClosed(t, c, true)
+		if log := r.log.String(); !strings.Contains(log, `"token refused: another user's" user=201`) {
+			t.Fatalf("the log: %s", log)
+		}
 	})
 }
 

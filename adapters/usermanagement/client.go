@@ -50,8 +50,8 @@ type Options struct {
 	CacheFor time.Duration
 }
 
-// Client implements application.Tokens, application.TokenRechecks and application.FriendLists. It is safe for concurrent use. It logs nothing and
-// holds tokens in memory only while a question with them is under way.
+// Client implements application.Tokens, application.TokenRechecks and application.FriendLists. It is safe for concurrent
+// use. It logs nothing and holds tokens in memory only while a question with them is under way.
 type Client struct {
 	verifyURL  string
 	friendsURL string

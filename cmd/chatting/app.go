@@ -102,7 +102,8 @@ var useCases = fx.Provide(
 	},
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, recheck *application.RecheckTokens,
-		store *sqlstore.Store, friends application.FriendLists, log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, stored stored,
+		store *sqlstore.Store, friends application.FriendLists, log *kafka.Conversations, delivery *application.Delivery,
+		presence *application.SetPresence, stored stored,
 		logger *slog.Logger,
 	) *application.Login {
 		return &application.Login{
