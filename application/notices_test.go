@@ -59,6 +59,7 @@ func TestNoticesWriteWhatTheyHeldBack(t *testing.T) {
 		}
 		out.Reset()
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "user=7 count=2 total=3") {
 			t.Errorf("seconds after the last refusal: %s", got)
 		}
