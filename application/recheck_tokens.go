@@ -185,17 +185,16 @@ func (r *RecheckTokens) due() []string {
 
 // check verifies a token and acts on the answer. Its error is that of a token that nobody could verify.
 func (r *RecheckTokens) check(ctx context.Context, token string) error {
-	if ctx.Err() != nil || !r.isOpen(token) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !r.isOpen(token) {
 		return nil
 	}
 	identity, err := r.Tokens.Recheck(ctx, token)
-	fault := err
-	if domain.CodeOf(err) == domain.CodeUnauthenticated {
-		fault = nil
-	}
-	if fault != nil {
+	if err != nil && domain.CodeOf(err) != domain.CodeUnauthenticated {
 		r.postpone(token)
-		return fault
+		return err
 	}
 	// A refused token is nobody's, and identity is the zero one.
 	if owner := r.settle(token, identity.User); owner != 0 {
@@ -266,7 +265,8 @@ func (r *RecheckTokens) report(errs <-chan error) {
 	}
 	switch away := failed > 0; {
 	case away && !r.away:
-		r.Logger.Warn("tokens of open connections cannot be checked again, will try later; the connections stay", "tokens", failed, "error", last)
+		r.Logger.Warn("tokens of open connections cannot be checked again, will try later; the connections stay",
+			"tokens", failed, "error", last)
 	case !away && r.away:
 		r.Logger.Info("tokens of open connections can be checked again")
 	}
