@@ -83,7 +83,7 @@ func noteRefused(ctx context.Context, notices *Notices, refused RefusedToken) {
 	if refused.User != 0 {
 		attrs = append(attrs, slog.Int64("user", int64(refused.User)))
 	}
-	if address, known := ctx.Value(addressKey{}).(string); known {
+	if address, known := ctx.Value(addressKey{}).(string); known && address != "" {
 		attrs = append(attrs, slog.String("address", address))
 	}
 	notices.Warn("token refused: "+string(refused.Reason), attrs...)

@@ -12,13 +12,14 @@ type CloseReason string
 
 // The reasons for which use cases and delivery end connections.
 const (
-	CloseSlow      CloseReason = "slow"      // the reader does not keep up with its frames
-	CloseHole      CloseReason = "hole"      // the log lost records that may have concerned it
-	CloseRestart   CloseReason = "restart"   // the node is going away
-	CloseDuplicate CloseReason = "too_many"  // a cap on connections
-	CloseExpired   CloseReason = "expired"   // its token expired
-	CloseErased    CloseReason = "erased"    // its user is to be forgotten
-	CloseTryLater  CloseReason = "try_later" // a part that login needs is away
+	CloseSlow     CloseReason = "slow"      // the reader does not keep up with its frames
+	CloseHole     CloseReason = "hole"      // the log lost records that may have concerned it
+	CloseRestart  CloseReason = "restart"   // the node is going away
+	CloseReplaced CloseReason = "replaced"  // its user has too many connections, and this one is the oldest
+	CloseCut      CloseReason = "cut"       // at once, without a word: it was closed before and takes too long
+	CloseExpired  CloseReason = "expired"   // its token expired
+	CloseErased   CloseReason = "erased"    // its user is to be forgotten
+	CloseTryLater CloseReason = "try_later" // a part that login needs is away
 )
 
 // Feature is the name of something that is only shown to clients that asked for it at login.
@@ -33,6 +34,8 @@ const FeatureInvites Feature = "invites"
 type Connection interface {
 	// Has tells whether the client named the feature at login.
 	Has(feature Feature) bool
+	// Address returns what the client's network address is counted under; "" if it is not known.
+	Address() string
 	PresenceFrames
 	ConversationFrames
 	// Close ends the connection, once what is queued has been written.

@@ -314,6 +314,7 @@ type (
 // conn is a Connection that remembers what it was given.
 type conn struct {
 	feature application.Feature // that the client named, "" for none
+	address string
 
 	mu  sync.Mutex
 	got []any
@@ -326,6 +327,9 @@ func (c *conn) add(what any) {
 	defer c.mu.Unlock()
 	c.got = append(c.got, what)
 }
+
+// Address implements application.Connection.
+func (c *conn) Address() string { return c.address }
 
 // Has implements application.Connection.
 func (c *conn) Has(feature application.Feature) bool { return c.feature == feature }

@@ -2,6 +2,10 @@ package application
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
 
 	"chatting/domain"
 )
@@ -29,18 +33,32 @@ const MaxFriends = 5000
 type Friends struct {
 	Store    FriendStore
 	Sessions SessionLog
+
+	mu sync.Mutex
+	// unannounced holds the users whose lists changed without the log taking it. Run tells it later.
+	unannounced map[domain.UserID]struct{}
 }
 
-// Add puts friend on user's list, once. Nodes that serve user take it over from the log. Errors: CodeSelf, CodeLimit,
-// CodeUnavailable, CodeUnconfirmed (the list is changed, but other nodes may not know before the user's next login).
+const (
+	// announceEvery is how often Run tries what the log did not take.
+	announceEvery = 5 * time.Second
+	// maxUnannounced bounds how many users are kept for Run. Further ones wait for the next change of their lists, or for
+	// their next login.
+	maxUnannounced = 1 << 16
+)
+
+// Add puts friend on user's list, once. Nodes that serve user take it over from the log; a list that does not change is not
+// told. Errors: CodeSelf, CodeLimit, CodeUnavailable, CodeUnconfirmed (the list is changed, but other nodes may not know
+// before Run has told them; if this node ends before that, not before the user's next login).
 func (f *Friends) Add(ctx context.Context, user, friend domain.UserID) error {
 	if user == friend {
 		return domain.NewError(domain.CodeSelf, "A user cannot be its own friend.")
 	}
-	if _, err := f.Store.AddFriend(ctx, user, friend, MaxFriends); err != nil {
+	added, err := f.Store.AddFriend(ctx, user, friend, MaxFriends)
+	if err != nil {
 		return err
 	}
-	return f.announce(ctx, user)
+	return f.announce(ctx, user, added)
 }
 
 // Remove takes friend off user's list. Errors: CodeNotWatched and those of Add.
@@ -49,8 +67,7 @@ func (f *Friends) Remove(ctx context.Context, user, friend domain.UserID) error 
 	if err != nil {
 		return err
 	}
-	// Also when it was removed before: that may have been by a request whose announcement failed.
-	if err := f.announce(ctx, user); err != nil {
+	if err := f.announce(ctx, user, removed); err != nil {
 		return err
 	}
 	if !removed {
@@ -64,9 +81,49 @@ func (f *Friends) List(ctx context.Context, user domain.UserID) ([]domain.UserID
 	return f.Store.Friends(ctx, user)
 }
 
-// announce tells the nodes that serve user, through the log.
-func (f *Friends) announce(ctx context.Context, user domain.UserID) error {
-	return appendSessionAndWait(ctx, f.Sessions, domain.SessionRecord{Kind: domain.FriendsChanged, User: user})
+// announce tells the nodes that serve user, through the log, that its list changed: by this request, or by one before whose
+// announcement failed.
+func (f *Friends) announce(ctx context.Context, user domain.UserID, changed bool) error {
+	f.mu.Lock()
+	_, before := f.unannounced[user]
+	f.mu.Unlock()
+	if !changed && !before {
+		return nil
+	}
+	err := appendSessionAndWait(ctx, f.Sessions, domain.SessionRecord{Kind: domain.FriendsChanged, User: user})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(f.unannounced, user)
+	case len(f.unannounced) < maxUnannounced:
+		if f.unannounced == nil {
+			f.unannounced = make(map[domain.UserID]struct{})
+		}
+		f.unannounced[user] = struct{}{}
+	}
+	return err
+}
+
+// Run tells, until ctx ends, what the log did not take at first.
+func (f *Friends) Run(ctx context.Context) {
+	ticker := time.NewTicker(announceEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		f.mu.Lock()
+		users := slices.Collect(maps.Keys(f.unannounced))
+		f.mu.Unlock()
+		for _, user := range users {
+			if f.announce(ctx, user, false) != nil {
+				break // the log is away for the others, too; all are tried again
+			}
+		}
+	}
 }
 
 // appendSessionAndWait appends and waits for the outcome, or for the end of ctx, which leaves the outcome unknown.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"chatting/domain"
 )
@@ -24,20 +25,43 @@ type Login struct {
 	Ends         LogEnds
 	Delivery     *Delivery
 	Presence     *SetPresence
-	Logger       *slog.Logger
 	// Stored is nil where messages to users who are offline are refused.
 	Stored *StoredMessages
 	// Recheck verifies the tokens of open connections again; nil for never.
 	Recheck *RecheckTokens
-	// MaxPerUser caps the connections of one user on this node; 0 means no cap.
+	// MaxPerUser caps the connections of one user on this node; 0 means no cap. The newest login wins: it gets in, and the
+	// oldest connection is closed with CloseReplaced.
 	MaxPerUser int
+	// Rate bounds the logins of each user; nil bounds nothing.
+	Rate LoginRate
+	// Notices take the log lines that clients can cause in any number.
+	Notices *Notices
 }
+
+// LoginRate bounds how often a user may log in.
+type LoginRate interface {
+	// Take counts a login of user from address and returns 0. If it comes too early, it returns by how much.
+	Take(user domain.UserID, address string) time.Duration
+}
+
+// LoginError says whose login failed. It has the code of its cause.
+type LoginError struct {
+	User domain.UserID
+	Err  error
+}
+
+// Error returns the cause's message.
+func (e *LoginError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *LoginError) Unwrap() error { return e.Err }
 
 // Session is a connection that is logged in. Close must be called once it ends, however it ends.
 type Session struct {
 	Identity Identity
 
 	login      *Login
+	conn       Connection
 	attachment *Attachment
 	membership *Membership
 	held       *heldToken
@@ -47,7 +71,7 @@ type Session struct {
 
 // Execute logs the connection in: it returns after LoggedIn was called on it, and frames follow: where messages are stored,
 // those that were not delivered before, then the live ones. On an error the connection has no part in anything. Errors:
-// those of Authenticate.Execute, CodeTooMany, CodeUnavailable, CodeUnconfirmed.
+// those of Authenticate.Execute; and, each within a LoginError, CodeRateLimited, CodeUnavailable, CodeUnconfirmed.
 //
 // The order of its steps is what makes invariants 3 and 4 hold: first the node follows the log for the user, then the
 // lists are loaded, then the end of the log is noted, and only then does anybody see the user online.
@@ -57,17 +81,20 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 		return nil, err
 	}
 	user := identity.User
-	session := &Session{Identity: identity, login: l}
-	session.membership, err = l.Presence.Enter(user, conn, l.MaxPerUser)
+	if err := l.admit(user, conn); err != nil {
+		return nil, &LoginError{User: user, Err: err}
+	}
+	session := &Session{Identity: identity, login: l, conn: conn}
+	session.membership, err = l.Presence.Enter(user, conn)
 	if err != nil {
-		return nil, err
+		return nil, &LoginError{User: user, Err: err}
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
 	session.held = l.Recheck.hold(token, user, conn)
 	backlog, err := l.complete(ctx, session)
 	if err != nil {
 		session.Close()
-		return nil, err
+		return nil, &LoginError{User: user, Err: err}
 	}
 	if backlog == nil || backlog.isEmpty() && session.attachment.holdsLittle() {
 		session.attachment.Release()
@@ -75,6 +102,17 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 		session.stored.replay(backlog, session.attachment, conn)
 	}
 	return session, nil
+}
+
+// admit counts a login of the user; CodeRateLimited if it comes too early.
+func (l *Login) admit(user domain.UserID, conn Connection) error {
+	if l.Rate == nil {
+		return nil
+	}
+	if wait := l.Rate.Take(user, conn.Address()); wait > 0 {
+		return domain.NewRateLimited("The user logs in too often.", wait)
+	}
+	return nil
 }
 
 // complete returns what was not delivered before; nil where nothing is stored.
@@ -90,7 +128,7 @@ func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error
 	friends, err := l.Friends.Friends(ctx, user)
 	if err != nil {
 		// The user gets in without friends rather than not at all; the list is loaded again in the background.
-		l.Logger.Warn("login without friends: the list could not be loaded", "user", user, "error", err)
+		l.Notices.Warn("login without friends: the list could not be loaded", slog.Any("user", user), slog.Any("error", err))
 		session.membership.FriendsMissing()
 	} else {
 		session.membership.SetFriends(friends)
@@ -113,7 +151,7 @@ func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error
 		}
 		session.stored = &storedSession{messages: l.Stored, places: backlog.to}
 	}
-	return backlog, session.membership.Online(ctx)
+	return backlog, session.membership.Online(ctx, l.MaxPerUser)
 }
 
 // loadBlocks returns the user's blocks as the log has them by the time it returns, or later. What the outbox still holds of
@@ -138,9 +176,12 @@ func (l *Login) loadBlocks(ctx context.Context, user domain.UserID) ([]BlockEntr
 	return blocks, nil
 }
 
-// Renew takes another token of the same user: its expiry counts from now. Errors: CodeUnauthenticated for a bad or
-// expired token and for one of another user; CodeUnavailable.
+// Renew takes another token of the same user: its expiry counts from now. It counts as a login. Errors: CodeUnauthenticated
+// for a bad or expired token and for one of another user; CodeRateLimited; CodeUnavailable.
 func (s *Session) Renew(ctx context.Context, token string) (Identity, error) {
+	if err := s.login.admit(s.Identity.User, s.conn); err != nil {
+		return Identity{}, err
+	}
 	identity, err := s.login.Authenticate.Execute(ctx, token)
 	if err != nil {
 		return Identity{}, err

@@ -2,6 +2,7 @@ package application_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -36,7 +37,8 @@ func newServer(t *testing.T) *server {
 	delivery := application.NewDelivery(&readings{}, application.NewInvites(), quiet)
 	s.login = &application.Login{
 		Authenticate: &application.Authenticate{Tokens: tokens{}, Users: s.known},
-		Blocks:       s.blocks, Log: s.log, Friends: s.friends, Ends: s.log, Delivery: delivery, Presence: s.presence, Logger: quiet, MaxPerUser: 3,
+		Blocks:       s.blocks, Log: s.log, Friends: s.friends, Ends: s.log, Delivery: delivery, Presence: s.presence, MaxPerUser: 3,
+		Notices: application.NewNotices(quiet, time.Now),
 	}
 	s.block = &application.Block{Store: s.blocks, Users: s.known, Log: s.log, Now: time.Now, NewID: counter()}
 	s.send = &application.SendMessage{Log: s.log, Online: s.presence, Now: time.Now, NewID: counter()}
@@ -150,18 +152,61 @@ func TestALoginSucceedsWithoutFriendsWhereNobodyCanTellThem(t *testing.T) {
 	})
 }
 
-func TestAConnectionTooManyIsRefused(t *testing.T) {
+func TestTheNewestLoginWinsAndTheOldestConnectionIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
+		s.friends.set(202, 201)
+		watcher, _ := s.in(t, 202)
+		var conns []*conn
 		var sessions []*application.Session
-		for range 3 {
-			_, session := s.in(t, 201)
-			sessions = append(sessions, session)
+		for range 5 {
+			c, session := s.in(t, 201)
+			conns, sessions = append(conns, c), append(sessions, session)
 		}
-		_, err := s.login.Execute(t.Context(), "201", &conn{})
-		wantCode(t, "the fourth", err, domain.CodeTooMany)
+		for i, want := range []int{1, 1, 0, 0, 0} {
+			if got := of[closed](conns[i]); len(got) != want || want == 1 && got[0].reason != application.CloseReplaced {
+				t.Errorf("login %d: closed by %v", i, got)
+			}
+		}
 		sessions[0].Close()
-		s.in(t, 201)
+		sessions[1].Close()
+		_, stranger := s.in(t, 203)
+		stranger.Close()
+		synctest.Wait()
+		if got := of[status](watcher); len(got) != 1 || !got[0].online {
+			t.Errorf("who watches the user saw %v: replacing a connection is no change of presence", got)
+		}
+		if !s.presence.Online(201) {
+			t.Error("the user is offline")
+		}
+	})
+}
+
+// rateOf is a LoginRate that refuses the addresses in it.
+type rateOf map[string]time.Duration
+
+func (r rateOf) Take(_ domain.UserID, address string) time.Duration { return r[address] }
+
+func TestALoginOverTheRateIsRefusedAndNamesItsUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		s.login.Rate = rateOf{"10.0.0.1": 3 * time.Second}
+		_, err := s.login.Execute(t.Context(), "201", &conn{address: "10.0.0.1"})
+		wantCode(t, "over the rate", err, domain.CodeRateLimited)
+		var failed *application.LoginError
+		if !errors.As(err, &failed) || failed.User != 201 || domain.RetryAfterOf(err) != 3*time.Second {
+			t.Errorf("got %v, of user %v, retry after %s", err, failed, domain.RetryAfterOf(err))
+		}
+		if s.presence.Online(201) {
+			t.Error("the user is online")
+		}
+		session, err := s.login.Execute(t.Context(), "201", &conn{address: "10.0.0.2"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.login.Rate = rateOf{"10.0.0.2": time.Second}
+		_, err = session.Renew(t.Context(), "201")
+		wantCode(t, "a renewal over the rate", err, domain.CodeRateLimited)
 	})
 }
 

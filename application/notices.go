@@ -37,7 +37,8 @@ func NewNotices(logger *slog.Logger, now Clock) *Notices {
 }
 
 // Warn counts an occurrence of message, and writes it as a warning unless it was written within the last second. attrs must
-// not hold secrets or texts of messages, and must not be changed afterwards.
+// hold no secrets and no texts of messages. They are read up to a second later, so they must not change, nor refer to memory
+// that is used again.
 func (n *Notices) Warn(message string, attrs ...slog.Attr) { n.note(slog.LevelWarn, message, attrs) }
 
 // Error is Warn for faults of the server.

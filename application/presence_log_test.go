@@ -162,7 +162,7 @@ func TestAFailureOfTheBuriedLifeDoesNotFailALoginOfTheNext(t *testing.T) {
 		log := newSessionTopic(sessionPartitions, time.Now)
 		failing := &holdingLog{sessionTopic: log}
 		presence := application.NewSetPresence(failing, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quiet)
-		membership, err := presence.Enter(7, &conn{}, 0)
+		membership, err := presence.Enter(7, &conn{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,13 +186,13 @@ func TestALateFailureOfAnEarlierUpDoesNotFailTheNextLogin(t *testing.T) {
 		log := newSessionTopic(sessionPartitions, time.Now)
 		failing := &holdingLog{sessionTopic: log}
 		presence := application.NewSetPresence(failing, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quiet)
-		first, err := presence.Enter(7, &conn{}, 0)
+		first, err := presence.Enter(7, &conn{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantCode(t, "the first login", online(first), domain.CodeUnconfirmed)
 		first.Leave()
-		second, err := presence.Enter(7, &conn{}, 0)
+		second, err := presence.Enter(7, &conn{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -197,13 +197,13 @@ func (r *RecheckTokens) check(ctx context.Context, token string) error {
 		return err
 	}
 	// A refused token is nobody's, and identity is the zero one.
-	if owner := r.settle(token, identity.User); owner != 0 {
+	if ended := r.settle(token, identity.User); ended != nil {
 		refused := RefusedToken{Reason: RefusedAnotherUser}
 		if known := (*RefusedToken)(nil); errors.As(err, &known) {
 			refused = *known
 		}
-		refused.User = owner
-		noteRefused(ctx, r.Notices, refused)
+		refused.User = ended.user
+		noteRefused(WithClientAddress(ctx, ended.conn.Address()), r.Notices, refused)
 	}
 	return nil
 }
@@ -215,21 +215,20 @@ func (r *RecheckTokens) isOpen(token string) bool {
 }
 
 // settle closes the connections with the token that are not the user's, 0 for nobody's, and has it checked again for the
-// others. It returns whose connections it closed, 0 for none.
-func (r *RecheckTokens) settle(token string, user domain.UserID) (owner domain.UserID) {
+// others. It returns one that it closed, nil for none.
+func (r *RecheckTokens) settle(token string, user domain.UserID) *heldToken {
 	r.mu.Lock()
 	open := r.tokens[token]
 	if open == nil {
 		r.mu.Unlock()
-		return 0
+		return nil
 	}
-	var refused []Connection
+	var refused []*heldToken
 	open.holders = slices.DeleteFunc(open.holders, func(h *heldToken) bool {
 		if h.user == user {
 			return false
 		}
-		refused = append(refused, h.conn)
-		owner = h.user
+		refused = append(refused, h)
 		return true
 	})
 	if len(open.holders) == 0 {
@@ -238,10 +237,11 @@ func (r *RecheckTokens) settle(token string, user domain.UserID) (owner domain.U
 		open.due = r.next(r.Every)
 	}
 	r.mu.Unlock()
-	for _, conn := range refused {
-		conn.Close(CloseExpired)
+	var last *heldToken
+	for _, last = range refused {
+		last.conn.Close(CloseExpired)
 	}
-	return owner
+	return last
 }
 
 // postpone has a token checked again that nobody could verify.

@@ -106,7 +106,7 @@ func newRechecking(t *testing.T) *rechecking {
 	logger := slog.New(slog.NewTextHandler(r.log, nil))
 	notices := application.NewNotices(logger, time.Now)
 	r.login.Authenticate.Tokens, r.login.Authenticate.Notices = r.issuer, notices
-	r.login.MaxPerUser = 0
+	r.login.MaxPerUser, r.login.Notices = 0, notices
 	r.login.Recheck = &application.RecheckTokens{
 		Tokens: r.issuer, Notices: notices, Every: recheckEvery, AtATime: 4, Now: time.Now, Logger: logger,
 	}
@@ -119,7 +119,7 @@ func newRechecking(t *testing.T) *rechecking {
 
 func (r *rechecking) in(t *testing.T, token string) (*conn, *application.Session) {
 	t.Helper()
-	c := &conn{}
+	c := &conn{address: "192.0.2.1"}
 	session, err := r.login.Execute(t.Context(), token, c)
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestAConnectionEndsWithinTheTimeOnceItsTokenIsRevoked(t *testing.T) {
 		if again := len(r.issuer.times(token)); again != asked {
 			t.Fatalf("a refused token was verified %d times more", again-asked)
 		}
-		if log := r.log.String(); !strings.Contains(log, `"token refused: refused by the user-management service" user=201 count=1`) || strings.Contains(log, token) {
+		if log := r.log.String(); !strings.Contains(log, `"token refused: refused by the user-management service" user=201 address=192.0.2.1 count=1`) || strings.Contains(log, token) {
 			t.Fatalf("the log: %s", log)
 		}
 	})

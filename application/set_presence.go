@@ -73,8 +73,12 @@ type SetPresence struct {
 
 // member is a user with a connection here, or one whose session the log still has to end.
 type member struct {
-	user        domain.UserID
+	user domain.UserID
+	// memberships are those of the connections that count, those in a login included. The ones that are logged in are in the
+	// order of their logins.
 	memberships []*Membership
+	// replaced are those of connections that had to make room and have not ended, oldest first. They count for nothing.
+	replaced []*Membership
 	// count is that of the user's current session; a session in the log with a lower one is an earlier one.
 	count int64
 	// appending is when an up or down of this user was handed to the log and is not back; zero when none is.
@@ -140,9 +144,9 @@ func (p *SetPresence) online(user domain.UserID) bool {
 	return p.partitions[p.log.PartitionOf(user)].Online(user)
 }
 
-// Enter notes a connection of user that is being logged in; CodeTooMany when it would be more than limit (0: none). The
-// caller calls SetFriends or FriendsMissing, then Online; and Leave in any case.
-func (p *SetPresence) Enter(user domain.UserID, conn Connection, limit int) (*Membership, error) {
+// Enter notes a connection of user that is being logged in; CodeUnavailable if the node is going away. The caller calls
+// SetFriends or FriendsMissing, then Online; and Leave in any case.
+func (p *SetPresence) Enter(user domain.UserID, conn Connection) (*Membership, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.leaving {
@@ -152,9 +156,6 @@ func (p *SetPresence) Enter(user domain.UserID, conn Connection, limit int) (*Me
 	if m == nil {
 		m = &member{user: user}
 		p.members[user] = m
-	}
-	if limit > 0 && len(m.memberships) >= limit {
-		return nil, domain.NewError(domain.CodeTooMany, "The user has too many connections.")
 	}
 	membership := &Membership{presence: p, member: m, conn: conn, epoch: m.friendsEpoch}
 	m.memberships = append(m.memberships, membership)
@@ -182,9 +183,11 @@ func (s *Membership) FriendsMissing() {
 	s.presence.markStale(s.member.user)
 }
 
-// Online makes the user online, waits until this node has read so from the log, and answers the login. Errors:
-// CodeUnavailable, CodeUnconfirmed (also when ctx ends first).
-func (s *Membership) Online(ctx context.Context) error {
+// Online makes the user online, waits until this node has read so from the log, and answers the login. If the user then has
+// more than limit connections on this node (0: no limit), the one whose login is the oldest is closed. Its user stays online:
+// the newer connection counts before the older one ceases to. Errors: CodeUnavailable, CodeUnconfirmed (also when ctx ends
+// first).
+func (s *Membership) Online(ctx context.Context, limit int) error {
 	p := s.presence
 	p.mu.Lock()
 	if p.leaving {
@@ -220,7 +223,37 @@ func (s *Membership) Online(ctx context.Context) error {
 	}
 	s.live = true
 	s.conn.LoggedIn(m.user, online, p.now.stamp())
+	if i := slices.Index(m.memberships, s); i >= 0 { // else the connection has ended meanwhile
+		m.memberships = append(slices.Delete(m.memberships, i, i+1), s)
+	}
+	m.makeRoom(limit)
 	return nil
+}
+
+// makeRoom closes the oldest connections above the limit. They cease to count at once, although their sockets may take some
+// seconds to close. At most limit sockets of a user are closing so: of more, the oldest is cut.
+func (m *member) makeRoom(limit int) {
+	if limit == 0 {
+		return
+	}
+	live := 0
+	for _, membership := range m.memberships {
+		if membership.live {
+			live++
+		}
+	}
+	for ; live > limit; live-- {
+		i := slices.IndexFunc(m.memberships, func(membership *Membership) bool { return membership.live })
+		oldest := m.memberships[i]
+		m.memberships = slices.Delete(m.memberships, i, i+1)
+		oldest.live = false
+		m.replaced = append(m.replaced, oldest)
+		oldest.conn.Close(CloseReplaced)
+	}
+	for len(m.replaced) > limit {
+		m.replaced[0].conn.Close(CloseCut)
+		m.replaced = slices.Delete(m.replaced, 0, 1)
+	}
 }
 
 // Leave ends the connection's part; with the last one of its user the user's session is ended in the log. Again, it does
@@ -229,6 +262,13 @@ func (s *Membership) Leave() {
 	p := s.presence
 	p.mu.Lock()
 	m := s.member
+	if i := slices.Index(m.replaced, s); i >= 0 {
+		m.replaced = slices.Delete(m.replaced, i, i+1)
+		actions := p.reconcile(m) // forgets a user of whom nothing is left
+		p.mu.Unlock()
+		actions.run()
+		return
+	}
 	i := slices.Index(m.memberships, s)
 	if i < 0 {
 		p.mu.Unlock()
@@ -270,7 +310,7 @@ func (p *SetPresence) reconcile(m *member) actions {
 		p.settle(m, nil)
 	case written > 0:
 		return p.write(m, domain.SessionRecord{Kind: domain.SessionDown, Incarnation: p.self, User: m.user, Count: written}, now)
-	case len(m.memberships) == 0:
+	case len(m.memberships) == 0 && len(m.replaced) == 0:
 		delete(p.members, m.user)
 	}
 	return nil

@@ -2,6 +2,7 @@ package application_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -127,7 +128,7 @@ func oneNode(t *testing.T) (*node, *sessionTopic) {
 func (n *node) enter(t *testing.T, user domain.UserID, friends ...domain.UserID) (*conn, *application.Membership) {
 	t.Helper()
 	c := &conn{}
-	membership, err := n.presence.Enter(user, c, 0)
+	membership, err := n.presence.Enter(user, c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func (n *node) login(t *testing.T, user domain.UserID, friends ...domain.UserID)
 func online(membership *application.Membership) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return membership.Online(ctx)
+	return membership.Online(ctx, 0)
 }
 
 // goOnline is online in the background.
@@ -382,7 +383,7 @@ func TestALoginThatIsGivenUpLeavesNobodyOnline(t *testing.T) {
 		_, membership := n.enter(t, 7)
 		ctx, cancel := context.WithCancel(t.Context())
 		outcome := make(chan error, 1)
-		go func() { outcome <- membership.Online(ctx) }()
+		go func() { outcome <- membership.Online(ctx, 0) }()
 		synctest.Wait()
 		cancel()
 		wantCode(t, "login", <-outcome, domain.CodeUnconfirmed)
@@ -395,24 +396,110 @@ func TestALoginThatIsGivenUpLeavesNobodyOnline(t *testing.T) {
 	})
 }
 
-func TestAUserMayHaveOnlySoManyConnections(t *testing.T) {
+// loginWith is login with a limit on the user's connections.
+func (n *node) loginWith(t *testing.T, user domain.UserID, limit int) (*conn, *application.Membership) {
+	t.Helper()
+	c, membership := n.enter(t, user)
+	if err := membership.Online(t.Context(), limit); err != nil {
+		t.Fatal(err)
+	}
+	return c, membership
+}
+
+func wantClosed(t *testing.T, who string, c *conn, want ...application.CloseReason) {
+	t.Helper()
+	var got []application.CloseReason
+	for _, end := range of[closed](c) {
+		got = append(got, end.reason)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s was closed by %v, want %v", who, got, want)
+	}
+}
+
+func TestManyLoginsAtTheLimitReplaceExactlyTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		const limit, more = 32, 10
+		var conns []*conn
+		for range limit {
+			c, _ := n.loginWith(t, 7, limit)
+			conns = append(conns, c)
+		}
+		before := len(log.all(log.PartitionOf(7)))
+		var logins sync.WaitGroup
+		newer := make(chan *conn, more)
+		for range more {
+			logins.Go(func() {
+				c, _ := n.loginWith(t, 7, limit)
+				newer <- c
+			})
+		}
+		logins.Wait()
+		close(newer)
+		for i, c := range conns {
+			if i < more {
+				wantClosed(t, fmt.Sprintf("login %d", i), c, application.CloseReplaced)
+			} else {
+				wantClosed(t, fmt.Sprintf("login %d", i), c)
+			}
+		}
+		for c := range newer {
+			wantClosed(t, "a newer one", c)
+		}
+		if got := len(log.all(log.PartitionOf(7))); got != before {
+			t.Errorf("%d records were written about a user who stayed online", got-before)
+		}
+	})
+}
+
+func TestALoginThatFailsReplacesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := oneNode(t)
-		a, err := n.presence.Enter(7, &conn{}, 2)
-		if err != nil {
-			t.Fatal(err)
+		first, _ := n.loginWith(t, 7, 1)
+		_, membership := n.enter(t, 7)
+		wantClosed(t, "the first, while another logs in", first)
+		membership.Leave()
+		wantClosed(t, "the first", first)
+		_, other := n.loginWith(t, 8, 1)
+		other.Leave()
+		wantClosed(t, "the first, after another user's login", first)
+	})
+}
+
+func TestTheLastConnectionCountsAlthoughReplacedOnesAreStillClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := oneNode(t)
+		_, first := n.loginWith(t, 7, 1)
+		_, second := n.loginWith(t, 7, 1)
+		second.Leave()
+		synctest.Wait()
+		if n.presence.Online(7) {
+			t.Error("a user is online by a connection that was replaced")
 		}
-		if _, err = n.presence.Enter(7, &conn{}, 2); err != nil {
-			t.Fatal(err)
+		first.Leave()
+		n.loginWith(t, 7, 1)
+		synctest.Wait()
+		if !n.presence.Online(7) {
+			t.Error("the user is offline after another login")
 		}
-		_, err = n.presence.Enter(7, &conn{}, 2)
-		wantCode(t, "the third", err, domain.CodeTooMany)
-		if _, err = n.presence.Enter(8, &conn{}, 2); err != nil {
-			t.Fatal(err)
+	})
+}
+
+func TestSocketsThatDoNotCloseAreCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := oneNode(t)
+		const limit = 2
+		var conns []*conn
+		for range 3 * limit {
+			c, _ := n.loginWith(t, 7, limit)
+			conns = append(conns, c)
 		}
-		a.Leave()
-		if _, err = n.presence.Enter(7, &conn{}, 2); err != nil {
-			t.Fatal(err)
+		for i, want := range [][]application.CloseReason{
+			{application.CloseReplaced, application.CloseCut}, {application.CloseReplaced, application.CloseCut},
+			{application.CloseReplaced}, {application.CloseReplaced}, nil, nil,
+		} {
+			wantClosed(t, fmt.Sprintf("login %d", i), conns[i], want...)
 		}
 	})
 }
@@ -552,7 +639,7 @@ func TestADepartedNodeServesNobodyAndItsUsersAreOffline(t *testing.T) {
 		if waited := time.Since(began); waited != 0 {
 			t.Fatalf("they had to wait %v", waited)
 		}
-		_, err := n.presence.Enter(10, &conn{}, 0)
+		_, err := n.presence.Enter(10, &conn{})
 		wantCode(t, "a login afterwards", err, domain.CodeUnavailable)
 		n.resume()
 		membership.Leave()

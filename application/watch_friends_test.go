@@ -118,7 +118,7 @@ func TestAListThatCannotBeLoadedIsTriedAgain(t *testing.T) {
 		store.fail(errRefused)
 		refreshing(t, n, store, 0)
 		c := &conn{}
-		membership, err := n.presence.Enter(8, c, 0)
+		membership, err := n.presence.Enter(8, c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestAChangeDuringALoginDoesNotLoseItsList(t *testing.T) {
 		n, log := oneNode(t)
 		n.login(t, 7)
 		c := &conn{}
-		membership, err := n.presence.Enter(8, c, 0)
+		membership, err := n.presence.Enter(8, c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +178,7 @@ func TestAnOlderListDoesNotReplaceANewerOne(t *testing.T) {
 		store := &friendStore{}
 		store.set(8, 7)
 		c := &conn{}
-		membership, err := n.presence.Enter(8, c, 0)
+		membership, err := n.presence.Enter(8, c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestAListLoadedForNobodyIsNotTakenForAWatchedOne(t *testing.T) {
 		store.fail(errRefused)
 		log.decide(nil)
 		c := &conn{}
-		again, err := n.presence.Enter(8, c, 0)
+		again, err := n.presence.Enter(8, c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -408,7 +408,7 @@ func TestTwoHundredUsersComeAndGoAtOnce(t *testing.T) {
 	log := newSessionTopic(sessionPartitions, time.Now)
 	nodes := []*node{newNode(log, 1).start(t), newNode(log, 2).start(t)}
 	watcher := &conn{}
-	membership, err := nodes[0].presence.Enter(1000, watcher, 0)
+	membership, err := nodes[0].presence.Enter(1000, watcher)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +426,7 @@ func TestTwoHundredUsersComeAndGoAtOnce(t *testing.T) {
 	for _, user := range all {
 		group.Go(func() {
 			for round := range rounds {
-				membership, err := nodes[(int(user)+round)%2].presence.Enter(user, &conn{}, 0)
+				membership, err := nodes[(int(user)+round)%2].presence.Enter(user, &conn{})
 				if err != nil {
 					failures <- err
 					return

@@ -167,10 +167,14 @@ type Invite struct {
 
 // Limit holds the caps; 0 means none.
 type Limit struct {
-	FramesPerSecond       int // a connection
-	Connections           int // of this process
-	ConnectionsPerUser    int
-	ConnectionsPerAddress int
+	FramesPerSecond        int // a connection
+	UserFramesPerSecond    int // of a user, on this process, as the next ones
+	UserWritesPerSecond    int // REST requests that may change something
+	UserLoginsPerSecond    int
+	AddressLoginsPerSecond int
+	Connections            int // of this process
+	ConnectionsPerUser     int
+	ConnectionsPerAddress  int
 }
 
 // WebSocket has the times and sizes of the socket.

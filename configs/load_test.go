@@ -67,7 +67,10 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"generates a secret", c.GeneratesSecret(), true},
 		{"drop-in mode", c.DropIn(), false},
 		{"chat.html_escape", c.Chat.HTMLEscape, false},
-		{"limit", c.Limit, Limit{100, 10000, 32, 0}},
+		{"limit", c.Limit, Limit{
+			FramesPerSecond: 100, UserFramesPerSecond: 200, UserWritesPerSecond: 50, UserLoginsPerSecond: 50, AddressLoginsPerSecond: 5000,
+			Connections: 10000, ConnectionsPerUser: 32,
+		}},
 		{"websocket", c.WebSocket, WebSocket{64 << 10, 1 << 20, 10 * time.Second, 20 * time.Second, 30 * time.Second, 10 * time.Second, time.Minute, nil}},
 		{"jwt", c.JWT, JWT{Leeway: 5 * time.Second}},
 		{"jwks", c.JWKS, JWKS{Refresh: 5 * time.Minute, MaxAge: 24 * time.Hour}},
@@ -91,6 +94,8 @@ func TestVariablesThatScriptsUseKeepTheirNames(t *testing.T) {
 	for _, name := range strings.Fields(`CHATTING_HTTP_ADDR CHATTING_DATA_DIR CHATTING_EMBEDDED_KAFKA_ADDR CHATTING_KAFKA_BROKERS
 		CHATTING_TOPIC_PREFIX CHATTING_DATABASE_URL CHATTING_JWT_SECRET CHATTING_JWT_PUBLIC_KEY_FILE CHATTING_JWKS_URL
 		CHATTING_USER_MANAGEMENT_URL CHATTING_S2S_TOKEN CHATTING_CHAT_HTML_ESCAPE CHATTING_LIMIT_FRAMES_PER_SECOND
+		CHATTING_LIMIT_USER_FRAMES_PER_SECOND CHATTING_LIMIT_USER_WRITES_PER_SECOND CHATTING_LIMIT_USER_LOGINS_PER_SECOND
+		CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND
 		CHATTING_LIMIT_CONNECTIONS CHATTING_LIMIT_CONNECTIONS_PER_USER CHATTING_LIMIT_CONNECTIONS_PER_ADDRESS`) {
 		if !known[name] {
 			t.Errorf("%s is not an option", name)
@@ -171,6 +176,23 @@ func TestHTMLIsEscapedInDropInModeUnlessSaidOtherwise(t *testing.T) {
 	} {
 		if got := mustLoad(t, "", row.environ...).Chat.HTMLEscape; got != row.want {
 			t.Errorf("%v: %v", row.environ, got)
+		}
+	}
+}
+
+func TestTheFramesOfAUserFollowThoseOfAConnectionUnlessSaidOtherwise(t *testing.T) {
+	for _, row := range []struct {
+		environ []string
+		want    int
+	}{
+		{nil, 200},
+		{[]string{"CHATTING_LIMIT_FRAMES_PER_SECOND=300"}, 600},
+		{[]string{"CHATTING_LIMIT_FRAMES_PER_SECOND=0"}, 0},
+		{[]string{"CHATTING_LIMIT_USER_FRAMES_PER_SECOND=0"}, 0},
+		{[]string{"CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_FRAMES_PER_SECOND=7"}, 7},
+	} {
+		if got := mustLoad(t, "", row.environ...).Limit.UserFramesPerSecond; got != row.want {
+			t.Errorf("%v: %d, want %d", row.environ, got, row.want)
 		}
 	}
 }

@@ -216,11 +216,27 @@ var options = []Option{
 		Doc: "Frames that one connection may send in a second, control frames too; twice as many may come at once. " +
 			"A frame counts one more for each 4 KiB. 0: no limit.",
 		set: limit(func(c *Config) *int { return &c.Limit.FramesPerSecond })},
+	// After limit.frames_per_second, on which its default depends.
+	{Key: "limit.user_frames_per_second", Unit: "number",
+		Doc: "The same over all connections of one user. Connections that go on sending above a limit are closed with 1008. " +
+			"Empty: twice limit.frames_per_second. 0: no limit.",
+		set: userFrames},
+	{Key: "limit.user_writes_per_second", Default: "50", Unit: "number",
+		Doc: "POST, PUT and DELETE requests of one user in a second; twice as many may come at once, more get 429. 0: no limit.",
+		set: limit(func(c *Config) *int { return &c.Limit.UserWritesPerSecond })},
+	{Key: "limit.user_logins_per_second", Default: "50", Unit: "number",
+		Doc: "Logins and renewals of one user in a second; twice as many may come at once, more are closed with 1013. Each " +
+			"address may log the user in once in 10 s all the same. 0: no limit.",
+		set: limit(func(c *Config) *int { return &c.Limit.UserLoginsPerSecond })},
+	{Key: "limit.address_logins_per_second", Default: "5000", Unit: "number",
+		Doc: "Login attempts from one address in a second, and requests whose token is refused; twice as many may come at once. " +
+			"More are closed with 1013, or get 429. Behind a load balancer every client may have the balancer's address. 0: no limit.",
+		set: limit(func(c *Config) *int { return &c.Limit.AddressLoginsPerSecond })},
 	{Key: "limit.connections", Default: "10000", Unit: "number",
 		Doc: "WebSocket connections in all; 0: no limit. Each needs an open file: see ulimit -n.",
 		set: limit(func(c *Config) *int { return &c.Limit.Connections })},
 	{Key: "limit.connections_per_user", Default: "32", Unit: "number",
-		Doc: "WebSocket connections of one user; 0: no limit.",
+		Doc: "WebSocket connections of one user on a node. At the next login the oldest is closed with 3409. 0: no limit.",
 		set: limit(func(c *Config) *int { return &c.Limit.ConnectionsPerUser })},
 	{Key: "limit.connections_per_address", Default: "0", Unit: "number",
 		Doc: "WebSocket connections from one address; 0: no limit. Behind a load balancer every client has the balancer's address.",

@@ -340,6 +340,15 @@ func htmlEscape(c *Config, text string) error {
 	return boolean(func(c *Config) *bool { return &c.Chat.HTMLEscape })(c, text)
 }
 
+// userFrames reads a limit whose default is that of a connection, twice; the table's default, "", leaves it to Load.
+func userFrames(c *Config, text string) error {
+	if text == "" {
+		c.Limit.UserFramesPerSecond = 2 * c.Limit.FramesPerSecond
+		return nil
+	}
+	return limit(func(c *Config) *int { return &c.Limit.UserFramesPerSecond })(c, text)
+}
+
 func logLevel(c *Config, text string) error {
 	switch strings.ToLower(text) {
 	case "debug":

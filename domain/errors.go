@@ -1,6 +1,9 @@
 package domain
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Code classifies an error once, where it arises; every transport maps it once to what its clients understand (a
 // WebSocket error frame or close code, an HTTP status). Codes that appear in error frames are part of the contract.
@@ -8,25 +11,24 @@ type Code string
 
 // The codes. Those marked "frame" are sent to clients as they are.
 const (
-	CodeBadJSON         Code = "bad_json"             // frame: the bytes are no JSON value
-	CodeBadFrame        Code = "bad_frame"            // frame: JSON, but no frame that the contract knows
-	CodeBadTarget       Code = "bad_target"           // frame: target_id names no user
-	CodeBadMessage      Code = "bad_message"          // frame: message is no text, or client_msg_id is malformed
-	CodeTooLong         Code = "too_long"             // frame: the text is above the limit
-	CodeNoUserOrOffline Code = "no_user_or_offline"   // frame: the target is unknown or has no connection
-	CodeRateLimited     Code = "rate_limited"         // frame: more frames a second, or pending invites, than the limit
-	CodeUnavailable     Code = "unavailable"          // frame: not done, and will not be: try again later
-	CodeUnconfirmed     Code = "unconfirmed"          // frame: unknown outcome; it may still take effect, once
-	CodeInviteEnded     Code = "invite_ended"         // frame: the invite to end is not pending
-	CodeNotInvited      Code = "not_invited"          // frame: answering an invite to somebody else
-	CodeUnauthenticated Code = "unauthenticated"      // the token is missing, bad or expired
-	CodeTooMany         Code = "too_many_connections" // a cap on connections is reached
-	CodeUnknownUser     Code = "unknown_user"         // the user was never seen
-	CodeUnknownMessage  Code = "unknown_message"      // the user's conversation has no such message
-	CodeSelf            Code = "self"                 // a user named itself where it may not
-	CodeNotBlocked      Code = "not_blocked"          // unblocking whom one does not block
-	CodeNotWatched      Code = "not_watched"          // removing a friend who is none
-	CodeLimit           Code = "limit"                // a list is full
+	CodeBadJSON         Code = "bad_json"           // frame: the bytes are no JSON value
+	CodeBadFrame        Code = "bad_frame"          // frame: JSON, but no frame that the contract knows
+	CodeBadTarget       Code = "bad_target"         // frame: target_id names no user
+	CodeBadMessage      Code = "bad_message"        // frame: message is no text, or client_msg_id is malformed
+	CodeTooLong         Code = "too_long"           // frame: the text is above the limit
+	CodeNoUserOrOffline Code = "no_user_or_offline" // frame: the target is unknown or has no connection
+	CodeRateLimited     Code = "rate_limited"       // frame: more in a second, or more pending invites, than the limit
+	CodeUnavailable     Code = "unavailable"        // frame: not done, and will not be: try again later
+	CodeUnconfirmed     Code = "unconfirmed"        // frame: unknown outcome; it may still take effect, once
+	CodeInviteEnded     Code = "invite_ended"       // frame: the invite to end is not pending
+	CodeNotInvited      Code = "not_invited"        // frame: answering an invite to somebody else
+	CodeUnauthenticated Code = "unauthenticated"    // the token is missing, bad or expired
+	CodeUnknownUser     Code = "unknown_user"       // the user was never seen
+	CodeUnknownMessage  Code = "unknown_message"    // the user's conversation has no such message
+	CodeSelf            Code = "self"               // a user named itself where it may not
+	CodeNotBlocked      Code = "not_blocked"        // unblocking whom one does not block
+	CodeNotWatched      Code = "not_watched"        // removing a friend who is none
+	CodeLimit           Code = "limit"              // a list is full
 	CodeKeyReused       Code = "idempotency_key_reused"
 	CodeKeyInProgress   Code = "idempotency_key_in_progress"
 	CodeInternal        Code = "internal" // a bug or a broken part: nothing the caller did
@@ -36,7 +38,9 @@ const (
 type Error struct {
 	Code    Code
 	Message string
-	cause   error
+	// RetryAfter is after how long the same would be taken, of CodeRateLimited; 0 if that is not known.
+	RetryAfter time.Duration
+	cause      error
 }
 
 // NewError classifies a fault that has no deeper cause.
@@ -45,6 +49,11 @@ func NewError(code Code, message string) *Error { return &Error{Code: code, Mess
 // WrapError classifies cause. The cause is for logs (Unwrap), not for callers.
 func WrapError(code Code, message string, cause error) *Error {
 	return &Error{Code: code, Message: message, cause: cause}
+}
+
+// NewRateLimited classifies what came too early by retryAfter.
+func NewRateLimited(message string, retryAfter time.Duration) *Error {
+	return &Error{Code: CodeRateLimited, Message: message, RetryAfter: retryAfter}
 }
 
 // Error returns the message and, where there is one, the cause: a line for a log.
@@ -69,4 +78,13 @@ func CodeOf(err error) Code {
 		return classified.Code
 	}
 	return CodeInternal
+}
+
+// RetryAfterOf returns after how long what failed with err would be taken; 0 if that is not known.
+func RetryAfterOf(err error) time.Duration {
+	var classified *Error
+	if !errors.As(err, &classified) {
+		return 0
+	}
+	return classified.RetryAfter
 }

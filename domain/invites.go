@@ -45,11 +45,11 @@ type Invites struct {
 	clock   time.Time
 	rooms   map[roomKey]*Invite
 	pending map[Conversation][]*Invite // oldest first
-	// order holds the invites in the order of their opening, so that they can be forgotten; those no longer in rooms, too.
-	order []*Invite
-	// changes holds the changes of blocks that were read lately, in their order, and known tells which: one that is written
+	// order holds the invites by their inviters, so that they can be forgotten; those that have ended, too.
+	order *fairQueue[*Invite]
+	// changes holds the changes of blocks that were read lately, by their blockers, and known tells which: one that is written
 	// again, as outboxes do after a doubt, is none.
-	changes []changeRead
+	changes *fairQueue[changeRead]
 	known   map[EventID]struct{}
 }
 
@@ -74,14 +74,19 @@ const changesKnownFor = 2 * time.Minute
 // that were late.
 const InviteLookback = MaxInviteLife + InviteGrace + changesKnownFor + 90*time.Second
 
-// maxInvites bounds the invites that are remembered, and the changes of blocks: one is forgotten when so many came after it,
-// whatever their times say.
-const maxInvites = 1 << 16
+// These bound the invites that are remembered, and the changes of blocks: one is forgotten when so many came after it,
+// whatever their times say. Who makes too many loses the own ones. Those of others are lost only if so many users flood one
+// partition at once that each has its bound's worth in it.
+const (
+	maxInvitesOfUser = 1 << 8
+	maxInvites       = 1 << 16
+)
 
 // NewInvites returns the state of an empty partition.
 func NewInvites() *Invites {
 	return &Invites{
 		rooms: make(map[roomKey]*Invite), pending: make(map[Conversation][]*Invite), known: make(map[EventID]struct{}),
+		order: newFairQueue[*Invite](maxInvitesOfUser, maxInvites), changes: newFairQueue[changeRead](maxInvitesOfUser, maxInvites),
 	}
 }
 
@@ -104,7 +109,7 @@ func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
 		}
 	case BlockChanged:
 		i.advance(at)
-		if !i.noteChange(event.ID) {
+		if !i.noteChange(body.Blocker, event.ID) {
 			return InviteStands
 		}
 		for _, invite := range i.pending[body.Conversation()] {
@@ -116,14 +121,13 @@ func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
 	return InviteStands
 }
 
-// noteChange notes a change of a block; false for one that was read lately.
-func (i *Invites) noteChange(change EventID) bool {
+// noteChange notes a change of a block by blocker; false for one that was read lately.
+func (i *Invites) noteChange(blocker UserID, change EventID) bool {
 	if _, known := i.known[change]; known {
 		return false
 	}
 	i.known[change] = struct{}{}
-	i.changes = append(i.changes, changeRead{change, i.clock.Add(changesKnownFor)})
-	i.forget()
+	i.changes.add(blocker, changeRead{change, i.clock.Add(changesKnownFor)}, func(old changeRead) { delete(i.known, old.id) })
 	return true
 }
 
@@ -143,8 +147,7 @@ func (i *Invites) open(event Event, body GameInvite, room EventID) InviteVerdict
 	}
 	i.rooms[key] = invite
 	i.pending[key.between] = append(i.pending[key.between], invite)
-	i.order = append(i.order, invite)
-	i.forget()
+	i.order.add(invite.From, invite, i.drop)
 	return InviteStands
 }
 
@@ -229,17 +232,15 @@ func (i *Invites) advance(at time.Time) {
 	i.forget()
 }
 
-// forget drops the invites at the head of the order that are forgotten, and those that are too many; the changes of blocks
-// alike.
+// forget drops the invites at the head of the order that are forgotten; the changes of blocks alike.
 func (i *Invites) forget() {
-	for len(i.changes) > 0 && (len(i.changes) > maxInvites || i.clock.After(i.changes[0].forgotten)) {
-		delete(i.known, i.changes[0].id)
-		i.changes = i.changes[1:]
+	for change, ok := i.changes.oldest(); ok && i.clock.After(change.forgotten); change, ok = i.changes.oldest() {
+		delete(i.known, change.id)
+		i.changes.removeOldest()
 	}
-	for len(i.order) > 0 && (len(i.order) > maxInvites || i.isForgotten(i.order[0])) {
-		i.drop(i.order[0])
-		i.order[0] = nil
-		i.order = i.order[1:]
+	for invite, ok := i.order.oldest(); ok && i.isForgotten(invite); invite, ok = i.order.oldest() {
+		i.drop(invite)
+		i.order.removeOldest()
 	}
 }
 

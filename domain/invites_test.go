@@ -210,22 +210,109 @@ func TestAChangeOfABlockThatIsWrittenAgainIsNone(t *testing.T) {
 	judgeAll(t, judged{unblocked, stands}, opened(170*time.Second), judged{late, stands}, accept(190*time.Second, void))
 }
 
-func TestNoFloodOfInvitesIsRemembered(t *testing.T) {
-	const remembered = 1 << 16
+// These are the bounds of what is remembered of one user's, and of all.
+const (
+	rememberedOfUser = 1 << 8
+	rememberedInAll  = 1 << 16
+)
+
+func roomOf(n int) domain.RoomID {
+	return domain.RoomID(domain.DerivedID("room", fmt.Sprint(n)).String())
+}
+
+func TestAFloodOfInvitesCostsItsUserOnly(t *testing.T) {
+	const flood = 2 * rememberedInAll
 	invites := domain.NewInvites()
-	room := func(n int) domain.RoomID { return domain.RoomID(domain.DerivedID("room", fmt.Sprint(n)).String()) }
-	for n := range remembered + 1 {
-		r := says(fmt.Sprint(n), 1, 2, domain.InviteOpened, room(n), 0)
+	apply := func(r inviteRecord) domain.InviteVerdict { return invites.Apply(r.event, r.at) }
+	apply(says("stranger", 1, 2, domain.InviteOpened, roomA, 0))
+	apply(says("another", 3, 4, domain.InviteOpened, roomB, 0))
+	change := blocks(4, 3, false, 0)
+	apply(change)
+	apply(says("after the change", 3, 4, domain.InviteOpened, roomA, 0))
+	for n := range flood {
+		apply(says(fmt.Sprint(n), 5, 6, domain.InviteOpened, roomOf(n), 0))
+		again := blocks(5, 6, n%2 == 0, 0)
+		again.event.ID = domain.DerivedID("change", fmt.Sprint(n))
+		apply(again)
+	}
+	if n := len(invites.Pending(domain.Between(5, 6))); n != rememberedOfUser {
+		t.Errorf("%d invites of the flood are pending, want %d", n, rememberedOfUser)
+	}
+	for _, want := range []judged{
+		{says("a", 2, 1, domain.InviteAccepted, roomA, time.Second), stands},
+		{says("b", 4, 3, domain.InviteAccepted, roomB, time.Second), void}, // the change of the block has hidden it
+		{change, stands}, // known still, so that it hides nothing once more
+		{says("c", 4, 3, domain.InviteAccepted, roomA, time.Second), stands},
+		{says("d", 6, 5, domain.InviteAccepted, roomOf(flood-rememberedOfUser-1), time.Second), void},
+		{says("e", 6, 5, domain.InviteAccepted, roomOf(flood-rememberedOfUser), time.Second), stands},
+		{says("f", 6, 5, domain.InviteAccepted, roomOf(flood-1), time.Second), stands},
+	} {
+		if got := apply(want.record); got != want.want {
+			t.Errorf("%+v: verdict %d, want %d", want.record.event.Body, got, want.want)
+		}
+	}
+}
+
+// Records that somebody forges for very many users are bounded, too.
+func TestNoFloodOfManyUsersIsRemembered(t *testing.T) {
+	invites := domain.NewInvites()
+	for n := range rememberedInAll + 1 {
+		r := says(fmt.Sprint(n), domain.UserID(10+n), 2, domain.InviteOpened, roomOf(n), 0)
 		invites.Apply(r.event, r.at)
 	}
-	if n := len(invites.Pending(domain.Between(1, 2))); n != remembered {
-		t.Errorf("%d invites are pending, want %d", n, remembered)
+	pending := 0
+	invites.EachPending(func(domain.Invite) { pending++ })
+	if pending != rememberedInAll {
+		t.Errorf("%d invites are pending, want %d", pending, rememberedInAll)
 	}
-	for n, want := range map[int]domain.InviteVerdict{0: void, 1: stands, remembered: stands} {
-		r := says("accept", 2, 1, domain.InviteAccepted, room(n), 0)
+	for n, want := range map[int]domain.InviteVerdict{0: void, 1: stands, rememberedInAll: stands} {
+		r := says("accept", 2, domain.UserID(10+n), domain.InviteAccepted, roomOf(n), 0)
 		if got := invites.Apply(r.event, r.at); got != want {
 			t.Errorf("invite %d: verdict %d, want %d", n, got, want)
 		}
+	}
+}
+
+// A node that began to read in the middle of a flood drops what the others drop.
+func TestWhoBeganLaterJudgesAFloodTheSame(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var records []inviteRecord
+	at := time.Duration(0)
+	for n := range 40_000 { // one minute of it is far more than is remembered of a user
+		at += time.Duration(random.IntN(60)) * time.Millisecond
+		from := domain.UserID(1 + random.IntN(3))
+		switch back := 1 + random.IntN(3*rememberedOfUser); {
+		case n%2 == 0 || back > n:
+			records = append(records, says(fmt.Sprint(n), from, from+10, domain.InviteOpened, roomOf(n), at))
+		default:
+			opened, ok := records[n-back].event.Body.(domain.GameInvite)
+			if !ok || opened.Status != domain.InviteOpened {
+				opened = domain.GameInvite{From: from, To: from + 10, Room: roomOf(n - back)}
+			}
+			records = append(records, says(fmt.Sprint(n), opened.To, opened.From, domain.InviteAccepted, opened.Room, at))
+		}
+	}
+	begin := slices.IndexFunc(records, func(r inviteRecord) bool {
+		return !r.at.Before(records[len(records)-2000].at.Add(-domain.InviteLookback))
+	})
+	if begin <= 0 {
+		t.Fatalf("the later one begins at %d", begin)
+	}
+	all, late := domain.NewInvites(), domain.NewInvites()
+	seen := make(map[domain.InviteVerdict]int)
+	for i, r := range records {
+		want := all.Apply(r.event, r.at)
+		if i < begin {
+			continue
+		}
+		if got := late.Apply(r.event, r.at); i >= len(records)-2000 {
+			if seen[want]++; got != want {
+				t.Fatalf("record %d: verdict %d, want %d", i, got, want)
+			}
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("verdicts %v: not each was given", seen)
 	}
 }
 

@@ -263,6 +263,19 @@ func WithReplayed(frame []byte) []byte {
 	return append(out, frame[end:]...)
 }
 
+// WithRetryAfter returns a copy of an error frame that names after how long the same would be taken, in milliseconds,
+// rounded up.
+func WithRetryAfter(frame []byte, after time.Duration) []byte {
+	end := bytes.LastIndexByte(frame, '}')
+	out := make([]byte, 0, len(frame)+len(retryAfterField)+20)
+	out = append(out, frame[:end]...)
+	out = append(out, retryAfterField...)
+	out = strconv.AppendInt(out, int64((after+time.Millisecond-1)/time.Millisecond), 10)
+	return append(out, frame[end:]...)
+}
+
+const retryAfterField = `,"retry_after_ms":`
+
 const replayedField = `,"replayed":true`
 
 // Marshal encodes without the escapes of < > & that encoding/json adds by default: a text goes out as it was sent, and a

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/gofiber/fiber/v2"
@@ -33,14 +34,13 @@ var statuses = map[domain.Code]int{
 	domain.CodeKeyInProgress:   http.StatusConflict,
 	domain.CodeKeyReused:       http.StatusUnprocessableEntity,
 	domain.CodeRateLimited:     http.StatusTooManyRequests,
-	domain.CodeTooMany:         http.StatusServiceUnavailable,
 	domain.CodeUnavailable:     http.StatusServiceUnavailable,
 	domain.CodeUnconfirmed:     http.StatusServiceUnavailable,
 	domain.CodeInternal:        http.StatusInternalServerError,
 }
 
-// retryAfter is the number of seconds that 429, 503 and the 409 of a key in progress name: within it an append that is
-// under way has its outcome (the append deadline is 5 s).
+// retryAfter is the number of seconds that 503, the 409 of a key in progress, and a 429 that does not know better name:
+// within it an append that is under way has its outcome (the append deadline is 5 s).
 const retryAfter = "5"
 
 // answer is an answer that the contract names: its status, and its body as JSON, nil for none. As an error it ends a
@@ -140,12 +140,23 @@ func (a *API) refuse(c *fiber.Ctx, err error) error {
 		sentence = classified.Message
 	}
 	if status >= http.StatusInternalServerError {
-		a.deps.Logger.Error("request failed", "method", methodOf(c), "path", c.Path(), "status", status, "code", code, "error", err)
+		message := "request failed"
+		if status == http.StatusServiceUnavailable {
+			message = "request failed: a part is away"
+		}
+		a.deps.Notices.Error(message, slog.String("method", methodOf(c)), pathOf(c), slog.Any("address", addressOf(c)),
+			slog.Int("status", status), slog.Any("code", code), slog.String("error", err.Error()))
 	}
 	if status == http.StatusUnauthorized {
 		return send(c, status, map[string]string{"detail": sentence})
 	}
-	return send(c, status, newProblem(status, code, sentence))
+	if err := send(c, status, newProblem(status, code, sentence)); err != nil {
+		return err
+	}
+	if status == http.StatusTooManyRequests {
+		c.Set(fiber.HeaderRetryAfter, retryAfterOf(err))
+	}
+	return nil
 }
 
 // unexplained is all that a client learns of a fault of ours.

@@ -79,7 +79,7 @@ func orDefault[T ~int | ~int64](field *T, value T) {
 	}
 }
 
-// Deps is what the API serves. All are needed, save Friends, History, Ready and Checks.
+// Deps is what the API serves. All are needed except those that may be nil, and Checks.
 type Deps struct {
 	Authenticate Authenticator
 	Block        *application.Block
@@ -97,6 +97,13 @@ type Deps struct {
 	// Checks are what /readyz asks.
 	Checks []Check
 	Logger *slog.Logger
+	// Notices take the log lines that clients can cause in any number; nil makes some that write to Logger.
+	Notices *application.Notices
+	// Writes bounds the requests of a user that may change something (POST, PUT, DELETE); nil bounds nothing.
+	Writes UserRate
+	// Logins bounds the attempts of an address to log in, to which those of its tokens count that are refused here; nil
+	// bounds nothing.
+	Logins AddressRate
 }
 
 // API is the server's HTTP application.
@@ -112,6 +119,9 @@ type API struct {
 
 // New builds the application. It fails for a malformed origin only. The app listens nowhere yet.
 func New(options Options, deps Deps) (*API, error) {
+	if deps.Notices == nil && deps.Logger != nil {
+		deps.Notices = application.NewNotices(deps.Logger, time.Now)
+	}
 	a := &API{options: options.withDefaults(), deps: deps}
 	for _, origin := range options.CORSOrigins {
 		if err := checkOrigin(origin); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -30,6 +31,9 @@ func (a *API) withUser(handle func(context.Context, *fiber.Ctx, domain.UserID) e
 		if err != nil {
 			return err
 		}
+		if err := a.takeWrite(c, identity.User); err != nil {
+			return err
+		}
 		return handle(ctx, c, identity.User)
 	}
 }
@@ -46,9 +50,17 @@ func (a *API) authenticate(ctx context.Context, c *fiber.Ctx) (application.Ident
 	}
 	token, ok := bearer(header)
 	if !ok {
+		a.deps.Notices.Warn("request refused: its Authorization holds no bearer token", slog.Any("address", addressOf(c)))
 		return application.Identity{}, detail(http.StatusUnauthorized, "The Authorization header holds no bearer token.")
 	}
-	return a.deps.Authenticate.Execute(application.WithClientAddress(ctx, c.IP()), token)
+	if err := a.mayTryToken(c); err != nil {
+		return application.Identity{}, err
+	}
+	identity, err := a.deps.Authenticate.Execute(application.WithClientAddress(ctx, addressOf(c).String()), token)
+	if domain.CodeOf(err) == domain.CodeUnauthenticated {
+		a.tokenRefused(c)
+	}
+	return identity, err
 }
 
 // bearer returns the token of an Authorization header (RFC 6750 §2.1; RFC 9110 §11.1: the scheme in any case). The
@@ -77,6 +89,7 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 			got := sha256.Sum256([]byte(token))
 			// Digests, because the comparison's time would tell the token's length.
 			if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+				a.deps.Notices.Warn("request refused: not the token of the platform's servers", slog.Any("address", addressOf(c)))
 				return detail(http.StatusUnauthorized, "The token of the platform's servers is required.")
 			}
 		}

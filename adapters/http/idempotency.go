@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"crypto/sha256"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -62,7 +63,7 @@ func (a *API) settle(ctx context.Context, what string, call func(context.Context
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := call(ctx); err != nil {
-		a.deps.Logger.Warn("idempotency key not settled", "call", what, "error", err)
+		a.deps.Notices.Warn("idempotency key not settled", slog.String("call", what), slog.String("error", err.Error()))
 	}
 }
 

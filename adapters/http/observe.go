@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -64,8 +65,8 @@ func ambiguous(c *fiber.Ctx, sentence string) error {
 func (a *API) recovered(c *fiber.Ctx) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			a.deps.Logger.Error("request panicked", "method", methodOf(c), "path", c.Path(),
-				"panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+			a.deps.Notices.Error("request panicked", slog.String("method", methodOf(c)), pathOf(c),
+				slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(debug.Stack())))
 			err = &answer{http.StatusInternalServerError, newProblem(http.StatusInternalServerError, domain.CodeInternal, unexplained)}
 		}
 	}()
@@ -86,6 +87,9 @@ func nameUnknownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		next(ctx)
 	}
 }
+
+// pathOf names the request's path in log lines that may be written after the request, whose memory is used again then.
+func pathOf(c *fiber.Ctx) slog.Attr { return slog.String("path", strings.Clone(c.Path())) }
 
 // methodOf returns the request's method as the client named it.
 func methodOf(c *fiber.Ctx) string {

@@ -35,8 +35,13 @@ const (
 		SELECT EXISTS (SELECT 1 FROM blocks WHERE blocker = $1 AND target = $2 AND blocked)`
 )
 
-// SetBlocked implements application.BlockStore.
+// SetBlocked implements application.BlockStore. A pair that is as wished is only looked at: nothing is locked, and nothing is
+// written.
 func (s *Store) SetBlocked(ctx context.Context, change application.BlockChange) (changed bool, err error) {
+	blocked, err := s.IsBlocked(ctx, change.Blocker, change.Target)
+	if err != nil || blocked == change.Blocked {
+		return false, err
+	}
 	statement := setUnblocked
 	if change.Blocked {
 		statement = setBlocked

@@ -19,8 +19,9 @@ const (
 	insertFriend        = `
 		INSERT INTO friends (user_id, friend_id, added_at) VALUES ($1, $2, $3)
 		ON CONFLICT (user_id, friend_id) DO NOTHING`
-	deleteFriend  = `DELETE FROM friends WHERE user_id = $1 AND friend_id = $2`
-	selectFriends = `SELECT friend_id FROM friends WHERE user_id = $1 ORDER BY friend_id`
+	deleteFriend   = `DELETE FROM friends WHERE user_id = $1 AND friend_id = $2`
+	selectIsFriend = `SELECT EXISTS (SELECT 1 FROM friends WHERE user_id = $1 AND friend_id = $2)`
+	selectFriends  = `SELECT friend_id FROM friends WHERE user_id = $1 ORDER BY friend_id`
 )
 
 // Friends implements application.FriendLists: ascending ids, empty but not nil where there are none.
@@ -35,8 +36,20 @@ func (s *Store) Friends(ctx context.Context, user domain.UserID) ([]domain.UserI
 	return friends, nil
 }
 
+// isFriend tells whether friend is on user's list. A list that is as wished is only looked at: nothing is locked, and nothing
+// is written.
+func (s *Store) isFriend(ctx context.Context, user, friend domain.UserID) (is bool, err error) {
+	err = s.read(ctx, "look for friend", func(ctx context.Context, db *sqlx.DB) error {
+		return db.GetContext(ctx, &is, selectIsFriend, int64(user), int64(friend))
+	})
+	return is && err == nil, err
+}
+
 // AddFriend implements application.FriendStore.
 func (s *Store) AddFriend(ctx context.Context, user, friend domain.UserID, limit int) (added bool, err error) {
+	if is, err := s.isFriend(ctx, user, friend); err != nil || is {
+		return false, err
+	}
 	return s.changeFriends(ctx, "add friend", user, 1, func(ctx context.Context, tx *sqlx.Tx, length int64) (int64, error) {
 		inserted, err := rowsAffected(tx.ExecContext(ctx, insertFriend, int64(user), int64(friend), s.now().UnixMilli()))
 		if inserted > 0 && length >= int64(limit) {
@@ -48,6 +61,9 @@ func (s *Store) AddFriend(ctx context.Context, user, friend domain.UserID, limit
 
 // RemoveFriend implements application.FriendStore.
 func (s *Store) RemoveFriend(ctx context.Context, user, friend domain.UserID) (removed bool, err error) {
+	if is, err := s.isFriend(ctx, user, friend); err != nil || !is {
+		return false, err
+	}
 	return s.changeFriends(ctx, "remove friend", user, -1, func(ctx context.Context, tx *sqlx.Tx, _ int64) (int64, error) {
 		return rowsAffected(tx.ExecContext(ctx, deleteFriend, int64(user), int64(friend)))
 	})

@@ -224,6 +224,9 @@ const (
 		INSERT INTO conversation_marks (owner, partner, generation, log_offset) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (owner, partner) DO UPDATE SET generation = excluded.generation, log_offset = excluded.log_offset
 			WHERE (conversation_marks.generation, conversation_marks.log_offset) < (excluded.generation, excluded.log_offset)`
+	selectMarked = `
+		SELECT EXISTS (SELECT 1 FROM conversation_marks
+			WHERE owner = $1 AND partner = $2 AND (generation, log_offset) >= ($3, $4))`
 	selectUnread = `
 		SELECT COUNT(*) FROM (
 			SELECT 1 FROM messages
@@ -234,20 +237,30 @@ const (
 			LIMIT $3) AS counted`
 )
 
-// MarkRead implements application.ReadMarks.
+// MarkRead implements application.ReadMarks. A mark that does not move is only looked at: nothing is locked, and nothing is
+// written.
 func (s *Store) MarkRead(
 	ctx context.Context, owner, partner domain.UserID, message *domain.EventID,
 ) (known bool, err error) {
+	marked := false
+	err = s.read(ctx, "look for read mark", func(ctx context.Context, db *sqlx.DB) error {
+		var at place
+		if at, known, err = placeToMark(ctx, db, owner, partner, message); err != nil || !known {
+			return err
+		}
+		return db.GetContext(ctx, &marked, selectMarked, int64(owner), int64(partner), at.Generation, at.Offset)
+	})
+	if err != nil {
+		return false, err
+	}
+	if !known || marked {
+		return known || message == nil, nil // nothing to see is read
+	}
 	err = s.write(ctx, "mark read", func(ctx context.Context, tx *sqlx.Tx) error {
 		var at place
 		var err error
-		if message != nil {
-			at, known, err = placeOf(ctx, tx, owner, partner, *message)
-		} else {
-			at, known, err = newestPlace(ctx, tx, owner, partner)
-		}
-		if err != nil || !known {
-			known = message == nil // nothing to see is read
+		if at, known, err = placeToMark(ctx, tx, owner, partner, message); err != nil || !known {
+			known = message == nil
 			return err
 		}
 		_, err = tx.ExecContext(ctx, moveMark, int64(owner), int64(partner), at.Generation, at.Offset)
@@ -256,12 +269,22 @@ func (s *Store) MarkRead(
 	return known && err == nil, err
 }
 
-func newestPlace(ctx context.Context, tx *sqlx.Tx, owner, partner domain.UserID) (at place, known bool, err error) {
+// placeToMark returns the place of a message, or of the newest one if message is nil; false if there is none.
+func placeToMark(
+	ctx context.Context, db sqlx.QueryerContext, owner, partner domain.UserID, message *domain.EventID,
+) (at place, known bool, err error) {
+	if message != nil {
+		return placeOf(ctx, db, owner, partner, *message)
+	}
+	return newestPlace(ctx, db, owner, partner)
+}
+
+func newestPlace(ctx context.Context, db sqlx.QueryerContext, owner, partner domain.UserID) (at place, known bool, err error) {
 	query := newestPlaceOfHigh
 	if owner <= partner {
 		query = newestPlaceOfLow
 	}
-	err = tx.GetContext(ctx, &at, query, int64(owner), int64(partner))
+	err = sqlx.GetContext(ctx, db, &at, query, int64(owner), int64(partner))
 	if errors.Is(err, sql.ErrNoRows) {
 		return place{}, false, nil
 	}

@@ -26,17 +26,25 @@ const (
 	closeTryLater        closeCode = 1013
 	closeSlow            closeCode = closeTryLater
 	closeUnauthenticated closeCode = 3401
+	closeReplaced        closeCode = 3409 // by a newer connection of its user
 )
+
+// reasons are the texts that go with codes which do not say enough by themselves. Clients may rely on them.
+var reasons = map[closeCode]string{
+	closeReplaced: "replaced by a newer connection",
+}
 
 // payload returns the body of the close frame.
 func (c closeCode) payload() []byte {
-	return binary.BigEndian.AppendUint16(nil, uint16(c))
+	return append(binary.BigEndian.AppendUint16(nil, uint16(c)), reasons[c]...)
 }
 
 // codeOfReason maps what use cases and delivery ask for.
 func codeOfReason(reason application.CloseReason) closeCode {
 	switch reason {
-	case application.CloseSlow, application.CloseDuplicate, application.CloseTryLater:
+	case application.CloseReplaced:
+		return closeReplaced
+	case application.CloseSlow, application.CloseTryLater:
 		return closeTryLater
 	case application.CloseHole, application.CloseRestart:
 		return closeRestart

@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -22,9 +23,6 @@ const (
 	maxUnderWay = 256
 	// maxBadJSON is how many frames in a row may be no JSON before the connection is closed with 1008.
 	maxBadJSON = 10
-	// maxRefused is how many messages in a row may be over the rate before the connection is closed with 1008: each costs
-	// its parsing and an answer.
-	maxRefused = 1000
 	costBytes  = 4 << 10
 	// drainBytes bounds what is read and thrown away of a closing connection, for its peer to see the close frame: a
 	// socket closed with unread bytes is reset.
@@ -38,6 +36,8 @@ type connection struct {
 	inner  *websocket.Conn
 	out    outbound
 	frames *rate.Limiter // nil where there is no limit
+	// address is what the client's network address is counted under; the zero Addr if it is not known.
+	address netip.Addr
 	// stranger is its place among those not logged in; nil once it has none. Guarded by the server's lock.
 	stranger *list.Element
 
@@ -48,22 +48,23 @@ type connection struct {
 	session Session
 	user    domain.UserID
 	badJSON int
-	refused int // frames over the rate in a row
+	refused *rate.Limiter // of frames over a rate; nil until there was one
 
 	// What follows is guarded by out.mu.
 	began    time.Time
-	named    bool      // the first frame came
-	busy     bool      // not reading, for reasons of the server's
-	leaving  bool      // takes no further messages, and closes once it has no append under way
-	underWay int       // appends without outcome
-	expires  time.Time // of the token; zero for never
-	pinged   time.Time // when the keeper last sent a ping
-	receipts *receipts // nil while the client has confirmed all that it is to confirm
+	named    bool          // the first frame came
+	busy     bool          // not reading, for reasons of the server's
+	leaving  bool          // takes no further messages, and closes once it has no append under way
+	underWay int           // appends without outcome
+	expires  time.Time     // of the token; zero for never
+	pinged   time.Time     // when the keeper last sent a ping
+	owner    domain.UserID // as user; set when the login is answered
+	receipts *receipts     // nil while the client has confirmed all that it is to confirm
 }
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
 func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
-	c := &connection{server: s, sock: sock, inner: inner, began: time.Now()}
+	c := &connection{server: s, sock: sock, inner: inner, address: addressOf(sock.RemoteAddr()), began: time.Now()}
 	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard)
 	if n := s.options.FramesPerSecond; n > 0 {
 		c.frames = rate.NewLimiter(rate.Limit(n), 2*n)
@@ -189,12 +190,14 @@ func (c *connection) readFailed(err error) {
 	case errors.Is(err, websocket.ErrReadLimit):
 		c.out.close(closeTooBig)
 	case errors.Is(err, errBinary) && c.session == nil, errors.Is(err, errNotUTF8) && c.session == nil:
+		c.server.deps.Notices.Warn(noToken, c.whence())
 		c.out.close(closeUnauthenticated)
 	case errors.Is(err, errBinary):
 		c.out.close(closeUnsupported)
 	case errors.Is(err, errNotUTF8):
 		c.out.close(closeNotUTF8)
 	case errors.Is(err, errFlood), errors.Is(err, errTooMuch):
+		c.server.deps.Notices.Warn("connection closed: "+err.Error(), c.who(), c.whence())
 		c.out.close(closePolicy)
 	default:
 		c.out.abort()
@@ -235,10 +238,14 @@ func (c *connection) ponging(data string) error {
 	return c.control()
 }
 
-// control counts a control frame.
+// control counts a control frame. One over the user's rate is taken, as long as the connection does not send many: it may
+// be another connection that sends too much.
 func (c *connection) control() error {
 	c.permit()
 	if c.frames != nil && !c.frames.Allow() {
+		return errFlood
+	}
+	if c.session != nil && c.takeUser(1) > 0 && !c.mayBeRefused() {
 		return errFlood
 	}
 	return nil
@@ -258,14 +265,14 @@ func (c *connection) handle(data []byte) bool {
 	} else {
 		c.badJSON = 0
 	}
-	if c.frames != nil && !c.frames.AllowN(time.Now(), c.cost(data)) {
-		if c.refused++; c.refused >= maxRefused {
+	if wait := c.take(len(data)); wait > 0 {
+		c.server.deps.Notices.Warn("frame refused: over the rate", c.who(), c.whence())
+		if !c.mayBeRefused() {
+			c.server.deps.Notices.Warn("connection closed: it kept sending over the rate", c.who(), c.whence())
 			c.out.close(closePolicy)
 			return false
 		}
-		err = errRateLimited
-	} else {
-		c.refused = 0
+		err = domain.NewRateLimited("Too many frames.", wait)
 	}
 	if err != nil {
 		c.refuse(req, err)
@@ -277,19 +284,23 @@ func (c *connection) handle(data []byte) bool {
 	return c.submit(req)
 }
 
-// cost is what a message takes of the frames that its connection may send: one, and another for every 4 KiB, so that the
-// rate bounds bytes as well; never more than may be sent at once.
-func (c *connection) cost(data []byte) int { return min(1+len(data)/costBytes, c.frames.Burst()) }
-
-var errRateLimited = domain.NewError(domain.CodeRateLimited, "Too many frames.")
+// noToken is what the log says of a first frame that is no login.
+const noToken = "login refused: the first frame holds no token"
 
 // logIn takes the first message.
 func (c *connection) logIn(data []byte) bool {
 	c.out.mu.Lock()
 	c.named = true
 	c.out.mu.Unlock()
+	// Before the token is looked at: to check a bad one costs as much.
+	if wait := c.server.takeLogin(c.address); wait > 0 {
+		c.server.deps.Notices.Warn("login refused: too many from its address", c.whence())
+		c.refuseLogin()
+		return false
+	}
 	token, named, ok := parseLogin(data)
 	if !ok {
+		c.server.deps.Notices.Warn(noToken, c.whence())
 		c.out.close(closeUnauthenticated)
 		return false
 	}
@@ -301,11 +312,7 @@ func (c *connection) logIn(data []byte) bool {
 	)
 	c.waiting(func(ctx context.Context) { session, identity, err = c.server.deps.Login(ctx, token, c) })
 	if err != nil {
-		code := codeOfLogin(err)
-		if code != closeUnauthenticated {
-			c.server.deps.Logger.Warn("login failed", "error", err)
-		}
-		c.out.close(code)
+		c.loginFailed(err)
 		return false
 	}
 	c.session, c.user = session, identity.User
@@ -346,7 +353,7 @@ func (c *connection) waiting(f func(context.Context)) {
 	c.out.cancel = cancel
 	c.out.mu.Unlock()
 	defer c.resume()
-	f(application.WithClientAddress(ctx, addressOf(c.sock.RemoteAddr()).String()))
+	f(application.WithClientAddress(ctx, c.Address()))
 }
 
 // resume notes that reading goes on; the silence so far was not the client's.

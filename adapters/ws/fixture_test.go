@@ -209,13 +209,19 @@ func (b *logBuffer) text() string {
 // serve starts a server that ends with the test, every session closed once.
 func serve(t testing.TB, options Options, chat *chat) *fixture {
 	t.Helper()
+	return serveAtRates(t, options, chat, Rates{})
+}
+
+// serveAtRates is serve with rates of users and addresses.
+func serveAtRates(t testing.TB, options Options, chat *chat, rates Rates) *fixture {
+	t.Helper()
 	logs := &logBuffer{}
 	if options.Times.Scan == 0 {
 		options.Times.Scan = 10 * time.Millisecond
 	}
 	server, err := New(options, Deps{
 		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now,
-		Logger: slog.New(slog.NewTextHandler(logs, nil)),
+		Logger: slog.New(slog.NewTextHandler(logs, nil)), Rates: rates,
 	})
 	if err != nil {
 		t.Fatal(err)

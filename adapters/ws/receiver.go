@@ -3,6 +3,7 @@ package ws
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"chatting/adapters/frame"
@@ -19,9 +20,20 @@ func (c *connection) Has(feature application.Feature) bool {
 	return has
 }
 
+// Address implements application.Connection.
+func (c *connection) Address() string {
+	if !c.address.IsValid() {
+		return ""
+	}
+	return c.address.String()
+}
+
 // LoggedIn implements application.Connection.
 func (c *connection) LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time) {
-	c.out.send(frame.Login(user, onlineFriends, at))
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.owner = user
+	c.out.sendLocked(frame.Login(user, onlineFriends, at))
 }
 
 // StatusChanged implements application.Connection.
@@ -75,11 +87,20 @@ var errEnded = domain.NewError(domain.CodeUnavailable, "The connection has ended
 
 // Close implements application.Connection.
 func (c *connection) Close(reason application.CloseReason) {
-	if reason == application.CloseSlow {
+	switch reason {
+	case application.CloseSlow:
 		c.out.closeDropping(closeSlow)
-		return
+	case application.CloseReplaced:
+		c.out.mu.Lock()
+		owner := c.owner
+		c.out.closeLocked(closeReplaced, false)
+		c.out.mu.Unlock()
+		c.server.deps.Notices.Warn("connection closed: replaced by a newer one of its user", slog.Any("user", owner), c.whence())
+	case application.CloseCut:
+		c.abort()
+	default:
+		c.out.close(codeOfReason(reason))
 	}
-	c.out.close(codeOfReason(reason))
 }
 
 // refuse answers a frame with an error frame.
@@ -93,9 +114,13 @@ func (c *connection) refuse(req request, err error) {
 	case code != domain.CodeInternal && errors.As(err, &classified):
 		sentence = classified.Message
 	default:
-		c.server.deps.Logger.Error("a frame failed", "user", c.user, "error", err)
+		c.server.deps.Notices.Error("a frame failed", c.who(), slog.Any("error", err))
 		// How far it came is not known, which is what this code says.
 		code, sentence = domain.CodeUnconfirmed, "The server failed."
 	}
-	c.out.send(frame.Error(c.user, code, sentence, req.sentTarget, req.name, c.server.deps.Now()))
+	answer := frame.Error(c.user, code, sentence, req.sentTarget, req.name, c.server.deps.Now())
+	if after := domain.RetryAfterOf(err); after > 0 {
+		answer = frame.WithRetryAfter(answer, after)
+	}
+	c.out.send(answer)
 }

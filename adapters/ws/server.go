@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"golang.org/x/time/rate"
 
 	"chatting/application"
+	"chatting/domain"
 )
 
 // Options are the limits of a Server. The zero value has no caps and the defaults for the rest.
@@ -115,13 +115,48 @@ type Invites interface {
 	Execute(command application.InviteCommand, done func(error))
 }
 
-// Deps are what a Server calls. All are needed.
+// UserRate bounds what each user may do.
+type UserRate interface {
+	// Take counts n for user and returns 0. If that is too much now, it counts nothing and returns after how long it is not.
+	Take(user domain.UserID, n int) time.Duration
+}
+
+// AddressRate bounds what each address may do. Addresses are counted as addressOf says.
+type AddressRate interface {
+	// Take is that of UserRate.
+	Take(address netip.Addr, n int) time.Duration
+	// Wait returns what Take would, and counts nothing.
+	Wait(address netip.Addr, n int) time.Duration
+}
+
+// Rates bound what users and addresses may do over all their connections to the server. Each may be nil: it then bounds
+// nothing.
+type Rates struct {
+	// Frames bounds the frames of a user, counted as those of a connection are: see Options.FramesPerSecond.
+	Frames UserRate
+	// Refusals bounds how many frames of a user may be refused for being over a rate, before its connections that send
+	// such frames are closed.
+	Refusals UserRate
+	// Logins bounds the attempts of an address to log in, whatever comes of them.
+	Logins AddressRate
+}
+
+// The rate and burst that Rates.Refusals is meant to have. A connection by itself is held to the same.
+const (
+	RefusalsPerSecond = 10
+	MaxRefusals       = maxRefused
+)
+
+// Deps are what a Server calls. All but Notices and Rates are needed.
 type Deps struct {
 	Login    Login
 	Messages Messages
 	Invites  Invites
 	Now      application.Clock
 	Logger   *slog.Logger
+	// Notices take the log lines that clients can cause in any number; nil makes some that write to Logger.
+	Notices *application.Notices
+	Rates   Rates
 }
 
 // Server serves WebSocket connections on a Fiber app. Mount it, serve the app on a listener that WrapListener returned,
@@ -143,8 +178,6 @@ type Server struct {
 	// sockets counts what was admitted and has not ended.
 	sockets tally
 
-	notice rate.Sometimes // of refusals
-
 	stop       chan struct{} // ends the keeper
 	stopOnce   sync.Once
 	keeperDone chan struct{}
@@ -152,6 +185,9 @@ type Server struct {
 
 // New returns a server without connections. It refuses origins that are none and negative limits.
 func New(options Options, deps Deps) (*Server, error) {
+	if deps.Notices == nil && deps.Logger != nil {
+		deps.Notices = application.NewNotices(deps.Logger, time.Now)
+	}
 	if deps.Login == nil || deps.Messages == nil || deps.Invites == nil || deps.Now == nil || deps.Logger == nil {
 		return nil, errors.New("ws: a dependency is missing")
 	}
@@ -174,7 +210,6 @@ func New(options Options, deps Deps) (*Server, error) {
 		perAddress:  make(map[netip.Addr]int),
 		connections: make(map[*connection]struct{}),
 		strangers:   list.New(),
-		notice:      rate.Sometimes{First: 1, Interval: 10 * time.Second},
 		stop:        make(chan struct{}),
 		keeperDone:  make(chan struct{}),
 	}, nil
@@ -304,7 +339,8 @@ func (s *Server) admit(address netip.Addr) (release func(), err error) {
 	case s.draining:
 		return nil, errDraining
 	case s.options.MaxPerAddress > 0 && s.perAddress[address] >= s.options.MaxPerAddress, full && !s.evict():
-		s.notice.Do(func() { s.deps.Logger.Warn("WebSocket connections refused: too many", "connections", s.admitted) })
+		s.deps.Notices.Warn("WebSocket connection refused: too many",
+			slog.Any("address", address), slog.Int("of_address", s.perAddress[address]), slog.Int("connections", s.admitted))
 		return nil, errFull
 	case !s.sockets.begin():
 		return nil, errDraining
@@ -391,7 +427,8 @@ func (s *Server) guard(f, instead func()) {
 }
 
 func (s *Server) logPanic(p any) {
-	s.deps.Logger.Error("panic in a WebSocket connection", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	s.deps.Notices.Error("panic in a WebSocket connection",
+		slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
 }
 
 // tally counts what is under way. Once closed, nothing further begins.

@@ -80,7 +80,7 @@ func TestPartsOfAFirstFrameDoNotExtendTheLoginDeadline(t *testing.T) {
 func TestLoginErrorsMapToCloseCodes(t *testing.T) {
 	for code, want := range map[domain.Code]int{
 		domain.CodeUnauthenticated: 3401, domain.CodeUnavailable: 1013, domain.CodeUnconfirmed: 1013,
-		domain.CodeTooMany: 1013, domain.CodeInternal: 1011,
+		domain.CodeRateLimited: 1013, domain.CodeInternal: 1011,
 	} {
 		t.Run(string(code), func(t *testing.T) {
 			chat := newChat()
@@ -413,7 +413,7 @@ func TestPanicInAUseCaseClosesThatConnectionOnly(t *testing.T) {
 func TestCloseReasonsMapToCodes(t *testing.T) {
 	for reason, want := range map[application.CloseReason]int{
 		application.CloseSlow: 1013, application.CloseHole: 1012, application.CloseRestart: 1012,
-		application.CloseDuplicate: 1013, application.CloseExpired: 3401, application.CloseErased: 3401, application.CloseTryLater: 1013,
+		application.CloseReplaced: 3409, application.CloseCut: 1006, application.CloseExpired: 3401, application.CloseErased: 3401, application.CloseTryLater: 1013,
 	} {
 		f := serve(t, Options{}, newChat())
 		c := f.login(t, 7)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
@@ -22,6 +25,9 @@ const handoverKey = "chatting.ws.socket"
 
 // handover hides the socket's Close: fasthttp closes values of a request that have one when the request ends.
 type handover struct{ sock *socket }
+
+// maxOriginLogged is how many bytes of a refused Origin a log line shows.
+const maxOriginLogged = 200
 
 // retryAfter is what clients that were refused for want of room are told to wait, in seconds.
 const retryAfter = "5"
@@ -38,6 +44,9 @@ func (s *Server) check(c *fiber.Ctx) error {
 		c.Context().SetConnectionClose()
 		return problem(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
 	case !s.origins.allow(header.PeekAll(fiber.HeaderOrigin), header.Host()):
+		origin := header.Peek(fiber.HeaderOrigin)
+		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed",
+			slog.Any("address", addressOf(sock.RemoteAddr())), slog.String("origin", string(origin[:min(len(origin), maxOriginLogged)])))
 		return problem(c, http.StatusForbidden, "The origin is not allowed.")
 	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11():
 		c.Set(fiber.HeaderUpgrade, "websocket")
@@ -48,7 +57,13 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !validKey(header.Peek("Sec-Websocket-Key")):
 		return problem(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
-	release, err := s.admit(addressOf(sock.RemoteAddr()))
+	address := addressOf(sock.RemoteAddr())
+	if wait := s.loginWait(address); wait > 0 {
+		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", address))
+		c.Set(fiber.HeaderRetryAfter, seconds(wait))
+		return problem(c, http.StatusTooManyRequests, "There are too many logins from this address.")
+	}
+	release, err := s.admit(address)
 	if err != nil {
 		c.Set(fiber.HeaderRetryAfter, retryAfter)
 		detail := "There are too many connections."
@@ -108,6 +123,11 @@ func addressOf(addr net.Addr) netip.Addr {
 		return netip.PrefixFrom(address.WithZone(""), 64).Masked().Addr()
 	}
 	return address
+}
+
+// seconds writes a duration for Retry-After: in whole seconds, rounded up.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
 // problem answers with RFC 9457 problem details.

@@ -19,7 +19,7 @@ func app(cfg configs.Config, logger *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(cfg, logger),
 		fx.Provide(
-			clock, ids, application.NewNotices,
+			clock, ids, application.NewNotices, newRates,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
 			newTokens, newRecheckTokens, newFriendLists,
 		),
@@ -91,6 +91,12 @@ var useCases = fx.Provide(
 			Now: now, NewID: newID, Logger: logger,
 		}
 	},
+	func(cfg configs.Config, store *sqlstore.Store, sessions *kafka.Sessions) *application.Friends {
+		if cfg.DropIn() {
+			return nil // the user-management service keeps them
+		}
+		return &application.Friends{Store: store, Sessions: sessions}
+	},
 	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {
 		return &application.IsOnline{Users: store, Presence: presence}
 	},
@@ -103,12 +109,12 @@ var useCases = fx.Provide(
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, recheck *application.RecheckTokens,
 		store *sqlstore.Store, friends application.FriendLists, log *kafka.Conversations, delivery *application.Delivery,
-		presence *application.SetPresence, stored stored,
-		logger *slog.Logger,
+		presence *application.SetPresence, stored stored, rates rates, notices *application.Notices,
 	) *application.Login {
 		return &application.Login{
 			Authenticate: authenticate, Blocks: store, Log: log, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
-			Logger: logger, Recheck: recheck, Stored: stored.messages, MaxPerUser: cfg.Limit.ConnectionsPerUser,
+			Stored: stored.messages, MaxPerUser: cfg.Limit.ConnectionsPerUser, Rate: rates.userLogins, Notices: notices,
+			Recheck: recheck,
 		}
 	},
 	func(

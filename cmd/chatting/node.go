@@ -56,6 +56,7 @@ type nodeParts struct {
 
 	ExpireInvites *application.ExpireInvites
 	Refresh       *application.FriendRefresh
+	Friends       *application.Friends // nil in drop-in mode
 	Expire        *application.ExpireHistory
 	Recheck       *application.RecheckTokens
 	Readiness     *readiness
@@ -165,6 +166,9 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.ExpireInvites.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
 	running.Go(func() { n.parts.Recheck.Run(ctx) })
+	if n.parts.Friends != nil {
+		running.Go(func() { n.parts.Friends.Run(ctx) })
+	}
 	running.Go(func() { errs <- audit.Run(ctx) })
 	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {

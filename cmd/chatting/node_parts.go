@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"chatting/adapters/embedded"
 	rest "chatting/adapters/http"
 	"chatting/adapters/kafka"
+	"chatting/adapters/limits"
 	sqlstore "chatting/adapters/sql"
 	"chatting/adapters/usermanagement"
 	"chatting/adapters/ws"
@@ -178,6 +180,23 @@ func newRecheckTokens(
 	}
 }
 
+// rates bound what users and addresses do on this node; nil ones bound nothing.
+type rates struct {
+	userFrames, userWrites, refusals *limits.Rate[domain.UserID]
+	addressLogins                    *limits.Rate[netip.Addr]
+	userLogins                       *limits.Logins
+}
+
+func newRates(cfg configs.Config) rates {
+	return rates{
+		userFrames:    limits.PerSecond[domain.UserID](cfg.Limit.UserFramesPerSecond),
+		userWrites:    limits.PerSecond[domain.UserID](cfg.Limit.UserWritesPerSecond),
+		refusals:      limits.New[domain.UserID](ws.RefusalsPerSecond, ws.MaxRefusals, time.Now),
+		addressLogins: limits.PerSecond[netip.Addr](cfg.Limit.AddressLoginsPerSecond),
+		userLogins:    limits.NewLogins(cfg.Limit.UserLoginsPerSecond),
+	}
+}
+
 // newFriendLists returns who knows the friends: the user-management service in drop-in mode, else the database.
 func newFriendLists(client *usermanagement.Client, store *sqlstore.Store) application.FriendLists {
 	if client != nil {
@@ -197,21 +216,19 @@ type apiDeps struct {
 	IsOnline     *application.IsOnline
 	System       *application.SendSystemMessage
 	Erase        *application.EraseUser
-	Sessions     *kafka.Sessions
+	Friends      *application.Friends
 	Log          *kafka.Conversations
 	Store        *sqlstore.Store
 	Cluster      *kafka.Cluster
 	Appenders    appenders
 	Readiness    *readiness
+	Rates        rates
+	Notices      *application.Notices
 	Now          application.Clock
 	Logger       *slog.Logger
 }
 
 func newAPI(d apiDeps) (*rest.API, error) {
-	var friends *application.Friends
-	if !d.Config.DropIn() {
-		friends = &application.Friends{Store: d.Store, Sessions: d.Sessions}
-	}
 	var history *application.ReadHistory
 	if d.Config.History.Enabled {
 		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
@@ -233,8 +250,10 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
-		Authenticate: d.Authenticate, Block: d.Block, Friends: friends, IsOnline: d.IsOnline, SystemMessage: d.System,
-		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Ready: d.Readiness.ready,
+		Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
+		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Notices: d.Notices,
+		Writes: d.Rates.userWrites, Logins: d.Rates.addressLogins,
+		Ready:  d.Readiness.ready,
 		Checks: checks,
 	})
 }
@@ -252,7 +271,7 @@ func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte
 
 func newSockets(
 	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
-	ready *readiness, now application.Clock, logger *slog.Logger,
+	ready *readiness, rates rates, now application.Clock, logger *slog.Logger, notices *application.Notices,
 ) (*ws.Server, error) {
 	return ws.New(ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
@@ -265,7 +284,8 @@ func newSockets(
 			Write: cfg.WebSocket.WriteTimeout,
 		},
 	}, ws.Deps{
-		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Now: now, Logger: logger,
+		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Now: now, Logger: logger, Notices: notices,
+		Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 	})
 }
 

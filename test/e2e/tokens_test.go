@@ -195,6 +195,19 @@ func TestTokensAreHeldAgainstTheOptionsAndTheKeysOfTheMoment(t *testing.T) {
 		}
 	}
 
+	// What is no token at all is logged, too.
+	if _, err := harness.ConnectWith(node.HTTP, map[string]any{"token": 7}); !websocket.IsCloseError(err, 3401) {
+		t.Fatalf("a login without a token ends with %v", err)
+	}
+	if status, body := ask(t, node.HTTP, "/api/chatting/blockedusers/", "two words"); status != http.StatusUnauthorized {
+		t.Fatalf("REST answers %d %s, want 401", status, body)
+	}
+	for _, line := range []string{"the first frame holds no token", "its Authorization holds no bearer token"} {
+		if log := node.Warnings(); !strings.Contains(log, line) {
+			t.Errorf("the log does not say %q:\n%s", line, log)
+		}
+	}
+
 	// A new key is used, a withdrawn one refused, and the connection that it had let in ends.
 	keys.publish(map[string]*ecdsa.PrivateKey{"second": second})
 	withdrawn := time.Now()

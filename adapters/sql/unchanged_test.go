@@ -1,0 +1,89 @@
+package sqlstore
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"chatting/domain"
+)
+
+// locked runs f while another transaction has every row of the tables locked (on SQLite: while there is another writer).
+func locked(t *testing.T, s *Store, f func(context.Context)) {
+	t.Helper()
+	tx, err := s.writer.BeginTxx(t.Context(), nil)
+	noError(t, err)
+	defer func() { noError(t, tx.Rollback()) }()
+	for _, statement := range []string{
+		`UPDATE blocks SET changed_at = changed_at`, `UPDATE friend_lists SET length = length`, `UPDATE friends SET added_at = added_at`,
+		`UPDATE conversation_marks SET log_offset = log_offset`, `UPDATE users SET first_seen = first_seen`,
+	} {
+		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	f(ctx)
+}
+
+func count(t *testing.T, s *Store, table string) (n int) {
+	t.Helper()
+	noError(t, s.read(t.Context(), "count", func(ctx context.Context, db *sqlx.DB) error {
+		return db.GetContext(ctx, &n, "SELECT COUNT(*) FROM "+table)
+	}))
+	return n
+}
+
+var unchangedContract = map[string]func(*testing.T, database){
+	"WhatChangesNothingWritesNothing": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		story := newStory(t, s)
+		first := story.tell(chat(2, 1))
+		second := story.tell(chat(2, 1))
+		mark := func(ctx context.Context, id *domain.EventID) {
+			t.Helper()
+			if known, err := s.MarkRead(ctx, 1, 2, id); err != nil || !known {
+				t.Errorf("marking: %t, %v", known, err)
+			}
+		}
+		set(t, s, change(1, 2, true))
+		set(t, s, change(1, 3, true))
+		set(t, s, change(1, 3, false))
+		add(t, s, 1, 2, 10)
+		mark(t.Context(), &second)
+		noError(t, s.Remember(t.Context(), 1))
+		s.LookUpAgain(1)
+		locked(t, s, func(ctx context.Context) {
+			for _, repeated := range []struct {
+				target  domain.UserID
+				blocked bool
+			}{{2, true}, {3, false}, {4, false}} {
+				if changed, err := s.SetBlocked(ctx, change(1, repeated.target, repeated.blocked)); changed || err != nil {
+					t.Errorf("blocking %d: %t again: changed %t, %v", repeated.target, repeated.blocked, changed, err)
+				}
+			}
+			if added, err := s.AddFriend(ctx, 1, 2, 10); added || err != nil {
+				t.Errorf("adding a friend again: %t, %v", added, err)
+			}
+			for _, user := range []domain.UserID{1, 9} {
+				if removed, err := s.RemoveFriend(ctx, user, 3); removed || err != nil {
+					t.Errorf("removing a friend that is none: %t, %v", removed, err)
+				}
+			}
+			mark(ctx, &first)
+			mark(ctx, &second)
+			mark(ctx, nil)
+			if err := s.Remember(ctx, 1); err != nil {
+				t.Errorf("remembering a known user: %v", err)
+			}
+		})
+		for table, want := range map[string]int{"outbox": 3, "blocks": 2, "friend_lists": 1, "friends": 1, "conversation_marks": 1} {
+			if got := count(t, s, table); got != want {
+				t.Errorf("%s has %d rows, want %d", table, got, want)
+			}
+		}
+	},
+}

@@ -1,0 +1,285 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"chatting/test/harness"
+)
+
+// canaries are two users who chat, one message after the other, until stop returns how many were echoed.
+func canaries(t *testing.T, s *server, one, other int) (stop func() int) {
+	t.Helper()
+	a, b := mustConnect(t, s.HTTP, s.token(one)), mustConnect(t, s.HTTP, s.token(other))
+	ctx, cancel := context.WithCancel(t.Context())
+	var chatting sync.WaitGroup
+	echoed := 0
+	chatting.Go(func() {
+		for ; ctx.Err() == nil; echoed++ {
+			text := fmt.Sprint("canary ", echoed)
+			if err := a.Send(other, text); err != nil {
+				t.Error(err)
+				return
+			}
+			for _, c := range []*client{a, b} {
+				if f, err := c.next(); err != nil || f.Message != text {
+					t.Errorf("canary %d got %+v, %v; want %q", c.User, f, err, text)
+					return
+				}
+			}
+			harness.Pause(ctx, 15*time.Millisecond) // their own rate is 100 frames a second
+		}
+	})
+	return func() int {
+		cancel()
+		chatting.Wait()
+		return echoed
+	}
+}
+
+// memoryHeld returns how many bytes of memory the server's process has.
+func (s *server) memoryHeld() int {
+	s.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		var kib int
+		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	s.t.Fatal("the system does not say how much memory a process has")
+	return 0
+}
+
+// socket is a connection of a client that keeps no frames.
+type socket struct{ *websocket.Conn }
+
+// logIn connects and logs in; the error is a *websocket.CloseError for a refused login.
+func logIn(addr, token string) (socket, error) {
+	dialer := websocket.Dialer{HandshakeTimeout: harness.FrameWait}
+	conn, response, err := dialer.Dial("ws://"+addr+"/ws/chatting/", nil)
+	if err != nil {
+		return socket{}, err
+	}
+	_ = response.Body.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(harness.FrameWait))
+	if err := conn.WriteJSON(map[string]string{"token": token}); err == nil {
+		if _, _, err = conn.ReadMessage(); err == nil {
+			return socket{conn}, nil
+		}
+		_ = conn.Close()
+		return socket{}, err
+	}
+	_ = conn.Close()
+	return socket{}, err
+}
+
+// codeOf returns the code that a connection was closed with; 0 for another error.
+func codeOf(err error) int {
+	var closed *websocket.CloseError
+	if errors.As(err, &closed) {
+		return closed.Code
+	}
+	return 0
+}
+
+// One user sends as fast as it can over all the connections that it may have. It is held to its rate, its connections are
+// closed, and others do not notice.
+func TestOneUserOverAllItsConnectionsIsHeldToItsRate(t *testing.T) {
+	const connections, perSecond = 32, 50
+	s := &server{t: t, dir: t.TempDir()}
+	s.Node = harness.StartNode(t, s.dir, embedded(fmt.Sprint("CHATTING_LIMIT_USER_FRAMES_PER_SECOND=", perSecond))...)
+	stop := canaries(t, s, 1, 2)
+	before := s.memoryHeld()
+	began := time.Now()
+	var taken, refused, ended atomic.Int64
+	var flooding sync.WaitGroup
+	token := s.token(7)
+	for range connections {
+		c, err := logIn(s.HTTP, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		flooding.Go(func() {
+			for c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":7,"message":"flood"}`)) == nil {
+			}
+		})
+		flooding.Go(func() {
+			for {
+				_, data, err := c.ReadMessage()
+				switch {
+				case err != nil:
+					// A client that never stops sending may see the reset of its connection instead of the close frame.
+					if code := codeOf(err); code == 1008 || code == 0 {
+						ended.Add(1)
+					} else {
+						t.Errorf("closed with %d", code)
+					}
+					return
+				case strings.Contains(string(data), `"code":"rate_limited"`):
+					if refused.Add(1); !strings.Contains(string(data), `"retry_after_ms":`) {
+						t.Errorf("the refusal is %s", data)
+					}
+				case strings.Contains(string(data), `"message":"flood"`):
+					taken.Add(1)
+				}
+			}
+		})
+	}
+	flooding.Wait()
+	lasted := time.Since(began)
+	// Every message that is taken is echoed to each of its user's connections.
+	if most := int64(connections) * (2*perSecond + int64(lasted.Seconds()*perSecond) + 1); taken.Load() > most {
+		t.Errorf("%d echoes in %s, want at most %d", taken.Load(), lasted, most)
+	}
+	if refused.Load() == 0 || ended.Load() != connections {
+		t.Errorf("%d frames were refused and %d connections closed, want %d closed", refused.Load(), ended.Load(), connections)
+	}
+	if grown := s.memoryHeld() - before; grown > 256<<20 {
+		t.Errorf("the server holds %d MiB more", grown>>20)
+	}
+	if echoed := stop(); echoed == 0 {
+		t.Error("no message of the canaries was echoed")
+	}
+	t.Logf("%d echoes, %d refusals in %s", taken.Load(), refused.Load(), lasted.Round(time.Millisecond))
+}
+
+// Somebody with a stolen token holds all connections that a user may have and comes again at once whenever it loses one. The
+// owner, who stays and so makes it lose one after the other, gets in again and again, and can chat. Whoever watches the user
+// sees nothing of it.
+func TestAnOwnerAlwaysGetsIn(t *testing.T) {
+	const connections, rounds = 32, 5
+	s := startServer(t, t.TempDir())
+	owner, watching := s.token(7), s.token(8)
+	if status, body := s.rest("POST", "/api/chatting/friends/", watching, `{"target_id":7}`); status != 201 {
+		t.Fatalf("watching: %d %s", status, body)
+	}
+	watcher := mustConnect(t, s.HTTP, watching)
+	stopCanaries := canaries(t, s, 1, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	var attacking sync.WaitGroup
+	defer attacking.Wait()
+	defer cancel()
+	var logins, replaced, refused atomic.Int64
+	held := make(chan struct{}, connections)
+	for range connections {
+		attacking.Go(func() {
+			first := true
+			for ctx.Err() == nil {
+				c, err := logIn(s.HTTP, owner)
+				switch codeOf(err) {
+				case 1013:
+					refused.Add(1)
+					continue
+				case 3409: // before it had its answer
+					continue
+				}
+				if err != nil {
+					t.Errorf("a login of the attacker: %v", err)
+					return
+				}
+				logins.Add(1)
+				if first {
+					first = false
+					held <- struct{}{}
+				}
+				stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+				_ = c.SetReadDeadline(time.Time{})
+				for err == nil {
+					_, _, err = c.ReadMessage()
+				}
+				if codeOf(err) == 3409 {
+					replaced.Add(1)
+				}
+				stop()
+				_ = c.Close()
+			}
+		})
+	}
+	for range connections {
+		<-held
+	}
+	for round := range rounds {
+		for tries := 1; ; tries++ {
+			c, err := logIn(s.HTTP, owner)
+			if code := codeOf(err); code == 1013 || code == 3409 {
+				if tries > 500 {
+					t.Fatalf("round %d: the owner does not get in", round)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err = c.WriteJSON(map[string]any{"target_id": 7, "message": "mine"}); err == nil {
+				_, _, err = c.ReadMessage()
+			}
+			t.Logf("round %d: the owner was in at try %d, and chatted: %v", round, tries, err)
+			for err == nil { // until it is replaced
+				_, _, err = c.ReadMessage()
+			}
+			_ = c.Close()
+			if code := codeOf(err); code != 3409 {
+				t.Errorf("round %d: the owner was closed by %v", round, err)
+			}
+			break
+		}
+	}
+	for _, f := range watcher.Frames()[1:] {
+		if f.Type == "send_status" && f.Status != "online" {
+			t.Errorf("the watcher saw %+v", f)
+		}
+	}
+	if replaced.Load() == 0 {
+		t.Error("the attacker lost no connection")
+	}
+	echoed := stopCanaries()
+	t.Logf("the attacker logged in %d times, was refused %d times and lost %d connections; the canaries had %d echoes",
+		logins.Load(), refused.Load(), replaced.Load(), echoed)
+}
+
+// At the limit the oldest goes, and learns why.
+func TestTheOldestConnectionIsReplaced(t *testing.T) {
+	const limit = 3
+	s := &server{t: t, dir: t.TempDir()}
+	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_CONNECTIONS_PER_USER=3")...)
+	token := s.token(7)
+	var sockets []socket
+	for range 2 * limit {
+		c, err := logIn(s.HTTP, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		sockets = append(sockets, c)
+	}
+	for i, c := range sockets {
+		if i >= limit {
+			if err := c.WriteJSON(map[string]any{"target_id": 7, "message": "here"}); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := c.ReadMessage(); err != nil {
+				t.Errorf("login %d ended: %v", i, err)
+			}
+			continue
+		}
+		_, _, err := c.ReadMessage()
+		var closed *websocket.CloseError
+		if !errors.As(err, &closed) || closed.Code != 3409 || closed.Text != "replaced by a newer connection" {
+			t.Errorf("login %d ended with %v", i, err)
+		}
+	}
+}
