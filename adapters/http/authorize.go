@@ -56,7 +56,10 @@ func (a *API) authenticate(ctx context.Context, c *fiber.Ctx) (application.Ident
 	if err := a.mayTryToken(c); err != nil {
 		return application.Identity{}, err
 	}
-	identity, err := a.deps.Authenticate.Execute(application.WithClientAddress(ctx, addressOf(c).String()), token)
+	if address := addressOf(c); address.IsValid() {
+		ctx = application.WithClientAddress(ctx, address.String())
+	}
+	identity, err := a.deps.Authenticate.Execute(ctx, token)
 	if domain.CodeOf(err) == domain.CodeUnauthenticated {
 		a.tokenRefused(c)
 	}
