@@ -2,6 +2,8 @@ package application
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"time"
 
 	"chatting/domain"
@@ -15,21 +17,91 @@ type Identity struct {
 
 // Tokens verifies bearer tokens.
 type Tokens interface {
-	// Verify returns whom the token stands for. CodeUnauthenticated for a bad or expired one; CodeUnavailable where
-	// whoever could tell is away.
+	// Verify returns whom the token stands for. CodeUnauthenticated for a bad or expired one, because of a RefusedToken;
+	// CodeUnavailable where whoever could tell is away.
 	Verify(ctx context.Context, token string) (Identity, error)
+}
+
+// RefusedToken is why a token was refused. It is the cause of a CodeUnauthenticated error, for logs. Clients do not learn
+// it.
+type RefusedToken struct {
+	Reason RefusalReason
+	// User is whom the token names, 0 where that is not known or not proven by a signature.
+	User domain.UserID
+}
+
+// Error implements error.
+func (r *RefusedToken) Error() string { return string(r.Reason) }
+
+// RefusalReason is one of a few reasons for which tokens are refused. It holds nothing of a token.
+type RefusalReason string
+
+// The reasons.
+const (
+	RefusedMalformed    RefusalReason = "malformed"
+	RefusedAlgorithm    RefusalReason = "algorithm not accepted"
+	RefusedUnknownKey   RefusalReason = "unknown key"
+	RefusedSignature    RefusalReason = "bad signature"
+	RefusedExpired      RefusalReason = "expired"
+	RefusedTooEarly     RefusalReason = "not valid yet"
+	RefusedTimes        RefusalReason = "no expiry, or times that are not valid"
+	RefusedIssuer       RefusalReason = "wrong issuer"
+	RefusedAudience     RefusalReason = "wrong audience"
+	RefusedUse          RefusalReason = "not an access token"
+	RefusedUserClaim    RefusalReason = "no user claim, or no user id in it"
+	RefusedAnotherUser  RefusalReason = "another user's"
+	RefusedByService    RefusalReason = "refused by the user-management service"
+	RefusedNotSupported RefusalReason = "critical extension"
+)
+
+// RefuseToken returns the CodeUnauthenticated error for a refused token. The message is for the client.
+func RefuseToken(message string, reason RefusalReason, user domain.UserID) *domain.Error {
+	return domain.WrapError(domain.CodeUnauthenticated, message, &RefusedToken{Reason: reason, User: user})
+}
+
+// addressKey is where a context keeps the client's address.
+type addressKey struct{}
+
+// WithClientAddress returns a context for work on behalf of a client at that address. The address is only logged.
+func WithClientAddress(ctx context.Context, address string) context.Context {
+	return context.WithValue(ctx, addressKey{}, address)
+}
+
+// noteRefusal logs why a token was refused. It does nothing for other errors, and without notices.
+func noteRefusal(ctx context.Context, notices *Notices, err error) {
+	var refused *RefusedToken
+	if errors.As(err, &refused) {
+		noteRefused(ctx, notices, *refused)
+	}
+}
+
+func noteRefused(ctx context.Context, notices *Notices, refused RefusedToken) {
+	if notices == nil {
+		return
+	}
+	var attrs []slog.Attr
+	if refused.User != 0 {
+		attrs = append(attrs, slog.Int64("user", int64(refused.User)))
+	}
+	if address, known := ctx.Value(addressKey{}).(string); known && address != "" {
+		attrs = append(attrs, slog.String("address", address))
+	}
+	notices.Warn("token refused: "+string(refused.Reason), attrs...)
 }
 
 // Authenticate verifies a token and makes its user known.
 type Authenticate struct {
 	Tokens Tokens
 	Users  KnownUsers
+	// Notices has a line about every token that is refused; nil for none.
+	Notices *Notices
 }
 
 // Execute returns whom the token stands for. Errors: those of Tokens.Verify, CodeUnavailable where the database is away.
 func (a *Authenticate) Execute(ctx context.Context, token string) (Identity, error) {
 	identity, err := a.Tokens.Verify(ctx, token)
 	if err != nil {
+		noteRefusal(ctx, a.Notices, err)
 		return Identity{}, err
 	}
 	if err := a.Users.Remember(ctx, identity.User); err != nil {

@@ -27,6 +27,8 @@ type Login struct {
 	Presence     *SetPresence
 	// Stored is nil where messages to users who are offline are refused.
 	Stored *StoredMessages
+	// Recheck verifies the tokens of open connections again; nil for never.
+	Recheck *RecheckTokens
 	// MaxPerUser caps the connections of one user on this node; 0 means no cap. The newest login wins: it gets in, and the
 	// oldest connection is closed with CloseReplaced.
 	MaxPerUser int
@@ -62,6 +64,7 @@ type Session struct {
 	conn       Connection
 	attachment *Attachment
 	membership *Membership
+	held       *heldToken
 	stored     *storedSession // nil where messages to users who are offline are refused
 	closing    sync.Once
 }
@@ -87,6 +90,7 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Se
 		return nil, &LoginError{User: user, Err: err}
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
+	session.held = l.Recheck.hold(token, user, conn)
 	backlog, err := l.complete(ctx, session)
 	if err != nil {
 		session.Close()
@@ -184,8 +188,11 @@ func (s *Session) Renew(ctx context.Context, token string) (Identity, error) {
 		return Identity{}, err
 	}
 	if identity.User != s.Identity.User {
-		return Identity{}, domain.NewError(domain.CodeUnauthenticated, "The token is another user's.")
+		err := RefuseToken("The token is another user's.", RefusedAnotherUser, identity.User)
+		noteRefusal(ctx, s.login.Authenticate.Notices, err)
+		return Identity{}, err
 	}
+	s.held.replace(token)
 	return identity, nil
 }
 
@@ -204,6 +211,7 @@ func (s *Session) Close() {
 		if s.stored != nil {
 			s.stored.close(s.Identity.User)
 		}
+		s.held.release()
 		s.attachment.Detach()
 		s.membership.Leave()
 	})

@@ -7,7 +7,7 @@ func (c Config) check() error {
 	if c.DropIn() {
 		for _, s := range c.settings {
 			switch s.option.Key {
-			case "jwt.secret", "jwt.public_key_file", "jwks.url":
+			case "jwt.secret", "jwt.public_key_file", "jwt.issuer", "jwt.audience", "jwt.user_claim", "jwks.url":
 				if s.text != "" {
 					return fmt.Errorf("%s cannot be set beside %s: in drop-in mode that service alone decides on tokens",
 						s.name(), c.named("user_management.url"))
@@ -23,6 +23,9 @@ func (c Config) check() error {
 	}
 	if c.Database.MaxIdleConns > c.Database.MaxOpenConns {
 		return fmt.Errorf("%s is more than %s", c.named("database.max_idle_conns"), c.named("database.max_open_conns"))
+	}
+	if c.JWKS.MaxAge <= c.JWKS.Refresh {
+		return fmt.Errorf("%s is not more than %s", c.named("jwks.max_age"), c.named("jwks.refresh"))
 	}
 	if c.Shutdown.CloseOver > 0 && c.Shutdown.CloseOver >= c.Shutdown.Deadline {
 		return fmt.Errorf("%s is not less than %s", c.named("shutdown.close_over"), c.named("shutdown.deadline"))

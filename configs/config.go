@@ -116,11 +116,18 @@ type Database struct {
 type JWT struct {
 	Secret        Secret // HMAC, at least 32 bytes; empty: see Config.GeneratesSecret
 	PublicKeyFile string // PEM; empty: none
+
+	Issuer    string        // that tokens must have; empty: any
+	Audiences []string      // of which tokens must name one; empty: any
+	UserClaim string        // that names the user; empty: user_id or sub
+	Leeway    time.Duration // by which nbf may lie in the future
 }
 
 // JWKS is a key set that is fetched.
 type JWKS struct {
-	URL URL // http or https; empty: none
+	URL     URL           // http or https; empty: none
+	Refresh time.Duration // the set is fetched again after that
+	MaxAge  time.Duration // the last set counts for so long where that fails; more than Refresh
 }
 
 // UserManagement is the service that the original server asked about tokens and friends.
@@ -191,7 +198,8 @@ type WebSocket struct {
 	PingAfter          time.Duration // of silence
 	PongWait           time.Duration // after the ping
 	WriteTimeout       time.Duration
-	AllowedOrigins     []string // as Origin headers spell them, or the single element "*"; empty: same host
+	TokenRecheck       time.Duration // the longest time between two checks of an open connection's token
+	AllowedOrigins     []string      // as Origin headers spell them, or the single element "*"; empty: same host
 }
 
 // Presence has the times of presence.

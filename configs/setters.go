@@ -260,7 +260,7 @@ func host(field func(*Config) *string) setter {
 	}
 }
 
-// credential reads a user name; empty for none.
+// credential reads a user name, or what tokens must say; empty for none.
 func credential(field func(*Config) *string) setter {
 	return func(c *Config, text string) error {
 		if !isCredential(text) {
@@ -269,6 +269,17 @@ func credential(field func(*Config) *string) setter {
 		*field(c) = text
 		return nil
 	}
+}
+
+// audience reads one of several audiences.
+func audience(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("holds an empty audience")
+	}
+	if !isCredential(text) {
+		return "", errNoCredential
+	}
+	return text, nil
 }
 
 func saslPassword(c *Config, text string) error {

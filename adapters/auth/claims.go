@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -10,48 +11,78 @@ import (
 	"chatting/domain"
 )
 
-// The claims that name the user, the first of them that is present. The original's issuer writes user_id; sub is the
-// standard's (RFC 7519 §4.1.2).
-const (
-	userClaim    = "user_id"
-	subjectClaim = "sub"
-)
+// userClaim is how MintHS256 names the user.
+const userClaim = "user_id"
+
+// defaultUserClaims are the claims that name the user where none is configured, the first of them that is present. The
+// original's issuer writes user_id; sub is the standard's (RFC 7519 §4.1.2).
+var defaultUserClaims = []string{userClaim, "sub"}
 
 // maxNumericDate is the end of the year 9999 in seconds since 1970. Times beyond it are refused: the library reads them
-// through a float64 and an int64, which make anything of them.
+// through a float64 and an int64, and the result could be any time.
 const maxNumericDate = 253402300799
 
-// identityOf reads whom verified claims stand for, and demands exp. They must have been decoded with json.Number, because
-// a float64 does not hold every id.
-func identityOf(claims jwt.Claims) (application.Identity, error) {
-	held, ok := claims.(jwt.MapClaims)
+// judge decides about a token whose signature is good: what it is for, whom it names, and whether it counts now. Its
+// claims must have been decoded with json.Number, because a float64 does not hold every id.
+func (v *Verifier) judge(token *jwt.Token) (application.Identity, error) {
+	claims, ok := token.Claims.(jwt.MapClaims)
 	if !ok {
-		return application.Identity{}, unauthenticated("The token is not valid.")
+		return application.Identity{}, errMalformed
 	}
-	for _, name := range [...]string{"exp", "nbf", "iat"} {
-		if !soundTime(held, name) {
-			return application.Identity{}, unauthenticated("The token's times are not valid.")
-		}
+	// The user first: it is proven by the signature, so a refusal for another reason can name it.
+	user, userErr := v.userOf(claims)
+	refuse := func(message string, reason application.RefusalReason) (application.Identity, error) {
+		return application.Identity{}, application.RefuseToken(message, reason, user)
 	}
-	expires, err := held.GetExpirationTime()
+	if !isForAccess(token.Header, claims) {
+		return refuse(notValid, application.RefusedUse)
+	}
+	if !soundTime(claims, "exp") || !soundTime(claims, "nbf") {
+		return refuse("The token's times are not valid.", application.RefusedTimes)
+	}
+	expires, err := claims.GetExpirationTime()
 	if err != nil || expires == nil {
-		return application.Identity{}, unauthenticated("The token does not say when it expires.")
+		return refuse("The token does not say when it expires.", application.RefusedTimes)
 	}
 	if !time.Now().Before(expires.Time) {
-		return application.Identity{}, errExpired
+		return refuse("The token has expired.", application.RefusedExpired)
 	}
-	named, present := held[userClaim]
-	if !present {
-		named, present = held[subjectClaim]
+	switch err := v.validator.Validate(claims); {
+	case err == nil:
+	case errors.Is(err, jwt.ErrTokenNotValidYet):
+		return refuse("The token is not valid yet.", application.RefusedTooEarly)
+	case !v.issuedBy(claims):
+		return refuse(notValid, application.RefusedIssuer)
+	default:
+		return refuse(notValid, application.RefusedAudience)
 	}
-	if !present {
-		return application.Identity{}, unauthenticated("The token names no user.")
-	}
-	user, ok := readUserID(named)
-	if !ok {
-		return application.Identity{}, unauthenticated("The token's user is not a positive integer.")
+	if userErr != nil {
+		return application.Identity{}, userErr
 	}
 	return application.Identity{User: user, Expires: expires.Time}, nil
+}
+
+// issuedBy tells whether the token's issuer is the one that is wanted, if one is. The validator decides about that, too,
+// but its error does not always tell it from a wrong audience.
+func (v *Verifier) issuedBy(claims jwt.MapClaims) bool {
+	issuer, err := claims.GetIssuer()
+	return v.issuer == "" || err == nil && issuer == v.issuer
+}
+
+// userOf reads the claim that names the user.
+func (v *Verifier) userOf(claims jwt.MapClaims) (domain.UserID, error) {
+	for _, name := range v.userClaims {
+		named, present := claims[name]
+		if !present {
+			continue
+		}
+		user, ok := readUserID(named)
+		if !ok {
+			return 0, application.RefuseToken("The token's user is not a positive integer.", application.RefusedUserClaim, 0)
+		}
+		return user, nil
+	}
+	return 0, application.RefuseToken("The token names no user.", application.RefusedUserClaim, 0)
 }
 
 // soundTime tells whether a claim is absent or a time that the library has read as it was written.

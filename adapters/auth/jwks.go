@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 
 	"chatting/domain"
@@ -24,8 +21,7 @@ import (
 const (
 	jwksTimeout  = 5 * time.Second  // a whole load
 	jwksMaxBytes = 1 << 20          // a set, and the header of its response
-	jwksMaxKeys  = 100              // the keys of a set; a token without kid is tried on all that fit it
-	jwksAge      = 5 * time.Minute  // a set is loaded again after that
+	jwksMaxKeys  = 100              // the keys of a set
 	jwksPause    = 10 * time.Second // the least time between a good load and the next, whatever tokens ask for
 	retryFirst   = time.Second      // the pause after a failed load, doubled by each further one
 	retryMost    = time.Minute
@@ -33,16 +29,23 @@ const (
 	keyWait = 2 * time.Second
 )
 
-var errKeysAway = domain.NewError(domain.CodeUnavailable, "The keys to verify tokens could not be loaded yet.")
+var (
+	errKeysAway    = domain.NewError(domain.CodeUnavailable, "The keys to verify tokens could not be loaded yet.")
+	errKeysTooOld  = domain.NewError(domain.CodeUnavailable, "The keys to verify tokens are too old and could not be loaded again.")
+	errKeysUseless = domain.NewError(domain.CodeUnavailable, "The key set has no key that can verify tokens.")
+)
 
-// remoteKeys are the keys of a JWK Set published at a URL. One goroutine loads it: at once, every jwksAge, after a
-// failure with growing pauses, and when a token names an unknown key, but not within jwksPause. The last set that could
-// be loaded counts, however old; what a new set no longer holds is forgotten at once. keyfunc's own refresh is not used:
-// its first load blocks, its goroutine cannot be joined, its responses have no limit, and with it one bad key of a set
-// hides all others.
+// remoteKeys are the keys of a JWK Set published at a URL. One goroutine loads it: at once, every refresh, after a failure
+// with growing pauses, and when a token names an unknown key, but not within jwksPause. What a new set no longer holds is
+// forgotten at once. While no new set can be loaded the last one counts, for maxAge.
+//
+// The loading is not left to a library: that of jwkset blocks at the first load, its goroutine cannot be joined, its
+// responses have no limit, and one bad key of a set hides all others.
 type remoteKeys struct {
 	endpoint string
 	client   *http.Client
+	refresh  time.Duration
+	maxAge   time.Duration
 	logger   *slog.Logger
 
 	set    atomic.Pointer[keySet] // nil until the first one was loaded
@@ -64,9 +67,6 @@ const (
 	idle          // loads when asked to
 )
 
-// keySet is one loaded set: for each algorithm the keys that may verify it.
-type keySet map[string]keyfunc.Keyfunc
-
 func parseJWKSURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
@@ -82,7 +82,9 @@ func jwksTransport() *http.Transport {
 }
 
 // newRemoteKeys starts to load. close must be called in the end.
-func newRemoteKeys(endpoint string, transport http.RoundTripper, logger *slog.Logger) *remoteKeys {
+func newRemoteKeys(
+	endpoint string, transport http.RoundTripper, refresh, maxAge time.Duration, logger *slog.Logger,
+) *remoteKeys {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &remoteKeys{
 		endpoint: endpoint,
@@ -91,6 +93,8 @@ func newRemoteKeys(endpoint string, transport http.RoundTripper, logger *slog.Lo
 			// Whoever can redirect could name the keys; the URL that is configured is the one that is trusted.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
+		refresh:  refresh,
+		maxAge:   maxAge,
 		logger:   logger,
 		demand:   make(chan struct{}, 1),
 		stop:     stop,
@@ -107,38 +111,44 @@ func (r *remoteKeys) close() {
 	r.client.CloseIdleConnections()
 }
 
+// ready returns nil while the set can verify tokens.
+func (r *remoteKeys) ready() error {
+	set, err := r.current()
+	if err == nil && len(set.keys) == 0 {
+		return errKeysUseless
+	}
+	return err
+}
+
+// current returns the set that counts now.
+func (r *remoteKeys) current() (*keySet, error) {
+	set := r.set.Load()
+	switch {
+	case set == nil:
+		return nil, errKeysAway
+	case time.Since(set.loaded) >= r.maxAge:
+		return nil, errKeysTooOld
+	}
+	return set, nil
+}
+
 // find implements keySource.
-func (r *remoteKeys) find(ctx context.Context, token *jwt.Token) (any, error) {
+func (r *remoteKeys) find(ctx context.Context, token *jwt.Token) ([]jwt.VerificationKey, error) {
 	if !slices.Contains(asymmetricAlgorithms, token.Method.Alg()) {
 		return nil, errNoKey
 	}
-	if r.set.Load() == nil {
-		r.awaitLoad(ctx)
-	}
-	set := r.set.Load()
-	if set == nil {
-		return nil, errKeysAway
-	}
-	key, err := set.find(ctx, token)
-	if errors.Is(err, jwkset.ErrKeyNotFound) {
-		r.awaitLoad(ctx)
-		// Also without a wait a newer set may be there by now.
-		if newer := r.set.Load(); newer != set {
-			key, err = newer.find(ctx, token)
+	set, err := r.current()
+	if err == nil {
+		if keys := set.find(token); len(keys) > 0 {
+			return keys, nil
 		}
 	}
-	if err != nil {
-		return nil, errNoKey
+	r.awaitLoad(ctx)
+	// Also without a wait a newer set may be there by now.
+	if set, err = r.current(); err != nil {
+		return nil, err
 	}
-	return key, nil
-}
-
-func (s *keySet) find(ctx context.Context, token *jwt.Token) (any, error) {
-	keys := (*s)[token.Method.Alg()]
-	if keys == nil {
-		return nil, jwkset.ErrKeyNotFound
-	}
-	return keys.KeyfuncCtx(ctx)(token)
+	return set.find(token), nil
 }
 
 // awaitLoad asks for a load and waits for its end, keyWait at most. It does not wait where it is too early for one: the
@@ -176,7 +186,7 @@ func (r *remoteKeys) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		pause := jwksPause
+		pause := min(jwksPause, r.refresh)
 		if err != nil {
 			r.logger.Warn("the JWK set could not be loaded", "error", err, "again_in", retry)
 			pause, retry, told = retry, min(2*retry, retryMost), false
@@ -192,7 +202,7 @@ func (r *remoteKeys) run(ctx context.Context) {
 		}
 		if err == nil {
 			r.enter(idle)
-			if !wait(ctx, jwksAge-jwksPause, r.demand) {
+			if !wait(ctx, r.refresh-pause, r.demand) {
 				return
 			}
 		}
@@ -233,12 +243,13 @@ func (r *remoteKeys) load(ctx context.Context) (keys, skipped int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	set, keys, skipped, err := parseKeySet(ctx, body)
+	set, err := parseKeySet(body)
 	if err != nil {
 		return 0, 0, err
 	}
-	r.set.Store(&set)
-	return keys, skipped, nil
+	set.loaded = time.Now()
+	r.set.Store(set)
+	return set.usable, set.skipped, nil
 }
 
 func (r *remoteKeys) fetch(ctx context.Context) ([]byte, error) {
@@ -267,73 +278,4 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("the answer is larger than %d bytes", jwksMaxBytes)
 	}
 	return body, nil
-}
-
-// parseKeySet reads a JWK Set. Keys that are malformed, symmetric, of an unknown kind or not for signatures are counted
-// as skipped (RFC 7517 §5 wants that of unknown kinds). A set without a usable key is a set: it revokes the last one's.
-func parseKeySet(ctx context.Context, body []byte) (set keySet, keys, skipped int, err error) {
-	var document struct {
-		Keys *[]json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(body, &document); err != nil {
-		return nil, 0, 0, errors.New("the answer is no JWK set")
-	}
-	if document.Keys == nil {
-		return nil, 0, 0, errors.New("the answer is no JWK set: it has no keys member")
-	}
-	if len(*document.Keys) > jwksMaxKeys {
-		return nil, 0, 0, fmt.Errorf("the set has %d keys, %d are the most", len(*document.Keys), jwksMaxKeys)
-	}
-	stores := make(map[string]jwkset.Storage)
-	for _, raw := range *document.Keys {
-		// Private false: what a private key has beyond its public half is not read, and symmetric keys are refused.
-		key, err := jwkset.NewJWKFromRawJSON(raw, jwkset.JWKMarshalOptions{Private: false}, jwkset.JWKValidateOptions{})
-		if err != nil {
-			continue
-		}
-		algorithms := usableFor(key)
-		if len(algorithms) > 0 {
-			keys++
-		}
-		for _, algorithm := range algorithms {
-			if stores[algorithm] == nil {
-				stores[algorithm] = jwkset.NewMemoryStorage()
-			}
-			if err := stores[algorithm].KeyWrite(ctx, key); err != nil {
-				return nil, 0, 0, err
-			}
-		}
-	}
-	set = make(keySet, len(stores))
-	for algorithm, store := range stores {
-		found, err := keyfunc.New(keyfunc.Options{Storage: store})
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		set[algorithm] = found
-	}
-	return set, keys, len(*document.Keys) - keys, nil
-}
-
-// usableFor returns the algorithms that a key of a set may verify: those of its kind, only the one it names if it names
-// one, and none where its use or operations exclude verifying (RFC 7517 §4.2 to §4.4).
-func usableFor(key jwkset.JWK) []string {
-	described := key.Marshal()
-	if described.USE != "" && described.USE != jwkset.UseSig {
-		return nil
-	}
-	if len(described.KEYOPS) > 0 && !slices.Contains(described.KEYOPS, jwkset.KeyOpsVerify) {
-		return nil
-	}
-	algorithms, err := algorithmsOf(key.Key())
-	if err != nil {
-		return nil
-	}
-	if described.ALG == "" {
-		return algorithms
-	}
-	if named := described.ALG.String(); slices.Contains(algorithms, named) {
-		return []string{named}
-	}
-	return nil
 }

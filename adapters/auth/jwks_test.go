@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,14 +64,19 @@ func jwks(t testing.TB, keys ...json.RawMessage) string {
 	return string(text)
 }
 
-// serveSet returns a verifier that has loaded the set from a real server.
-func serveSet(t *testing.T, set string) *Verifier {
+// serveSet returns a verifier that has loaded the set from a real server, with these further options.
+func serveSet(t *testing.T, set string, further ...Options) *Verifier {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, set)
 	}))
 	t.Cleanup(server.Close)
-	v := newVerifier(t, Options{JWKSURL: server.URL + "/jwks.json"})
+	var o Options
+	if len(further) > 0 {
+		o = further[0]
+	}
+	o.JWKSURL = server.URL + "/jwks.json"
+	v := newVerifier(t, o)
 	v.remote.awaitLoad(t.Context())
 	if v.remote.set.Load() == nil {
 		t.Fatal("the set was not loaded")
@@ -132,6 +138,48 @@ func TestAPublishedKeyIsUsedAsItsMembersSay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestKeysThatShareAKidAreAllTried(t *testing.T) {
+	first, second, third, ed := newECKey(elliptic.P256()), newECKey(elliptic.P256()), newECKey(elliptic.P384()), newEdKey()
+	v := serveSet(t, jwks(t, jwk(t, first.Public(), "k", nil), jwk(t, second.Public(), "k", nil), jwk(t, third.Public(), "k", nil),
+		jwk(t, ed.Public(), "", nil), jwk(t, first.Public(), "k", nil)))
+	for _, c := range []struct {
+		method jwt.SigningMethod
+		key    any
+	}{{jwt.SigningMethodES256, first}, {jwt.SigningMethodES256, second}, {jwt.SigningMethodES384, third}} {
+		mustAccept(t, v, sign(t, c.method, c.key, "k", user7()), 7)
+		mustAccept(t, v, sign(t, c.method, c.key, "", user7()), 7)
+	}
+	mustAccept(t, v, sign(t, jwt.SigningMethodEdDSA, ed, "", user7()), 7)
+	mustRefuse(t, v, sign(t, jwt.SigningMethodEdDSA, ed, "k", user7()), domain.CodeUnauthenticated)
+	mustRefuse(t, v, sign(t, jwt.SigningMethodES256, newECKey(elliptic.P256()), "k", user7()), domain.CodeUnauthenticated)
+	mustRefuse(t, v, signRaw(`{"alg":"EdDSA","kid":null}`, `{"user_id":7}`, testSecret), domain.CodeUnauthenticated)
+}
+
+// countingMethod is an algorithm that counts verifications and accepts none.
+type countingMethod struct{ tried *int }
+
+func (countingMethod) Alg() string                      { return "EdDSA" }
+func (countingMethod) Sign(string, any) ([]byte, error) { return nil, errNoKey }
+func (m countingMethod) Verify(string, []byte, any) error {
+	*m.tried++
+	return jwt.ErrTokenSignatureInvalid
+}
+
+func TestOneTokenIsTriedWithFewKeys(t *testing.T) {
+	var keys []json.RawMessage
+	for range jwksMaxKeys {
+		keys = append(keys, jwk(t, newEdKey().Public(), "k", nil))
+	}
+	v := serveSet(t, jwks(t, keys...), Options{PublicKeyFile: pkixFile(t, newEdKey().Public())})
+	tried := 0
+	jwt.RegisterSigningMethod("EdDSA", func() jwt.SigningMethod { return countingMethod{&tried} })
+	defer jwt.RegisterSigningMethod("EdDSA", func() jwt.SigningMethod { return jwt.SigningMethodEdDSA })
+	mustRefuse(t, v, signRaw(`{"alg":"EdDSA","kid":"k"}`, `{"user_id":7}`, testSecret), domain.CodeUnauthenticated)
+	if tried != maxTried {
+		t.Fatalf("%d verifications of a token's signature, want %d", tried, maxTried)
 	}
 }
 
@@ -205,7 +253,7 @@ func TestCloseEndsALoadThatHangs(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(release)
-	v, err := New(Options{JWKSURL: server.URL, Logger: silent})
+	v, err := New(Options{JWKSURL: server.URL, Refresh: refresh, MaxAge: maxAge, Logger: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,11 +302,11 @@ func (p *publisher) RoundTrip(r *http.Request) (*http.Response, error) {
 func bubble(t *testing.T, p *publisher, f func(t *testing.T, v *Verifier)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		v := newVerifier(t, Options{Secret: testSecret})
-		v.remote = newRemoteKeys("http://127.0.0.1/jwks", p, silent)
+		o := Options{Secret: testSecret}
+		v := newVerifier(t, o)
+		v.remote = newRemoteKeys("http://127.0.0.1/jwks", p, refresh, maxAge, silent)
 		v.sources = append(v.sources, v.remote)
-		methods := append([]string{}, symmetricAlgorithms...)
-		v.parser = jwt.NewParser(jwt.WithValidMethods(append(methods, asymmetricAlgorithms...)), jwt.WithJSONNumber())
+		v.configure(o, append(slices.Clone(symmetricAlgorithms), asymmetricAlgorithms...))
 		f(t, v)
 	})
 }
@@ -401,13 +449,73 @@ func TestASetIsLoadedAgainWhenItIsOld(t *testing.T) {
 		token := sign(t, jwt.SigningMethodES256, key, "k", user7())
 		mustAccept(t, v, token, 7)
 		p.publish(200, jwks(t)) // everything is revoked
-		time.Sleep(jwksAge - 1)
+		time.Sleep(refresh - 1)
 		p.mustHaveBeenAsked(t, 1)
 		mustAccept(t, v, token, 7)
 		time.Sleep(1)
 		p.mustHaveBeenAsked(t, 2)
 		mustRefuse(t, v, token, domain.CodeUnauthenticated)
 	})
+}
+
+func TestALastSetThatIsTooOldDoesNotCount(t *testing.T) {
+	key := newECKey(elliptic.P256())
+	p := &publisher{}
+	p.publish(200, jwks(t, jwk(t, key.Public(), "k", nil)))
+	bubble(t, p, func(t *testing.T, v *Verifier) {
+		token := sign(t, jwt.SigningMethodES256, key, "k", jwt.MapClaims{"user_id": 7, "exp": time.Now().Add(2 * maxAge).Unix()})
+		p.mustHaveBeenAsked(t, 1)
+		p.publish(500, "")
+		time.Sleep(maxAge - 1)
+		mustAccept(t, v, token, 7)
+		if err := v.Ready(t.Context()); err != nil {
+			t.Fatalf("not ready while tokens are verified: %v", err)
+		}
+		time.Sleep(1)
+		mustRefuse(t, v, token, domain.CodeUnavailable)
+		if err := v.Ready(t.Context()); domain.CodeOf(err) != domain.CodeUnavailable {
+			t.Fatalf("ready with a set that does not count: %v", err)
+		}
+		// The other source of keys goes on, and the set recovers by itself.
+		mustAccept(t, v, sign(t, jwt.SigningMethodHS256, testSecret, "", user7()), 7)
+		p.publish(200, jwks(t, jwk(t, key.Public(), "k", nil)))
+		time.Sleep(retryMost)
+		synctest.Wait()
+		mustAccept(t, v, token, 7)
+		if err := v.Ready(t.Context()); err != nil {
+			t.Fatalf("not ready after the set was loaded: %v", err)
+		}
+	})
+}
+
+func TestAVerifierIsReadyOnceItHasKeys(t *testing.T) {
+	key := newECKey(elliptic.P256())
+	p := &publisher{}
+	p.set(func() (*http.Response, error) {
+		return nil, errors.New("connection refused by http://user:s3cret@host")
+	})
+	bubble(t, p, func(t *testing.T, v *Verifier) {
+		synctest.Wait()
+		err := v.Ready(t.Context())
+		if domain.CodeOf(err) != domain.CodeUnavailable || strings.Contains(err.Error(), "s3cret") {
+			t.Fatalf("never loaded: %v", err)
+		}
+		p.publish(200, jwks(t))
+		time.Sleep(retryMost)
+		synctest.Wait()
+		if err := v.Ready(t.Context()); !errors.Is(err, errKeysUseless) {
+			t.Fatalf("an empty set: %v", err)
+		}
+		p.publish(200, jwks(t, jwk(t, key.Public(), "k", nil)))
+		time.Sleep(refresh)
+		synctest.Wait()
+		if err := v.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := newVerifier(t, Options{Secret: testSecret}).Ready(t.Context()); err != nil {
+		t.Fatalf("without a key set: %v", err)
+	}
 }
 
 func TestTheLastSetCountsWhileNoNewOneCanBeLoaded(t *testing.T) {
@@ -418,7 +526,7 @@ func TestTheLastSetCountsWhileNoNewOneCanBeLoaded(t *testing.T) {
 		token := sign(t, jwt.SigningMethodES256, key, "k", user7())
 		mustAccept(t, v, token, 7)
 		p.publish(500, "")
-		time.Sleep(10 * jwksAge)
+		time.Sleep(10 * refresh)
 		mustAccept(t, v, token, 7)
 		mustRefuse(t, v, sign(t, jwt.SigningMethodES256, key, "other", user7()), domain.CodeUnauthenticated)
 	})

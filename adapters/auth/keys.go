@@ -61,12 +61,8 @@ type localKeys map[string][]jwt.VerificationKey
 func (l localKeys) algorithms() []string { return slices.Sorted(maps.Keys(l)) }
 
 // find implements keySource. It does not look at kid: local keys have no names.
-func (l localKeys) find(_ context.Context, token *jwt.Token) (any, error) {
-	keys := l[token.Method.Alg()]
-	if len(keys) == 0 {
-		return nil, errNoKey
-	}
-	return jwt.VerificationKeySet{Keys: keys}, nil
+func (l localKeys) find(_ context.Context, token *jwt.Token) ([]jwt.VerificationKey, error) {
+	return l[token.Method.Alg()], nil
 }
 
 // addSecret adds a symmetric key. RFC 7518 §3.2 asks for as many bytes as the hash has; what a short key lacks is

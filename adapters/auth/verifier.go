@@ -24,12 +24,13 @@ import (
 // MaxTokenBytes bounds a token; longer ones are refused unparsed.
 const MaxTokenBytes = 8 << 10
 
-// clockLeeway is how far ahead the issuer's clock may be: nbf and iat may lie that much in the future. exp has no leeway,
-// so that a token which is accepted has a time to live.
-const clockLeeway = 5 * time.Second
+// maxTried bounds the keys that one token is tried with. Each costs a verification of its signature, and who sends a token
+// without kid can cause them all.
+const maxTried = 16
 
 // Options name the keys. At least one source must be given. With several, a token is good when a key of any of them
-// verifies it: the secret and the PEM key are tried first, because they need no network.
+// verifies it: the secret and the PEM key are tried first, because they need no network. What the claims must say holds for
+// tokens of all sources.
 type Options struct {
 	// Secret is a symmetric key of at least MinSecretBytes for HS256, HS384 and HS512; nil for none.
 	Secret []byte
@@ -38,21 +39,48 @@ type Options struct {
 	PublicKeyFile string
 	// JWKSURL is where a JWK Set is published, http or https; "" for none.
 	JWKSURL string
+	// Refresh is after how long the JWK Set is loaded again. It is needed with JWKSURL, as MaxAge is.
+	Refresh time.Duration
+	// MaxAge is for how long the last JWK Set counts while no newer one can be loaded.
+	MaxAge time.Duration
+	// Required is what the claims must say.
+	Required
+	// Leeway is how far ahead the issuer's clock may be: nbf may lie that much in the future. exp has no leeway, so that a
+	// token which is accepted has a time to live.
+	Leeway time.Duration
 	// Logger gets the failures to load the JWK Set.
 	Logger *slog.Logger
 }
 
-// Verifier implements application.Tokens. It is safe for concurrent use.
-type Verifier struct {
-	parser  *jwt.Parser
-	sources []keySource
-	remote  *remoteKeys // nil where no JWK Set is configured
+// Required is what the claims of a token must say, beside its times. The zero value is what MintHS256 says by itself.
+type Required struct {
+	// Issuer is what iss must be; "" for anything.
+	Issuer string
+	// Audiences are those of which aud must name one; empty for any.
+	Audiences []string
+	// UserClaim is the claim that names the user; "" for user_id or, where that is absent, sub.
+	UserClaim string
 }
 
-// keySource finds the keys that may have signed a token, by its algorithm and kid: a key or a jwt.VerificationKeySet. A
-// *domain.Error tells that nobody can say now.
+// Verifier implements application.Tokens and application.TokenRechecks. It is safe for concurrent use.
+type Verifier struct {
+	parser     *jwt.Parser
+	validator  *jwt.Validator
+	issuer     string
+	userClaims []string
+	sources    []keySource
+	remote     *remoteKeys // nil where no JWK Set is configured
+}
+
+var (
+	_ application.Tokens        = (*Verifier)(nil)
+	_ application.TokenRechecks = (*Verifier)(nil)
+)
+
+// keySource finds the keys that may have signed a token, by its algorithm and kid. errNoKey tells that the source has none,
+// a *domain.Error that nobody can say now.
 type keySource interface {
-	find(ctx context.Context, token *jwt.Token) (any, error)
+	find(ctx context.Context, token *jwt.Token) ([]jwt.VerificationKey, error)
 }
 
 var errNoKey = errors.New("no key for the token")
@@ -81,21 +109,40 @@ func New(o Options) (*Verifier, error) {
 		if err != nil {
 			return nil, err
 		}
-		v.remote = newRemoteKeys(endpoint, jwksTransport(), o.Logger)
+		if o.Refresh <= 0 || o.MaxAge <= 0 {
+			return nil, errors.New("a JWKS URL needs times for its key set")
+		}
+		v.remote = newRemoteKeys(endpoint, jwksTransport(), o.Refresh, o.MaxAge, o.Logger)
 		v.sources = append(v.sources, v.remote)
 		methods = append(methods, asymmetricAlgorithms...)
 	}
 	if len(v.sources) == 0 {
 		return nil, errors.New("no key to verify tokens with: a secret, a public key file or a JWKS URL is needed")
 	}
-	v.parser = jwt.NewParser(
-		jwt.WithValidMethods(methods),
-		jwt.WithJSONNumber(),
-		jwt.WithStrictDecoding(),
-		jwt.WithIssuedAt(),
-		jwt.WithLeeway(clockLeeway),
-	)
+	v.configure(o, methods)
 	return v, nil
+}
+
+// configure sets what tokens must look like.
+func (v *Verifier) configure(o Options, methods []string) {
+	v.parser = jwt.NewParser(
+		jwt.WithValidMethods(methods), jwt.WithJSONNumber(), jwt.WithStrictDecoding(),
+		jwt.WithoutClaimsValidation(), // judge does that
+	)
+	// iat is not looked at: RFC 7519 §4.1.6 gives it no part in whether a token is good.
+	requirements := []jwt.ParserOption{jwt.WithLeeway(o.Leeway)}
+	if o.Issuer != "" {
+		v.issuer = o.Issuer
+		requirements = append(requirements, jwt.WithIssuer(o.Issuer))
+	}
+	if len(o.Audiences) > 0 {
+		requirements = append(requirements, jwt.WithAudience(o.Audiences...))
+	}
+	v.validator = jwt.NewValidator(requirements...)
+	v.userClaims = defaultUserClaims
+	if o.UserClaim != "" {
+		v.userClaims = []string{o.UserClaim}
+	}
 }
 
 // Close stops loading the JWK Set and waits until that has ended. Keys already loaded go on to verify.
@@ -110,60 +157,96 @@ func (v *Verifier) Close() {
 // signed with a key of a JWK Set that was never loaded so far. No error holds the token or a part of it.
 func (v *Verifier) Verify(ctx context.Context, token string) (application.Identity, error) {
 	if len(token) > MaxTokenBytes {
-		return application.Identity{}, unauthenticated("The token is too long.")
+		return application.Identity{}, application.RefuseToken("The token is too long.", application.RefusedMalformed, 0)
 	}
 	if strings.ContainsAny(token, "\r\n") { // which encoding/base64 skips wherever they stand
-		return application.Identity{}, unauthenticated("The token is not valid.")
+		return application.Identity{}, errMalformed
 	}
-	var failure error
+	var failure *domain.Error
+	left := maxTried
 	for _, source := range v.sources {
+		understood := false
 		parsed, err := v.parser.Parse(token, func(t *jwt.Token) (any, error) {
-			if _, critical := t.Header["crit"]; critical {
-				return nil, errCritical
-			}
-			return source.find(ctx, t)
+			understood = true
+			keys, err := v.candidates(ctx, source, t, left)
+			left -= len(keys)
+			return jwt.VerificationKeySet{Keys: keys}, err
 		})
 		if err == nil {
-			return identityOf(parsed.Claims)
+			return v.judge(parsed)
 		}
-		failure = err
-		if !errors.Is(err, jwt.ErrTokenSignatureInvalid) && !errors.Is(err, errNoKey) {
+		if refused := classify(err, understood); failure != errSignature || refused != errUnknown {
+			failure = refused
+		}
+		if !understood || failure == errCritical {
 			break // another key would not help
 		}
 	}
-	return application.Identity{}, classify(failure)
+	return application.Identity{}, failure
 }
 
-// errCritical refuses headers that say that the token must not be accepted by whoever does not understand an extension
-// (RFC 7515 §4.1.11): none is understood here.
-var errCritical = errors.New("a critical extension is not understood")
+// Recheck implements application.TokenRechecks: it is Verify, which remembers no answers.
+func (v *Verifier) Recheck(ctx context.Context, token string) (application.Identity, error) {
+	return v.Verify(ctx, token)
+}
 
-// classify turns the library's error into one of few sentences: its own texts quote parts of the token.
-func classify(err error) error {
+// Ready returns nil while tokens of every configured source can be verified; CodeUnavailable with a reason that holds no
+// secret where the JWK Set was never loaded, is too old or has no usable key. It recovers by itself.
+func (v *Verifier) Ready(context.Context) error {
+	if v.remote == nil {
+		return nil
+	}
+	return v.remote.ready()
+}
+
+// candidates returns at most so many keys of a source, those that may have signed the token.
+func (v *Verifier) candidates(ctx context.Context, source keySource, t *jwt.Token, most int) ([]jwt.VerificationKey, error) {
+	// The header says that the token must not be accepted by whoever does not understand an extension (RFC 7515
+	// §4.1.11). None is understood here.
+	if _, critical := t.Header["crit"]; critical {
+		return nil, errCritical
+	}
+	keys, err := source.find(ctx, t)
+	keys = keys[:min(len(keys), most)]
+	if len(keys) == 0 && err == nil {
+		err = errNoKey
+	}
+	return keys, err
+}
+
+// notValid is what clients are told of most refused tokens.
+const notValid = "The token is not valid."
+
+// The refusals of tokens whose signature is not good. They name no user, because nobody has vouched for their claims.
+var (
+	errMalformed = application.RefuseToken(notValid, application.RefusedMalformed, 0)
+	errAlgorithm = application.RefuseToken(notValid, application.RefusedAlgorithm, 0)
+	errUnknown   = application.RefuseToken(notValid, application.RefusedUnknownKey, 0)
+	errSignature = application.RefuseToken(notValid, application.RefusedSignature, 0)
+	errCritical  = application.RefuseToken(notValid, application.RefusedNotSupported, 0)
+)
+
+// classify turns the library's error into one of few: its own texts quote parts of the token. understood tells whether a
+// key was asked for.
+func classify(err error, understood bool) *domain.Error {
 	var classified *domain.Error
 	switch {
 	case errors.As(err, &classified):
 		return classified
-	case !errors.Is(err, jwt.ErrTokenInvalidClaims):
-		return unauthenticated("The token is not valid.")
-	case errors.Is(err, jwt.ErrTokenExpired):
-		return errExpired
-	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
-		return unauthenticated("The token is not valid yet.")
+	case errors.Is(err, errNoKey):
+		return errUnknown
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid) && understood:
+		return errSignature
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
+		return errAlgorithm
 	default:
-		return unauthenticated("The token is not valid.")
+		return errMalformed
 	}
 }
 
-var errExpired = unauthenticated("The token has expired.")
-
-func unauthenticated(message string) *domain.Error {
-	return domain.NewError(domain.CodeUnauthenticated, message)
-}
-
-// MintHS256 returns a token for user that expires ttl after now, rounded up to a whole second. The secret must have
-// MinSecretBytes, ttl must be positive.
-func MintHS256(secret []byte, user domain.UserID, ttl time.Duration, now time.Time) (string, error) {
+// MintHS256 returns an access token for user that expires ttl after now, rounded up to a whole second, and says what is
+// required. The secret must have MinSecretBytes, ttl must be positive.
+func MintHS256(secret []byte, user domain.UserID, ttl time.Duration, now time.Time, required Required) (string, error) {
 	if err := checkSecret(secret); err != nil {
 		return "", err
 	}
@@ -177,8 +260,18 @@ func MintHS256(secret []byte, user domain.UserID, ttl time.Duration, now time.Ti
 	if expires > maxNumericDate {
 		return "", fmt.Errorf("a token that lives for %s would expire after the year 9999", ttl)
 	}
-	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		userClaim: int64(user), "iat": now.Unix(), "exp": expires,
-	})
-	return token.SignedString(secret)
+	claims := jwt.MapClaims{"iat": now.Unix(), "exp": expires}
+	if required.Issuer != "" {
+		claims["iss"] = required.Issuer
+	}
+	if len(required.Audiences) > 0 {
+		claims["aud"] = required.Audiences[0]
+	}
+	// As a string, which sub has to be (RFC 7519 §4.1.2), unless it is the claim that this server has always written.
+	if required.UserClaim == "" {
+		claims[userClaim] = int64(user)
+	} else {
+		claims[required.UserClaim] = user.String()
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
 }

@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -34,6 +35,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var (
 	testSecret = []byte("0123456789abcdef0123456789abcdef")
 	silent     = slog.New(slog.DiscardHandler)
+)
+
+// The times of the verifiers under test.
+const (
+	leeway  = 5 * time.Second
+	refresh = 5 * time.Minute
+	maxAge  = 24 * time.Hour
 )
 
 var rsaKey = sync.OnceValue(func() *rsa.PrivateKey { return newRSAKey(2048) })
@@ -66,6 +74,10 @@ func newEdKey() ed25519.PrivateKey {
 func newVerifier(t testing.TB, o Options) *Verifier {
 	t.Helper()
 	o.Logger = silent
+	o.Leeway = leeway
+	if o.Refresh == 0 {
+		o.Refresh, o.MaxAge = refresh, maxAge
+	}
 	v, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -362,27 +374,39 @@ func TestTimesAreHonoured(t *testing.T) {
 		now := time.Now().Unix()
 		at := func(format string, seconds ...any) string { return fmt.Sprintf(`{"user_id":7,`+format+`}`, seconds...) }
 		for claims, good := range map[string]bool{
-			at(`"exp":%d`, now+1):                                           true,
-			at(`"exp":%d.9`, now+1):                                         true,
-			at(`"exp":%d`, now):                                             false, // no leeway for exp
-			at(`"exp":%d`, now-1):                                           false,
-			at(`"exp":%d`, 0):                                               false,
-			at(`"exp":%d`, -1):                                              false,
-			at(`"exp":"%d"`, now+60):                                        false,
-			at(`"exp":null`):                                                false,
-			at(`"exp":1e300`):                                               false,
-			at(`"exp":1e999`):                                               false,
-			at(`"exp":%d`, int64(maxNumericDate)):                           true,
-			at(`"exp":%d`, int64(maxNumericDate)+1):                         false,
-			at(`"iat":%d`, now):                                             false, // no exp
-			at(`"exp":%d,"nbf":%d,"iat":%d`, now+60, now, now):              true,
-			at(`"exp":%d,"nbf":%d`, now+60, now+5):                          true, // the leeway
-			at(`"exp":%d,"nbf":%d`, now+60, now+6):                          false,
-			at(`"exp":%d,"iat":%d`, now+60, now+5):                          true,
-			at(`"exp":%d,"iat":%d`, now+60, now+6):                          false,
+			at(`"exp":%d`, now+1):                              true,
+			at(`"exp":%d.9`, now+1):                            true,
+			at(`"exp":%d`, now):                                false, // no leeway for exp
+			at(`"exp":%d`, now-1):                              false,
+			at(`"exp":%d`, 0):                                  false,
+			at(`"exp":%d`, -1):                                 false,
+			at(`"exp":"%d"`, now+60):                           false,
+			at(`"exp":null`):                                   false,
+			at(`"exp":1e300`):                                  false,
+			at(`"exp":1e999`):                                  false,
+			at(`"exp":%d`, int64(maxNumericDate)):              true,
+			at(`"exp":%d`, int64(maxNumericDate)+1):            false,
+			at(`"iat":%d`, now):                                false, // no exp
+			at(`"exp":%d,"nbf":%d,"iat":%d`, now+60, now, now): true,
+			at(`"exp":%d,"nbf":%d`, now+60, now+5):             true, // the leeway
+			at(`"exp":%d,"nbf":%d`, now+60, now+6):             false,
+			at(`"exp":%d,"nbf":-1`, now+60):                    false,
+			at(`"exp":292277026596`):                           false,
+			at(`"exp":-1e300`):                                 false,
+			at(`"exp":[%d]`, now+60):                           false,
+			at(`"exp":{}`):                                     false,
+			at(`"exp":true`):                                   false,
+			// iat alone never refuses.
+			at(`"exp":%d,"iat":%d`, now+60, now+6):                          true,
+			at(`"exp":%d,"iat":%d`, now+60, now+1e9):                        true,
+			at(`"exp":%d,"iat":%d`, now+60, now-1e9):                        true,
+			at(`"exp":%d,"iat":1e300`, now+60):                              true,
+			at(`"exp":%d,"iat":-1`, now+60):                                 true,
+			at(`"exp":%d,"iat":null`, now+60):                               true,
+			at(`"exp":%d,"iat":["now"]`, now+60):                            true,
 			at(`"exp":%d,"nbf":1e300`, now+60):                              false,
 			at(`"exp":%d,"nbf":null`, now+60):                               false,
-			at(`"exp":%d,"iat":"%d"`, now+60, now):                          false,
+			at(`"exp":%d,"iat":"%d"`, now+60, now):                          true,
 			at(`"exp":%d,"nbf":9223372036854775807,"iat":%d`, now+60, now):  false,
 			at(`"exp":%d,"nbf":-9223372036854775808,"iat":%d`, now+60, now): false,
 		} {
@@ -406,18 +430,27 @@ func TestTheReasonOfARefusalIsTold(t *testing.T) {
 		"The token is not valid yet.":                 {"user_id": 7, "nbf": now.Add(time.Hour).Unix()},
 		"The token names no user.":                    {},
 		"The token's user is not a positive integer.": {"sub": "someone"},
-		"The token's times are not valid.":            {"user_id": 7, "iat": -1},
-		"The token is not valid.":                     {"user_id": 7, "exp": "soon"},
+		"The token's times are not valid.":            {"user_id": 7, "exp": "soon"},
+		"The token is not valid.":                     {"user_id": 7, "token_type": "refresh"},
 	} {
 		_, err := v.Verify(t.Context(), sign(t, jwt.SigningMethodHS256, testSecret, "", claims))
-		if err == nil || err.Error() != want {
+		if messageOf(err) != want {
 			t.Errorf("%v: %v, want %s", claims, err, want)
 		}
 	}
 	_, err := v.Verify(t.Context(), signRaw(`{"alg":"HS256"}`, `{"user_id":7}`, testSecret))
-	if want := "The token does not say when it expires."; err == nil || err.Error() != want {
+	if want := "The token does not say when it expires."; messageOf(err) != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+}
+
+// messageOf returns what a client is told.
+func messageOf(err error) string {
+	var classified *domain.Error
+	if !errors.As(err, &classified) {
+		return ""
+	}
+	return classified.Message
 }
 
 func TestAnIdentityExpiresWithItsToken(t *testing.T) {
@@ -444,7 +477,7 @@ func TestMintedTokensAreAccepted(t *testing.T) {
 	v := newVerifier(t, Options{Secret: testSecret})
 	for _, ttl := range []time.Duration{time.Millisecond, time.Second, time.Hour, 100 * 365 * 24 * time.Hour} {
 		now := time.Now()
-		token, err := MintHS256(testSecret, 9223372036854775807, ttl, now)
+		token, err := MintHS256(testSecret, 9223372036854775807, ttl, now, Required{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -465,12 +498,14 @@ func TestMintedTokensAreAccepted(t *testing.T) {
 func TestNothingUselessIsMinted(t *testing.T) {
 	now := time.Now()
 	for name, mint := range map[string]func() (string, error){
-		"short secret": func() (string, error) { return MintHS256(testSecret[1:], 7, time.Hour, now) },
-		"system":       func() (string, error) { return MintHS256(testSecret, 0, time.Hour, now) },
-		"negative":     func() (string, error) { return MintHS256(testSecret, -7, time.Hour, now) },
-		"no time":      func() (string, error) { return MintHS256(testSecret, 7, 0, now) },
-		"past":         func() (string, error) { return MintHS256(testSecret, 7, -time.Hour, now) },
-		"too far":      func() (string, error) { return MintHS256(testSecret, 7, time.Hour, time.Unix(maxNumericDate, 0)) },
+		"short secret": func() (string, error) { return MintHS256(testSecret[1:], 7, time.Hour, now, Required{}) },
+		"system":       func() (string, error) { return MintHS256(testSecret, 0, time.Hour, now, Required{}) },
+		"negative":     func() (string, error) { return MintHS256(testSecret, -7, time.Hour, now, Required{}) },
+		"no time":      func() (string, error) { return MintHS256(testSecret, 7, 0, now, Required{}) },
+		"past":         func() (string, error) { return MintHS256(testSecret, 7, -time.Hour, now, Required{}) },
+		"too far": func() (string, error) {
+			return MintHS256(testSecret, 7, time.Hour, time.Unix(maxNumericDate, 0), Required{})
+		},
 	} {
 		if token, err := mint(); err == nil || token != "" {
 			t.Errorf("%s: %q, %v", name, token, err)

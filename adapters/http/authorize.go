@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -51,10 +52,14 @@ func (a *API) authenticate(ctx context.Context, c *fiber.Ctx) (application.Ident
 	}
 	token, ok := bearer(header)
 	if !ok {
+		a.deps.Notices.Warn("request refused: its Authorization holds no bearer token", slog.Any("address", a.address(c)))
 		return application.Identity{}, detail(http.StatusUnauthorized, "The Authorization header holds no bearer token.")
 	}
 	if err := a.mayTryToken(c); err != nil {
 		return application.Identity{}, err
+	}
+	if address := a.address(c); address.IsValid() {
+		ctx = application.WithClientAddress(ctx, address.String())
 	}
 	identity, err := a.deps.Authenticate.Execute(ctx, token)
 	if domain.CodeOf(err) == domain.CodeUnauthenticated {
@@ -91,6 +96,7 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 			return &answer{http.StatusForbidden, newProblem(http.StatusForbidden, "",
 				"Without a token only servers on this machine may do this.")}
 		default:
+			a.deps.Notices.Warn("request refused: not the token of the platform's servers", slog.Any("address", a.address(c)))
 			return detail(http.StatusUnauthorized, "The token of the platform's servers is required.")
 		}
 		ctx, cancel := a.deadline(c)

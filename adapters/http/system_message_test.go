@@ -295,6 +295,9 @@ func TestServersWithTokenMayBeAnywhere(t *testing.T) {
 			t.Errorf("headers are %v", got.header)
 		}
 	}
+	if log := w.logs.String(); !strings.Contains(log, "not the token of the platform's servers") || strings.Contains(log, "s2s-token") {
+		t.Errorf("the log: %s", log)
+	}
 	for _, header := range []string{"X-Forwarded-For: 192.0.2.1", "Origin: https://a.example"} {
 		if got := w.system(t, body, header, "Authorization: bearer s2s-token"); got.status != 200 {
 			t.Errorf("%s: answer is %d %s", header, got.status, got.body)

@@ -50,8 +50,8 @@ type Options struct {
 	CacheFor time.Duration
 }
 
-// Client implements application.Tokens and application.FriendLists. It is safe for concurrent use. It logs nothing and
-// holds tokens in memory only while a question with them is under way.
+// Client implements application.Tokens, application.TokenRechecks and application.FriendLists. It is safe for concurrent
+// use. It logs nothing and holds tokens in memory only while a question with them is under way.
 type Client struct {
 	verifyURL  string
 	friendsURL string
@@ -76,8 +76,9 @@ type Client struct {
 }
 
 var (
-	_ application.Tokens      = (*Client)(nil)
-	_ application.FriendLists = (*Client)(nil)
+	_ application.Tokens        = (*Client)(nil)
+	_ application.TokenRechecks = (*Client)(nil)
+	_ application.FriendLists   = (*Client)(nil)
 )
 
 // New checks the options; it asks nothing yet. Errors do not hold the URL, which may hold a password. Close must be
@@ -101,7 +102,7 @@ func New(o Options) (*Client, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConns = 0
-	transport.MaxIdleConnsPerHost = 2 * o.Concurrency // every connection can be used again
+	transport.MaxIdleConnsPerHost = 3 * o.Concurrency // every connection can be used again: of logins, friends lists and rechecks
 	transport.MaxResponseHeaderBytes = maxHeaderBytes
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Client{

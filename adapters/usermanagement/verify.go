@@ -24,8 +24,18 @@ type verification struct {
 	until time.Time
 }
 
-// errNotAccepted covers every answer but a good one: the contract knows no other reason.
-var errNotAccepted = domain.NewError(domain.CodeUnauthenticated, "The token was not accepted.")
+// The refusals. The client does not learn which it was. errNotAccepted covers every answer but a good one: the contract
+// knows no other reason.
+var (
+	errNotAccepted = application.RefuseToken(notAccepted, application.RefusedByService, 0)
+	errMalformed   = application.RefuseToken(notAccepted, application.RefusedMalformed, 0)
+)
+
+const notAccepted = "The token was not accepted."
+
+// errUnclear is an answer that is not good, and does not say that the token is bad either: it comes from a service that
+// is broken, busy or not there.
+var errUnclear = errors.New("the answer is neither 200 nor a refusal")
 
 // Verify implements application.Tokens. Expires is zero: the service does not say. Whatever the service answers but 200
 // with an id, a 500 or a redirect included, is CodeUnauthenticated; CodeUnavailable only where it does not answer in
@@ -33,9 +43,9 @@ var errNotAccepted = domain.NewError(domain.CodeUnauthenticated, "The token was 
 // gets that answer. Only good answers are remembered. No error holds the token.
 func (c *Client) Verify(ctx context.Context, token string) (application.Identity, error) {
 	if !sendable(token) {
-		return application.Identity{}, errNotAccepted
+		return application.Identity{}, errMalformed
 	}
-	hash := tokenHash(sha256.Sum256([]byte(token)))
+	hash := hashOf(token)
 	if known, ok := c.verified.Get(hash); ok && time.Now().Before(known.until) {
 		return application.Identity{User: known.user}, nil
 	}
@@ -69,18 +79,56 @@ func (c *Client) verify(token string, hash tokenHash) (domain.UserID, error) {
 		return 0, unavailable(err)
 	}
 	defer c.verifyTurns.Release(1)
+	user, err := c.ask(ctx, token, hash)
+	if errors.Is(err, errUnclear) {
+		return 0, errNotAccepted
+	}
+	return user, err
+}
+
+// Recheck implements application.TokenRechecks. It asks the service whatever it said before. The token is refused where the
+// service answers with 401, with 403, or with a 200 that names no user. Any other answer, and none, is CodeUnavailable: a
+// service that fails for a moment ends no connections. Recheck takes no turn of those who log in; how many tokens are
+// rechecked at a time is for the caller to bound.
+func (c *Client) Recheck(ctx context.Context, token string) (application.Identity, error) {
+	if !sendable(token) {
+		return application.Identity{}, errMalformed
+	}
+	if !c.enter() {
+		return application.Identity{}, unavailable(errClosed)
+	}
+	defer c.running.Done()
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	user, err := c.ask(ctx, token, hashOf(token))
+	if errors.Is(err, errUnclear) {
+		return application.Identity{}, unavailable(err)
+	}
+	return application.Identity{User: user}, err
+}
+
+func hashOf(token string) tokenHash { return sha256.Sum256([]byte(token)) }
+
+// ask asks the service about a token. It remembers a good answer and forgets it after a refusal. Errors: errNotAccepted,
+// CodeUnavailable without an answer, and errUnclear.
+func (c *Client) ask(ctx context.Context, token string, hash tokenHash) (domain.UserID, error) {
 	asked := time.Now()
 	status, body, err := c.get(ctx, c.verifyURL, token, maxVerifyBytes)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return 0, errNotAccepted
+		return 0, errUnclear
 	case err != nil:
 		return 0, unavailable(err)
-	case status != http.StatusOK:
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		c.verified.Remove(hash)
 		return 0, errNotAccepted
+	case status != http.StatusOK:
+		return 0, errUnclear
 	}
 	user, ok := parseVerified(body)
 	if !ok {
+		c.verified.Remove(hash)
 		return 0, errNotAccepted
 	}
 	if c.cacheFor > 0 {

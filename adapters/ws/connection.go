@@ -190,6 +190,7 @@ func (c *connection) readFailed(err error) {
 	case errors.Is(err, websocket.ErrReadLimit):
 		c.out.close(closeTooBig)
 	case errors.Is(err, errBinary) && c.session == nil, errors.Is(err, errNotUTF8) && c.session == nil:
+		c.server.deps.Notices.Warn(noToken, c.whence())
 		c.out.close(closeUnauthenticated)
 	case errors.Is(err, errBinary):
 		c.out.close(closeUnsupported)
@@ -283,6 +284,9 @@ func (c *connection) handle(data []byte) bool {
 	return c.submit(req)
 }
 
+// noToken is what the log says of a first frame that is no login.
+const noToken = "login refused: the first frame holds no token"
+
 // logIn takes the first message.
 func (c *connection) logIn(data []byte) bool {
 	c.out.mu.Lock()
@@ -296,6 +300,7 @@ func (c *connection) logIn(data []byte) bool {
 	}
 	token, named, ok := parseLogin(data)
 	if !ok {
+		c.server.deps.Notices.Warn(noToken, c.whence())
 		c.out.close(closeUnauthenticated)
 		return false
 	}
@@ -348,7 +353,7 @@ func (c *connection) waiting(f func(context.Context)) {
 	c.out.cancel = cancel
 	c.out.mu.Unlock()
 	defer c.resume()
-	f(ctx)
+	f(application.WithClientAddress(ctx, c.Address()))
 }
 
 // resume notes that reading goes on; the silence so far was not the client's.

@@ -21,7 +21,7 @@ func app(cfg configs.Config, logger *slog.Logger) fx.Option {
 		fx.Provide(
 			clock, ids, application.NewNotices, newRates,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
-			newTokens, newS2SToken, newFriendLists,
+			newTokens, newRecheckTokens, newS2SToken, newFriendLists,
 		),
 		useCases,
 		fx.Provide(newReadiness, newAPI, newSockets, listen, newPlaces, newConnections, newNode),
@@ -106,8 +106,8 @@ var useCases = fx.Provide(
 	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {
 		return &application.IsOnline{Users: store, Presence: presence}
 	},
-	func(tokens application.Tokens, store *sqlstore.Store) *application.Authenticate {
-		return &application.Authenticate{Tokens: tokens, Users: store}
+	func(tokens application.Tokens, store *sqlstore.Store, notices *application.Notices) *application.Authenticate {
+		return &application.Authenticate{Tokens: tokens, Users: store, Notices: notices}
 	},
 	func(
 		echoes *application.Echoes, invites *application.Invites, store *sqlstore.Store, logger *slog.Logger,
@@ -117,13 +117,14 @@ var useCases = fx.Provide(
 		return delivery
 	},
 	func(
-		cfg configs.Config, authenticate *application.Authenticate, store *sqlstore.Store, friends application.FriendLists,
-		log *kafka.Conversations, delivery *application.Delivery, presence *application.SetPresence, stored stored,
-		rates rates, notices *application.Notices,
+		cfg configs.Config, authenticate *application.Authenticate, recheck *application.RecheckTokens,
+		store *sqlstore.Store, friends application.FriendLists, log *kafka.Conversations, delivery *application.Delivery,
+		presence *application.SetPresence, stored stored, rates rates, notices *application.Notices,
 	) *application.Login {
 		return &application.Login{
 			Authenticate: authenticate, Blocks: store, Log: log, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
 			Stored: stored.messages, MaxPerUser: cfg.Limit.ConnectionsPerUser, Rate: rates.userLogins, Notices: notices,
+			Recheck: recheck,
 		}
 	},
 	func(

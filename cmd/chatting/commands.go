@@ -103,7 +103,7 @@ func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 		return "", errors.New("cannot make a token: only a public key is configured (jwt.public_key_file or jwks.url), " +
 			"and whoever has the private key issues them")
 	}
-	return auth.MintHS256(secret, id, ttl, time.Now())
+	return auth.MintHS256(secret, id, ttl, time.Now(), requiredOfTokens(cfg))
 }
 
 func newMigrateCommand(s surroundings) *cobra.Command {

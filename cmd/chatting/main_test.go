@@ -147,9 +147,24 @@ func TestATokenIsSignedWithTheConfiguredSecret(t *testing.T) {
 	}
 }
 
-func accepted(t *testing.T, secret []byte, token string, user int64, ttl time.Duration) {
+func TestATokenSaysWhatTheServerRequires(t *testing.T) {
+	const secret = "0123456789abcdef0123456789abcdef"
+	o := command(t, []string{
+		"CHATTING_JWT_SECRET=" + secret, "CHATTING_JWT_ISSUER=https://id.example", "CHATTING_JWT_AUDIENCE=chat, lobby",
+		"CHATTING_JWT_USER_CLAIM=uid",
+	}, "token", "--user", "7")
+	accepted(t, []byte(secret), o.out, 7, time.Hour, auth.Required{
+		Issuer: "https://id.example", Audiences: []string{"chat", "lobby"}, UserClaim: "uid",
+	})
+}
+
+func accepted(t *testing.T, secret []byte, token string, user int64, ttl time.Duration, required ...auth.Required) {
 	t.Helper()
-	verifier, err := auth.New(auth.Options{Secret: secret})
+	options := auth.Options{Secret: secret}
+	if len(required) > 0 {
+		options.Required = required[0]
+	}
+	verifier, err := auth.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

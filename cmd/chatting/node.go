@@ -62,6 +62,7 @@ type nodeParts struct {
 	Friends       *application.Friends // nil in drop-in mode
 	Expire        *application.ExpireHistory
 	HistoryLag    *application.HistoryLag
+	Recheck       *application.RecheckTokens
 	Readiness     *readiness
 	Shutdown      fx.Shutdowner
 }
@@ -169,6 +170,7 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Relay.Run(ctx) })
 	running.Go(func() { n.parts.ExpireInvites.Run(ctx) })
 	running.Go(func() { n.parts.Refresh.Run(ctx) })
+	running.Go(func() { n.parts.Recheck.Run(ctx) })
 	if n.parts.Friends != nil {
 		running.Go(func() { n.parts.Friends.Run(ctx) })
 	}

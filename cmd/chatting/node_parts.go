@@ -118,22 +118,33 @@ func newConversations(lc fx.Lifecycle, cluster *kafka.Cluster, appenders appende
 
 func newSessions(appenders appenders) *kafka.Sessions { return kafka.NewSessions(appenders.sessions) }
 
+// tokens are the parts that decide on tokens.
+type tokens struct {
+	fx.Out
+
+	Tokens   application.Tokens
+	Rechecks application.TokenRechecks
+	Service  *usermanagement.Client // nil where keys decide
+	Keys     *auth.Verifier         // nil where the service decides
+}
+
 // newTokens returns who verifies tokens: the user-management service in drop-in mode, else the configured keys, else the
 // secret that the first start made.
-func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Logger) (application.Tokens, *usermanagement.Client, error) {
+func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Logger) (tokens, error) {
 	if cfg.DropIn() {
 		client, err := usermanagement.New(usermanagement.Options{
 			URL: cfg.UserManagement.URL.Reveal(), Timeout: cfg.UserManagement.Timeout,
 			Concurrency: cfg.UserManagement.Concurrency, CacheFor: cfg.UserManagement.CacheTTL,
 		})
 		if err != nil {
-			return nil, nil, err
+			return tokens{}, err
 		}
 		lc.Append(fx.StopHook(client.Close))
-		return client, client, nil
+		return tokens{Tokens: client, Rechecks: client, Service: client}, nil
 	}
 	options := auth.Options{
-		PublicKeyFile: cfg.JWT.PublicKeyFile, JWKSURL: cfg.JWKS.URL.Reveal(), Logger: logger,
+		PublicKeyFile: cfg.JWT.PublicKeyFile, JWKSURL: cfg.JWKS.URL.Reveal(), Refresh: cfg.JWKS.Refresh, MaxAge: cfg.JWKS.MaxAge,
+		Required: requiredOfTokens(cfg), Leeway: cfg.JWT.Leeway, Logger: logger,
 	}
 	switch {
 	case cfg.JWT.Secret.IsSet():
@@ -141,16 +152,35 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 	case cfg.GeneratesSecret():
 		secret, err := auth.LoadOrCreateSecret(string(dir))
 		if err != nil {
-			return nil, nil, err
+			return tokens{}, err
 		}
 		options.Secret = secret
 	}
 	verifier, err := auth.New(options)
 	if err != nil {
-		return nil, nil, err
+		return tokens{}, err
 	}
 	lc.Append(fx.StopHook(verifier.Close))
-	return verifier, nil, nil
+	return tokens{Tokens: verifier, Rechecks: verifier, Keys: verifier}, nil
+}
+
+// requiredOfTokens is what tokens must say, for the server and for `chatting token`.
+func requiredOfTokens(cfg configs.Config) auth.Required {
+	return auth.Required{Issuer: cfg.JWT.Issuer, Audiences: cfg.JWT.Audiences, UserClaim: cfg.JWT.UserClaim}
+}
+
+// newRecheckTokens has the tokens of open connections verified again. In drop-in mode it may ask half as many questions at
+// a time as logins may, beside theirs.
+func newRecheckTokens(
+	cfg configs.Config, rechecks application.TokenRechecks, notices *application.Notices, now application.Clock, logger *slog.Logger,
+) *application.RecheckTokens {
+	atATime := 1 // keys need no more
+	if cfg.DropIn() {
+		atATime = max(1, cfg.UserManagement.Concurrency/2)
+	}
+	return &application.RecheckTokens{
+		Tokens: rechecks, Notices: notices, Every: cfg.WebSocket.TokenRecheck, AtATime: atATime, Now: now, Logger: logger,
+	}
 }
 
 // rates bound what users and addresses do on this node; nil ones bound nothing.
@@ -213,6 +243,7 @@ type apiDeps struct {
 	fx.In
 
 	Config       configs.Config
+	Keys         *auth.Verifier
 	Authenticate *application.Authenticate
 	Block        *application.Block
 	IsOnline     *application.IsOnline
@@ -238,6 +269,19 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	if d.Config.History.Enabled {
 		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log.Readable(), d.Config.Kafka.Partitions)
 	}
+	checks := []rest.Check{
+		{Name: "broker", Probe: func(ctx context.Context) error {
+			if d.Appenders.conversations.Stuck() || d.Appenders.sessions.Stuck() {
+				return domain.NewError(domain.CodeUnavailable, "an append has no answer")
+			}
+			return d.Cluster.Ping(ctx)
+		}},
+		{Name: "database", Probe: d.Store.Ping},
+		{Name: "tail", Probe: d.Readiness.probe},
+	}
+	if !d.Config.JWKS.URL.IsZero() {
+		checks = append(checks, rest.Check{Name: "keys", Probe: d.Keys.Ready})
+	}
 	return rest.New(rest.Options{
 		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback, CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
 		Concurrency: d.Places.workers(),
@@ -246,17 +290,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
 		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger,
 		Notices: d.Notices, Writes: d.Rates.userWrites, Logins: d.Rates.addressLogins,
-		Ready: d.Readiness.ready,
-		Checks: []rest.Check{
-			{Name: "broker", Probe: func(ctx context.Context) error {
-				if d.Appenders.conversations.Stuck() || d.Appenders.sessions.Stuck() {
-					return domain.NewError(domain.CodeUnavailable, "an append has no answer")
-				}
-				return d.Cluster.Ping(ctx)
-			}},
-			{Name: "database", Probe: d.Store.Ping},
-			{Name: "tail", Probe: d.Readiness.probe},
-		},
+		Ready: d.Readiness.ready, Checks: checks,
 		Background: func() rest.Background { return background(d.Config, d.HistoryLag, d.Cluster, d.Now()) },
 	})
 }

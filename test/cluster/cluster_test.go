@@ -165,7 +165,7 @@ func (c *cluster) startAll(count int, settings ...string) []*harness.Node {
 
 func token(t *testing.T, user int) string {
 	t.Helper()
-	minted, err := auth.MintHS256([]byte(jwtSecret), domain.UserID(user), time.Hour, time.Now())
+	minted, err := auth.MintHS256([]byte(jwtSecret), domain.UserID(user), time.Hour, time.Now(), auth.Required{})
 	if err != nil {
 		t.Fatal(err)
 	}

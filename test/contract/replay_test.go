@@ -167,7 +167,12 @@ func (r *replay) placeholder(text string) (string, error) {
 func (r *replay) namedToken(text string) (string, error) {
 	who, how, _ := strings.Cut(text, " ")
 	lifetime, expires := strings.CutPrefix(how, "for ")
+	purpose, purposeful := strings.CutPrefix(how, "as ")
 	switch {
+	case purposeful && r.target.issueAs == nil:
+		return "", errors.ErrUnsupported
+	case purposeful:
+		return r.target.issueAs(strconv.FormatInt(r.id(who), 10), purpose)
 	case who == "id":
 		return r.target.issue(how, time.Hour)
 	case how == "":

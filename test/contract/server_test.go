@@ -28,7 +28,9 @@ type target struct {
 	original bool   // rows that only ours answers so are left out
 	// issue makes a token: id is what it names as its user, in JSON. A negative ttl: one that expired.
 	// errors.ErrUnsupported where such a token cannot be made.
-	issue   func(id string, ttl time.Duration) (string, error)
+	issue func(id string, ttl time.Duration) (string, error)
+	// issueAs makes a token for a user that says what it is for, in the claim of SimpleJWT; nil where that cannot be done.
+	issueAs func(id, purpose string) (string, error)
 	service *userManagement // whom the server asks; nil for nobody
 }
 
@@ -43,6 +45,12 @@ const secret = "the contract's own secret, of more than 32 bytes"
 // issueJWT makes a token as the platform does.
 func issueJWT(id string, ttl time.Duration) (string, error) {
 	claims := jwt.MapClaims{"user_id": json.RawMessage(id), "exp": time.Now().Add(ttl).Unix()}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(secret))
+}
+
+// issueJWTAs makes a token with the claim that SimpleJWT tells its tokens apart by.
+func issueJWTAs(id, purpose string) (string, error) {
+	claims := jwt.MapClaims{"user_id": json.RawMessage(id), "exp": time.Now().Add(time.Hour).Unix(), "token_type": purpose}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(secret))
 }
 
@@ -88,6 +96,7 @@ var servers = map[string][]string{
 	},
 	dropIn: {
 		"CHATTING_USER_MANAGEMENT_FRIENDS_RELOAD=1s",
+		"CHATTING_WEBSOCKET_TOKEN_RECHECK=2s",
 	},
 	storing: {
 		"CHATTING_CHAT_OFFLINE=store",
@@ -118,11 +127,11 @@ func startServers(t *testing.T, environ ...string) map[string]*target {
 		if name == storing && len(environ) > 0 {
 			continue
 		}
-		target := &target{issue: issueJWT}
+		target := &target{issue: issueJWT, issueAs: issueJWTAs}
 		keys := "CHATTING_JWT_SECRET=" + secret
 		if name == dropIn {
 			target.service = startUserManagement(t, "127.0.0.1:0")
-			target.issue = issueBy(target.service)
+			target.issue, target.issueAs = issueBy(target.service), nil
 			keys = "CHATTING_USER_MANAGEMENT_URL=" + target.service.url
 		}
 		if !slices.Contains(guarded, name) {

@@ -54,7 +54,8 @@ import (
 //	service answered verify|friends ann N           it has done so N times more
 //
 // Placeholders in all of these: {ann} the id of a user that nobody else has; {token ann} a good token of hers, {token ann
-// again} another, {token ann for 2s} one that expires, {token ann expired} one that did; {token id JSON} one that names this user; {repeat 3 ab};
+// again} another, {token ann for 2s} one that expires, {token ann expired} one that did; {token ann as refresh} one whose
+// token_type says so; {token id JSON} one that names this user; {repeat 3 ab};
 // {hex ff}. In what is expected: "{time}", "{uuid}" (with a name, {uuid a}, the same at each mention and unlike others),
 // "{any}" some text. In what is sent, those with a name stand for what they were before.
 //

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +19,9 @@ type Node struct {
 	HTTP, Kafka string
 	// PID is its process id.
 	PID int
+
+	mu       sync.Mutex
+	warnings []string
 
 	process *exec.Cmd
 	ended   chan error // holds how the process ended, once it did
@@ -91,6 +95,9 @@ func LaunchProgram(t *testing.T, program, dir string, settings ...string) *Launc
 			if testing.Verbose() || !strings.Contains(lines.Text(), `"level":"INFO"`) {
 				fmt.Fprintf(t.Output(), "node %d: %s\n", n.PID, lines.Text())
 			}
+			if strings.Contains(lines.Text(), `"level":"WARN"`) {
+				n.warn(lines.Text())
+			}
 		}
 		n.ended <- n.process.Wait()
 	}()
@@ -111,6 +118,24 @@ func (n *Launched) AwaitReady(limit time.Duration) error {
 	case <-time.After(limit):
 		return fmt.Errorf("the server is not ready after %s", limit)
 	}
+}
+
+// maxWarnings bounds what a node's warnings take.
+const maxWarnings = 1000
+
+func (n *Node) warn(line string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.warnings) < maxWarnings {
+		n.warnings = append(n.warnings, line)
+	}
+}
+
+// Warnings returns the log lines with warnings that the server wrote so far, at most the first thousand.
+func (n *Node) Warnings() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.warnings, "\n")
 }
 
 // Kill ends the server with SIGKILL and waits for its end. A server that has ended is left alone.
