@@ -42,7 +42,7 @@ func TestStoreOnPostgreSQLKeepsItsContract(t *testing.T) {
 func contract(t *testing.T, newDatabase func(*testing.T) database) {
 	for _, group := range []map[string]func(*testing.T, database){
 		migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
-		partitionContract, historyContract, markContract, eraseContract, cursorContract, failureContract,
+		partitionContract, historyContract, pageContract, markContract, eraseContract, cursorContract, failureContract,
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })
