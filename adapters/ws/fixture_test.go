@@ -49,6 +49,8 @@ type chat struct {
 	logIn   func(ctx context.Context, token string) error
 	// append decides what becomes of a message: it must call done. nil delivers.
 	append func(deliver func(), done func(error))
+	// bytes bounds what the connections hold; nil for no bound.
+	bytes *application.ByteLedger
 }
 
 type session struct {
@@ -214,7 +216,7 @@ func serve(t testing.TB, options Options, chat *chat) *fixture {
 		options.Times.Scan = 10 * time.Millisecond
 	}
 	server, err := New(options, Deps{
-		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now,
+		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Bytes: chat.bytes, Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(logs, nil)),
 	})
 	if err != nil {

@@ -115,13 +115,15 @@ type Invites interface {
 	Execute(command application.InviteCommand, done func(error))
 }
 
-// Deps are what a Server calls. All are needed.
+// Deps are what a Server calls. All are needed but Bytes.
 type Deps struct {
 	Login    Login
 	Messages Messages
 	Invites  Invites
-	Now      application.Clock
-	Logger   *slog.Logger
+	// Bytes bounds what all connections hold together; nil for no bound.
+	Bytes  *application.ByteLedger
+	Now    application.Clock
+	Logger *slog.Logger
 }
 
 // Server serves WebSocket connections on a Fiber app. Mount it, serve the app on a listener that WrapListener returned,
@@ -143,7 +145,8 @@ type Server struct {
 	// sockets counts what was admitted and has not ended.
 	sockets tally
 
-	notice rate.Sometimes // of refusals
+	notice    rate.Sometimes // of refusals
+	noticeCut rate.Sometimes // of connections that the ledger of bytes has cut off
 
 	stop       chan struct{} // ends the keeper
 	stopOnce   sync.Once
@@ -169,12 +172,16 @@ func New(options Options, deps Deps) (*Server, error) {
 		options.QueueBytes = 1 << 20
 	}
 	options.Times = options.Times.withDefaults()
+	if deps.Bytes == nil {
+		deps.Bytes = application.NewByteLedger(0, 0, time.Now)
+	}
 	return &Server{
 		options: options, origins: allowed, deps: deps,
 		perAddress:  make(map[netip.Addr]int),
 		connections: make(map[*connection]struct{}),
 		strangers:   list.New(),
 		notice:      rate.Sometimes{First: 1, Interval: 10 * time.Second},
+		noticeCut:   rate.Sometimes{First: 1, Interval: time.Second},
 		stop:        make(chan struct{}),
 		keeperDone:  make(chan struct{}),
 	}, nil
