@@ -20,6 +20,7 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"chatting/application"
 	"chatting/domain"
@@ -41,6 +42,12 @@ type Options struct {
 	ReadTimeout, IdleTimeout, WriteTimeout time.Duration
 	// BodyLimit is in bytes; more is 413.
 	BodyLimit int
+	// PageBytes bounds the frames of a page of the history.
+	PageBytes int
+	// UserConcurrency is how many requests of one user are carried out at once; more are 429. 0 means no bound.
+	UserConcurrency int
+	// InboundBytes bounds the bodies longer than shortBody that are under way together; more are 503. 0 means no bound.
+	InboundBytes int
 	// HeaderLimit is in bytes, request line included; more is 431.
 	HeaderLimit int
 	// Concurrency is how many connections are served at once, upgraded sockets not counted; more get 503 and are
@@ -57,6 +64,7 @@ const (
 	DefaultIdleTimeout    = 60 * time.Second
 	DefaultWriteTimeout   = 10 * time.Second
 	DefaultBodyLimit      = 512 << 10
+	DefaultPageBytes      = 512 << 10
 	DefaultHeaderLimit    = 16 << 10
 	DefaultConcurrency    = 8192
 )
@@ -68,6 +76,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.IdleTimeout, DefaultIdleTimeout)
 	orDefault(&o.WriteTimeout, DefaultWriteTimeout)
 	orDefault(&o.BodyLimit, DefaultBodyLimit)
+	orDefault(&o.PageBytes, DefaultPageBytes)
 	orDefault(&o.HeaderLimit, DefaultHeaderLimit)
 	orDefault(&o.Concurrency, DefaultConcurrency)
 	return o
@@ -79,7 +88,7 @@ func orDefault[T ~int | ~int64](field *T, value T) {
 	}
 }
 
-// Deps is what the API serves. All are needed, save Friends, History, Ready and Checks.
+// Deps is what the API serves. All are needed, save Friends, History, Bytes, Ready and Checks.
 type Deps struct {
 	Authenticate Authenticator
 	Block        *application.Block
@@ -91,7 +100,9 @@ type Deps struct {
 	History     *application.ReadHistory
 	Erase       *application.EraseUser
 	Idempotency IdempotencyStore
-	Now         application.Clock
+	// Bytes bounds the answers that are not written yet; nil for no bound.
+	Bytes *application.ByteLedger
+	Now   application.Clock
 	// Ready tells, by an error, that nothing but the health paths can be served yet. nil: everything can, from the start.
 	Ready func() error
 	// Checks are what /readyz asks.
@@ -105,6 +116,10 @@ type API struct {
 	deps    Deps
 	app     *fiber.App
 
+	askers     *askers
+	bodies     *longBodies
+	noticeFull rate.Sometimes // of answers refused for want of room
+
 	draining atomic.Bool
 	ready    atomic.Bool // as /readyz answered last
 	probes   singleflight.Group
@@ -112,7 +127,11 @@ type API struct {
 
 // New builds the application. It fails for a malformed origin only. The app listens nowhere yet.
 func New(options Options, deps Deps) (*API, error) {
-	a := &API{options: options.withDefaults(), deps: deps}
+	a := &API{options: options.withDefaults(), deps: deps, noticeFull: rate.Sometimes{First: 1, Interval: time.Second}}
+	a.askers, a.bodies = newAskers(options.UserConcurrency), newLongBodies(a.options)
+	if deps.Bytes == nil {
+		a.deps.Bytes = application.NewByteLedger(0, 0, time.Now)
+	}
 	for _, origin := range options.CORSOrigins {
 		if err := checkOrigin(origin); err != nil {
 			return nil, err
@@ -136,6 +155,7 @@ func New(options Options, deps Deps) (*API, error) {
 	})
 	server := a.app.Server()
 	server.Handler = nameUnknownMethods(server.Handler)
+	server.HeaderReceived = a.bodies.configure
 	server.ConnState = func(conn net.Conn, state fasthttp.ConnState) {
 		// With ReduceMemoryUsage, fasthttp waits for the first byte of a connection without any deadline.
 		if state == fasthttp.StateNew {

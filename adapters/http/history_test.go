@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ type history struct {
 	late   int // how often MarkRead does not know the message yet
 	err    error
 	erased []domain.UserID
-	bounds application.PageBounds // of the page asked for last
+	bounds atomic.Pointer[application.PageBounds] // of the page asked for last
 }
 
 func entryID(n int) domain.EventID { return domain.DerivedID("entry", fmt.Sprint(n)) }
@@ -46,7 +47,7 @@ func (h *history) Messages(_ context.Context, owner, partner domain.UserID, befo
 		}
 		list = list[at+1:]
 	}
-	h.bounds = bounds
+	h.bounds.Store(&bounds)
 	n := min(bounds.Entries, len(list))
 	return list[:n], n < len(list), h.err
 }
@@ -59,7 +60,7 @@ func (h *history) Conversations(_ context.Context, _ domain.UserID, before *appl
 			list = append(list, summary)
 		}
 	}
-	h.bounds = bounds
+	h.bounds.Store(&bounds)
 	n := min(bounds.Entries, len(list))
 	return list[:n], n < len(list), h.err
 }
