@@ -39,6 +39,7 @@ type HTTP struct {
 	Addr        Address
 	CORSOrigins []string // as Origin headers spell them, or the single element "*"; empty: CORS is off
 	BodyLimit   int      // bytes of a request's body
+	PageBytes   int      // of the messages of a page
 	ReadTimeout time.Duration
 	IdleTimeout time.Duration
 }
@@ -164,6 +165,11 @@ type Limit struct {
 	Connections           int // of this process
 	ConnectionsPerUser    int
 	ConnectionsPerAddress int
+
+	UserConcurrentRequests int
+	UserOutboundBytes      int // under way for one user
+	OutboundBytes          int // under way in all
+	InboundBytes           int // of long bodies
 }
 
 // WebSocket has the times and sizes of the socket.

@@ -141,10 +141,13 @@ func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
 		query     string
 		arguments []any
 	}{
-		"first page":                    {s.pages.newestOfLow.text, []any{1, 2, 50, pageOfBytes}},
-		"page deep inside":              {s.pages.earlierOfLow.text, []any{1, 2, deep[:], 50, pageOfBytes}},
-		"first page, all of it hidden":  {s.pages.newestOfHigh.text, []any{4, 3, 50, pageOfBytes}},
-		"conversations":                 {s.pages.conversations.text, []any{1, int64(1 << 62), int64(1 << 62), 50, pageOfBytes}},
+		"first page":                   {s.pages.newestOfLow.text, []any{1, 2, 50, pageOfBytes}},
+		"page deep inside":             {s.pages.earlierOfLow.text, []any{1, 2, deep[:], 50, pageOfBytes}},
+		"first page, all of it hidden": {s.pages.newestOfHigh.text, []any{4, 3, 50, pageOfBytes}},
+		"conversations":                {s.pages.conversations.text, []any{1, int64(1 << 62), int64(1 << 62), 50, pageOfBytes}},
+		"conversations, half of the history unread": {
+			s.pages.conversations.text, []any{2, int64(1 << 62), int64(1 << 62), 50, pageOfBytes},
+		},
 		"conversations, all but hidden": {s.pages.conversations.text, []any{4, int64(1 << 62), int64(1 << 62), 50, pageOfBytes}},
 	} {
 		plan := explain(t, s, row.query, row.arguments...)

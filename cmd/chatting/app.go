@@ -24,7 +24,7 @@ func app(cfg configs.Config, logger *slog.Logger) fx.Option {
 			newTokens, newFriendLists,
 		),
 		useCases,
-		fx.Provide(newReadiness, newAPI, newSockets, listen, newNode),
+		fx.Provide(newReadiness, newByteLedger, newAPI, newSockets, listen, newNode),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
 	)
 }

@@ -172,6 +172,7 @@ type apiDeps struct {
 	Cluster      *kafka.Cluster
 	Appenders    appenders
 	Readiness    *readiness
+	Bytes        *application.ByteLedger
 	Now          application.Clock
 	Logger       *slog.Logger
 }
@@ -188,7 +189,9 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	return rest.New(rest.Options{
 		S2SToken: d.Config.S2S.Token.Reveal(), CORSOrigins: d.Config.HTTP.CORSOrigins,
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
+		PageBytes: d.Config.HTTP.PageBytes, UserConcurrency: d.Config.Limit.UserConcurrentRequests, InboundBytes: d.Config.Limit.InboundBytes,
 	}, rest.Deps{
+		Bytes: d.Bytes,
 		Authenticate: d.Authenticate, Block: d.Block, Friends: friends, IsOnline: d.IsOnline, SystemMessage: d.System,
 		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger, Ready: d.Readiness.ready,
 		Checks: []rest.Check{
@@ -215,9 +218,14 @@ func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte
 	return stored.Status, stored.Body, true, nil
 }
 
+// newByteLedger returns the ledger of what is under way for clients, over sockets and in answers.
+func newByteLedger(cfg configs.Config, now application.Clock) *application.ByteLedger {
+	return application.NewByteLedger(cfg.Limit.OutboundBytes, cfg.Limit.UserOutboundBytes, now)
+}
+
 func newSockets(
 	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
-	ready *readiness, now application.Clock, logger *slog.Logger,
+	ready *readiness, bytes *application.ByteLedger, now application.Clock, logger *slog.Logger,
 ) (*ws.Server, error) {
 	return ws.New(ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
@@ -230,7 +238,7 @@ func newSockets(
 			Write: cfg.WebSocket.WriteTimeout,
 		},
 	}, ws.Deps{
-		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Now: now, Logger: logger,
+		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Bytes: bytes, Now: now, Logger: logger,
 	})
 }
 
