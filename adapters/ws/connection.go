@@ -28,6 +28,9 @@ const (
 	// its parsing and an answer.
 	maxRefused = 1000
 	costBytes  = 4 << 10
+	// systemBuffer is how many bytes the system takes for a client that does not read. By itself it would take some MiB for
+	// each, which nobody counts.
+	systemBuffer = 128 << 10
 	// drainBytes bounds what is read and thrown away of a closing connection, for its peer to see the close frame: a
 	// socket closed with unread bytes is reset.
 	drainBytes = 4 << 20
@@ -71,6 +74,9 @@ func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
 	c := &connection{server: s, sock: sock, inner: inner, began: time.Now()}
 	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard, s.deps.Bytes)
 	c.receiving = s.deps.Bytes.Open(c.cutReceiving)
+	if tcp, ok := sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = tcp.SetWriteBuffer(systemBuffer) // without it more waits in the system, which is no harm to one connection
+	}
 	if n := s.options.FramesPerSecond; n > 0 {
 		c.frames = rate.NewLimiter(rate.Limit(n), 2*n)
 	}
