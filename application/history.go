@@ -31,15 +31,27 @@ type HistoryEntry struct {
 	Frame    []byte
 }
 
+// PageBounds bound a page. It has at most so many entries, and ends earlier where the frames of its entries would come to
+// more than so many bytes; but it has one entry where there is any.
+type PageBounds struct {
+	Entries int
+	Bytes   int
+}
+
 // HistoryReader reads what one user may see of its conversations: everything but what it had blocked by then.
 type HistoryReader interface {
-	// Messages returns, newest first, at most limit entries of owner's conversation with partner, which may be System:
-	// those before the one with the id given, from the newest where that is nil. An id that owner does not see there (never
-	// heard of, expired, erased, hidden, of another conversation) gives none.
-	Messages(ctx context.Context, owner, partner domain.UserID, before *domain.EventID, limit int) ([]HistoryEntry, error)
-	// Conversations returns at most limit conversations in which owner sees anything, the one with the newest last entry
-	// first, those behind the cursor given, from the first where that is nil.
-	Conversations(ctx context.Context, owner domain.UserID, before *ConversationCursor, limit int) ([]ConversationSummary, error)
+	// Messages returns, newest first, a page of owner's conversation with partner, which may be System: the entries before
+	// the one with the id given, from the newest where that is nil. An id that owner does not see there (never heard of,
+	// expired, erased, hidden, of another conversation) gives none. more tells that there are entries behind the page. What
+	// does not fit into the page is not loaded, but for one entry.
+	Messages(
+		ctx context.Context, owner, partner domain.UserID, before *domain.EventID, bounds PageBounds,
+	) (page []HistoryEntry, more bool, err error)
+	// Conversations returns a page of the conversations in which owner sees anything, the one with the newest last entry
+	// first: those behind the cursor given, from the first where that is nil. more tells that there are others behind it.
+	Conversations(
+		ctx context.Context, owner domain.UserID, before *ConversationCursor, bounds PageBounds,
+	) (page []ConversationSummary, more bool, err error)
 	// Sees tells whether owner sees the entry with this id in its conversation with partner.
 	Sees(ctx context.Context, owner, partner domain.UserID, id domain.EventID) (bool, error)
 }
@@ -51,7 +63,7 @@ type ConversationCursor struct {
 	Partner domain.UserID
 }
 
-// MaxUnread is where the counting of unread messages ends: so many, or more.
+// MaxUnread is the largest number of unread messages that is shown: so many, or more.
 const MaxUnread = 1000
 
 // ConversationSummary is a conversation in its owner's list. Unread counts the chat messages and system messages of
@@ -72,7 +84,7 @@ type ReadMarks interface {
 	// MarkRead moves owner's mark up to the message given or, where that is nil, to the newest that owner sees; never back.
 	// known is false, and nothing is done, where owner does not see that message (or the history has not got it yet).
 	MarkRead(ctx context.Context, owner, partner domain.UserID, message *domain.EventID) (known bool, err error)
-	// Unread counts as ConversationSummary.Unread does.
+	// Unread returns the number that ConversationSummary.Unread has.
 	Unread(ctx context.Context, owner, partner domain.UserID) (int, error)
 }
 

@@ -47,38 +47,38 @@ type HistoryPage struct {
 	Next    *domain.EventID
 }
 
-// Messages returns a page of at most limit entries, as HistoryReader.Messages says. Errors: CodeUnavailable, also where it
-// cannot be told whether there is a message to come that before names.
+// Messages returns a page, as HistoryReader.Messages says. Errors: CodeUnavailable, also where it cannot be told whether
+// there is a message to come that before names.
 func (r *ReadHistory) Messages(
-	ctx context.Context, owner, partner domain.UserID, before *domain.EventID, limit int,
+	ctx context.Context, owner, partner domain.UserID, before *domain.EventID, bounds PageBounds,
 ) (HistoryPage, error) {
-	entries, err := r.history.Messages(ctx, owner, partner, before, limit+1)
+	entries, more, err := r.history.Messages(ctx, owner, partner, before, bounds)
 	if err == nil && before != nil && len(entries) == 0 {
 		// At the beginning of the conversation, or behind a message that is not projected yet?
-		entries, err = r.messagesOnceKnown(ctx, owner, partner, *before, limit+1)
+		entries, more, err = r.messagesOnceKnown(ctx, owner, partner, *before, bounds)
 	}
 	if err != nil {
 		return HistoryPage{}, err
 	}
-	if len(entries) <= limit {
-		return HistoryPage{Entries: entries}, nil
+	page := HistoryPage{Entries: entries}
+	if more {
+		page.Next = &entries[len(entries)-1].ID
 	}
-	entries = entries[:limit]
-	return HistoryPage{Entries: entries, Next: &entries[limit-1].ID}, nil
+	return page, nil
 }
 
 func (r *ReadHistory) messagesOnceKnown(
-	ctx context.Context, owner, partner domain.UserID, before domain.EventID, limit int,
-) ([]HistoryEntry, error) {
+	ctx context.Context, owner, partner domain.UserID, before domain.EventID, bounds PageBounds,
+) (page []HistoryEntry, more bool, err error) {
 	known, err := r.history.Sees(ctx, owner, partner, before)
 	if err == nil && !known {
 		err = r.catchUp(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	// Also where it is known: it may have come since it was first asked for.
-	return r.history.Messages(ctx, owner, partner, &before, limit)
+	return r.history.Messages(ctx, owner, partner, &before, bounds)
 }
 
 // ConversationPage is a stretch of a user's list of conversations. Next is the place of its last one, behind which the
@@ -88,21 +88,20 @@ type ConversationPage struct {
 	Next          *ConversationCursor
 }
 
-// Conversations returns a page of at most limit conversations, as HistoryReader.Conversations says. Errors:
-// CodeUnavailable.
+// Conversations returns a page, as HistoryReader.Conversations says. Errors: CodeUnavailable.
 func (r *ReadHistory) Conversations(
-	ctx context.Context, owner domain.UserID, before *ConversationCursor, limit int,
+	ctx context.Context, owner domain.UserID, before *ConversationCursor, bounds PageBounds,
 ) (ConversationPage, error) {
-	list, err := r.history.Conversations(ctx, owner, before, limit+1)
+	list, more, err := r.history.Conversations(ctx, owner, before, bounds)
 	if err != nil {
 		return ConversationPage{}, err
 	}
-	if len(list) <= limit {
-		return ConversationPage{Conversations: list}, nil
+	page := ConversationPage{Conversations: list}
+	if more {
+		next := list[len(list)-1].Cursor()
+		page.Next = &next
 	}
-	list = list[:limit]
-	next := list[limit-1].Cursor()
-	return ConversationPage{Conversations: list, Next: &next}, nil
+	return page, nil
 }
 
 // MarkRead moves owner's mark in its conversation with partner up to message or, with nil, to the newest; never back. It

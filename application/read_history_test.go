@@ -71,8 +71,8 @@ func placeIn(entries []application.HistoryEntry, id domain.EventID) int {
 }
 
 func (h *toldHistory) Messages(
-	_ context.Context, owner, partner domain.UserID, before *domain.EventID, limit int,
-) ([]application.HistoryEntry, error) {
+	_ context.Context, owner, partner domain.UserID, before *domain.EventID, bounds application.PageBounds,
+) (page []application.HistoryEntry, more bool, err error) {
 	if h.asked != nil {
 		defer h.asked()
 	}
@@ -81,19 +81,28 @@ func (h *toldHistory) Messages(
 		entries = entries[:max(placeIn(entries, *before), 0)]
 	}
 	slices.Reverse(entries)
-	return entries[:min(limit, len(entries))], nil
+	n := min(bounds.Entries, len(entries))
+	return entries[:n], n < len(entries), nil
 }
 
 func (h *toldHistory) Conversations(
-	_ context.Context, owner domain.UserID, before *application.ConversationCursor, limit int,
-) (list []application.ConversationSummary, err error) {
+	_ context.Context, owner domain.UserID, before *application.ConversationCursor, bounds application.PageBounds,
+) (list []application.ConversationSummary, more bool, err error) {
 	for partner := domain.UserID(9); partner > 0; partner-- { // all at one time: the higher partner first
 		entries := h.conversation(owner, partner)
-		if len(entries) > 0 && (before == nil || partner < before.Partner) && len(list) < limit {
+		if len(entries) == 0 || before != nil && partner >= before.Partner {
+			continue
+		}
+		if more = len(list) == bounds.Entries; !more {
 			list = append(list, application.ConversationSummary{Partner: partner, Last: entries[len(entries)-1]})
 		}
 	}
-	return list, nil
+	return list, more, nil
+}
+
+// atMost bounds a page by its entries alone.
+func atMost(entries int) application.PageBounds {
+	return application.PageBounds{Entries: entries, Bytes: 1 << 20}
 }
 
 func (h *toldHistory) Sees(_ context.Context, owner, partner domain.UserID, id domain.EventID) (bool, error) {
@@ -143,7 +152,7 @@ func TestPagesOfAConversationAreOneAfterTheOther(t *testing.T) {
 		{&c, 1, []domain.EventID{b, b}},
 		{&a, 1, nil},
 	} {
-		page, err := read.Messages(t.Context(), 1, 2, row.before, row.limit)
+		page, err := read.Messages(t.Context(), 1, 2, row.before, atMost(row.limit))
 		if got := idsOf(page); err != nil || !slices.Equal(got, row.want) {
 			t.Errorf("%d before %v: %v, %v", row.limit, row.before, got, err)
 		}
@@ -158,7 +167,7 @@ func TestPagesOfConversationsAreOneAfterTheOther(t *testing.T) {
 	var partners []domain.UserID
 	var before *application.ConversationCursor
 	for range 3 {
-		page, err := read.Conversations(t.Context(), 1, before, 1)
+		page, err := read.Conversations(t.Context(), 1, before, atMost(1))
 		if err != nil || len(page.Conversations) != 1 {
 			t.Fatalf("%v, %v", page, err)
 		}
@@ -179,7 +188,7 @@ func TestAPageBehindAMessageThatIsOnItsWayToTheHistoryWaitsForIt(t *testing.T) {
 		b := told.chat(t, 2, 1, "b")
 		pages := make(chan application.HistoryPage, 1)
 		go func() {
-			page, err := read.Messages(t.Context(), 1, 2, &b, 10)
+			page, err := read.Messages(t.Context(), 1, 2, &b, atMost(10))
 			if err != nil {
 				t.Error(err)
 			}
@@ -219,7 +228,7 @@ func TestWhatNobodySaidIsNotWaitedForByAHistoryThatHasTheWholeLog(t *testing.T) 
 		read, told := reading()
 		told.chat(t, 2, 1, "a")
 		never, start := domain.DerivedID("test", "never"), time.Now()
-		page, err := read.Messages(t.Context(), 1, 2, &never, 10)
+		page, err := read.Messages(t.Context(), 1, 2, &never, atMost(10))
 		if err != nil || idsOf(page) != nil {
 			t.Errorf("%v, %v", page, err)
 		}
@@ -237,7 +246,7 @@ func TestAHistoryThatStaysBehindTheLogSaysSo(t *testing.T) {
 		read, told := reading()
 		told.stop()
 		a, start := told.chat(t, 2, 1, "a"), time.Now()
-		_, err := read.Messages(t.Context(), 1, 2, &a, 10)
+		_, err := read.Messages(t.Context(), 1, 2, &a, atMost(10))
 		wantCode(t, "the page", err, domain.CodeUnavailable)
 		_, err = read.MarkRead(t.Context(), 1, 2, &a)
 		wantCode(t, "the mark", err, domain.CodeUnavailable)
@@ -252,7 +261,7 @@ func TestTheBeginningOfAConversationIsKnownWhileTheHistoryIsBehind(t *testing.T)
 	a := told.chat(t, 1, 2, "a")
 	told.stop()
 	told.chat(t, 1, 2, "b")
-	page, err := read.Messages(t.Context(), 1, 2, &a, 10)
+	page, err := read.Messages(t.Context(), 1, 2, &a, atMost(10))
 	if err != nil || idsOf(page) != nil {
 		t.Errorf("%v, %v", page, err)
 	}
@@ -264,7 +273,7 @@ func TestAPageBehindAMessageThatComesWhileItIsAskedForIsNotEmpty(t *testing.T) {
 	told.stop()
 	b := told.chat(t, 2, 1, "b")
 	told.asked = told.resume
-	page, err := read.Messages(t.Context(), 1, 2, &b, 10)
+	page, err := read.Messages(t.Context(), 1, 2, &b, atMost(10))
 	if err != nil || !slices.Equal(idsOf(page), []domain.EventID{a}) {
 		t.Errorf("%v, %v", page, err)
 	}

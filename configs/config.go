@@ -40,6 +40,7 @@ type HTTP struct {
 	Addr        Address
 	CORSOrigins []string // as Origin headers spell them, or the single element "*"; empty: CORS is off
 	BodyLimit   int      // bytes of a request's body
+	PageBytes   int      // of the messages of a page
 	ReadTimeout time.Duration
 	IdleTimeout time.Duration
 	// TrustedProxies are believed about their clients' addresses. Each network is masked, and none is IPv4 mapped to IPv6.
@@ -188,6 +189,11 @@ type Limit struct {
 	ConnectionsPerAddress  int
 	// AddressHTTPConnections are the connections of one address that serve HTTP.
 	AddressHTTPConnections int
+
+	UserConcurrentRequests int
+	UserOutboundBytes      int // under way for one user
+	OutboundBytes          int // under way in all
+	InboundBytes           int // of long bodies
 }
 
 // WebSocket has the times and sizes of the socket.

@@ -53,6 +53,7 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"http.addr", c.HTTP.Addr.String(), "127.0.0.1:8000"},
 		{"http.cors_origins", len(c.HTTP.CORSOrigins), 0},
 		{"http.body_limit", c.HTTP.BodyLimit, 1 << 20},
+		{"http.page_bytes", c.HTTP.PageBytes, 512 << 10},
 		{"data_dir", c.DataDir, "./data"},
 		{"embedded_kafka.addr", c.EmbeddedKafka.Addr.String(), "127.0.0.1:9092"},
 		{"kafka.brokers", c.Kafka.Embedded(), true},
@@ -70,6 +71,7 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"limit", c.Limit, Limit{
 			FramesPerSecond: 100, UserFramesPerSecond: 200, UserWritesPerSecond: 50, UserLoginsPerSecond: 50, AddressLoginsPerSecond: 5000,
 			Connections: 10000, ConnectionsPerUser: 32, AddressHTTPConnections: 4096,
+			UserConcurrentRequests: 8, UserOutboundBytes: 8 << 20, OutboundBytes: 256 << 20, InboundBytes: 64 << 20,
 		}},
 		{"websocket", c.WebSocket, WebSocket{64 << 10, 1 << 20, 10 * time.Second, 20 * time.Second, 30 * time.Second, 10 * time.Second, time.Minute, nil}},
 		{"jwt", c.JWT, JWT{Leeway: 5 * time.Second}},

@@ -84,6 +84,10 @@ var options = []Option{
 		Doc: "Reverse proxies, as 10.0.0.7 or 10.0.0.0/8, that are believed in X-Forwarded-For: limits and logs then count the " +
 			"client that it names. Empty: none. It never decides who may call /s2sapi/.",
 		set: networks(func(c *Config) *[]netip.Prefix { return &c.HTTP.TrustedProxies })},
+	{Key: "http.page_bytes", Default: "512KiB", Unit: "size",
+		Doc: "How many bytes of messages a page of the history has at most, one message at least. " +
+			"The lower bound is the longest one there can be: 64 KiB of text, every character of it escaped.",
+		set: size(512*kib, 2*mib, func(c *Config) *int { return &c.HTTP.PageBytes })},
 
 	{Key: "data_dir", Flag: true, Default: "./data", Unit: "directory",
 		Doc: "Where everything embedded is kept: the broker's log, the SQLite file, the token secret. Made if it is missing.",
@@ -270,6 +274,20 @@ var options = []Option{
 		Doc: "HTTP connections from one address, or IPv6 network of 64 bits, and so requests at a time. WebSocket connections do not " +
 			"count, nor do connections of http.trusted_proxies. 0: no limit. Behind a load balancer every client has the balancer's address.",
 		set: limit(func(c *Config) *int { return &c.Limit.AddressHTTPConnections })},
+	{Key: "limit.user_concurrent_requests", Default: "8", Unit: "number",
+		Doc: "REST requests of one user that are carried out at once; more get 429. 0: no limit.",
+		set: limit(func(c *Config) *int { return &c.Limit.UserConcurrentRequests })},
+	{Key: "limit.user_outbound_bytes", Default: "8MiB", Unit: "size",
+		Doc: "Bytes that are under way for one user, over all its connections: frames and answers that it did not take yet, and " +
+			"messages that it has not finished sending. For more, its slowest connection is cut off. 0: no limit.",
+		set: sizeOrNone(4*mib, 1024*mib, func(c *Config) *int { return &c.Limit.UserOutboundBytes })},
+	{Key: "limit.outbound_bytes", Default: "256MiB", Unit: "size",
+		Doc: "The same for all users together. For more, the slowest connections are cut off: sockets with 1013. 0: no limit.",
+		set: sizeOrNone(32*mib, 1024*1024*mib, func(c *Config) *int { return &c.Limit.OutboundBytes })},
+	{Key: "limit.inbound_bytes", Default: "64MiB", Unit: "size",
+		Doc: "Bodies of requests longer than 16 KiB that are under way together; more get 503. Half of it is for servers that bear " +
+			"s2s.token. 0: no limit.",
+		set: sizeOrNone(2*mib, 1024*1024*mib, func(c *Config) *int { return &c.Limit.InboundBytes })},
 
 	{Key: "websocket.max_frame_bytes", Default: "64KiB", Unit: "size",
 		Doc: "The longest frame of a client; a longer one closes its connection with 1009.",

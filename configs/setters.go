@@ -60,6 +60,18 @@ func size(lowest, highest int, field func(*Config) *int) setter {
 	}
 }
 
+// sizeOrNone is size, or 0 for no limit.
+func sizeOrNone(lowest, highest int, field func(*Config) *int) setter {
+	sized := size(lowest, highest, field)
+	return func(c *Config, text string) error {
+		if n, err := humanize.ParseBytes(text); err == nil && n == 0 {
+			*field(c) = 0
+			return nil
+		}
+		return sized(c, text)
+	}
+}
+
 func integer(lowest, highest int, field func(*Config) *int) setter {
 	return func(c *Config, text string) error {
 		n, err := strconv.Atoi(text)

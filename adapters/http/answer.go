@@ -186,6 +186,9 @@ func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
 		switch ofServer.Code {
 		case http.StatusRequestEntityTooLarge:
 			status, sentence = ofServer.Code, fmt.Sprintf("The body is longer than %d bytes.", a.options.BodyLimit)
+			if a.bodies.refusedForRoom(&c.Context().Request.Header) {
+				status, sentence = http.StatusServiceUnavailable, "Too many bodies are under way. Try again."
+			}
 		case http.StatusRequestHeaderFieldsTooLarge:
 			status, sentence = ofServer.Code, fmt.Sprintf("The head is longer than %d bytes.", a.options.HeaderLimit)
 		case http.StatusRequestTimeout:

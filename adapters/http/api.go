@@ -48,6 +48,12 @@ type Options struct {
 	ReadTimeout, IdleTimeout, WriteTimeout time.Duration
 	// BodyLimit is in bytes; more is 413.
 	BodyLimit int
+	// PageBytes bounds the frames of a page of the history.
+	PageBytes int
+	// UserConcurrency is how many requests of one user are carried out at once; more are 429. 0 means no bound.
+	UserConcurrency int
+	// InboundBytes bounds the bodies longer than shortBody that are under way together; more are 503. 0 means no bound.
+	InboundBytes int
 	// HeaderLimit is in bytes, request line included; more is 431.
 	HeaderLimit int
 	// Concurrency is how many connections are served at once, upgraded sockets not counted; more get 503 and are
@@ -64,6 +70,7 @@ const (
 	DefaultIdleTimeout    = 60 * time.Second
 	DefaultWriteTimeout   = 10 * time.Second
 	DefaultBodyLimit      = 512 << 10
+	DefaultPageBytes      = 512 << 10
 	DefaultHeaderLimit    = 16 << 10
 	DefaultConcurrency    = 8192
 )
@@ -75,6 +82,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.IdleTimeout, DefaultIdleTimeout)
 	orDefault(&o.WriteTimeout, DefaultWriteTimeout)
 	orDefault(&o.BodyLimit, DefaultBodyLimit)
+	orDefault(&o.PageBytes, DefaultPageBytes)
 	orDefault(&o.HeaderLimit, DefaultHeaderLimit)
 	orDefault(&o.Concurrency, DefaultConcurrency)
 	if o.ClientAddress == nil {
@@ -110,7 +118,9 @@ type Deps struct {
 	History     *application.ReadHistory
 	Erase       *application.EraseUser
 	Idempotency IdempotencyStore
-	Now         application.Clock
+	// Bytes bounds the answers that are not written yet; nil for no bound.
+	Bytes *application.ByteLedger
+	Now   application.Clock
 	// Ready tells, by an error, that nothing but the health paths can be served yet. nil: everything can, from the start.
 	Ready func() error
 	// Checks are what /readyz asks.
@@ -133,6 +143,9 @@ type API struct {
 	deps    Deps
 	app     *fiber.App
 
+	askers *askers
+	bodies *longBodies
+
 	draining atomic.Bool
 	ready    atomic.Bool // as /readyz answered last
 	probes   singleflight.Group
@@ -143,7 +156,11 @@ func New(options Options, deps Deps) (*API, error) {
 	if deps.Notices == nil && deps.Logger != nil {
 		deps.Notices = application.NewNotices(deps.Logger, time.Now)
 	}
+	if deps.Bytes == nil {
+		deps.Bytes = application.NewByteLedger(0, 0, time.Now)
+	}
 	a := &API{options: options.withDefaults(), deps: deps}
+	a.askers, a.bodies = newAskers(options.UserConcurrency), newLongBodies(a.options)
 	for _, origin := range options.CORSOrigins {
 		if err := checkOrigin(origin); err != nil {
 			return nil, err
@@ -167,6 +184,7 @@ func New(options Options, deps Deps) (*API, error) {
 	})
 	server := a.app.Server()
 	server.Handler = nameUnknownMethods(server.Handler)
+	server.HeaderReceived = a.bodies.configure
 	server.ConnState = func(conn net.Conn, state fasthttp.ConnState) {
 		// With ReduceMemoryUsage, fasthttp waits for the first byte of a connection without any deadline.
 		if state == fasthttp.StateNew {

@@ -52,6 +52,8 @@ type world struct {
 	logs   lockedBuffer
 	// peer is where all connections seem to come from, if not nil.
 	peer net.Addr
+	// listener changes the listener, if not nil.
+	listener func(net.Listener) net.Listener
 	// mount adds another adapter's routes, if not nil.
 	mount func(*fiber.App)
 	api   *API
@@ -147,6 +149,9 @@ func (w *world) serve(t testing.TB) {
 		t.Fatal(err)
 	}
 	w.url = "http://" + listener.Addr().String()
+	if w.listener != nil {
+		listener = w.listener(listener)
+	}
 	served := make(chan error, 1)
 	go func() { served <- w.api.App().Listener(peerListener{listener, w.peer}) }()
 	// A server that is shut down before it serves would never hear of it.

@@ -23,8 +23,8 @@ type Authenticator interface {
 	Execute(ctx context.Context, token string) (application.Identity, error)
 }
 
-// withUser runs handle for the user whose token the request bears. Requests without a good one get 401. The context
-// ends with the time for the request.
+// withUser runs handle for the user whose token the request bears. Requests without a good one get 401, and those of a user
+// of whom too many are being carried out 429. The context ends with the time for the request.
 func (a *API) withUser(handle func(context.Context, *fiber.Ctx, domain.UserID) error) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		ctx, cancel := a.deadline(c)
@@ -36,6 +36,12 @@ func (a *API) withUser(handle func(context.Context, *fiber.Ctx, domain.UserID) e
 		if err := a.takeWrite(c, identity.User); err != nil {
 			return err
 		}
+		leave, err := a.askers.enter(identity.User)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		c.Locals(userKey, identity.User)
 		return handle(ctx, c, identity.User)
 	}
 }

@@ -49,19 +49,25 @@ func (a *API) getMessages(ctx context.Context, c *fiber.Ctx, user domain.UserID)
 	if len(wrong) > 0 {
 		return &answer{http.StatusBadRequest, wrong}
 	}
-	page, err := a.deps.History.Messages(ctx, user, partner, before, limit)
+	page, err := a.deps.History.Messages(ctx, user, partner, before, a.pageOf(limit))
 	if err != nil {
 		return err
 	}
-	body := messagesBody{Messages: make([]json.RawMessage, len(page.Entries))}
+	body, bytes := messagesBody{Messages: make([]json.RawMessage, len(page.Entries))}, 0
 	for i, entry := range page.Entries {
 		body.Messages[i] = entry.Frame
+		bytes += len(entry.Frame)
 	}
 	if page.Next != nil {
 		next := page.Next.String()
 		body.Next = &next
 	}
-	return sendFrames(c, body)
+	return a.sendHeld(c, bytes, body)
+}
+
+// pageOf bounds a page. It may end before limit entries, so clients go by next.
+func (a *API) pageOf(limit int) application.PageBounds {
+	return application.PageBounds{Entries: limit, Bytes: a.options.PageBytes}
 }
 
 // conversationBody is a conversation in the user's list. ID is the partner, 0 for the platform.
@@ -89,21 +95,22 @@ func (a *API) getConversations(ctx context.Context, c *fiber.Ctx, user domain.Us
 	if len(wrong) > 0 {
 		return &answer{http.StatusBadRequest, wrong}
 	}
-	page, err := a.deps.History.Conversations(ctx, user, before, limit)
+	page, err := a.deps.History.Conversations(ctx, user, before, a.pageOf(limit))
 	if err != nil {
 		return err
 	}
-	body := conversationsBody{Conversations: make([]conversationBody, len(page.Conversations))}
+	body, bytes := conversationsBody{Conversations: make([]conversationBody, len(page.Conversations))}, 0
 	for i, summary := range page.Conversations {
 		body.Conversations[i] = conversationBody{
 			ID: summary.Partner, LastMessage: summary.Last.Frame, Time: frame.Time(summary.Last.At), Unread: summary.Unread,
 		}
+		bytes += len(summary.Last.Frame)
 	}
 	if page.Next != nil {
 		next := fmt.Sprintf("%d.%d", page.Next.At.UnixMilli(), page.Next.Partner)
 		body.Next = &next
 	}
-	return sendFrames(c, body)
+	return a.sendHeld(c, bytes, body)
 }
 
 // parseCursor reads what getConversations gave as next; nil for anything else.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ type history struct {
 	late   int // how often MarkRead does not know the message yet
 	err    error
 	erased []domain.UserID
+	bounds atomic.Pointer[application.PageBounds] // of the page asked for last
 }
 
 func entryID(n int) domain.EventID { return domain.DerivedID("entry", fmt.Sprint(n)) }
@@ -33,22 +35,24 @@ func newHistory() *history {
 	return h
 }
 
-func (h *history) Messages(_ context.Context, owner, partner domain.UserID, before *domain.EventID, limit int) ([]application.HistoryEntry, error) {
+func (h *history) Messages(_ context.Context, owner, partner domain.UserID, before *domain.EventID, bounds application.PageBounds) (page []application.HistoryEntry, more bool, err error) {
 	if owner != 1 {
-		return nil, h.err
+		return nil, false, h.err
 	}
 	list := h.list[partner]
 	if before != nil {
 		at := slices.IndexFunc(list, func(e application.HistoryEntry) bool { return e.ID == *before })
 		if at < 0 {
-			return nil, h.err
+			return nil, false, h.err
 		}
 		list = list[at+1:]
 	}
-	return list[:min(limit, len(list))], h.err
+	h.bounds.Store(&bounds)
+	n := min(bounds.Entries, len(list))
+	return list[:n], n < len(list), h.err
 }
 
-func (h *history) Conversations(_ context.Context, _ domain.UserID, before *application.ConversationCursor, limit int) ([]application.ConversationSummary, error) {
+func (h *history) Conversations(_ context.Context, _ domain.UserID, before *application.ConversationCursor, bounds application.PageBounds) (page []application.ConversationSummary, more bool, err error) {
 	var list []application.ConversationSummary
 	for _, partner := range []domain.UserID{7, 0} {
 		summary := application.ConversationSummary{Partner: partner, Last: h.list[partner][0], Unread: h.unread[partner]}
@@ -56,7 +60,9 @@ func (h *history) Conversations(_ context.Context, _ domain.UserID, before *appl
 			list = append(list, summary)
 		}
 	}
-	return list[:min(limit, len(list))], h.err
+	h.bounds.Store(&bounds)
+	n := min(bounds.Entries, len(list))
+	return list[:n], n < len(list), h.err
 }
 
 func (h *history) Sees(_ context.Context, _, partner domain.UserID, id domain.EventID) (bool, error) {

@@ -21,7 +21,12 @@ import (
 // logs each request for debugging, without its query, headers or body.
 func (a *API) observe(c *fiber.Ctx) error {
 	start := time.Now()
-	if err := a.recovered(c); err != nil {
+	err := a.recovered(c)
+	if err == nil && isOurs(c) {
+		err = a.holdAnswer(c)
+	}
+	if err != nil {
+		release(c)
 		if err := a.refuse(c, err); err != nil {
 			return err
 		}

@@ -8,12 +8,15 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"chatting/application"
+	"chatting/migrations"
 )
 
 // dialect is what differs between the databases.
 type dialect struct {
 	// goose names the dialect to the migrations.
 	goose goose.Dialect
+	// migrations are those of this database.
+	migrations migrations.Database
 	// open returns the pools for transactions and for single queries, which may be the same.
 	open func(Options) (writer, reader *sqlx.DB, err error)
 	// openToMigrate returns a pool for migrations, which may take longer than other calls, once no other process
@@ -28,6 +31,8 @@ type dialect struct {
 	// insertMessages adds entries to the history, each of which is not twice among them. Where an entry is there already,
 	// the one with the earlier place stays. The caller has locked the partition's projection.
 	insertMessages func(context.Context, *sqlx.Tx, []application.JudgedEntry) error
+	// pages returns the statements that read pages of the history.
+	pages func() pageStatements
 	// outage tells that the database cannot do anything now, through no fault of the statement.
 	outage func(error) bool
 }

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"io/fs"
 	"math"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ var forgedContract = map[string]func(*testing.T, database){
 		forge(true, math.MaxInt64)
 		shown()
 		for _, what := range []string{"as projected", "rebuilt"} {
-			page, err := s.Messages(t.Context(), 2, 1, nil, 100)
+			page, _, err := s.Messages(t.Context(), 2, 1, nil, application.PageBounds{Entries: 100, Bytes: 1 << 20})
 			noError(t, err)
 			if len(page) != len(want) {
 				t.Fatalf("%s: %d messages are seen, want %d", what, len(page), len(want))
@@ -81,7 +82,9 @@ var forgedContract = map[string]func(*testing.T, database){
 		insert(2, 40, 1, false)
 		insert(3, 50, 1, true) // a pair that the database does not know
 		insert(2, 60, -1, true)
-		file, err := migrations.Files.ReadFile("00004_forged_blocks.sql")
+		files, err := migrations.Of(s.dialect.migrations)
+		noError(t, err)
+		file, err := fs.ReadFile(files, "00004_forged_blocks.sql")
 		noError(t, err)
 		_, statement, _ := strings.Cut(string(file), "DELETE FROM")
 		s.writer.MustExecContext(t.Context(), "DELETE FROM"+statement)

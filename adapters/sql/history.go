@@ -25,6 +25,7 @@ var (
 const (
 	messageColumns = `event_id, generation, log_partition, log_offset, sender, occurred_at, frame`
 
+	// The last parameter of each is how many rows it looks at: see readPage.
 	newestOfLow = `
 		SELECT ` + messageColumns + ` FROM messages
 		WHERE low = $1 AND visible_low = TRUE AND high = $2
@@ -99,18 +100,18 @@ func entries(rows []messageRow) ([]application.HistoryEntry, error) {
 
 // Messages implements application.HistoryReader.
 func (s *Store) Messages(
-	ctx context.Context, owner, partner domain.UserID, before *domain.EventID, limit int,
-) (list []application.HistoryEntry, err error) {
-	newest, earlier := newestOfHigh, earlierOfHigh
+	ctx context.Context, owner, partner domain.UserID, before *domain.EventID, bounds application.PageBounds,
+) (list []application.HistoryEntry, more bool, err error) {
+	newest, earlier := s.pages.newestOfHigh, s.pages.earlierOfHigh
 	if owner <= partner {
-		newest, earlier = newestOfLow, earlierOfLow
+		newest, earlier = s.pages.newestOfLow, s.pages.earlierOfLow
 	}
-	err = s.read(ctx, "read messages", func(ctx context.Context, db *sqlx.DB) (err error) {
+	err = s.readHistory(ctx, "read messages", func(ctx context.Context, db *sqlx.DB) (err error) {
 		var rows []messageRow
 		if before == nil {
-			err = db.SelectContext(ctx, &rows, newest, int64(owner), int64(partner), limit)
+			rows, more, err = readPage[messageRow](ctx, db, newest, bounds, int64(owner), int64(partner))
 		} else {
-			err = db.SelectContext(ctx, &rows, earlier, int64(owner), int64(partner), before[:], limit)
+			rows, more, err = readPage[messageRow](ctx, db, earlier, bounds, int64(owner), int64(partner), before[:])
 		}
 		if err == nil {
 			list, err = entries(rows)
@@ -118,14 +119,14 @@ func (s *Store) Messages(
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return list, nil
+	return list, more, nil
 }
 
 // Sees implements application.HistoryReader.
 func (s *Store) Sees(ctx context.Context, owner, partner domain.UserID, id domain.EventID) (sees bool, err error) {
-	err = s.read(ctx, "look for message", func(ctx context.Context, db *sqlx.DB) (err error) {
+	err = s.readHistory(ctx, "look for message", func(ctx context.Context, db *sqlx.DB) (err error) {
 		_, sees, err = placeOf(ctx, db, owner, partner, id)
 		return err
 	})
@@ -147,80 +148,6 @@ func placeOf(
 	return at, err == nil, err
 }
 
-// selectConversations walks from one partner to the next by the indexes of what is seen, takes the last entry of each, and
-// counts what is unread on the page alone.
-const selectConversations = `
-	WITH RECURSIVE
-	above (partner) AS (
-		SELECT MIN(high) FROM messages WHERE low = $1 AND visible_low = TRUE
-		UNION ALL
-		SELECT (SELECT MIN(high) FROM messages WHERE low = $1 AND visible_low = TRUE AND high > above.partner)
-		FROM above WHERE above.partner IS NOT NULL),
-	below (partner) AS (
-		SELECT MIN(low) FROM messages WHERE high = $1 AND visible_high = TRUE AND low < $1
-		UNION ALL
-		SELECT (SELECT MIN(low) FROM messages WHERE high = $1 AND visible_high = TRUE AND low < $1 AND low > below.partner)
-		FROM below WHERE below.partner IS NOT NULL),
-	conversations (low, high, partner, last_id) AS (
-		SELECT $1, partner, partner, (
-			SELECT event_id FROM messages WHERE low = $1 AND visible_low = TRUE AND high = above.partner
-			ORDER BY generation DESC, log_offset DESC LIMIT 1)
-		FROM above WHERE partner IS NOT NULL
-		UNION ALL
-		SELECT partner, $1, partner, (
-			SELECT event_id FROM messages WHERE high = $1 AND visible_high = TRUE AND low = below.partner
-			ORDER BY generation DESC, log_offset DESC LIMIT 1)
-		FROM below WHERE partner IS NOT NULL),
-	page AS (
-		SELECT conversations.partner, messages.* FROM conversations
-		JOIN messages ON messages.low = conversations.low AND messages.high = conversations.high
-			AND messages.event_id = conversations.last_id
-		WHERE (occurred_at, conversations.partner) < ($2, $3)
-		ORDER BY occurred_at DESC, conversations.partner DESC LIMIT $4)
-	SELECT page.partner, page.event_id, page.generation, page.log_partition, page.log_offset, page.sender, page.occurred_at,
-		page.frame, (
-		SELECT COUNT(*) FROM (
-			SELECT 1 FROM messages AS unread
-			WHERE unread.addressee = $1 AND unread.sender = page.partner
-				AND (unread.generation, unread.log_offset) > (COALESCE(mark.generation, 0), COALESCE(mark.log_offset, 0))
-			LIMIT $5) AS counted) AS unread
-	FROM page LEFT JOIN conversation_marks AS mark ON mark.owner = $1 AND mark.partner = page.partner
-	ORDER BY page.occurred_at DESC, page.partner DESC`
-
-// Conversations implements application.HistoryReader.
-func (s *Store) Conversations(
-	ctx context.Context, owner domain.UserID, before *application.ConversationCursor, limit int,
-) (list []application.ConversationSummary, err error) {
-	at, partner := int64(1<<63-1), int64(1<<63-1)
-	if before != nil {
-		at, partner = before.At.UnixMilli(), int64(before.Partner)
-	}
-	err = s.read(ctx, "read conversations", func(ctx context.Context, db *sqlx.DB) error {
-		var rows []struct {
-			messageRow
-
-			Partner domain.UserID `db:"partner"`
-			Unread  int           `db:"unread"`
-		}
-		if err := db.SelectContext(ctx, &rows, selectConversations,
-			int64(owner), at, partner, limit, application.MaxUnread); err != nil {
-			return err
-		}
-		for _, row := range rows {
-			last, err := row.entry()
-			if err != nil {
-				return err
-			}
-			list = append(list, application.ConversationSummary{Partner: row.Partner, Last: last, Unread: row.Unread})
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
-}
-
 const (
 	newestPlaceOfLow = `
 		SELECT generation, log_offset FROM messages WHERE low = $1 AND visible_low = TRUE AND high = $2
@@ -235,14 +162,7 @@ const (
 	selectMarked = `
 		SELECT EXISTS (SELECT 1 FROM conversation_marks
 			WHERE owner = $1 AND partner = $2 AND (generation, log_offset) >= ($3, $4))`
-	selectUnread = `
-		SELECT COUNT(*) FROM (
-			SELECT 1 FROM messages
-			WHERE addressee = $1 AND sender = $2
-				AND (generation, log_offset) > (
-					COALESCE((SELECT generation FROM conversation_marks WHERE owner = $1 AND partner = $2), 0),
-					COALESCE((SELECT log_offset FROM conversation_marks WHERE owner = $1 AND partner = $2), 0))
-			LIMIT $3) AS counted`
+	selectUnread = `SELECT unread FROM conversation_marks WHERE owner = $1 AND partner = $2`
 )
 
 // MarkRead implements application.ReadMarks. A mark that does not move is only looked at: nothing is locked, and nothing is
@@ -264,7 +184,7 @@ func (s *Store) MarkRead(
 	if !known || marked {
 		return known || message == nil, nil // nothing to see is read
 	}
-	err = s.write(ctx, "mark read", func(ctx context.Context, tx *sqlx.Tx) error {
+	err = s.writeHistory(ctx, "mark read", func(ctx context.Context, tx *sqlx.Tx) error {
 		var at place
 		var err error
 		if at, known, err = placeToMark(ctx, tx, owner, partner, message); err != nil || !known {
@@ -301,13 +221,17 @@ func newestPlace(ctx context.Context, db sqlx.QueryerContext, owner, partner dom
 
 // Unread implements application.ReadMarks.
 func (s *Store) Unread(ctx context.Context, owner, partner domain.UserID) (unread int, err error) {
-	err = s.read(ctx, "count unread", func(ctx context.Context, db *sqlx.DB) error {
-		return db.GetContext(ctx, &unread, selectUnread, int64(owner), int64(partner), application.MaxUnread)
+	err = s.readHistory(ctx, "load unread", func(ctx context.Context, db *sqlx.DB) error {
+		err := db.GetContext(ctx, &unread, selectUnread, int64(owner), int64(partner))
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // nothing was ever said to the owner there
+		}
+		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	return unread, nil
+	return min(unread, application.MaxUnread), nil
 }
 
 const expireMessages = `

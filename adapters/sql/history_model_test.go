@@ -29,7 +29,11 @@ type modelLog struct {
 	sent       []domain.Event // messages that may be sent again
 	changes    []domain.Event // changes of blocks that may be published again
 	erased     map[domain.UserID][]application.LogPosition
+	marks      map[conversationOf]application.LogPosition
 }
+
+// conversationOf is a conversation as its owner has it.
+type conversationOf struct{ owner, partner domain.UserID }
 
 type modelPartition struct {
 	all        []modelRecord // of all generations
@@ -51,6 +55,7 @@ func newModelLog(t *testing.T, seed uint64, store *Store, gaps bool) *modelLog {
 	m := &modelLog{
 		t: t, random: rand.New(rand.NewPCG(seed, 1)), store: store, gaps: gaps,
 		users: []domain.UserID{1, 2, 3, 4}, clock: testTime, erased: make(map[domain.UserID][]application.LogPosition),
+		marks: make(map[conversationOf]application.LogPosition),
 	}
 	for i := range m.partitions {
 		m.partitions[i].generation = 1
@@ -80,10 +85,12 @@ func (m *modelLog) user() domain.UserID { return m.users[m.random.IntN(len(m.use
 func (m *modelLog) step() {
 	m.clock = m.clock.Add(time.Duration(m.random.IntN(3)) * time.Millisecond)
 	switch n := m.random.IntN(100); {
-	case n < 37:
+	case n < 34:
 		m.say()
-	case n < 40:
+	case n < 37:
 		m.forge()
+	case n < 40:
+		m.mark()
 	case n < 47 && len(m.sent) > 0:
 		again := m.sent[m.random.IntN(len(m.sent))]
 		again.Time = m.clock
@@ -314,10 +321,46 @@ func (m *modelLog) erase() {
 		m.t.Fatalf("user %d is not known", user)
 	}
 	m.erased[user] = places
+	maps.DeleteFunc(m.marks, func(c conversationOf, _ application.LogPosition) bool {
+		return c.owner == user || c.partner == user
+	})
 	for _, target := range unblocked {
 		m.publish(user, target)
 	}
 	noError(m.t, m.store.Remember(m.t.Context(), user))
+}
+
+// mark has a user read a conversation up to something that it sees there, or to its end. It is read from the database what
+// that is, because the model knows only what is projected in the end.
+func (m *modelLog) mark() {
+	c := conversationOf{m.user(), m.user()}
+	if m.random.IntN(4) == 0 {
+		c.partner = domain.System
+	}
+	page, _, err := m.store.Messages(m.t.Context(), c.owner, c.partner, nil, application.PageBounds{Entries: 8, Bytes: 1 << 20})
+	noError(m.t, err)
+	if len(page) == 0 {
+		return
+	}
+	entry, id := page[0], (*domain.EventID)(nil)
+	if m.random.IntN(2) == 0 {
+		entry = page[m.random.IntN(len(page))]
+		id = &entry.ID
+	}
+	known, err := m.store.MarkRead(m.t.Context(), c.owner, c.partner, id)
+	noError(m.t, err)
+	if !known {
+		m.t.Fatalf("%d does not know what it sees of its conversation with %d", c.owner, c.partner)
+	}
+	if at := m.marks[c]; at.Before(entry.Position) {
+		m.marks[c] = entry.Position
+	}
+}
+
+// wantKept compares the unread counts that are kept with the messages, whatever is projected by now.
+func (m *modelLog) wantKept() {
+	m.t.Helper()
+	wantUnreadKept(m.t, m.store)
 }
 
 // modelRow is an entry as the model has it and as the database has it.
@@ -435,6 +478,7 @@ func (m *modelLog) wantModel() {
 	for _, owner := range m.users {
 		m.wantReader(owner, want)
 	}
+	m.wantKept()
 }
 
 // wantReader compares what owner reads, page by page, and its list of conversations with the rows.
@@ -448,7 +492,7 @@ func (m *modelLog) wantReader(owner domain.UserID, rows []modelRow) {
 		}
 		partner := row.low + row.high - owner
 		seen[partner] = append(seen[partner], row)
-		if row.addressee == owner {
+		if row.addressee == owner && m.marks[conversationOf{owner, partner}].Before(row.at) {
 			unread[partner]++
 		}
 	}
@@ -458,12 +502,13 @@ func (m *modelLog) wantReader(owner domain.UserID, rows []modelRow) {
 		var got []domain.EventID
 		var before *domain.EventID
 		for limit := 1 + m.random.IntN(4); ; {
-			page, err := m.store.Messages(m.t.Context(), owner, partner, before, limit)
+			page, more, err := m.store.Messages(m.t.Context(), owner, partner, before,
+				application.PageBounds{Entries: limit, Bytes: 1 + m.random.IntN(4*len(modelFrame(domain.Event{})))})
 			noError(m.t, err)
 			for _, entry := range page {
 				got = append(got, entry.ID)
 			}
-			if len(page) < limit {
+			if !more {
 				break
 			}
 			before = &page[len(page)-1].ID
@@ -475,14 +520,15 @@ func (m *modelLog) wantReader(owner domain.UserID, rows []modelRow) {
 	var got []application.ConversationSummary
 	var cursor *application.ConversationCursor
 	for {
-		page, err := m.store.Conversations(m.t.Context(), owner, cursor, 2)
+		page, more, err := m.store.Conversations(m.t.Context(), owner, cursor,
+			application.PageBounds{Entries: 2, Bytes: 1 + m.random.IntN(4*len(modelFrame(domain.Event{})))})
 		noError(m.t, err)
 		got = append(got, page...)
-		if len(page) < 2 {
+		if !more {
 			break
 		}
 		cursor = new(application.ConversationCursor)
-		*cursor = page[1].Cursor()
+		*cursor = page[len(page)-1].Cursor()
 	}
 	partners := slices.SortedFunc(maps.Keys(seen), func(a, b domain.UserID) int {
 		return cmp.Or(cmp.Compare(seen[b][0].milliseconds, seen[a][0].milliseconds), cmp.Compare(b, a))

@@ -141,11 +141,14 @@ func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
 		query     string
 		arguments []any
 	}{
-		"first page":                    {newestOfLow, []any{1, 2, 50}},
-		"page deep inside":              {earlierOfLow, []any{1, 2, deep[:], 50}},
-		"first page, all of it hidden":  {newestOfHigh, []any{4, 3, 50}},
-		"conversations":                 {selectConversations, []any{1, int64(1 << 62), int64(1 << 62), 50, application.MaxUnread}},
-		"conversations, all but hidden": {selectConversations, []any{4, int64(1 << 62), int64(1 << 62), 50, application.MaxUnread}},
+		"first page":                   {s.pages.newestOfLow.text, []any{1, 2, 50, pageOfBytes}},
+		"page deep inside":             {s.pages.earlierOfLow.text, []any{1, 2, deep[:], 50, pageOfBytes}},
+		"first page, all of it hidden": {s.pages.newestOfHigh.text, []any{4, 3, 50, pageOfBytes}},
+		"conversations":                {s.pages.conversations.text, []any{1, int64(1 << 62), int64(1 << 62), 50, pageOfBytes}},
+		"conversations, half of the history unread": {
+			s.pages.conversations.text, []any{2, int64(1 << 62), int64(1 << 62), 50, pageOfBytes},
+		},
+		"conversations, all but hidden": {s.pages.conversations.text, []any{4, int64(1 << 62), int64(1 << 62), 50, pageOfBytes}},
 	} {
 		plan := explain(t, s, row.query, row.arguments...)
 		blocks := blocksOf(t, plan)
@@ -154,7 +157,7 @@ func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
 			t.Errorf("%s, %d blocks:\n%s", name, blocks, plan)
 		}
 	}
-	conversations, err := s.Conversations(t.Context(), 1, nil, 50)
+	conversations, _, err := s.Conversations(t.Context(), 1, nil, atMost(50))
 	noError(t, err)
 	if len(conversations) != 1 || conversations[0].Partner != 2 {
 		t.Errorf("conversations %+v", conversations)
@@ -172,7 +175,7 @@ func pages(t *testing.T, s *Store, owner, partner domain.UserID, before *domain.
 	var took []time.Duration
 	for range 101 {
 		began := time.Now()
-		_, err := s.Messages(t.Context(), owner, partner, before, 50)
+		_, _, err := s.Messages(t.Context(), owner, partner, before, atMost(50))
 		took = append(took, time.Since(began))
 		noError(t, err)
 	}

@@ -21,13 +21,14 @@ func walkModel(t *testing.T, d database, gaps bool) {
 	for seed := range modelWalks() {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			s.writer.MustExecContext(t.Context(), "DELETE FROM messages")
-			for _, table := range []string{"block_changes", "projections", "erasures", "blocks", "outbox"} {
+			for _, table := range []string{"block_changes", "projections", "erasures", "blocks", "outbox", "conversation_marks"} {
 				s.writer.MustExecContext(t.Context(), "DELETE FROM "+table)
 			}
 			m := newModelLog(t, seed, s, gaps)
 			for range 4 {
 				for range 60 {
 					m.step()
+					m.wantKept()
 				}
 				m.wantModel()
 			}

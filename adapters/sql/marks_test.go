@@ -113,7 +113,7 @@ var markContract = map[string]func(*testing.T, database){
 		unheard := newEventID()
 		for _, id := range []domain.EventID{elsewhere, hidden, unheard} {
 			mark(t, s, 2, 1, &id, false)
-			page, err := s.Messages(t.Context(), 2, 1, &id, 10)
+			page, _, err := s.Messages(t.Context(), 2, 1, &id, atMost(10))
 			noError(t, err)
 			if len(page) > 0 {
 				t.Errorf("%d messages before one that is not seen", len(page))
@@ -145,7 +145,7 @@ var markContract = map[string]func(*testing.T, database){
 		mark(t, s, 2, domain.System, nil, true)
 		wantUnread(t, s, 2, domain.System, 0)
 	},
-	"UnreadIsCountedUpToItsBound": func(t *testing.T, d database) {
+	"UnreadIsShownUpToItsBound": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)
 		y.tell(chat(1, 2))
@@ -156,7 +156,7 @@ var markContract = map[string]func(*testing.T, database){
 		}
 		y.project(many...)
 		wantUnread(t, s, 2, 1, application.MaxUnread)
-		conversations, err := s.Conversations(t.Context(), 2, nil, 10)
+		conversations, _, err := s.Conversations(t.Context(), 2, nil, atMost(10))
 		noError(t, err)
 		if len(conversations) != 1 || conversations[0].Unread != application.MaxUnread {
 			t.Errorf("%+v", conversations)
@@ -184,7 +184,7 @@ var markContract = map[string]func(*testing.T, database){
 			From: y.at, To: to, Oldest: oldest,
 			Events: []application.ProjectedEvent{{Offset: y.at.Next.Offset, Event: event, Frame: []byte("{}")}},
 		}))
-		page, err := s.Messages(t.Context(), 1, 2, nil, 10)
+		page, _, err := s.Messages(t.Context(), 1, 2, nil, atMost(10))
 		noError(t, err)
 		if len(page) != 2 || page[1].At != oldest {
 			t.Errorf("%d messages are left: %+v", len(page), page)

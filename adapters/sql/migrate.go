@@ -52,6 +52,10 @@ func (s *Store) Version(ctx context.Context) (current, known int64, err error) {
 }
 
 func (s *Store) provider(db *sql.DB) (*goose.Provider, error) {
-	return goose.NewProvider(s.dialect.goose, db, migrations.Files,
+	files, err := migrations.Of(s.dialect.migrations)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(s.dialect.goose, db, files,
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 }

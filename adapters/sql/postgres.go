@@ -14,6 +14,8 @@ import (
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
 	"github.com/pressly/goose/v3"
+
+	"chatting/migrations"
 )
 
 const (
@@ -37,7 +39,7 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 		config.ConnectTimeout = timeout
 	}
 	return dialect{
-		goose: goose.DialectPostgres,
+		goose: goose.DialectPostgres, migrations: migrations.PostgreSQL,
 		open: func(o Options) (writer, reader *sqlx.DB, err error) {
 			// The server ends what its client can no longer end: statements and transactions of a node that is gone, whose
 			// locks would bar the others. (Behind PgBouncer both names have to be in ignore_startup_parameters.)
@@ -60,7 +62,7 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 		conflict: func(err error) bool {
 			return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected) != nil
 		},
-		blocksBefore: postgresBlocksBefore, insertMessages: postgresInsertMessages,
+		blocksBefore: postgresBlocksBefore, insertMessages: postgresInsertMessages, pages: boundedPages,
 		outage: isPostgresOutage,
 	}, nil
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"chatting/migrations"
 )
 
 const (
@@ -48,7 +50,7 @@ func newSQLite(path string, timeout time.Duration) (dialect, error) {
 	})
 	reading := sqliteDSN(path, url.Values{"_busy_timeout": {busy}, "_query_only": {"1"}, "_error_rc": {"1"}})
 	return dialect{
-		goose: goose.DialectSQLite3,
+		goose: goose.DialectSQLite3, migrations: migrations.SQLite,
 		open: func(o Options) (writer, reader *sqlx.DB, err error) {
 			if writer, err = openSQLite(writing); err != nil {
 				return nil, nil, err
@@ -72,7 +74,7 @@ func newSQLite(path string, timeout time.Duration) (dialect, error) {
 			return db.DB, func() error { return errors.Join(db.Close(), lock.Close()) }, nil
 		},
 		conflict:     func(err error) bool { return sqliteCode(err, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) },
-		blocksBefore: sqliteBlocksBefore, insertMessages: sqliteInsertMessages,
+		blocksBefore: sqliteBlocksBefore, insertMessages: sqliteInsertMessages, pages: plainPages,
 		outage: func(err error) bool {
 			return sqliteCode(err, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PROTOCOL)
 		},

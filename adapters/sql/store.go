@@ -16,6 +16,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jmoiron/sqlx"
 	"github.com/sethvargo/go-retry"
+	"golang.org/x/sync/semaphore"
 
 	"chatting/application"
 	"chatting/domain"
@@ -52,8 +53,11 @@ type Store struct {
 	// writer is for transactions, reader for single queries. On PostgreSQL they are the same.
 	writer, reader *sqlx.DB
 	timeout        time.Duration
-	logger         *slog.Logger
-	now            func() time.Time
+	// history holds the connections that questions about the history may take; pages are the statements of those.
+	history *semaphore.Weighted
+	pages   pageStatements
+	logger  *slog.Logger
+	now     func() time.Time
 
 	// known holds users that the database had, and when: a hit of late needs no query.
 	known *lru.Cache[domain.UserID, time.Time]
@@ -92,6 +96,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sql: open: %w", err)
 	}
+	s.history, s.pages = historyShare(s.reader.Stats().MaxOpenConnections), dialect.pages()
 	// The writer first: on SQLite its first connection makes the file.
 	for _, pool := range []*sqlx.DB{s.writer, s.reader} {
 		if err := s.ping(ctx, pool); err != nil {

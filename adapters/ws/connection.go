@@ -5,8 +5,11 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -24,6 +27,9 @@ const (
 	// maxBadJSON is how many frames in a row may be no JSON before the connection is closed with 1008.
 	maxBadJSON = 10
 	costBytes  = 4 << 10
+	// systemBuffer is how many bytes the system takes for a client that does not read. By itself it would take some MiB for
+	// each, which nobody counts.
+	systemBuffer = 128 << 10
 	// drainBytes bounds what is read and thrown away of a closing connection, for its peer to see the close frame: a
 	// socket closed with unread bytes is reset.
 	drainBytes = 4 << 20
@@ -38,6 +44,9 @@ type connection struct {
 	frames *rate.Limiter // nil where there is no limit
 	// address is the client's; the zero Addr if it is not known.
 	address netip.Addr
+	// receiving counts the bytes of the message that is being received and carried out.
+	receiving    *application.Holding
+	receivingCut atomic.Bool // by the ledger
 	// stranger is its place among those not logged in; nil once it has none. Guarded by the server's lock.
 	stranger *list.Element
 
@@ -65,7 +74,11 @@ type connection struct {
 // start begins a session on an upgraded socket. The session calls release when it has ended.
 func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
 	c := &connection{server: s, sock: sock, inner: inner, address: sock.client, began: time.Now()}
-	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard)
+	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard, s.deps.Bytes)
+	c.receiving = s.deps.Bytes.Open(c.cutReceiving)
+	if tcp, ok := sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = tcp.SetWriteBuffer(systemBuffer) // without it more waits in the system, which is no harm to one connection
+	}
 	if n := s.options.FramesPerSecond; n > 0 {
 		c.frames = rate.NewLimiter(rate.Limit(n), 2*n)
 	}
@@ -86,6 +99,12 @@ func (c *connection) run(release func()) {
 	c.drain()
 	c.out.awaitWriter()
 	_ = c.sock.Close() // there is nothing left to do for a socket that fails to close
+	c.out.held.Close()
+	c.receiving.Close()
+	if c.out.cutOff.Load() || c.receivingCut.Load() {
+		c.server.deps.Notices.Warn("connection cut off: too many bytes are under way, and it was the slowest",
+			c.who(), c.whence(), slog.Any("held", c.server.deps.Bytes.Held()))
+	}
 	if c.session != nil {
 		c.server.guard(c.session.Close, func() {})
 	}
@@ -104,11 +123,11 @@ func (c *connection) read() {
 			return
 		}
 		if c.left() {
-			messages.Put(data)
+			c.letGo(data)
 			return
 		}
 		ok := c.handle(data.Bytes())
-		messages.Put(data)
+		c.letGo(data)
 		if !ok {
 			return
 		}
@@ -161,15 +180,54 @@ func (c *connection) message() (*bytes.Buffer, error) {
 	}
 	data := messages.Get().(*bytes.Buffer)
 	data.Reset()
-	if _, err := data.ReadFrom(reader); err != nil {
-		messages.Put(data)
+	if err := c.receive(data, reader); err != nil {
+		c.letGo(data)
 		return nil, err
 	}
 	if !utf8.Valid(data.Bytes()) {
-		messages.Put(data)
+		c.letGo(data)
 		return nil, errNotUTF8
 	}
 	return data, nil
+}
+
+const (
+	// uncounted is how many bytes of a message every connection may have without asking the ledger.
+	uncounted = 4 << 10
+	// keepMessage is the largest buffer that goes back to the pool.
+	keepMessage = 16 << 10
+)
+
+// receive reads a message. The buffer grows as its bytes come, not as they are announced, and only as the ledger has room.
+func (c *connection) receive(data *bytes.Buffer, reader io.Reader) error {
+	for n := uncounted; ; n *= 2 {
+		if n > uncounted && !c.receiving.Hold(n) {
+			return errNoRoom
+		}
+		data.Grow(n + bytes.MinRead)
+		switch _, err := io.CopyN(data, reader, int64(n)); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// letGo gives a message's buffer back.
+func (c *connection) letGo(data *bytes.Buffer) {
+	if data.Len() >= uncounted {
+		c.receiving.Keep(0)
+	}
+	if data.Cap() <= keepMessage {
+		messages.Put(data)
+	}
+}
+
+// cutReceiving makes reading fail, upon which the connection closes. The ledger calls it, under any lock.
+func (c *connection) cutReceiving() {
+	c.receivingCut.Store(true)
+	_ = c.sock.Conn.SetReadDeadline(longAgo) // a socket that refuses one refuses to be read, too
 }
 
 // permit lets as much be received as the longest message takes when each of its bytes comes in its own fragment (which
@@ -185,6 +243,8 @@ func (c *connection) readFailed(err error) {
 		// answered, so that a client that comes again at once does not get again what it got.
 		c.receivedBeforeClose()
 		c.out.close(closeNormal)
+	case c.receivingCut.Load(), errors.Is(err, errNoRoom):
+		c.out.close(closeTryLater)
 	case c.sock.refusal != 0:
 		c.out.close(closeCode(c.sock.refusal))
 	case errors.Is(err, websocket.ErrReadLimit):
@@ -316,6 +376,8 @@ func (c *connection) logIn(data []byte) bool {
 		return false
 	}
 	c.session, c.user = session, identity.User
+	c.out.held.Of(c.user)
+	c.receiving.Of(c.user)
 	c.server.known(c)
 	c.expireAt(identity.Expires)
 	return true

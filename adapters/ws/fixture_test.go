@@ -50,6 +50,8 @@ type chat struct {
 	logIn   func(ctx context.Context, token string) error
 	// append decides what becomes of a message: it must call done. nil delivers.
 	append func(deliver func(), done func(error))
+	// bytes bounds what the connections hold; nil for no bound.
+	bytes *application.ByteLedger
 }
 
 type session struct {
@@ -221,7 +223,7 @@ func serveAtRates(t testing.TB, options Options, chat *chat, rates Rates) *fixtu
 		options.Times.Scan = 10 * time.Millisecond
 	}
 	server, err := New(options, Deps{
-		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now,
+		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Bytes: chat.bytes, Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(logs, nil)), Rates: rates,
 	})
 	if err != nil {

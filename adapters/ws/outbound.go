@@ -1,12 +1,16 @@
 package ws
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"chatting/application"
 )
 
 // Frame bits (RFC 6455 §5.2).
@@ -29,8 +33,9 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b 
 // outbound is the queue of what is to be written to one socket, in bytes as they go out. It is the only writer of the
 // socket. Its methods neither block nor call anything but the socket, so they may be called under any lock.
 //
-// Bound: limit bytes, frame headers included, of which one write of about coalesce bytes may be on its way. When a frame
-// does not fit, all frames not yet on their way are dropped and the connection is closed as slow (invariants 4 and 8).
+// Bound: limit bytes, frame headers included, of which one write of about coalesce bytes may be on its way; and what the
+// ledger has room for. When a frame does not fit, all frames not yet on their way are dropped and the connection is closed
+// as slow (invariants 4 and 8). The ledger may also tell it to go for the sake of others: see cut.
 // One ping and one pong (the answer to the latest ping) may wait beside the frames; pings that ask for a receipt stand among
 // them.
 //
@@ -40,6 +45,9 @@ type outbound struct {
 	limit int
 	times *Times
 	guard func(f, instead func())
+	// held counts the bytes of the queue and of what the writer took from it.
+	held   *application.Holding
+	cutOff atomic.Bool // by the ledger
 
 	mu sync.Mutex
 	// changed is signalled when the writer ends or has made room that was waited for, when closing begins, and by the
@@ -66,9 +74,21 @@ type outbound struct {
 	cancel  func()    // ends what the connection waits for, once closing; nil when it waits for nothing
 }
 
-func (o *outbound) init(sock *socket, limit int, times *Times, guard func(f, instead func())) {
+func (o *outbound) init(
+	sock *socket, limit int, times *Times, guard func(f, instead func()), ledger *application.ByteLedger,
+) {
 	o.sock, o.limit, o.times, o.guard = sock, limit, times, guard
+	o.held = ledger.Open(o.cut)
 	o.changed.L = &o.mu
+}
+
+// longAgo is a deadline that is over.
+var longAgo = time.Unix(1, 0)
+
+// cut makes the write under way fail, upon which the connection closes as slow. The ledger calls it, under any lock.
+func (o *outbound) cut() {
+	o.cutOff.Store(true)
+	_ = o.sock.Conn.SetWriteDeadline(longAgo) // a socket that refuses one refuses the write, too
 }
 
 // send queues a text frame.
@@ -83,11 +103,10 @@ func (o *outbound) sendLocked(payload []byte) bool {
 	if o.closing {
 		return false
 	}
-	if o.pendingLocked()+len(payload)+maxHeader > o.limit {
+	if o.pendingLocked()+len(payload)+maxHeader > o.limit || !o.queueLocked(opText, payload) {
 		o.closeLocked(closeSlow, true)
 		return false
 	}
-	o.queueLocked(opText, payload)
 	return true
 }
 
@@ -99,14 +118,19 @@ func (o *outbound) pendingLocked() int {
 	return len(*o.queue) + o.unsent
 }
 
-func (o *outbound) queueLocked(opcode byte, payload []byte) {
+// queueLocked queues a frame; false where the ledger has no room for it.
+func (o *outbound) queueLocked(opcode byte, payload []byte) bool {
+	size := headerLength(len(payload)) + len(payload)
+	if !o.held.Hold(size) {
+		return false
+	}
 	if o.queue == nil {
 		o.queue = buffers.Get().(*[]byte)
 	}
-	before := len(*o.queue)
 	*o.queue = appendFrame(*o.queue, opcode, payload)
-	o.total += uint64(len(*o.queue) - before)
+	o.total += uint64(size)
 	o.wakeLocked()
+	return true
 }
 
 // awaitRoomLocked waits until so many bytes would take no more than half of the limit together with what is there, or have
@@ -238,6 +262,7 @@ func (o *outbound) awaitWriteLocked(patience time.Duration) {
 
 func (o *outbound) recycleLocked() {
 	if o.queue != nil {
+		o.held.Release(len(*o.queue))
 		recycle(o.queue)
 		o.queue = nil
 	}
@@ -274,10 +299,15 @@ func (o *outbound) write() {
 	var rest []byte   // what is left of it
 	for {
 		o.mu.Lock()
+		if o.closing && o.cutOff.Load() && !o.dropped {
+			o.dropped = true // what is queued goes at once, too
+			o.recycleLocked()
+		}
 		if o.dropped {
 			rest = nil
 		}
 		if len(rest) == 0 && batch != nil {
+			o.held.Release(len(*batch))
 			recycle(batch)
 			batch = nil
 		}
@@ -311,15 +341,39 @@ func (o *outbound) write() {
 		o.deadlineLocked()
 		o.mu.Unlock()
 
-		if !o.writeAll(chunk) {
+		n, err := o.sock.Conn.Write(chunk)
+		if errors.Is(err, os.ErrDeadlineExceeded) && o.tooSlow() {
+			tail := bytes.Clone(restOfFrame(chunk, n))
+			if batch != nil {
+				recycle(batch)
+			}
+			batch, rest = nil, nil
+			err = o.endFrame(tail)
+		}
+		if err != nil {
 			o.abort()
 			continue
+		}
+		o.held.Progress()
+		if len(rest) > 0 {
+			batch, rest = o.shrink(batch, rest)
 		}
 		if last {
 			o.sock.closeWrite()
 			_ = o.sock.Conn.SetReadDeadline(time.Now().Add(o.times.Drain))
 		}
 	}
+}
+
+// shrink gives back what was written of a long batch once that is more than half: a slow reader is not to hold what it has
+// got already.
+func (o *outbound) shrink(batch *[]byte, rest []byte) (*[]byte, []byte) {
+	if written := len(*batch) - len(rest); len(*batch) > keepBuffer && written > len(rest) {
+		rest = bytes.Clone(rest)
+		o.held.Release(written)
+		return &rest, rest
+	}
+	return batch, rest
 }
 
 // controlLocked returns the control frames that are due.
@@ -343,22 +397,24 @@ func (o *outbound) deadlineLocked() {
 		deadline = time.Now().Add(o.times.Write)
 	}
 	_ = o.sock.Conn.SetWriteDeadline(deadline) // a socket that refuses one refuses the write, too
-}
-
-// writeAll writes whole frames. A write that takes too long on an open connection closes it as slow, and may go on until
-// closeBy: what was cut in the middle must be ended for the close frame to be understood.
-func (o *outbound) writeAll(chunk []byte) bool {
-	for {
-		n, err := o.sock.Conn.Write(chunk)
-		if err == nil {
-			return true
-		}
-		chunk = chunk[n:]
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !o.tooSlow() {
-			return false
-		}
+	if !o.closing && o.cutOff.Load() {
+		_ = o.sock.Conn.SetWriteDeadline(longAgo) // as cut did, before this undid it
 	}
 }
+
+// endFrame writes the rest of a frame that was cut in the middle, which must be ended for the close frame to be understood.
+// It may take until closeBy. Of all that was held nothing else is left.
+func (o *outbound) endFrame(tail []byte) error {
+	if !o.held.Keep(len(tail)) {
+		return errNoRoom
+	}
+	_, err := o.sock.Conn.Write(tail)
+	o.held.Keep(0)
+	return err
+}
+
+// errNoRoom says that others hold too many bytes.
+var errNoRoom = errors.New("no room for more bytes")
 
 // tooSlow closes an open connection as slow; false when it was closing already.
 func (o *outbound) tooSlow() bool {
@@ -369,6 +425,27 @@ func (o *outbound) tooSlow() bool {
 	}
 	o.closeLocked(closeSlow, true)
 	return true
+}
+
+// restOfFrame returns what is left of the frame within which the first n bytes of whole frames end.
+func restOfFrame(frames []byte, n int) []byte {
+	end := 0
+	for end < n {
+		end += frameLength(frames[end:])
+	}
+	return frames[n:end]
+}
+
+// headerLength returns the length of the header of a frame with so long a payload.
+func headerLength(payload int) int {
+	switch {
+	case payload < 126:
+		return 2
+	case payload < 1<<16:
+		return 4
+	default:
+		return maxHeader
+	}
 }
 
 // maxHeader is the longest header of a frame without a mask, in bytes.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 
+	"chatting/application"
 	"chatting/domain"
 )
 
@@ -210,7 +211,7 @@ func BenchmarkOutbound(b *testing.B) {
 			s := &Server{deps: Deps{Logger: slog.Default()}}
 			times := Times{}.withDefaults()
 			var out outbound
-			out.init(&socket{Conn: conn}, 1<<20, &times, s.guard)
+			out.init(&socket{Conn: conn}, 1<<20, &times, s.guard, application.NewByteLedger(0, 0, time.Now))
 			b.ResetTimer()
 			for n := 0; n < b.N; n += burst {
 				for range burst {

@@ -62,9 +62,13 @@ func (c *connection) askLocked(now time.Time) {
 		c.out.pendingLocked()+questionBytes > c.out.limit {
 		return
 	}
-	r.asked = append(r.asked, question{behind: c.out.total, places: r.noted})
+	behind := c.out.total
+	if !c.out.queueLocked(opPing, binary.BigEndian.AppendUint64(nil, behind)) {
+		c.out.closeLocked(closeSlow, true)
+		return
+	}
+	r.asked = append(r.asked, question{behind: behind, places: r.noted})
 	r.noted = nil
-	c.out.queueLocked(opPing, binary.BigEndian.AppendUint64(nil, c.out.total))
 }
 
 // questionBytes is what such a ping takes.

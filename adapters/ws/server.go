@@ -150,13 +150,15 @@ const (
 	MaxRefusals       = maxRefused
 )
 
-// Deps are what a Server calls. All but Notices and Rates are needed.
+// Deps are what a Server calls. All but Bytes, Notices and Rates are needed.
 type Deps struct {
 	Login    Login
 	Messages Messages
 	Invites  Invites
-	Now      application.Clock
-	Logger   *slog.Logger
+	// Bytes bounds what all connections hold together; nil for no bound.
+	Bytes  *application.ByteLedger
+	Now    application.Clock
+	Logger *slog.Logger
 	// Notices take the log lines that clients can cause in any number; nil makes some that write to Logger.
 	Notices *application.Notices
 	Rates   Rates
@@ -213,6 +215,9 @@ func New(options Options, deps Deps) (*Server, error) {
 	clientAddress := options.ClientAddress
 	if clientAddress == nil {
 		clientAddress = peerAddress
+	}
+	if deps.Bytes == nil {
+		deps.Bytes = application.NewByteLedger(0, 0, time.Now)
 	}
 	return &Server{
 		options: options, origins: allowed, deps: deps, clientAddress: clientAddress,

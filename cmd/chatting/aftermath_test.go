@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -131,78 +130,10 @@ func (h holding) within(before holding) bool {
 	return h.heap <= before.heap*11/10 && h.goroutines <= before.goroutines*11/10 && h.files <= before.files*11/10
 }
 
-// canaries are two users who chat while an attack lasts. Each of their messages has to arrive.
-type canaries struct {
-	stop   context.CancelFunc
-	done   sync.WaitGroup
-	rounds int
-	err    error
-}
-
-// canaryWait is how long a message of the canaries may take: the append deadline with a factor of three.
-const canaryWait = 15 * time.Second
-
-func (s *inProcess) startCanaries(t *testing.T) *canaries {
-	t.Helper()
-	const first, second = 1, 2
-	pair := make([]*harness.Client, 2)
-	for i, user := range []int{first, second} {
-		client, err := harness.Connect(s.addr, s.token(t, user))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pair[i] = client
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	c := &canaries{stop: stop}
-	c.done.Go(func() {
-		defer pair[0].Close()
-		defer pair[1].Close()
-		for ctx.Err() == nil {
-			if c.err = chatOnce(pair, c.rounds); c.err != nil {
-				return
-			}
-			c.rounds++
-			harness.Pause(ctx, 20*time.Millisecond)
-		}
-	})
-	return c
-}
-
-// chatOnce has the pair say one message each way.
-func chatOnce(pair []*harness.Client, round int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), canaryWait)
-	defer cancel()
-	for i, from := range pair {
-		to := pair[1-i]
-		text := fmt.Sprintf("round %d of %d", round, from.User)
-		if err := from.Send(to.User, text); err != nil {
-			return err
-		}
-		for _, end := range pair {
-			seen := len(end.Frames())
-			if _, err := end.Find(ctx, max(0, seen-8), func(f harness.Frame) bool { return f.Message == text }); err != nil {
-				return fmt.Errorf("%q at %d: %w", text, end.User, err)
-			}
-		}
-	}
-	return nil
-}
-
-// end stops the canaries and fails the test if one of their messages was lost or none went through.
-func (c *canaries) end(t *testing.T, during string) {
-	t.Helper()
-	c.stop()
-	c.done.Wait()
-	if c.err != nil || c.rounds == 0 {
-		t.Errorf("%s: the canaries chatted %d rounds, then: %v", during, c.rounds, c.err)
-	}
-}
-
 // answers checks what everybody needs while an attack lasts: the health paths and the login of somebody new.
 func (s *inProcess) answers(t *testing.T, during string, newcomer int) {
 	t.Helper()
-	client := http.Client{Timeout: canaryWait, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: harness.CanaryWait, Transport: &http.Transport{DisableKeepAlives: true}}
 	for _, path := range []string{"/healthz", "/readyz"} {
 		response, err := client.Get("http://" + s.addr + path)
 		if err != nil {
@@ -236,9 +167,9 @@ func TestAttacksLeaveNothingBehind(t *testing.T) {
 	)
 	everything := func() {
 		for i, attack := range attacks {
-			canaries := s.startCanaries(t)
+			canaries := harness.StartCanaries(t, s.addr, s.token(t, 1), s.token(t, 2))
 			attack.run(t, s, func() { s.answers(t, attack.name, 900+i) })
-			canaries.end(t, attack.name)
+			canaries.End(t, attack.name)
 		}
 	}
 	everything() // what is kept for good, bounded, is there then: pools, caches, connections of the server's own

@@ -59,7 +59,7 @@ func (s *inProcess) signed(t *testing.T, claims map[string]any) string {
 // dial opens a connection that is closed by the returned crowd.
 func (c *crowd) dial(t *testing.T, addr string) net.Conn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, canaryWait)
+	conn, err := net.DialTimeout("tcp", addr, harness.CanaryWait)
 	if err != nil {
 		t.Error(err)
 		return nil
@@ -113,11 +113,11 @@ func sendMalformed(t *testing.T, s *inProcess, meanwhile func()) {
 		"GET /healthz#x HTTP/1.1\r\nHost: a\r\n\r\n",
 		"POST /s2sapi/system-message/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;\nxx\r\n{}\r\n0\r\n\r\n",
 	} {
-		conn, err := net.DialTimeout("tcp", s.addr, canaryWait)
+		conn, err := net.DialTimeout("tcp", s.addr, harness.CanaryWait)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(canaryWait))
+		_ = conn.SetDeadline(time.Now().Add(harness.CanaryWait))
 		_, _ = io.WriteString(conn, request)
 		head := make([]byte, len("HTTP/1.1 400"))
 		if _, err := io.ReadFull(conn, head); err == nil && head[9] != '4' && head[9] != '5' {
@@ -165,7 +165,7 @@ func readNoAnswer(t *testing.T, s *inProcess, meanwhile func()) {
 // socket logs a user in, over a connection that nobody reads.
 func (c *crowd) socket(t *testing.T, s *inProcess, token string) *websocket.Conn {
 	t.Helper()
-	dialer := websocket.Dialer{HandshakeTimeout: canaryWait}
+	dialer := websocket.Dialer{HandshakeTimeout: harness.CanaryWait}
 	conn, response, err := dialer.Dial("ws://"+s.addr+"/ws/chatting/", nil)
 	if err != nil {
 		return nil // refused, which is an answer
@@ -192,7 +192,7 @@ func (s *inProcess) ask(t *testing.T, user, times, atOnce int, request func(i in
 	token := s.token(t, user)
 	transport := &http.Transport{MaxIdleConnsPerHost: atOnce}
 	defer transport.CloseIdleConnections()
-	client := http.Client{Timeout: 2 * canaryWait, Transport: transport}
+	client := http.Client{Timeout: 2 * harness.CanaryWait, Transport: transport}
 	var mu sync.Mutex
 	statuses := make(map[int]int)
 	places := make(chan struct{}, atOnce)

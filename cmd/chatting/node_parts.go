@@ -260,6 +260,7 @@ type apiDeps struct {
 	Places       places
 	S2SToken     s2sToken
 	HistoryLag   *application.HistoryLag
+	Bytes        *application.ByteLedger
 	Now          application.Clock
 	Logger       *slog.Logger
 }
@@ -286,8 +287,9 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback, CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
 		Concurrency: d.Places.workers(),
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
+		PageBytes: d.Config.HTTP.PageBytes, UserConcurrency: d.Config.Limit.UserConcurrentRequests, InboundBytes: d.Config.Limit.InboundBytes,
 	}, rest.Deps{
-		Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
+		Bytes: d.Bytes, Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
 		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger,
 		Notices: d.Notices, Writes: d.Rates.userWrites, Logins: d.Rates.addressLogins,
 		Ready: d.Readiness.ready, Checks: checks,
@@ -306,9 +308,15 @@ func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte
 	return stored.Status, stored.Body, true, nil
 }
 
+// newByteLedger returns the ledger of what is under way for clients, over sockets and in answers.
+func newByteLedger(cfg configs.Config, now application.Clock) *application.ByteLedger {
+	return application.NewByteLedger(cfg.Limit.OutboundBytes, cfg.Limit.UserOutboundBytes, now)
+}
+
 func newSockets(
 	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
-	ready *readiness, places places, rates rates, now application.Clock, logger *slog.Logger, notices *application.Notices,
+	ready *readiness, places places, rates rates, bytes *application.ByteLedger, now application.Clock, logger *slog.Logger,
+	notices *application.Notices,
 ) (*ws.Server, error) {
 	return ws.New(ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
@@ -321,8 +329,8 @@ func newSockets(
 			Write: cfg.WebSocket.WriteTimeout,
 		},
 	}, ws.Deps{
-		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Now: now, Logger: logger, Notices: notices,
-		Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Bytes: bytes, Now: now, Logger: logger,
+		Notices: notices, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 	})
 }
 

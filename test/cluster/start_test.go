@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +59,7 @@ func TestANodeStartsSoonBesideManySessions(t *testing.T) {
 	began := time.Now()
 	first := c.start()
 	empty := time.Since(began)
-	before := residentBytes(t, first.PID)
+	before := harness.ResidentMemory(t, first.PID)
 	if err := first.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +85,7 @@ func TestANodeStartsSoonBesideManySessions(t *testing.T) {
 	ready := time.Since(began)
 	t.Logf("%d records of %d sessions: ready after %s; an empty node: %s; a bare read: %s (%.1f times)", len(records), users,
 		ready.Round(time.Millisecond), empty.Round(time.Millisecond), bare.Round(time.Millisecond), float64(ready)/float64(bare))
-	t.Logf("%d bytes of memory a session", (residentBytes(t, node.PID)-before)/users)
+	t.Logf("%d bytes of memory a session", (harness.ResidentMemory(t, node.PID)-before)/users)
 	if ready > 10*bare+empty {
 		t.Error("that is too slow")
 	}
@@ -170,23 +169,4 @@ func readBare(ctx context.Context, t *testing.T, brokers, topic string) int {
 		all += count
 	}
 	return all
-}
-
-// residentBytes returns how much memory a process holds.
-func residentBytes(t *testing.T, pid int) int {
-	t.Helper()
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		var kib int
-		if n, _ := fmt.Sscanf(lines.Text(), "VmRSS: %d kB", &kib); n == 1 {
-			return kib << 10
-		}
-	}
-	t.Fatal("the system does not say how much memory a process holds")
-	return 0
 }

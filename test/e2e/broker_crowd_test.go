@@ -1,13 +1,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +30,7 @@ func TestACrowdOfKafkaClientsTakesTheServerFromNobody(t *testing.T) {
 	s := startServer(t, t.TempDir())
 	fillTopic(t, s.Kafka, "unread")
 	ada, bob := mustConnect(t, s.HTTP, s.token(1)), mustConnect(t, s.HTTP, s.token(2))
-	before := residentBytes(t, s.PID)
+	before := harness.ResidentMemory(t, s.PID)
 
 	ctx, cancel := context.WithTimeout(t.Context(), crowdLasts)
 	defer cancel()
@@ -92,7 +90,7 @@ func TestACrowdOfKafkaClientsTakesTheServerFromNobody(t *testing.T) {
 				t.Fatalf("canary %d to user %d: %+v, %v", said, c.User, f, err)
 			}
 		}
-		peak = max(peak, residentBytes(t, s.PID))
+		peak = max(peak, harness.ResidentMemory(t, s.PID))
 		harness.Pause(ctx, 50*time.Millisecond)
 	}
 	crowd.Wait()
@@ -151,23 +149,4 @@ func fillTopic(t *testing.T, brokers, topic string) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// residentBytes returns how much memory a process holds.
-func residentBytes(t *testing.T, pid int) int {
-	t.Helper()
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		var kib int
-		if n, _ := fmt.Sscanf(lines.Text(), "VmRSS: %d kB", &kib); n == 1 {
-			return kib << 10
-		}
-	}
-	t.Fatal("the system does not say how much memory a process holds")
-	return 0
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,53 +14,6 @@ import (
 
 	"chatting/test/harness"
 )
-
-// canaries are two users who chat, one message after the other, until stop returns how many were echoed.
-func canaries(t *testing.T, s *server, one, other int) (stop func() int) {
-	t.Helper()
-	a, b := mustConnect(t, s.HTTP, s.token(one)), mustConnect(t, s.HTTP, s.token(other))
-	ctx, cancel := context.WithCancel(t.Context())
-	var chatting sync.WaitGroup
-	echoed := 0
-	chatting.Go(func() {
-		for ; ctx.Err() == nil; echoed++ {
-			text := fmt.Sprint("canary ", echoed)
-			if err := a.Send(other, text); err != nil {
-				t.Error(err)
-				return
-			}
-			for _, c := range []*client{a, b} {
-				if f, err := c.next(); err != nil || f.Message != text {
-					t.Errorf("canary %d got %+v, %v; want %q", c.User, f, err, text)
-					return
-				}
-			}
-			harness.Pause(ctx, 15*time.Millisecond) // their own rate is 100 frames a second
-		}
-	})
-	return func() int {
-		cancel()
-		chatting.Wait()
-		return echoed
-	}
-}
-
-// memoryHeld returns how many bytes of memory the server's process has.
-func (s *server) memoryHeld() int {
-	s.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		var kib int
-		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kib); n == 1 {
-			return kib << 10
-		}
-	}
-	s.t.Fatal("the system does not say how much memory a process has")
-	return 0
-}
 
 // socket is a connection of a client that keeps no frames.
 type socket struct{ *websocket.Conn }
@@ -100,8 +52,8 @@ func TestOneUserOverAllItsConnectionsIsHeldToItsRate(t *testing.T) {
 	const connections, perSecond = 32, 50
 	s := &server{t: t, dir: t.TempDir()}
 	s.Node = harness.StartNode(t, s.dir, embedded(fmt.Sprint("CHATTING_LIMIT_USER_FRAMES_PER_SECOND=", perSecond))...)
-	stop := canaries(t, s, 1, 2)
-	before := s.memoryHeld()
+	canaries := harness.StartCanaries(t, s.HTTP, s.token(1), s.token(2))
+	before := harness.ResidentMemory(t, s.PID)
 	began := time.Now()
 	var taken, refused, ended atomic.Int64
 	var flooding sync.WaitGroup
@@ -147,12 +99,10 @@ func TestOneUserOverAllItsConnectionsIsHeldToItsRate(t *testing.T) {
 	if refused.Load() == 0 || ended.Load() != connections {
 		t.Errorf("%d frames were refused and %d connections closed, want %d closed", refused.Load(), ended.Load(), connections)
 	}
-	if grown := s.memoryHeld() - before; grown > 256<<20 {
+	if grown := harness.ResidentMemory(t, s.PID) - before; grown > 256<<20 {
 		t.Errorf("the server holds %d MiB more", grown>>20)
 	}
-	if echoed := stop(); echoed == 0 {
-		t.Error("no message of the canaries was echoed")
-	}
+	canaries.End(t, "one user at full speed")
 	t.Logf("%d echoes, %d refusals in %s", taken.Load(), refused.Load(), lasted.Round(time.Millisecond))
 }
 
@@ -167,7 +117,7 @@ func TestAnOwnerAlwaysGetsIn(t *testing.T) {
 		t.Fatalf("watching: %d %s", status, body)
 	}
 	watcher := mustConnect(t, s.HTTP, watching)
-	stopCanaries := canaries(t, s, 1, 2)
+	canaries := harness.StartCanaries(t, s.HTTP, s.token(1), s.token(2))
 	ctx, cancel := context.WithCancel(t.Context())
 	var attacking sync.WaitGroup
 	defer attacking.Wait()
@@ -245,9 +195,9 @@ func TestAnOwnerAlwaysGetsIn(t *testing.T) {
 	if replaced.Load() == 0 {
 		t.Error("the attacker lost no connection")
 	}
-	echoed := stopCanaries()
-	t.Logf("the attacker logged in %d times, was refused %d times and lost %d connections; the canaries had %d echoes",
-		logins.Load(), refused.Load(), replaced.Load(), echoed)
+	rounds := canaries.End(t, "an owner beside an attacker")
+	t.Logf("the attacker logged in %d times, was refused %d times and lost %d connections; the canaries chatted %d rounds",
+		logins.Load(), refused.Load(), replaced.Load(), rounds)
 }
 
 // At the limit the oldest goes, and learns why.

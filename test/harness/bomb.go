@@ -6,9 +6,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
-	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -90,24 +87,4 @@ func ProduceBatch(ctx context.Context, t *testing.T, brokers, topic string, part
 	}
 	answer, _ := response.(*kmsg.ProduceResponse)
 	return kerr.ErrorForCode(answer.Topics[0].Partitions[0].ErrorCode)
-}
-
-// PeakMemory returns the most memory that a process ever had resident, in bytes.
-func PeakMemory(t *testing.T, pid int) int64 {
-	t.Helper()
-	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmHWM:" {
-			kib, err := strconv.ParseInt(fields[1], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kib << 10
-		}
-	}
-	t.Fatalf("process %d has no VmHWM", pid)
-	return 0
 }

@@ -183,6 +183,14 @@ func (c *Client) SendNamed(target int, text, name string) error {
 // SendFrame sends any frame.
 func (c *Client) SendFrame(frame any) error { return c.write(frame) }
 
+// SendRaw sends a frame as it is.
+func (c *Client) SendRaw(frame string) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	_ = c.conn.SetWriteDeadline(time.Now().Add(FrameWait))
+	return c.conn.WriteMessage(websocket.TextMessage, []byte(frame))
+}
+
 func (c *Client) write(v any) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()

@@ -1,0 +1,277 @@
+package application
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"chatting/domain"
+)
+
+// ByteLedger bounds the bytes that a node holds for its clients: answers and frames that are written and not yet taken,
+// messages that are being received. It bounds them for each user and in sum; what one connection holds is bounded by its
+// adapter.
+//
+// Where there is no room, the slowest makes it: the holder that has waited longest without any progress is cut off, so that
+// clients who do not read harm nobody else. Its methods neither block nor call anything but Holding's cut, so they may be
+// called under any lock.
+type ByteLedger struct {
+	limit, userLimit int
+	now              Clock
+
+	mu      sync.Mutex
+	held    int
+	leaving int // what holders that were cut off keep; see Holding.Keep
+	waiting list.List
+	users   map[domain.UserID]*userBytes
+	cuts    uint64
+}
+
+// userBytes is what one user holds, with at least one holder.
+type userBytes struct {
+	held    int
+	waiting list.List
+}
+
+const (
+	// leavingShare is the part of the limit that holders may keep after they were cut off: one in so many.
+	leavingShare = 8
+	// stalledAfter is how long a holder must have made no progress for TryHold to have it cut off.
+	stalledAfter = time.Second
+)
+
+// NewByteLedger returns an empty ledger. The limits are in bytes, 0 for none.
+func NewByteLedger(limit, userLimit int, now Clock) *ByteLedger {
+	return &ByteLedger{limit: limit, userLimit: userLimit, now: now, users: make(map[domain.UserID]*userBytes)}
+}
+
+// Held returns the bytes that are held, those of holders that were cut off included.
+func (l *ByteLedger) Held() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held + l.leaving
+}
+
+// Cuts returns how many holders were cut off.
+func (l *ByteLedger) Cuts() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cuts
+}
+
+// Holding is what one holder has in a ledger. Its methods may be called by several goroutines.
+type Holding struct {
+	ledger *ByteLedger
+	cut    func()
+
+	// Guarded by ledger.mu. A holding is in the lists while it has bytes.
+	bytes   int
+	kept    int
+	user    domain.UserID
+	known   bool
+	cutOff  bool
+	since   time.Time // of the last progress
+	inSum   *list.Element
+	forUser *list.Element
+}
+
+// Open returns a holding without bytes, of no user. The ledger calls cut at most once, when the holder has to go: it must
+// make the holder end soon and must not block, nor take a lock under which the ledger is called.
+func (l *ByteLedger) Open(cut func()) *Holding { return &Holding{ledger: l, cut: cut} }
+
+// OpenFor is Open for a user.
+func (l *ByteLedger) OpenFor(user domain.UserID, cut func()) *Holding {
+	return &Holding{ledger: l, cut: cut, user: user, known: true}
+}
+
+// Of tells whose bytes the holding has, from now on and so far.
+func (h *Holding) Of(user domain.UserID) {
+	l := h.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h.known {
+		return
+	}
+	bytes := h.bytes
+	l.take(h, bytes)
+	h.user, h.known = user, true
+	if bytes > 0 {
+		l.put(h, bytes, l.now())
+	}
+}
+
+// Hold counts n more bytes. Where that needs room, the slowest holders are cut off, whoever they are. False where the holder
+// itself was, or where there is no room for so much at all.
+func (h *Holding) Hold(n int) bool { return h.hold(n, 0) }
+
+// TryHold is Hold for a holder who can come again: only those are cut off for it that have stalled for a second.
+func (h *Holding) TryHold(n int) bool { return h.hold(n, stalledAfter) }
+
+func (h *Holding) hold(n int, stalled time.Duration) bool {
+	l := h.ledger
+	l.mu.Lock()
+	now := l.now()
+	victims, ok := l.makeRoom(h, n, now.Add(-stalled))
+	if ok {
+		since := now
+		if h.bytes > 0 {
+			since = h.since // more to write is no progress
+		}
+		l.put(h, n, since)
+	}
+	l.mu.Unlock()
+	for _, victim := range victims {
+		victim.cut()
+	}
+	return ok
+}
+
+// makeRoom cuts off holders until there is room for n more bytes of h, but none that made progress after the time given.
+func (l *ByteLedger) makeRoom(h *Holding, n int, before time.Time) (victims []*Holding, ok bool) {
+	for {
+		var full *list.List
+		switch {
+		case h.cutOff:
+			return victims, false
+		case h.known && l.userLimit > 0 && l.ofUser(h)+n > l.userLimit:
+			full = new(list.List)
+			if user := l.users[h.user]; user != nil {
+				full = &user.waiting
+			}
+		case l.limit > 0 && l.held+n > l.limit-l.limit/leavingShare:
+			full = &l.waiting
+		default:
+			return victims, true
+		}
+		slowest := full.Front()
+		if slowest == nil {
+			return victims, false
+		}
+		victim, _ := slowest.Value.(*Holding)
+		if victim.since.After(before) {
+			return victims, false
+		}
+		l.take(victim, victim.bytes)
+		victim.cutOff = true
+		l.cuts++
+		victims = append(victims, victim)
+	}
+}
+
+func (l *ByteLedger) ofUser(h *Holding) int {
+	if user := l.users[h.user]; user != nil {
+		return user.held
+	}
+	return 0
+}
+
+// put adds n bytes to h, at the end of the lists if it was not in them.
+func (l *ByteLedger) put(h *Holding, n int, since time.Time) {
+	h.since = since
+	h.bytes += n
+	l.held += n
+	if h.inSum == nil {
+		h.inSum = l.waiting.PushBack(h)
+	}
+	if !h.known {
+		return
+	}
+	user := l.users[h.user]
+	if user == nil {
+		user = &userBytes{}
+		l.users[h.user] = user
+	}
+	user.held += n
+	if h.forUser == nil {
+		h.forUser = user.waiting.PushBack(h)
+	}
+}
+
+// take takes n bytes from h, and h from the lists if that was all.
+func (l *ByteLedger) take(h *Holding, n int) {
+	h.bytes -= n
+	l.held -= n
+	user := l.users[h.user]
+	if h.known && user != nil {
+		user.held -= n
+	}
+	if h.bytes > 0 || h.inSum == nil {
+		return
+	}
+	l.waiting.Remove(h.inSum)
+	h.inSum = nil
+	if h.forUser != nil {
+		user.waiting.Remove(h.forUser)
+		h.forUser = nil
+		if user.waiting.Len() == 0 {
+			delete(l.users, h.user)
+		}
+	}
+}
+
+// Progress tells that the client took, or sent, some of what is held: the others have waited longer now.
+func (h *Holding) Progress() {
+	l := h.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.progress(h)
+}
+
+func (l *ByteLedger) progress(h *Holding) {
+	if h.inSum == nil {
+		return
+	}
+	h.since = l.now()
+	l.waiting.MoveToBack(h.inSum)
+	if h.forUser != nil {
+		l.users[h.user].waiting.MoveToBack(h.forUser)
+	}
+}
+
+// Release gives back n of the bytes, which is progress.
+func (h *Holding) Release(n int) {
+	l := h.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h.cutOff {
+		return
+	}
+	l.take(h, min(n, h.bytes))
+	l.progress(h)
+}
+
+// Keep gives back all but n bytes, which the holder needs for its end: the rest of a frame, say. False where a holder that
+// was cut off may not even have these, because others have too many.
+func (h *Holding) Keep(n int) bool {
+	l := h.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !h.cutOff {
+		l.take(h, max(0, h.bytes-n))
+		return true
+	}
+	if l.limit > 0 && l.leaving-h.kept+n > l.limit/leavingShare {
+		return false
+	}
+	l.leaving += n - h.kept
+	h.kept = n
+	return true
+}
+
+// Close gives everything back. The holding must not be used after that.
+func (h *Holding) Close() {
+	l := h.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.take(h, h.bytes)
+	l.leaving -= h.kept
+	h.kept = 0
+	h.cutOff = true
+}
+
+// IsCutOff tells whether the holder was told to go, or the holding was closed.
+func (h *Holding) IsCutOff() bool {
+	h.ledger.mu.Lock()
+	defer h.ledger.mu.Unlock()
+	return h.cutOff
+}
