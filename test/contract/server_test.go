@@ -27,7 +27,7 @@ type target struct {
 	original bool   // rows that only ours answers so are left out
 	// issue makes a token: id is what it names as its user, in JSON. A negative ttl: one that expired.
 	// errors.ErrUnsupported where such a token cannot be made.
-	issue   func(id string, ttl time.Duration) (string, error)
+	issue func(id string, ttl time.Duration) (string, error)
 	// issueAs makes a token for a user that says what it is for, in the claim of SimpleJWT; nil where that cannot be done.
 	issueAs func(id, purpose string) (string, error)
 	service *userManagement // whom the server asks; nil for nobody
