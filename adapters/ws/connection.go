@@ -250,7 +250,7 @@ func (c *connection) readFailed(err error) {
 	case errors.Is(err, websocket.ErrReadLimit):
 		c.out.close(closeTooBig)
 	case errors.Is(err, errBinary) && c.session == nil, errors.Is(err, errNotUTF8) && c.session == nil:
-		c.server.deps.Notices.Warn(noToken, c.whence())
+		c.server.deps.Notices.Warn(notALogin, c.whence())
 		c.out.close(closeUnauthenticated)
 	case errors.Is(err, errBinary):
 		c.out.close(closeUnsupported)
@@ -344,8 +344,8 @@ func (c *connection) handle(data []byte) bool {
 	return c.submit(req)
 }
 
-// noToken is what the log says of a first frame that is no login.
-const noToken = "login refused: the first frame holds no token"
+// notALogin is what the log says of a first frame that is no login.
+const notALogin = "login refused: the first frame holds no token"
 
 // logIn takes the first message.
 func (c *connection) logIn(data []byte) bool {
@@ -360,7 +360,7 @@ func (c *connection) logIn(data []byte) bool {
 	}
 	token, named, ok := parseLogin(data)
 	if !ok {
-		c.server.deps.Notices.Warn(noToken, c.whence())
+		c.server.deps.Notices.Warn(notALogin, c.whence())
 		c.out.close(closeUnauthenticated)
 		return false
 	}
