@@ -49,7 +49,9 @@ var migrationContract = map[string]func(*testing.T, database){
 		var applied int
 		noError(t, s.reader.GetContext(t.Context(), &applied,
 			"SELECT COUNT(*) FROM goose_db_version WHERE version_id > 0"))
-		files, err := fs.Glob(migrations.Files, "*.sql")
+		all, err := migrations.Of(s.dialect.migrations)
+		noError(t, err)
+		files, err := fs.Glob(all, "*.sql")
 		noError(t, err)
 		if applied != len(files) {
 			t.Errorf("%d migrations applied, of %d", applied, len(files))

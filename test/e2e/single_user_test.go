@@ -195,9 +195,9 @@ func TestAnOwnerAlwaysGetsIn(t *testing.T) {
 	if replaced.Load() == 0 {
 		t.Error("the attacker lost no connection")
 	}
-	rounds := canaries.End(t, "an owner beside an attacker")
+	chatted := canaries.End(t, "an owner beside an attacker")
 	t.Logf("the attacker logged in %d times, was refused %d times and lost %d connections; the canaries chatted %d rounds",
-		logins.Load(), refused.Load(), replaced.Load(), rounds)
+		logins.Load(), refused.Load(), replaced.Load(), chatted)
 }
 
 // At the limit the oldest goes, and learns why.
