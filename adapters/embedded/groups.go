@@ -74,14 +74,10 @@ func (c *client) refuseJoin(l *lane, body *kmsg.JoinGroupRequest) (kmsg.Response
 	return response, nil
 }
 
-// commitOffsets has kfake keep the offsets that it may keep, some at a time, and answers the others. kfake itself would
-// keep anything, of topics that are none as well.
+// commitOffsets has kfake keep the offsets that it may keep, some at a time, and answers the others. kfake itself
+// refuses those of partitions that do not exist.
 func (c *client) commitOffsets(l *lane, r request, body *kmsg.OffsetCommitRequest) (kmsg.Response, error) {
 	admitted, err := c.guard.admitGroup(l, body.Group)
-	if err != nil {
-		return nil, err
-	}
-	partitions, err := partitionsOf(l, body.Topics)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +92,7 @@ func (c *client) commitOffsets(l *lane, r request, body *kmsg.OffsetCommitReques
 	}
 	var all kmsg.OffsetCommitResponse
 	for _, part := range parts {
-		kept, answers := judgeOffsets(part, partitions, admitted)
+		kept, answers := judgeOffsets(part, admitted)
 		if len(kept) > 0 || len(answers) == 0 {
 			var more kmsg.OffsetCommitResponse
 			body.Topics = kept
@@ -117,7 +113,7 @@ func (c *client) commitOffsets(l *lane, r request, body *kmsg.OffsetCommitReques
 
 // judgeOffsets parts the offsets that kfake may keep from the answers to the others.
 func judgeOffsets(
-	topics []kmsg.OffsetCommitRequestTopic, partitions map[string]int32, admitted bool,
+	topics []kmsg.OffsetCommitRequestTopic, admitted bool,
 ) (kept []kmsg.OffsetCommitRequestTopic, refused []kmsg.OffsetCommitResponseTopic) {
 	for _, topic := range topics {
 		good, bad := topic, kmsg.NewOffsetCommitResponseTopic()
@@ -127,8 +123,6 @@ func judgeOffsets(
 			switch {
 			case !admitted:
 				code = kerr.GroupAuthorizationFailed.Code
-			case of.Partition < 0 || of.Partition >= partitions[topic.Topic]:
-				code = kerr.UnknownTopicOrPartition.Code
 			case of.Metadata != nil && len(*of.Metadata) > maxOffsetMetadata:
 				code = kerr.OffsetMetadataTooLarge.Code
 			default:
@@ -147,28 +141,4 @@ func judgeOffsets(
 		}
 	}
 	return kept, refused
-}
-
-// partitionsOf counts the partitions of topics. What is no topic has none.
-func partitionsOf(l *lane, topics []kmsg.OffsetCommitRequestTopic) (map[string]int32, error) {
-	request := kmsg.NewPtrMetadataRequest()
-	request.SetVersion(apis[kmsg.Metadata].maxVersion)
-	request.Topics = []kmsg.MetadataRequestTopic{} // of none, if none is asked about
-	counts := make(map[string]int32, len(topics))
-	for _, topic := range topics {
-		if _, again := counts[topic.Topic]; !again {
-			counts[topic.Topic] = 0
-			request.Topics = append(request.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr(topic.Topic)})
-		}
-	}
-	var response kmsg.MetadataResponse
-	if err := l.ask(request, &response); err != nil {
-		return nil, err
-	}
-	for _, topic := range response.Topics {
-		if topic.Topic != nil {
-			counts[*topic.Topic] = int32(len(topic.Partitions))
-		}
-	}
-	return counts, nil
 }

@@ -22,7 +22,7 @@ func commitRequest(group, topic, metadata string, partitions ...int32) *kmsg.Off
 	return request
 }
 
-// TestOffsetsAreKeptForPartitionsThatAre: kfake would keep a week what anybody makes up.
+// TestOffsetsAreKeptForPartitionsThatAre: what anybody makes up would be kept for a week.
 func TestOffsetsAreKeptForPartitionsThatAre(t *testing.T) {
 	b := start(t, t.TempDir())
 	createTopic(t, b.Addr(), "offsets", 2)

@@ -153,13 +153,6 @@ const maxNamed = 200
 // withinReason takes repetitions out of questions that kfake answers once for each time, and bounds how much one asks.
 func withinReason(body kmsg.Request) error {
 	switch r := body.(type) {
-	case *kmsg.MetadataRequest:
-		r.Topics = distinct(r.Topics, func(t kmsg.MetadataRequestTopic) string {
-			if t.Topic == nil {
-				return ""
-			}
-			return *t.Topic
-		})
 	case *kmsg.DescribeGroupsRequest:
 		if r.Groups = distinct(r.Groups, func(g string) string { return g }); len(r.Groups) > maxNamed {
 			return refuse("a question about %d groups", len(r.Groups))
@@ -179,7 +172,7 @@ func withinReason(body kmsg.Request) error {
 	return nil
 }
 
-// distinct returns the first of each with the same key; nil stays nil, which has a meaning of its own.
+// distinct returns the first of each with the same key.
 func distinct[T any, K comparable](all []T, key func(T) K) []T {
 	seen := make(map[K]struct{}, len(all))
 	kept := all[:0]
