@@ -69,7 +69,8 @@ type groupGuard struct {
 func newGroupGuard(cluster *Cluster, options groupOptions, logger *slog.Logger) *groupGuard {
 	cluster.groups.change(options.ID, func(*GroupState) {})
 	return &groupGuard{
-		cluster: cluster, group: options.ID, protocol: groupProtocol(options.Database), logger: logger, says: rate.Sometimes{First: 1, Interval: time.Minute},
+		cluster: cluster, group: options.ID, protocol: groupProtocol(options.Database), logger: logger,
+		says: rate.Sometimes{First: 1, Interval: time.Minute},
 	}
 }
 
@@ -122,7 +123,9 @@ func (g *groupGuard) keptOut(ctx context.Context) (again bool, err error) {
 			return false, nil
 		}
 		g.noteForeign(len(found.Members), true)
-		g.says.Do(func() { g.logger.Error((&OtherDatabaseError{g.group}).Error()) })
+		g.says.Do(func() {
+			g.logger.Error("this server is kept out of its consumer group", "error", &OtherDatabaseError{g.group})
+		})
 	case len(found.Members) > 0:
 		g.left()
 		if !g.older {

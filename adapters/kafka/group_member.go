@@ -11,8 +11,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// groupProtocolName is the name of the protocol, with the id of the database, and groupType that of the type of protocol, by which the members of a group
-// agree on who reads what. A broker lets only members of one type, with a protocol in common, into a group. So a consumer of
+// groupProtocolName, with the id of the database, is the name of the protocol, and groupType that of the type of protocol, by
+// which the members of a group agree on who reads what. A broker lets only members of one type, with a protocol in common, into a group. So a consumer of
 // another program, whose type is "consumer", cannot join a group that has a node of this server in it, neither in the classic
 // way nor in that of KIP-848: it would be given partitions that nobody of this server reads then. Neither can a node with
 // another database: what it projects and whom it knows would be missing for all others.
@@ -61,7 +61,8 @@ func (m *member) join(ctx context.Context) (*generation, []assignment, error) {
 		cluster: m.cluster, group: m.options.ID, topic: m.options.Topic, member: m.id, id: joined.GenerationID,
 	}
 	request := &kafka.SyncGroupRequest{
-		GroupID: g.group, GenerationID: g.id, MemberID: m.id, ProtocolType: m.cluster.groupType(), ProtocolName: groupProtocol(m.options.Database),
+		GroupID: g.group, GenerationID: g.id, MemberID: m.id, ProtocolType: m.cluster.groupType(),
+		ProtocolName: groupProtocol(m.options.Database),
 	}
 	if joined.LeaderID == m.id {
 		if request.Assignments, err = m.share(ctx, joined.Members); err != nil {

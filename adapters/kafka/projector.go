@@ -57,7 +57,8 @@ const (
 // Run projects until ctx ends.
 func (p *Projector) Run(ctx context.Context) error {
 	return runGroup(ctx, p.cluster, groupOptions{
-		ID: p.options.Group, Topic: p.options.Topic, Database: p.options.Database, Session: projectorSession, What: "history", Logger: p.options.Logger,
+		ID: p.options.Group, Topic: p.options.Topic, Database: p.options.Database, Session: projectorSession,
+		What: "history", Logger: p.options.Logger,
 	}, p.serve)
 }
 

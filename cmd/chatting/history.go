@@ -17,7 +17,9 @@ import (
 )
 
 // newProjector takes the log of conversations into the history.
-func newProjector(cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger) *kafka.Projector {
+func newProjector(
+	cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger,
+) *kafka.Projector {
 	return kafka.NewProjector(cluster, kafka.ProjectorOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
 		Group: cfg.TopicPrefix + ".history", Database: database, Store: store, Retention: cfg.History.Retention,
