@@ -14,6 +14,8 @@ import (
 type groupOptions struct {
 	ID    string
 	Topic string
+	// Database is the id of the database that all members share.
+	Database string
 	// Session is after how long the group gives a dead member's partitions to others.
 	Session time.Duration
 	// What names the work in the log.
@@ -43,14 +45,15 @@ type assignment struct {
 // an error that is logged and groupPause. As long as serve has not returned, all members wait for this one.
 //
 // Only nodes of this server can be in the group while one of them is: see groupProtocol. Consumers of other programs that
-// were in it before are taken out.
+// were in it before are taken out. If nodes with another database are in it before this one ever was, the error is an
+// *OtherDatabaseError.
 func runGroup(
 	ctx context.Context, cluster *Cluster, options groupOptions,
 	serve func(ctx context.Context, generation *generation, assignments []assignment) error,
 ) error {
 	logger := options.Logger.With("group", options.ID, "work", options.What)
 	m := &member{cluster: cluster, options: options}
-	guard := newGroupGuard(cluster, options.ID, logger)
+	guard := newGroupGuard(cluster, options, logger)
 	defer m.leave(ctx)
 	for ctx.Err() == nil {
 		generation, assignments, err := m.join(ctx)
@@ -58,7 +61,11 @@ func runGroup(
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, kafka.InconsistentGroupProtocol), errors.Is(err, kafka.GroupIdNotFound):
-			if !guard.keptOut(ctx) {
+			again, err := guard.keptOut(ctx)
+			if err != nil {
+				return err
+			}
+			if !again {
 				pause(ctx, joinPause)
 			}
 			continue

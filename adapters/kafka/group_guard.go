@@ -53,24 +53,30 @@ func (c *Cluster) Groups() []GroupState {
 type groupGuard struct {
 	cluster *Cluster
 	group   string
-	logger  *slog.Logger
-	says    rate.Sometimes
-	older   bool // it was said that nodes of an older version are in the group
-	unseen  int  // how often in a row somebody kept this node out who is not to be seen
+	// protocol is the name of the protocol of nodes with the same database.
+	protocol string
+	logger   *slog.Logger
+	says     rate.Sometimes
+	member   bool // this node was a member once
+	// otherSince is since when nodes with another database have been seen in the group.
+	otherSince time.Time
+	older      bool // it was said that nodes of an older version are in the group
+	unseen     int  // how often in a row somebody kept this node out who is not to be seen
 	// takenOut is how often consumers were taken out since this node was a member.
 	takenOut int
 }
 
-func newGroupGuard(cluster *Cluster, group string, logger *slog.Logger) *groupGuard {
-	cluster.groups.change(group, func(*GroupState) {})
+func newGroupGuard(cluster *Cluster, options groupOptions, logger *slog.Logger) *groupGuard {
+	cluster.groups.change(options.ID, func(*GroupState) {})
 	return &groupGuard{
-		cluster: cluster, group: group, logger: logger, says: rate.Sometimes{First: 1, Interval: time.Minute},
+		cluster: cluster, group: options.ID, protocol: groupProtocol(options.Database), logger: logger,
+		says: rate.Sometimes{First: 1, Interval: time.Minute},
 	}
 }
 
 // joined notes that this node is a member.
 func (g *groupGuard) joined() {
-	g.older, g.unseen, g.takenOut = false, 0, 0
+	g.member, g.older, g.unseen, g.takenOut, g.otherSince = true, false, 0, 0, time.Time{}
 	var keptOut bool
 	g.cluster.groups.change(g.group, func(s *GroupState) {
 		keptOut = !s.KeptOutSince.IsZero()
@@ -87,12 +93,13 @@ func (g *groupGuard) left() {
 }
 
 // keptOut is called when the broker refuses this node because members of another kind are in the group. It tells whether
-// the node shall try again at once, because the group was just emptied and those who were in it will be back soon.
-func (g *groupGuard) keptOut(ctx context.Context) (again bool) {
+// the node shall try again at once, because the group was just emptied and those who were in it will be back soon. The error
+// is an *OtherDatabaseError.
+func (g *groupGuard) keptOut(ctx context.Context) (again bool, err error) {
 	found, err := g.cluster.describeGroup(ctx, g.group)
 	if err != nil {
 		g.logger.Debug("who is in the consumer group cannot be told", "error", err)
-		return false
+		return false, nil
 	}
 	var foreign, names []string
 	for _, m := range found.Members {
@@ -103,7 +110,22 @@ func (g *groupGuard) keptOut(ctx context.Context) (again bool) {
 	switch {
 	case len(foreign) > 0:
 		g.takenOut++
-		return g.takeOut(ctx, foreign, names) && g.takenOut <= maxTakenOutAtOnce
+		return g.takeOut(ctx, foreign, names) && g.takenOut <= maxTakenOutAtOnce, nil
+	case otherDatabase(found, g.protocol):
+		// A node that was here first goes on: it is the others who should not have started.
+		if g.otherSince.IsZero() {
+			g.otherSince = time.Now()
+		}
+		if !g.member {
+			if time.Since(g.otherSince) > otherPatience {
+				return false, &OtherDatabaseError{g.group}
+			}
+			return false, nil
+		}
+		g.noteForeign(len(found.Members), true)
+		g.says.Do(func() {
+			g.logger.Error("this server is kept out of its consumer group", "error", &OtherDatabaseError{g.group})
+		})
 	case len(found.Members) > 0:
 		g.left()
 		if !g.older {
@@ -121,7 +143,41 @@ func (g *groupGuard) keptOut(ctx context.Context) (again bool) {
 			})
 		}
 	}
-	return false
+	return false, nil
+}
+
+// OtherDatabaseError tells that running nodes on the same topics use another database. Trying again does not help.
+type OtherDatabaseError struct{ Group string }
+
+// Error implements error: one line.
+func (e *OtherDatabaseError) Error() string {
+	return "nodes with another database are in the consumer group " + e.Group +
+		": all nodes with one topic_prefix need one database: correct database.url or topic_prefix"
+}
+
+// otherDatabase tells whether the members of a group are nodes of this server, of this version or a later one, that do not
+// have the protocol of their database.
+func otherDatabase(found describegroups.ResponseGroup, protocol string) bool {
+	return found.ProtocolType == groupType && len(found.Members) > 0 &&
+		found.ProtocolData != "" && found.ProtocolData != protocol
+}
+
+// otherPatience is for how long nodes with another database must be in a group before they count: longer than one that was
+// killed stays in it.
+const otherPatience = auditSession + 2*time.Second
+
+// CheckDatabase returns an *OtherDatabaseError if nodes with another database are in a consumer group of this server, and
+// stay. Who is not to be told now is found out when this node joins.
+func CheckDatabase(ctx context.Context, cluster *Cluster, group, database string) error {
+	for began := time.Now(); ; pause(ctx, joinPause) {
+		found, err := cluster.describeGroup(ctx, group)
+		switch {
+		case err != nil || !otherDatabase(found, groupProtocol(database)):
+			return ctx.Err()
+		case time.Since(began) > otherPatience:
+			return &OtherDatabaseError{group}
+		}
+	}
 }
 
 // maxTakenOutAtOnce bounds how often a node joins again without a pause.

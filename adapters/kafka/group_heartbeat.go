@@ -33,13 +33,17 @@ var heartbeatRegistered = func() bool {
 }()
 
 // ApiKey implements protocol.Message.
-func (r *heartbeatRequest) ApiKey() protocol.ApiKey { return protocol.Heartbeat }
+func (r *heartbeatRequest) ApiKey() protocol.ApiKey { //nolint:revive // the interface's name
+	return protocol.Heartbeat
+}
 
 // Group implements protocol.GroupMessage.
 func (r *heartbeatRequest) Group() string { return r.GroupID }
 
 // ApiKey implements protocol.Message.
-func (r *heartbeatResponse) ApiKey() protocol.ApiKey { return protocol.Heartbeat }
+func (r *heartbeatResponse) ApiKey() protocol.ApiKey { //nolint:revive // the interface's name
+	return protocol.Heartbeat
+}
 
 // heartbeat tells the coordinator once that the member lives. The error may be that the generation has ended.
 func (g *generation) heartbeat(ctx context.Context) error {

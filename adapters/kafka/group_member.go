@@ -11,20 +11,29 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// groupProtocol is the name of the protocol, and groupType that of the type of protocol, by which the members of a group
-// agree on who reads what. A broker lets only members of one type, with a protocol in common, into a group. So a consumer of
+// groupProtocolName, with the id of the database, is the name of the protocol, and groupType that of the type of protocol, by
+// which the members of a group agree on who reads what. A broker lets only members of one type, with a protocol in common, into a group. So a consumer of
 // another program, whose type is "consumer", cannot join a group that has a node of this server in it, neither in the classic
-// way nor in that of KIP-848: it would be given partitions that nobody of this server reads then.
+// way nor in that of KIP-848: it would be given partitions that nobody of this server reads then. Neither can a node with
+// another database: what it projects and whom it knows would be missing for all others.
 //
 // A node of a version up to schema 4 joined as a "consumer". While one is in the group, newer nodes stay out of it, and the
 // older ones do the work of all; when the last has left, the newer ones take over. The other way round it is the same.
 const (
-	groupProtocol = "chatting"
-	groupType     = "chatting"
+	groupProtocolName = "chatting"
+	groupType         = "chatting"
 	// embeddedGroupType is the type on the embedded broker, which keeps the type that a group once had for ever and knows
 	// nothing of KIP-848: there the name alone keeps others out.
 	embeddedGroupType = "consumer"
 )
+
+// groupProtocol returns the name of the protocol among nodes with a database.
+func groupProtocol(database string) string {
+	if database == "" {
+		return groupProtocolName
+	}
+	return groupProtocolName + "-" + database
+}
 
 // member is this process in a group.
 type member struct {
@@ -52,7 +61,8 @@ func (m *member) join(ctx context.Context) (*generation, []assignment, error) {
 		cluster: m.cluster, group: m.options.ID, topic: m.options.Topic, member: m.id, id: joined.GenerationID,
 	}
 	request := &kafka.SyncGroupRequest{
-		GroupID: g.group, GenerationID: g.id, MemberID: m.id, ProtocolType: m.cluster.groupType(), ProtocolName: groupProtocol,
+		GroupID: g.group, GenerationID: g.id, MemberID: m.id, ProtocolType: m.cluster.groupType(),
+		ProtocolName: groupProtocol(m.options.Database),
 	}
 	if joined.LeaderID == m.id {
 		if request.Assignments, err = m.share(ctx, joined.Members); err != nil {
@@ -85,7 +95,7 @@ func (m *member) enter(ctx context.Context) (*kafka.JoinGroupResponse, error) {
 			GroupID: m.options.ID, SessionTimeout: m.options.Session, RebalanceTimeout: m.options.Session, MemberID: m.id,
 			ProtocolType: m.cluster.groupType(),
 			Protocols: []kafka.GroupProtocol{{
-				Name: groupProtocol, Metadata: kafka.GroupProtocolSubscription{Topics: []string{m.options.Topic}},
+				Name: groupProtocol(m.options.Database), Metadata: kafka.GroupProtocolSubscription{Topics: []string{m.options.Topic}},
 			}},
 		})
 		cancel()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/describegroups"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -278,4 +279,22 @@ func TestAMemberOfAGroupWithoutBrokersEndsWithItsContext(t *testing.T) {
 	defer cluster.Close()
 	_, leave := joinGroup(t, cluster, "nothing")
 	leave()
+}
+
+func TestOnlyNodesWithAnotherDatabaseCountAsSuch(t *testing.T) {
+	members := []describegroups.ResponseGroupMember{{ClientID: clientID}}
+	for _, c := range []struct {
+		group describegroups.ResponseGroup
+		want  bool
+	}{
+		{describegroups.ResponseGroup{ProtocolType: groupType, ProtocolData: groupProtocol("b"), Members: members}, true},
+		{describegroups.ResponseGroup{ProtocolType: groupType, ProtocolData: groupProtocol("a"), Members: members}, false},
+		{describegroups.ResponseGroup{ProtocolType: groupType, Members: members}, false}, // they are about to share out
+		{describegroups.ResponseGroup{ProtocolType: groupType, ProtocolData: groupProtocol("b")}, false},
+		{describegroups.ResponseGroup{ProtocolType: "consumer", ProtocolData: "range", Members: members}, false}, // an older version
+	} {
+		if got := otherDatabase(c.group, groupProtocol("a")); got != c.want {
+			t.Errorf("%+v: %t", c.group, got)
+		}
+	}
 }

@@ -26,6 +26,8 @@ type SystemMessages interface {
 type IngestOptions struct {
 	Topic string
 	Group string
+	// Database is the id of the database, which all members of the group share.
+	Database string
 	// Messages delivers.
 	Messages SystemMessages
 	// DeadLetters appends to the topic of what cannot be delivered.
@@ -76,7 +78,7 @@ const (
 // Run reads until ctx ends.
 func (i *Ingest) Run(ctx context.Context) error {
 	return runGroup(ctx, i.cluster, groupOptions{
-		ID: i.options.Group, Topic: i.options.Topic, Session: ingestSession,
+		ID: i.options.Group, Topic: i.options.Topic, Database: i.options.Database, Session: ingestSession,
 		What: "system messages", Logger: i.options.Logger,
 	}, i.serve)
 }

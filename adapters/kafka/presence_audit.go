@@ -13,6 +13,8 @@ import (
 type AuditOptions struct {
 	Sessions string // topic
 	Group    string
+	// Database is the id of the database, which all members of the group share.
+	Database string
 	// Presence appends to the public topic.
 	Presence *Appender
 	// Lookback is how far before the committed offset the state is rebuilt from.
@@ -46,7 +48,7 @@ const (
 // Run audits until ctx ends.
 func (a *PresenceAudit) Run(ctx context.Context) error {
 	return runGroup(ctx, a.cluster, groupOptions{
-		ID: a.options.Group, Topic: a.options.Sessions, Session: auditSession,
+		ID: a.options.Group, Topic: a.options.Sessions, Database: a.options.Database, Session: auditSession,
 		What: "presence audit", Logger: a.options.Logger,
 	}, a.audit)
 }

@@ -21,6 +21,7 @@ type ProjectorOptions struct {
 	Topic      string // of conversations
 	Partitions int    // of the topic
 	Group      string
+	Database   string // the id of the database, which all members of the group share
 	Store      application.ProjectionStore
 	// Retention is how far the history reaches back.
 	Retention time.Duration
@@ -65,7 +66,8 @@ const (
 // Run projects until ctx ends.
 func (p *Projector) Run(ctx context.Context) error {
 	return runGroup(ctx, p.cluster, groupOptions{
-		ID: p.options.Group, Topic: p.options.Topic, Session: projectorSession, What: "history", Logger: p.options.Logger,
+		ID: p.options.Group, Topic: p.options.Topic, Database: p.options.Database, Session: projectorSession,
+		What: "history", Logger: p.options.Logger,
 	}, p.serve)
 }
 

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -27,13 +28,14 @@ func (l LogIdentity) Is(other LogIdentity) bool {
 const (
 	selectInstallation = `SELECT topic_prefix, cluster_id FROM installation`
 	recordInstallation = `
-		INSERT INTO installation (one_row, topic_prefix, cluster_id, recorded_at) VALUES (1, $1, $2, $3)
+		INSERT INTO installation (one_row, topic_prefix, cluster_id, database_id, recorded_at) VALUES (1, $1, $2, $3, $4)
 		ON CONFLICT (one_row) DO NOTHING`
 	fillInCluster    = `UPDATE installation SET cluster_id = $1 WHERE cluster_id = ''`
 	moveInstallation = `
-		INSERT INTO installation (one_row, topic_prefix, cluster_id, recorded_at) VALUES (1, $1, $2, $3)
+		INSERT INTO installation (one_row, topic_prefix, cluster_id, database_id, recorded_at) VALUES (1, $1, $2, $3, $4)
 		ON CONFLICT (one_row) DO UPDATE
 		SET topic_prefix = excluded.topic_prefix, cluster_id = excluded.cluster_id, recorded_at = excluded.recorded_at`
+	selectDatabaseID = `SELECT database_id FROM installation`
 	selectUsedTopics = `SELECT topic FROM topic_partitions ORDER BY recorded_at DESC, topic`
 	forgetPartitions = `DELETE FROM topic_partitions`
 	moveErasures     = `
@@ -55,6 +57,18 @@ func (s *Store) Log(ctx context.Context, own LogIdentity) (log LogIdentity, err 
 	return log, err
 }
 
+// DatabaseID returns what tells this database from all others; "" before it belongs to a log.
+func (s *Store) DatabaseID(ctx context.Context) (id string, err error) {
+	err = s.read(ctx, "read the database's id", func(ctx context.Context, db *sqlx.DB) error {
+		err := db.GetContext(ctx, &id, selectDatabaseID)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return id, err
+}
+
 // ClaimLog has the database belong to the caller's log, if it belongs to none yet, and returns the one that it belongs to.
 // The caller compares. Of several callers at once, one is the first.
 func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity, err error) {
@@ -65,7 +79,7 @@ func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity,
 		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, recordInstallation, own.TopicPrefix, own.ClusterID, s.now().UnixMilli()); err != nil {
+		if _, err := tx.ExecContext(ctx, recordInstallation, own.TopicPrefix, own.ClusterID, rand.Text(), s.now().UnixMilli()); err != nil {
 			return err
 		}
 		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) || log == own || own.ClusterID == "" {
@@ -137,7 +151,7 @@ func (s *Store) MoveToLog(ctx context.Context, move LogMove) error {
 		if _, err := tx.ExecContext(ctx, forgetPartitions); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, moveInstallation, move.To.TopicPrefix, move.To.ClusterID, s.now().UnixMilli())
+		_, err = tx.ExecContext(ctx, moveInstallation, move.To.TopicPrefix, move.To.ClusterID, rand.Text(), s.now().UnixMilli())
 		return err
 	})
 }

@@ -35,6 +35,29 @@ var installationContract = map[string]func(*testing.T, database){
 			t.Error("a log without a prefix is recorded")
 		}
 	},
+	"EachDatabaseHasAnIDOfItsOwnThatStays": func(t *testing.T, d database) {
+		nodes := d.nodes(t, 2)
+		if id, err := nodes[0].DatabaseID(t.Context()); err != nil || id != "" {
+			t.Errorf("before it belongs to a log, it is %q (%v)", id, err)
+		}
+		seen := make(map[string]bool)
+		for i, to := range []LogIdentity{{"a", "c1"}, {"b", "c2"}} {
+			if i == 0 {
+				_, err := nodes[0].ClaimLog(t.Context(), to)
+				noError(t, err)
+			} else {
+				noError(t, nodes[0].MoveToLog(t.Context(), LogMove{To: to, Generation: 2, Ends: []int64{0}}))
+			}
+			for _, node := range nodes {
+				id, err := node.DatabaseID(t.Context())
+				noError(t, err)
+				seen[id] = true
+			}
+		}
+		if len(seen) != 1 || seen[""] {
+			t.Errorf("it has the ids %v", seen)
+		}
+	},
 	"AClusterThatBecomesKnownIsRecorded": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		for _, step := range []struct{ own, want LogIdentity }{

@@ -25,7 +25,7 @@ on. A server refuses to start on a database of another log. Stop all servers on 
 Users, friends, blocks and the history stay. What the old log has and the history does not have yet is lost:
 wait, before the servers are stopped, until their /readyz says that the history is 0 records behind.`,
 		Example: `  chatting adopt
-  CHATTING_TOPIC_PREFIX=chat2 CHATTING_KAFKA_BROKERS=k1:9092 CHATTING_DATABASE_URL_FILE=/run/secrets/database chatting adopt`,
+  CHATTING_TOPIC_PREFIX=chat2 CHATTING_KAFKA_BROKERS=k1:9092 chatting adopt`,
 	}
 	load := configFlags(cmd, s, append([]string{"data_dir"}, kafkaFlags...)...)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -124,7 +124,7 @@ func moveToLog(
 	for _, projection := range projections {
 		move.Generation = max(move.Generation, projection.Next.Generation+1)
 	}
-	projector := newProjector(cfg, cluster, store, logger)
+	projector := newProjector(cfg, cluster, store, "", logger) // it joins no group
 	for partition := range cfg.Kafka.Partitions {
 		end, err := projector.BeginAnew(ctx, partition, move.Generation)
 		if err != nil {

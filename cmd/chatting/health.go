@@ -26,8 +26,8 @@ func newHealthCommand(s surroundings) *cobra.Command {
 		Use:   "health",
 		Short: "Ask a server whether it serves users",
 		Long: `Ask a server on this machine whether it serves users: that its broker, database and tail are well and that it is
-not leaving. If its history is behind the log, the answer says by how much. With --live only whether its process answers
-at all. The exit code is 0 or 1: it is the health check of containers, which have no curl.`,
+not leaving. If its history is behind the log, the answer says how far. With --live only whether its process
+answers at all. The exit code is 0 or 1: it is the health check of containers, which have no curl.`,
 		Example: `  chatting health
   chatting health --live
   chatting health --url http://node1:8000/readyz`,

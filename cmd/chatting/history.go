@@ -17,10 +17,12 @@ import (
 )
 
 // newProjector takes the log of conversations into the history.
-func newProjector(cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, logger *slog.Logger) *kafka.Projector {
+func newProjector(
+	cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger,
+) *kafka.Projector {
 	return kafka.NewProjector(cluster, kafka.ProjectorOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
-		Group: cfg.TopicPrefix + ".history", Store: store, Retention: cfg.History.Retention,
+		Group: cfg.TopicPrefix + ".history", Database: database, Store: store, Retention: cfg.History.Retention,
 		Embedded: cfg.Kafka.Embedded(), Logger: logger,
 	})
 }
@@ -90,7 +92,7 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 	if err := mayRebuild(ctx, cfg, cluster, store, logger); err != nil {
 		return err
 	}
-	projector := newProjector(cfg, cluster, store, logger)
+	projector := newProjector(cfg, cluster, store, "", logger) // it joins no group
 	for _, partition := range partitions {
 		rebuilt, err := projector.Rebuild(ctx, partition)
 		if err != nil {

@@ -27,6 +27,8 @@ type node struct {
 	parts nodeParts
 
 	topics kafka.TopicNames
+	// database is the id of the database, once it is prepared.
+	database string
 	// background is everything that runs until the sockets are closed and the sessions buried.
 	background sync.WaitGroup
 	cancel     context.CancelFunc
@@ -135,13 +137,13 @@ func (n *node) run(ctx context.Context) error {
 		Handler: &kafka.ConversationTail{Delivery: n.parts.Delivery, From: maps.Clone(ends), Logger: n.parts.Logger},
 	})
 	audit := kafka.NewPresenceAudit(n.parts.Cluster, kafka.AuditOptions{
-		Sessions: n.topics.Sessions, Group: n.parts.Config.TopicPrefix + ".presence-audit",
+		Sessions: n.topics.Sessions, Group: n.auditGroup(), Database: n.database,
 		Presence: n.parts.Appenders.presence, Lookback: kafka.SessionRetention, Logger: n.parts.Logger,
 	})
 	present := kafka.NewReadBarrier(n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, sessions)
 	defer present.Close()
 	ingest := kafka.NewIngest(n.parts.Cluster, kafka.IngestOptions{
-		Topic: n.topics.SystemMessages, Group: n.parts.Config.TopicPrefix + ".system-messages", Messages: n.parts.System,
+		Topic: n.topics.SystemMessages, Group: n.parts.Config.TopicPrefix + ".system-messages", Database: n.database, Messages: n.parts.System,
 		DeadLetters: n.parts.Appenders.deadLetters, Presence: present.Wait, Logger: n.parts.Logger,
 	})
 
@@ -177,7 +179,9 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { errs <- audit.Run(ctx) })
 	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
-		running.Go(func() { errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.parts.Logger).Run(ctx) })
+		running.Go(func() {
+			errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.database, n.parts.Logger).Run(ctx)
+		})
 		running.Go(func() { n.parts.HistoryLag.Run(ctx) })
 	}
 	if messages := n.parts.Stored.messages; messages != nil {
@@ -251,6 +255,12 @@ func (n *node) prepare(ctx context.Context) error {
 	if err := claimLog(ctx, n.parts.Store, own); err != nil {
 		return err
 	}
+	if n.database, err = n.parts.Store.DatabaseID(ctx); err != nil {
+		return err
+	}
+	if err := kafka.CheckDatabase(ctx, n.parts.Cluster, n.auditGroup(), n.database); err != nil {
+		return err
+	}
 	for _, topic := range []string{n.topics.Conversations, n.topics.Sessions} {
 		recorded, err := n.parts.Store.PartitionCount(ctx, topic, n.parts.Config.Kafka.Partitions)
 		if err != nil {
@@ -266,6 +276,9 @@ func (n *node) prepare(ctx context.Context) error {
 	}
 	return nil
 }
+
+// auditGroup is the consumer group that every node is in.
+func (n *node) auditGroup() string { return n.parts.Config.TopicPrefix + ".presence-audit" }
 
 // lostSessions handles a hole in the sessions topic: who is online can no longer be told from what this node has read.
 func (n *node) lostSessions() {

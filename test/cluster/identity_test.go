@@ -92,6 +92,26 @@ func (c *cluster) mustBeRefused(ctx context.Context, arguments []string, setting
 	return string(out)
 }
 
+// Two nodes with a database each would share out the history and the system messages, and each know half of the blocks.
+func TestANodeWithAnotherDatabaseDoesNotServeOnTheTopicsOfOthers(t *testing.T) {
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	own := append(c.settings(), "CHATTING_DATABASE_URL=") // a file in its data directory
+	first := harness.StartNode(t, t.TempDir(), own...)
+	if said := c.mustBeRefused(ctx, nil, own...); strings.Count(said, "nodes with another database") != 1 || strings.Contains(said, `"ready`) {
+		t.Errorf("it ends with\n%s", said)
+	}
+	if told := readiness(ctx, t, first); !told.Groups[c.prefix+".history"].Member || told.Groups[c.prefix+".history"].Foreign > 0 {
+		t.Errorf("the first one says %+v", told)
+	}
+	if err := first.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := harness.StartNode(t, t.TempDir(), own...).Stop(); err != nil { // nobody else is there now
+		t.Error(err)
+	}
+}
+
 // A database that was used with a broker inside the server has places in a log that the real cluster does not have.
 func TestADatabaseMovesToAnotherKafkaClusterOnlyWhenItIsAdopted(t *testing.T) {
 	ctx := testContext(t)
