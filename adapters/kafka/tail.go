@@ -10,70 +10,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/segmentio/kafka-go/protocol/metadata"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 )
-
-// TailHandler takes what a tail reads. All calls come from one goroutine; until it returns, nothing further is read.
-type TailHandler interface {
-	// Record takes the next record of its partition. It is valid until the call returns.
-	Record(record *TailRecord)
-	// BatchEnd tells that the records of one answer of one partition are through, if there were any: the next one will be
-	// at or past next.
-	BatchEnd(partition int, next int64)
-	// LeftOut tells that records were left out which this server did not write. It comes in their place among the records.
-	LeftOut(left LeftOut)
-	// Hole tells that a partition's offsets from the first (included) to the second (excluded) are lost to this tail; a
-	// second below the first tells that the topic was made anew and is read on from there.
-	Hole(partition int, from, to int64)
-}
-
-// TailOptions say what to read.
-type TailOptions struct {
-	Topic string
-	// From is the first offset to read of each partition to read.
-	From    map[int]int64
-	Handler TailHandler
-	// Interrupted, where it is set, is called by the goroutine of Handler when a partition cannot be read, for whatever
-	// reason: what is read later may be of another topic of the same name.
-	Interrupted func()
-	Logger      *slog.Logger
-	// MaxBatch bounds what one batch unpacks to, in bytes; MaxOwnBatch where it is 0. Of a batch that unpacks to more, the
-	// records before that are handed over, and the others are left out. A tail holds one unpacked batch at a time.
-	MaxBatch int
-	// Unpacking, where it is set, has a place for each batch that several tails hold unpacked at the same time. Their
-	// handlers must not wait for one another.
-	Unpacking *semaphore.Weighted
-
-	// uncommitted has records of open and aborted transactions read, too.
-	uncommitted bool
-}
-
-const (
-	// MaxOwnBatch bounds the batches of the topics that only this server writes. It does not compress; a broker that does
-	// (compression.type) does not make batches larger than maxOwnBytes.
-	MaxOwnBatch = 4 << 20
-	// MaxForeignBatch bounds the batches that other programs write. Producers bound a batch before compression by
-	// batch.size (16 KiB in the Java client, 1 MB in librdkafka) or by one record of 1 MiB, and Java, which goes by the
-	// size that it expects after compression, by a multiple of that.
-	MaxForeignBatch = 32 << 20
-	// keptUnpacked is how large a buffer for unpacked batches is kept for the next answer.
-	keptUnpacked = 1 << 20
-)
-
-func (o *TailOptions) maxBatch() int {
-	if o.MaxBatch == 0 {
-		return MaxOwnBatch
-	}
-	return o.MaxBatch
-}
-
-func (o *TailOptions) isolation() int8 {
-	if o.uncommitted {
-		return readUncommitted
-	}
-	return readCommitted
-}
 
 // Tail reads the committed records of partitions of one topic from absolute offsets on, for as long as Run runs: one
 // long-poll to each leader, with all its partitions. Changes of leaders, brokers that are away, lost starts of logs and

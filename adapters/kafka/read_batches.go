@@ -3,48 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
-	"time"
-
-	"github.com/segmentio/kafka-go"
 )
-
-// TailRecord is a record as a tail reads it. Its bytes are valid until the handler returns.
-type TailRecord struct {
-	Partition int
-	Offset    int64
-	Time      time.Time
-	// Key is nil for a record without one, and for one whose key is longer than any of ours.
-	Key []byte
-	// WholeKey is the key, however long it is.
-	WholeKey []byte
-	// Value is nil for a record without one.
-	Value []byte
-
-	headers []byte
-}
-
-// Headers reads the headers of the record, whose values are valid until the handler returns. all is false if the record
-// has more than are read, or some that cannot be read.
-func (r *TailRecord) Headers() (headers []kafka.Header, all bool) { return readHeaders(r.headers) }
-
-// maxKey bounds the keys that are looked at; ours are far shorter. A record with a longer one is handed over with no key.
-const maxKey = 256
-
-// LeftOut is a stretch of the log that a tail did not hand over, although its bytes are as their producer wrote them: they
-// unpack to too much, or to no records. This server writes no such batches.
-type LeftOut struct {
-	Partition int
-	// From is the offset of the first record that was left out, To that after the last one.
-	From, To int64
-	// Why is what is wrong with the batch. TooLarge tells that it is the size.
-	Why      error
-	TooLarge bool
-	// Time, Key and Size are of the first record that was left out: its time, or that of the first record of the batch; its
-	// key, if that could be read, valid until the handler returns; and the length of its value, or -1 if that is unknown.
-	Time time.Time
-	Key  []byte
-	Size int64
-}
 
 // reading is what the records of one partition's answer came to.
 type reading struct {
