@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -71,12 +72,13 @@ func validate(t *testing.T, schemas *Schemas, brokers, prefix string) {
 	defer cancel()
 	for _, topic := range []string{prefix + ".conversations", prefix + ".presence"} {
 		wrong := 0
+		events := OneEventAnID{}
 		records := ReadTopic(ctx, t, brokers, topic)
 		for _, r := range records {
 			if _, meant := poison.Load(string(r.Value)); meant {
 				continue
 			}
-			if err := schemas.CheckRecord(r); err != nil {
+			if err := errors.Join(schemas.CheckRecord(r), events.Check(r)); err != nil {
 				if wrong++; wrong <= maxComplaints {
 					t.Errorf("%s/%d at %d is not as docs/schemas promise: %v", topic, r.Partition, r.Offset, err)
 				}

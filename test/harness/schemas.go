@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -178,5 +179,38 @@ func (s *Schemas) CheckRecord(r *kgo.Record) error {
 	if string(r.Key) != key {
 		return fmt.Errorf("its key is %.50q, not %s", r.Key, key)
 	}
+	return nil
+}
+
+// OneEventAnID holds the records of a topic against the promise that an id stands for one event: those of one id are in one
+// partition and differ at most in their times, and in the message where a client has used its name for another text.
+type OneEventAnID map[string]idEvent
+
+type idEvent struct {
+	partition int32
+	said      [sha256.Size]byte
+}
+
+// Check takes the next record.
+func (o OneEventAnID) Check(r *kgo.Record) error {
+	var event struct {
+		ID, Type, Subject string
+		Data              map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(r.Value, &event); err != nil {
+		return errors.New("it is no event at all")
+	}
+	for _, may := range []string{"time", "expires_at", "message"} {
+		delete(event.Data, may)
+	}
+	said, err := json.Marshal(event) // in the order of the fields' names
+	if err != nil {
+		return err
+	}
+	is := idEvent{r.Partition, sha256.Sum256(append(said, r.Key...))}
+	if first, again := o[event.ID]; again && first != is {
+		return fmt.Errorf("an earlier record of the id %s says something else", event.ID)
+	}
+	o[event.ID] = is
 	return nil
 }

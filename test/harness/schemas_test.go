@@ -84,3 +84,33 @@ func TestARecordThatBreaksThePromiseIsToldByPlaceAndNotByContent(t *testing.T) {
 		}
 	}
 }
+
+func TestAnIDThatStandsForTwoEventsBreaksThePromise(t *testing.T) {
+	record := func(text string, partition int32) *kgo.Record {
+		r := goodRecord(t)
+		r.Value, r.Partition = []byte(strings.ReplaceAll(string(r.Value), "hello", text)), partition
+		return r
+	}
+	cancel := func(room string) *kgo.Record {
+		return &kgo.Record{Key: []byte("201:202"), Value: []byte(
+			`{"id":"x","type":"chatting.invite_game.v1","subject":"201","data":{"type":"invite_game","status":"cancel"` + room + `}}`)}
+	}
+	events := OneEventAnID{}
+	for name, row := range map[string]struct {
+		first, again *kgo.Record
+		good         bool
+	}{
+		"the same":             {record("hello", 1), record("hello", 1), true},
+		"another text":         {record("hello", 1), record("bye", 1), true},
+		"another partition":    {record("hello", 1), record("hello", 2), false},
+		"a cancel and another": {cancel(`,"room_id":"r"`), cancel(""), false},
+	} {
+		clear(events)
+		if err := events.Check(row.first); err != nil {
+			t.Fatal(err)
+		}
+		if err := events.Check(row.again); (err == nil) != row.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
