@@ -87,6 +87,7 @@ type Attachment struct {
 	from     []int64 // first offset to serve, a partition; nil before Activate
 	released bool
 	held     []heldFrame
+	waiting  int // bytes of held, where messages are not stored
 	// stored is nil where messages to users who are offline are not stored.
 	stored *storedDelivery
 }
@@ -108,7 +109,7 @@ type heldFrame struct {
 	kept bool
 }
 
-// maxHeld bounds the frames that wait for the end of a login. A connection that exceeds it is closed as slow.
+// maxHeld bounds the frames that wait for the end of a login, beside maxHeldBytes. A connection that exceeds it is closed as slow.
 const maxHeld = 1024
 
 // NewDelivery returns a delivery without connections. reader is told of each record that has a receiver here, and
@@ -331,5 +332,6 @@ func (a *Attachment) holds(h heldFrame) bool {
 	if a.stored != nil {
 		return a.stored.holds(h)
 	}
-	return len(a.held) < maxHeld
+	a.waiting += len(h.frame)
+	return len(a.held) < maxHeld && a.waiting <= maxHeldBytes
 }

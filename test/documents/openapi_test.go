@@ -156,11 +156,13 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 
 	// What the document has beyond that would be true of nothing. Parts that are away and requests under way take more
 	// than a server.
+	const unavailable, underWay, tooMany = "503", "409", "429"
 	seen := append(r.seen, guarded.seen...)
 	for path, item := range r.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
 			for status := range operation.Responses.Map() {
-				if answer := method + " " + path + " " + status; status != "503" && status != "409" && !slices.Contains(seen, answer) {
+				if answer := method + " " + path + " " + status; !slices.Contains(seen, answer) &&
+					!slices.Contains([]string{unavailable, underWay, tooMany}, status) {
 					t.Errorf("nothing is answered by %s", answer)
 				}
 			}
