@@ -27,7 +27,7 @@ type BlockEntry struct {
 type BlockStore interface {
 	// SetBlocked makes blocker block target, or not. Where that changes something, the pair's version grows by one under
 	// a lock on the pair, and the change enters the outbox in the same transaction with event's ID and Time. changed
-	// tells whether it did.
+	// tells whether it did. CodeLimit, and nothing is done, where blocker would come to more than MaxBlocks pairs.
 	SetBlocked(ctx context.Context, change BlockChange) (changed bool, err error)
 	// Blocks returns every pair of blocker ever changed, unblocked ones included, in ascending order of targets.
 	Blocks(ctx context.Context, blocker domain.UserID) ([]BlockEntry, error)
@@ -35,6 +35,9 @@ type BlockStore interface {
 	IsBlocked(ctx context.Context, blocker, target domain.UserID) (bool, error)
 	Outbox
 }
+
+// MaxBlocks bounds the pairs that one user ever blocked: all of them are loaded when the user logs in.
+const MaxBlocks = 10_000
 
 // BlockChange is a wish to change one pair, with the id and time that the event of the change will carry.
 type BlockChange struct {
@@ -65,7 +68,7 @@ type Block struct {
 }
 
 // Block makes blocker block target and returns once the log has it, also when it was blocked already. Errors:
-// CodeUnknownUser, CodeSelf, CodeUnavailable and CodeUnconfirmed; after the last two the change may be committed, and
+// CodeUnknownUser, CodeSelf, CodeLimit, CodeUnavailable and CodeUnconfirmed; after the last two the change may be committed, and
 // then takes effect when the relay publishes it.
 func (b *Block) Block(ctx context.Context, blocker, target domain.UserID) error {
 	if blocker == target {

@@ -117,6 +117,7 @@ type Attachment struct {
 	released  bool
 	ended     bool // the connection is closing, and gets nothing more
 	held      []heldFrame
+	waiting   int // bytes of held, where messages are not stored
 	// stored is nil where messages to users who are offline are not stored.
 	stored *storedDelivery
 }
@@ -138,7 +139,7 @@ type heldFrame struct {
 	kept bool
 }
 
-// maxHeld bounds the frames that wait for the end of a login. A connection that exceeds it is closed as slow.
+// maxHeld bounds the frames that wait for the end of a login, beside maxHeldBytes. A connection that exceeds it is closed as slow.
 const maxHeld = 1024
 
 // NewDelivery returns a delivery without connections. reader is told of each record that has a receiver here, and
@@ -398,5 +399,6 @@ func (a *Attachment) holds(h heldFrame) bool {
 	if a.stored != nil {
 		return a.stored.holds(h)
 	}
-	return len(a.held) < maxHeld
+	a.waiting += len(h.frame)
+	return len(a.held) < maxHeld && a.waiting <= maxHeldBytes
 }

@@ -412,6 +412,33 @@ func TestALoginIsBoundedInWhatItHolds(t *testing.T) {
 	}
 }
 
+// longRecord is a record of a message with a long frame.
+type longRecord struct{ record }
+
+func (r longRecord) Open() (domain.Event, []byte, error) { return r.event, make([]byte, 60<<10), nil }
+
+func TestALoginIsBoundedInTheBytesThatItHolds(t *testing.T) {
+	s := newStage(t, 1)
+	c := &conn{}
+	a := s.delivery.Attach(202, c)
+	a.Activate(nil, s.ends())
+	apply := func(n int) {
+		s.delivery.Apply(longRecord{record{
+			at: application.Position{Offset: int64(n)}, event: domain.Event{Body: domain.ChatMessage{From: 201, To: 202}},
+		}})
+	}
+	for n := range 68 { // of which 69 are more than 4 MiB
+		apply(n)
+	}
+	if got := c.all(); len(got) != 0 {
+		t.Fatalf("got %v while nothing was exceeded", got[0])
+	}
+	apply(68)
+	if got := of[closed](c); len(got) != 1 || got[0].reason != application.CloseSlow {
+		t.Fatalf("got %v, want it closed as slow", got)
+	}
+}
+
 func TestNobodyHidesFromItself(t *testing.T) {
 	s := newStage(t, 1)
 	s.block(201, 201) // no request makes such a change: somebody else wrote it to the log

@@ -65,6 +65,7 @@ var blockSentences = targetSentences{
 	domain.CodeUnknownUser: fields.SentenceNever,
 	domain.CodeSelf:        sentenceNoBlock,
 	domain.CodeNotBlocked:  sentenceUnblock,
+	domain.CodeLimit:       "차단을 더 이상 추가할 수 없습니다.",
 }
 
 func (a *API) block(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {

@@ -27,6 +27,7 @@ const (
 		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $3, event_id = $4, event_version = version + 1
 		WHERE blocker = $1 AND target = $2 AND blocked
 		RETURNING version`
+	countBlocks  = `SELECT COUNT(*) FROM (SELECT 1 FROM blocks WHERE blocker = $1 LIMIT $2) AS counted`
 	insertOutbox = `
 		INSERT INTO outbox (event_id, blocker, target, blocked, version, occurred_at) VALUES ($1, $2, $3, $4, $5, $6)`
 	selectBlocks = `
@@ -60,6 +61,15 @@ func (s *Store) SetBlocked(ctx context.Context, change application.BlockChange) 
 		if err != nil {
 			return err
 		}
+		if version == 1 { // a pair that was never blocked before
+			var pairs int
+			if err := tx.GetContext(ctx, &pairs, countBlocks, int64(change.Blocker), application.MaxBlocks+1); err != nil {
+				return err
+			}
+			if pairs > application.MaxBlocks {
+				return errManyBlocks
+			}
+		}
 		changed = true
 		_, err = tx.ExecContext(ctx, insertOutbox, change.Event.ID.String(),
 			int64(change.Blocker), int64(change.Target), change.Blocked, version, at)
@@ -67,6 +77,8 @@ func (s *Store) SetBlocked(ctx context.Context, change application.BlockChange) 
 	})
 	return changed && err == nil, err
 }
+
+var errManyBlocks = domain.NewError(domain.CodeLimit, "The user has blocked too many others.")
 
 // Blocks implements application.BlockStore.
 func (s *Store) Blocks(ctx context.Context, blocker domain.UserID) ([]application.BlockEntry, error) {

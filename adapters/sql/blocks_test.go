@@ -41,6 +41,26 @@ func wantBlocks(t *testing.T, s *Store, blocker domain.UserID, want ...applicati
 }
 
 var blockContract = map[string]func(*testing.T, database){
+	"AUserBlocksSoManyAndNoMore": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		// As many as may be, less one, of which one was unblocked again.
+		s.writer.MustExecContext(t.Context(), `
+			WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+			INSERT INTO blocks (blocker, target, blocked, version, changed_at) SELECT 1, 100 + n, n > 1, 2, 0 FROM numbers`,
+			application.MaxBlocks-1)
+		if !set(t, s, change(1, 50, true)) {
+			t.Error("the last one is no change")
+		}
+		_, err := s.SetBlocked(t.Context(), change(1, 51, true))
+		wantCode(t, err, domain.CodeLimit)
+		if blocked, err := s.IsBlocked(t.Context(), 1, 51); blocked || err != nil {
+			t.Errorf("one too many is blocked: %t, %v", blocked, err)
+		}
+		// Pairs that are there already change as ever, and others may block as well.
+		if !set(t, s, change(1, 101, true)) || !set(t, s, change(1, 50, false)) || !set(t, s, change(2, 51, true)) {
+			t.Error("no change")
+		}
+	},
 	"EachChangeOfAPairTakesTheNextVersionAndARepetitionTakesNone": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		for i, step := range []struct{ blocked, changes bool }{

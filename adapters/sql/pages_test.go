@@ -251,3 +251,25 @@ func TestTheUnreadOfAnOlderHistoryAreCountedByTheMigration(t *testing.T) {
 		})
 	}
 }
+
+func TestPostgreSQLSendsNoMoreThanAPageAndOneMore(t *testing.T) {
+	requirePostgres(t)
+	s := newPostgresDatabase(t).migrated(t)
+	y := newStory(t, s)
+	for range 10 {
+		event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}
+		y.project(application.ProjectedEvent{Offset: y.at.Next.Offset, Event: event, Frame: fmt.Appendf(nil, "%0100d", 0)})
+	}
+	for bytes, want := range map[int]int{1: 2, 100: 2, 250: 3, 1000: 10} {
+		n := 0
+		found, err := s.reader.QueryContext(t.Context(), s.pages.newestOfLow.text, 1, 2, 100, bytes)
+		noError(t, err)
+		for found.Next() {
+			n++
+		}
+		noError(t, errors.Join(found.Err(), found.Close())) //nolint:sqlclosecheck // the next query is asked on the same connection
+		if n != want {
+			t.Errorf("%d bytes: %d rows, want %d", bytes, n, want)
+		}
+	}
+}

@@ -3,7 +3,7 @@
 
 -- +goose Up
 
--- While the messages of an old history are counted, which takes about a second for a million, nobody changes the history or
+-- While the messages of an old history are counted, which takes some seconds for a million, nobody changes the history or
 -- a mark: the projection waits, and clients read. Only then is the table changed, which shuts out readers for as long as it
 -- takes to write one row for each conversation.
 LOCK TABLE messages IN SHARE ROW EXCLUSIVE MODE;

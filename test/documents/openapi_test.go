@@ -189,7 +189,8 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 	for path, item := range r.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
 			for status := range operation.Responses.Map() {
-				if answer := method + " " + path + " " + status; status != "503" && status != "409" && !slices.Contains(seen, answer) {
+				if answer := method + " " + path + " " + status; !slices.Contains(seen, answer) &&
+					status != "503" && status != "409" {
 					t.Errorf("nothing is answered by %s", answer)
 				}
 			}
