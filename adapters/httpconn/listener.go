@@ -54,6 +54,7 @@ type place struct {
 	// element and ofHost are where it stands among those that wait; nil while it does not wait.
 	element, ofHost *list.Element
 	since           time.Time // when it began to wait
+	begun           bool      // something of a request has come
 	requested       bool      // its request counts among requests
 	held            int       // bytes of its request's body
 	gone            bool      // is in no books any more
@@ -75,8 +76,11 @@ func Listen(inner net.Listener, options Options) *Listener {
 const (
 	// acceptPause is how long accepting rests after it failed for want of something that others will give back.
 	acceptPause = 50 * time.Millisecond
-	// courtesy is how long a connection may wait before it makes room for a new one.
-	courtesy = 100 * time.Millisecond
+	// courtesy is how long a connection may wait before it makes room for a new one. Clients send their request a moment
+	// after they have connected.
+	courtesy = 50 * time.Millisecond
+	// looks bounds how many connections are looked at for the sake of one new one.
+	looks = 64
 	// roomPause is how long accepting rests while all places are taken by connections that have not waited that long.
 	roomPause = 5 * time.Millisecond
 	// closedInShortage is how many connections are closed when the process has no more files: some for other uses.
@@ -127,7 +131,7 @@ func (l *Listener) enter(inner net.Conn) *Conn {
 	for {
 		l.mu.Lock()
 		evicted := l.makeRoom(c.place.address)
-		room := l.open < l.options.Requests+l.options.Reserve
+		room := l.open < l.places()
 		if room {
 			l.take(c)
 		}
@@ -147,8 +151,8 @@ func (l *Listener) makeRoom(address netip.Addr) (evicted []*Conn) {
 			l.note("HTTP connections closed: their address has too many", address)
 		}
 	}
-	if places := l.options.Requests + l.options.Reserve; l.open >= places {
-		oldest := l.evict(l.open-places+1, &l.waiting, courtesy)
+	if l.open >= l.places() {
+		oldest := l.evict(l.open-l.places()+1, &l.waiting, courtesy)
 		if len(oldest) > 0 {
 			l.note("idle HTTP connections closed to make room", address)
 		}
@@ -170,6 +174,8 @@ func (l *Listener) take(c *Conn) {
 	l.wait(c)
 }
 
+func (l *Listener) places() int { return l.options.Requests + l.options.Reserve }
+
 // perAddress returns the cap for an address, 0 for none.
 func (l *Listener) perAddress(address netip.Addr) int {
 	if l.options.Proxies.Trusts(address) {
@@ -179,12 +185,20 @@ func (l *Listener) perAddress(address netip.Addr) int {
 }
 
 // evict takes up to n connections out of the books, the first in a list of those that wait that have waited for so long.
-// The caller closes them.
+// The caller closes them. A connection that has sent something that was not read yet is not silent, and waits anew.
 func (l *Listener) evict(n int, waiting *list.List, patience time.Duration) (evicted []*Conn) {
-	for ; n > 0 && waiting.Len() > 0; n-- {
+	for range n + looks {
+		if len(evicted) == n || waiting.Len() == 0 {
+			break
+		}
 		c := waiting.Front().Value.(*Conn)
 		if time.Since(c.place.since) < patience {
 			break
+		}
+		if !c.place.begun && hasUnread(c.Conn) {
+			l.wait(c)
+			c.place.begun = true // counts so once, however long its reader takes
+			continue
 		}
 		l.leave(c)
 		evicted = append(evicted, c)
@@ -258,6 +272,7 @@ func (l *Listener) began(c *Conn) bool {
 		return false
 	}
 	l.wait(c)
+	c.place.begun = true
 	return true
 }
 
@@ -270,6 +285,7 @@ func (l *Listener) served(c *Conn) bool {
 	}
 	l.settle(c)
 	l.wait(c)
+	c.place.begun = false
 	return true
 }
 
