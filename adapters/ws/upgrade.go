@@ -39,7 +39,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 		return problem(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
 	case !s.origins.allow(header.PeekAll(fiber.HeaderOrigin), header.Host()):
 		return problem(c, http.StatusForbidden, "The origin is not allowed.")
-	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11():
+	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11() || header.ConnectionClose():
 		c.Set(fiber.HeaderUpgrade, "websocket")
 		return problem(c, http.StatusUpgradeRequired, "This is a WebSocket endpoint.")
 	case string(header.Peek("Sec-Websocket-Version")) != "13":
