@@ -140,7 +140,8 @@ func (a *API) refuse(c *fiber.Ctx, err error) error {
 		sentence = classified.Message
 	}
 	if status >= http.StatusInternalServerError {
-		a.deps.Logger.Error("request failed", "client", a.client(c), "method", methodOf(c), "path", c.Path(), "status", status, "code", code, "error", err)
+		a.deps.Logger.Error("request failed", "client", a.client(c), "method", methodOf(c), "path", c.Path(),
+			"status", status, "code", code, "error", err)
 	}
 	if status == http.StatusUnauthorized {
 		return send(c, status, map[string]string{"detail": sentence})

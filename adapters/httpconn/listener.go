@@ -99,7 +99,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		l.mu.Lock()
-		l.note("no more files or buffers for connections", netip.Addr{}, "error", err)
+		l.note("connections: no more files or buffers", netip.Addr{}, "error", err)
 		evicted := l.evict(closedInShortage, &l.waiting, 0)
 		l.unlock()
 		closeAll(evicted)
@@ -148,13 +148,13 @@ func (l *Listener) enter(inner net.Conn) *Conn {
 func (l *Listener) makeRoom(address netip.Addr) (evicted []*Conn) {
 	if limit, h := l.perAddress(address), l.hosts[address]; limit > 0 && h != nil && h.open >= limit {
 		if evicted = l.evict(h.open-limit+1, &h.waiting, courtesy); len(evicted) > 0 {
-			l.note("HTTP connections closed: their address has too many", address)
+			l.note("idle connections: their address has too many", address)
 		}
 	}
 	if l.open >= l.places() {
 		oldest := l.evict(l.open-l.places()+1, &l.waiting, courtesy)
 		if len(oldest) > 0 {
-			l.note("idle HTTP connections closed to make room", address)
+			l.note("idle connections, to make room", address)
 		}
 		evicted = append(evicted, oldest...)
 	}
@@ -318,7 +318,7 @@ func (l *Listener) holds(c *Conn, n int, complete bool) *Refusal {
 		}
 	}
 	if l.bodies > l.options.BodyBytes {
-		l.note("HTTP requests refused: the bodies of all together are too long", c.place.address)
+		l.note("requests: the bodies of all together are too long", c.place.address)
 		return errBusy
 	}
 	if complete {
@@ -342,10 +342,10 @@ func (l *Listener) full(c *Conn) *Refusal {
 	case l.isHealth(c.request):
 		return nil
 	case limit > 0 && c.place.host.requests >= limit:
-		l.note("HTTP requests refused: too many from one address", c.place.address)
+		l.note("requests: too many from one address", c.place.address)
 		return errTooMany
 	case l.requests >= l.options.Requests:
-		l.note("HTTP requests refused: too many are served", c.place.address)
+		l.note("requests: too many are served", c.place.address)
 		return errBusy
 	}
 	return nil
@@ -388,7 +388,7 @@ func (l *Listener) refused(c *Conn, refusal *Refusal) {
 	}
 	l.mu.Lock()
 	defer l.unlock()
-	l.note("HTTP requests refused: malformed or late", c.place.address, "status", refusal.Status, "reason", refusal.Sentence)
+	l.note("requests: malformed or late", c.place.address, "status", refusal.Status, "reason", refusal.Sentence)
 }
 
 // note has unlock log what happened, at most once a second for each kind, with how often it has happened since.
@@ -400,12 +400,12 @@ func (l *Listener) note(what string, address netip.Addr, more ...any) {
 	}
 	n.count++
 	n.limit.Do(func() {
-		attributes := append([]any{"times", n.count}, more...)
+		attributes := append([]any{"what", what, "times", n.count}, more...)
 		if address.IsValid() {
 			attributes = append(attributes, "address", address.String())
 		}
 		n.count = 0
-		l.unlogged = append(l.unlogged, func() { l.options.Logger.Warn(what, attributes...) })
+		l.unlogged = append(l.unlogged, func() { l.options.Logger.Warn("HTTP refuses or closes", attributes...) })
 	})
 }
 

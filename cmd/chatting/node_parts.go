@@ -205,7 +205,8 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log, d.Config.Kafka.Partitions)
 	}
 	return rest.New(rest.Options{
-		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback, CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
+		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback,
+		CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
 		Concurrency: d.Places.workers(),
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 	}, rest.Deps{
