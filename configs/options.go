@@ -90,7 +90,7 @@ var options = []Option{
 		set: size(512*kib, 2*mib, func(c *Config) *int { return &c.HTTP.PageBytes })},
 
 	{Key: "data_dir", Flag: true, Default: "./data", Unit: "directory",
-		Doc: "Where everything embedded is kept: the broker's log, the SQLite file, the token secret. Made if it is missing.",
+		Doc: "Where everything embedded is kept: the broker's log, the SQLite file, the secrets that the server made. Made if it is missing.",
 		set: path(false, func(c *Config) *string { return &c.DataDir })},
 	{Key: "topic_prefix", Flag: true, Default: "chatting", Unit: "text",
 		Doc: "The beginning of topic names: chatting gives chatting.conversations. Letters, digits, dot, _ and -.",

@@ -123,9 +123,12 @@ func local(c *fiber.Ctx) bool {
 	if !isLoopbackHost(string(header.Host())) || !isLoopbackHost(string(c.Request().URI().Host())) {
 		return false
 	}
-	itself := true
-	header.VisitAll(func(name, _ []byte) { itself = itself && !isOfOthers(string(name)) })
-	return itself
+	for name := range header.All() {
+		if isOfOthers(string(name)) {
+			return false
+		}
+	}
+	return true
 }
 
 // isLoopbackHost tells whether a Host header names this machine: localhost, a name below it, or a loopback address.

@@ -70,8 +70,8 @@ func refuseRewritten(c *fiber.Ctx) error {
 // refuseAmbiguous refuses what servers are known to read differently, and closes the connection: behind a proxy, which
 // shares it among clients, the end of one request could pass for the beginning of another's.
 //
-//   - a folded header line (RFC 9112 §5.2 lets a server refuse it): fasthttp 1.52 miscounts the length of such a head and
-//     reads its end again, as the next request;
+//   - a folded header line (RFC 9112 §5.2 lets a server refuse it): fasthttp has miscounted the length of such a head
+//     and read its end again, as the next request;
 //   - Content-Length beside Transfer-Encoding (RFC 9112 §6.3). The parsed header has lost one of them.
 func refuseAmbiguous(c *fiber.Ctx) error {
 	var length, encoding bool

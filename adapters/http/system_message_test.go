@@ -191,7 +191,7 @@ func TestServersWithoutTokenCallThisMachineByALoopbackName(t *testing.T) {
 		"localhost": 200, "LocalHost:8000": 200, "chat.localhost:1": 200, "127.0.0.1": 200, "127.9.9.9:1": 200, "[::1]": 200, "[::1]:80": 200,
 		"[::ffff:127.0.0.1]:80": 200,
 		"evil.example":          403, "evil.example:8000": 403, "localhost.evil.example": 403, "notlocalhost": 403, "127.0.0.1.evil.example": 403, "192.0.2.1": 403,
-		"[::2]:80": 403, "0.0.0.0": 403, "[::]": 403, "localhost:80:80": 403, "2130706433": 403, "127.1": 403, "": 403,
+		"[::2]:80": 403, "0.0.0.0": 403, "[::]": 403, "localhost:80:80": 400, "2130706433": 403, "127.1": 403, "": 400,
 	} {
 		if got := request(systemPath, host); got != want {
 			t.Errorf("Host %q: %d, want %d", host, got, want)

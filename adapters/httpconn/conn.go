@@ -234,7 +234,8 @@ func (c *Conn) readBody(p []byte) (n int, err error) {
 
 // Write writes for the HTTP server, and once upgraded for the session.
 func (c *Conn) Write(p []byte) (int, error) {
-	if c.phase == headPhase || c.phase == bodyPhase && !(c.request.expects && bytes.HasPrefix(p, []byte("HTTP/1.1 100 "))) {
+	interim := c.request.expects && bytes.HasPrefix(p, []byte("HTTP/1.1 100 "))
+	if c.phase == headPhase || c.phase == bodyPhase && !interim {
 		c.answered = true
 	}
 	return c.Conn.Write(p)

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -162,7 +164,7 @@ func (c *client) mustEnd() {
 	c.t.Helper()
 	if rest, err := io.ReadAll(c.reader); len(rest) > 0 {
 		c.t.Errorf("more came: %q", rest)
-	} else if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Error("the connection stays open")
 	}
 }

@@ -54,6 +54,7 @@ type place struct {
 	// element and ofHost are where it stands among those that wait; nil while it does not wait.
 	element, ofHost *list.Element
 	since           time.Time // when it began to wait
+	begun           bool      // something of a request has come
 	requested       bool      // its request counts among requests
 	held            int       // bytes of its request's body
 	gone            bool      // is in no books any more
@@ -75,8 +76,11 @@ func Listen(inner net.Listener, options Options) *Listener {
 const (
 	// acceptPause is how long accepting rests after it failed for want of something that others will give back.
 	acceptPause = 50 * time.Millisecond
-	// courtesy is how long a connection may wait before it makes room for a new one.
-	courtesy = 100 * time.Millisecond
+	// courtesy is how long a connection may wait before it makes room for a new one. Clients send their request a moment
+	// after they have connected.
+	courtesy = 50 * time.Millisecond
+	// looks bounds how many connections are looked at for the sake of one new one.
+	looks = 64
 	// roomPause is how long accepting rests while all places are taken by connections that have not waited that long.
 	roomPause = 5 * time.Millisecond
 	// closedInShortage is how many connections are closed when the process has no more files: some for other uses.
@@ -95,7 +99,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		l.mu.Lock()
-		l.note("no more files or buffers for connections", netip.Addr{}, "error", err)
+		l.note("connections: no more files or buffers", netip.Addr{}, "error", err)
 		evicted := l.evict(closedInShortage, &l.waiting, 0)
 		l.unlock()
 		closeAll(evicted)
@@ -127,7 +131,7 @@ func (l *Listener) enter(inner net.Conn) *Conn {
 	for {
 		l.mu.Lock()
 		evicted := l.makeRoom(c.place.address)
-		room := l.open < l.options.Requests+l.options.Reserve
+		room := l.open < l.places()
 		if room {
 			l.take(c)
 		}
@@ -144,13 +148,13 @@ func (l *Listener) enter(inner net.Conn) *Conn {
 func (l *Listener) makeRoom(address netip.Addr) (evicted []*Conn) {
 	if limit, h := l.perAddress(address), l.hosts[address]; limit > 0 && h != nil && h.open >= limit {
 		if evicted = l.evict(h.open-limit+1, &h.waiting, courtesy); len(evicted) > 0 {
-			l.note("HTTP connections closed: their address has too many", address)
+			l.note("idle connections: their address has too many", address)
 		}
 	}
-	if places := l.options.Requests + l.options.Reserve; l.open >= places {
-		oldest := l.evict(l.open-places+1, &l.waiting, courtesy)
+	if l.open >= l.places() {
+		oldest := l.evict(l.open-l.places()+1, &l.waiting, courtesy)
 		if len(oldest) > 0 {
-			l.note("idle HTTP connections closed to make room", address)
+			l.note("idle connections, to make room", address)
 		}
 		evicted = append(evicted, oldest...)
 	}
@@ -170,6 +174,8 @@ func (l *Listener) take(c *Conn) {
 	l.wait(c)
 }
 
+func (l *Listener) places() int { return l.options.Requests + l.options.Reserve }
+
 // perAddress returns the cap for an address, 0 for none.
 func (l *Listener) perAddress(address netip.Addr) int {
 	if l.options.Proxies.Trusts(address) {
@@ -179,12 +185,20 @@ func (l *Listener) perAddress(address netip.Addr) int {
 }
 
 // evict takes up to n connections out of the books, the first in a list of those that wait that have waited for so long.
-// The caller closes them.
+// The caller closes them. A connection that has sent something that was not read yet is not silent, and waits anew.
 func (l *Listener) evict(n int, waiting *list.List, patience time.Duration) (evicted []*Conn) {
-	for ; n > 0 && waiting.Len() > 0; n-- {
+	for range n + looks {
+		if len(evicted) == n || waiting.Len() == 0 {
+			break
+		}
 		c := waiting.Front().Value.(*Conn)
 		if time.Since(c.place.since) < patience {
 			break
+		}
+		if !c.place.begun && hasUnread(c.Conn) {
+			l.wait(c)
+			c.place.begun = true // counts so once, however long its reader takes
+			continue
 		}
 		l.leave(c)
 		evicted = append(evicted, c)
@@ -258,6 +272,7 @@ func (l *Listener) began(c *Conn) bool {
 		return false
 	}
 	l.wait(c)
+	c.place.begun = true
 	return true
 }
 
@@ -270,6 +285,7 @@ func (l *Listener) served(c *Conn) bool {
 	}
 	l.settle(c)
 	l.wait(c)
+	c.place.begun = false
 	return true
 }
 
@@ -302,7 +318,7 @@ func (l *Listener) holds(c *Conn, n int, complete bool) *Refusal {
 		}
 	}
 	if l.bodies > l.options.BodyBytes {
-		l.note("HTTP requests refused: the bodies of all together are too long", c.place.address)
+		l.note("requests: the bodies of all together are too long", c.place.address)
 		return errBusy
 	}
 	if complete {
@@ -326,10 +342,10 @@ func (l *Listener) full(c *Conn) *Refusal {
 	case l.isHealth(c.request):
 		return nil
 	case limit > 0 && c.place.host.requests >= limit:
-		l.note("HTTP requests refused: too many from one address", c.place.address)
+		l.note("requests: too many from one address", c.place.address)
 		return errTooMany
 	case l.requests >= l.options.Requests:
-		l.note("HTTP requests refused: too many are served", c.place.address)
+		l.note("requests: too many are served", c.place.address)
 		return errBusy
 	}
 	return nil
@@ -372,7 +388,7 @@ func (l *Listener) refused(c *Conn, refusal *Refusal) {
 	}
 	l.mu.Lock()
 	defer l.unlock()
-	l.note("HTTP requests refused: malformed or late", c.place.address, "status", refusal.Status, "reason", refusal.Sentence)
+	l.note("requests: malformed or late", c.place.address, "status", refusal.Status, "reason", refusal.Sentence)
 }
 
 // note has unlock log what happened, at most once a second for each kind, with how often it has happened since.
@@ -384,12 +400,12 @@ func (l *Listener) note(what string, address netip.Addr, more ...any) {
 	}
 	n.count++
 	n.limit.Do(func() {
-		attributes := append([]any{"times", n.count}, more...)
+		attributes := append([]any{"what", what, "times", n.count}, more...)
 		if address.IsValid() {
 			attributes = append(attributes, "address", address.String())
 		}
 		n.count = 0
-		l.unlogged = append(l.unlogged, func() { l.options.Logger.Warn(what, attributes...) })
+		l.unlogged = append(l.unlogged, func() { l.options.Logger.Warn("HTTP refuses or closes", attributes...) })
 	})
 }
 

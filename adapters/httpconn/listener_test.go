@@ -116,6 +116,44 @@ func TestAnAddressHasSoManyConnections(t *testing.T) {
 	}
 }
 
+func TestWhatAConnectionHasSentCountsBeforeItIsRead(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Listen(inner, Options{Logger: slog.New(slog.DiscardHandler)})
+	defer func() { _ = l.Close() }()
+	accept := func(says string) *Conn {
+		dialled, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = dialled.Close() })
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = accepted.Close() })
+		if says != "" {
+			if _, err := dialled.Write([]byte(says)); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "it has come", func() bool { return hasUnread(accepted.(*Conn).Conn) })
+		}
+		return accepted.(*Conn)
+	}
+	spoken, silent := accept("GET /"), accept("")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if evicted := l.evict(1, &l.waiting, 0); len(evicted) != 1 || evicted[0] != silent {
+		t.Errorf("closed %v, not the silent one", evicted)
+	}
+	// Once only: a connection that is never read is no better than a silent one.
+	if evicted := l.evict(1, &l.waiting, 0); len(evicted) != 1 || evicted[0] != spoken {
+		t.Errorf("closed %v", evicted)
+	}
+}
+
 func TestATrustedProxyHasAnyNumberOfConnections(t *testing.T) {
 	options := places
 	options.PerAddress, options.Proxies = 1, NewProxies(networksOf("127.0.0.9/32"))

@@ -12,7 +12,7 @@ import (
 // It refuses a path that servers and proxies bring into another form before they look at it. A rule of a proxy is for the
 // path that the proxy sees, and must hold for the path that is routed here: both are the one that was sent, or the request
 // is refused. This concerns dot segments, empty segments, backslashes, and the percent-encodings of dots, slashes and
-// backslashes. Other encodings stay as they are: no path here has any, but in ids, which they are no part of.
+// backslashes. A path with other encodings matches no route.
 func parseTarget(target []byte) (path, authority []byte, refusal *Refusal) {
 	for _, c := range target {
 		if c <= ' ' || c >= 0x7f || c == '#' {

@@ -365,6 +365,7 @@ func (c *connection) logIn(data []byte) bool {
 		return false
 	}
 	c.features = named
+	c.server.named(c)
 	var (
 		session  Session
 		identity application.Identity

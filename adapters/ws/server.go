@@ -179,8 +179,9 @@ type Server struct {
 	admitted    int
 	perAddress  map[netip.Addr]int
 	connections map[*connection]struct{}
-	// strangers are the connections that are not logged in, oldest first. They make room for others.
-	strangers *list.List
+	// strangers are the connections that have not sent a token, and checking those whose token is being checked, oldest
+	// first. They make room for others, strangers before the rest.
+	strangers, checking *list.List
 
 	// sockets counts what was admitted and has not ended.
 	sockets tally
@@ -224,6 +225,7 @@ func New(options Options, deps Deps) (*Server, error) {
 		perAddress:  make(map[netip.Addr]int),
 		connections: make(map[*connection]struct{}),
 		strangers:   list.New(),
+		checking:    list.New(),
 		stop:        make(chan struct{}),
 		keeperDone:  make(chan struct{}),
 	}, nil
@@ -343,8 +345,8 @@ var (
 )
 
 // admit counts a socket that is about to be upgraded. The returned function takes it out again and must be called once.
-// Where all places are taken, the connection that has waited longest without logging in gives up its own: whoever fills
-// the server with sockets that say nothing keeps nobody out who does.
+// If all places are taken, the connection that has waited longest without a token is cut, or else the one whose token has
+// been checked longest. So sockets that say nothing keep nobody out.
 func (s *Server) admit(address netip.Addr) (release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -377,12 +379,25 @@ func (s *Server) admit(address netip.Addr) (release func(), err error) {
 func (s *Server) evict() bool {
 	oldest := s.strangers.Front()
 	if oldest == nil {
+		oldest = s.checking.Front()
+	}
+	if oldest == nil {
 		return false
 	}
-	stranger, _ := s.strangers.Remove(oldest).(*connection)
-	stranger.stranger = nil
+	stranger, _ := oldest.Value.(*connection)
+	s.forget(stranger)
 	stranger.abort()
 	return true
+}
+
+// named notes that the connection's token is being checked.
+func (s *Server) named(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.stranger != nil {
+		s.forget(c)
+		c.stranger = s.checking.PushBack(c)
+	}
 }
 
 // known notes that the connection is logged in.
@@ -395,7 +410,8 @@ func (s *Server) known(c *connection) {
 // forget takes the connection out of the strangers, if it is one.
 func (s *Server) forget(c *connection) {
 	if c.stranger != nil {
-		s.strangers.Remove(c.stranger)
+		s.strangers.Remove(c.stranger) // does nothing if it stands in the other list
+		s.checking.Remove(c.stranger)
 		c.stranger = nil
 	}
 }

@@ -40,9 +40,10 @@ func (s *socket) upgradable() bool {
 
 // socket is an accepted connection. It first serves HTTP, then one session.
 //
-// fasthttp 1.52 gives a hijacked connection the buffered reader that it read the request with, if that holds any byte,
-// and puts it back into its pool when the hijack handler returns. A session that lives longer than the handler must
-// therefore never get that reader: it would read another connection's bytes from it, or crash. So:
+// fasthttp gives a hijacked connection the buffered reader that it read the request with, if that holds any byte. Version
+// 1.52 put it back into its pool when the hijack handler returned; 1.78 leaves it to the connection, for as long as that lives.
+// A session that lives longer than the handler must never get that reader: it would keep a buffer of the size of a request
+// head or, with the former, read another connection's bytes, or crash. So:
 //
 //   - while the connection serves HTTP, no Read returns bytes on both sides of the end of a request: see upgradable. With
 //     ReduceMemoryUsage fasthttp lets go of the reader when it is empty after the request;

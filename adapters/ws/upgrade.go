@@ -50,7 +50,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed",
 			slog.Any("address", sock.client), slog.String("origin", string(origin[:min(len(origin), maxOriginLogged)])))
 		return problem(c, http.StatusForbidden, "The origin is not allowed.")
-	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11():
+	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11() || header.ConnectionClose():
 		c.Set(fiber.HeaderUpgrade, "websocket")
 		return problem(c, http.StatusUpgradeRequired, "This is a WebSocket endpoint.")
 	case string(header.Peek("Sec-Websocket-Version")) != "13":

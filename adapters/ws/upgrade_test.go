@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -222,6 +223,62 @@ func TestSocketsThatDoNotLogInMakeRoomForThoseThatDo(t *testing.T) {
 	_ = logged.Close()
 	eventually(t, "the ended one is not counted", func() bool { return f.Connections() == 2 })
 	f.login(t, 10)
+}
+
+func TestASocketWhoseTokenIsCheckedMakesRoomAfterSilentOnes(t *testing.T) {
+	chat := newChat()
+	asked, answer := make(chan struct{}, 1), make(chan struct{})
+	chat.logIn = func(_ context.Context, token string) error {
+		if token == "user-7" {
+			asked <- struct{}{}
+			<-answer
+		}
+		return nil
+	}
+	f := serve(t, Options{MaxConnections: 2}, chat)
+	checked := f.dial(t)
+	checked.send(`{"token":"user-7"}`)
+	<-asked
+	silent := f.dial(t)
+	eventually(t, "it waits for its login", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.strangers.Len() == 1
+	})
+	f.login(t, 8)
+	if _, _, err := silent.ReadMessage(); err == nil {
+		t.Error("the silent one was not cut")
+	}
+	close(answer)
+	if got := checked.next(); got["message"] != "You have successfully logged" {
+		t.Errorf("got %v", got)
+	}
+}
+
+// The HTTP server sees no request that can be read in two ways, and upgrades none.
+func TestMalformedUpgradesAreRefused(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	for name, request := range map[string]string{
+		"two keys":           upgradeHead + "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+		"two slashes":        strings.Replace(upgradeHead, "/ws/", "//ws/", 1) + "\r\n",
+		"another path's end": strings.Replace(upgradeHead, "/ws/chatting/", "//x/ws/chatting/?://", 1) + "\r\n",
+		"a fragment":         strings.Replace(upgradeHead, "/ws/chatting/", "/ws/chatting/#a", 1) + "\r\n",
+		"no Host":            strings.Replace(upgradeHead, "Host: x\r\n", "", 1) + "\r\n",
+		"two Hosts":          upgradeHead + "Host: x\r\n\r\n",
+		"NUL":                upgradeHead + "A: \x00\r\n\r\n",
+		"no colon":           upgradeHead + "A\r\n\r\n",
+		"a line feed":        upgradeHead + "A: b\n\r\n",
+	} {
+		if got := statusOfRequest(t, f, request); got != 400 {
+			t.Errorf("%s: %d, want 400", name, got)
+		}
+	}
+	if got := statusOfRequest(t, f, strings.Replace(upgradeHead, "HTTP/1.1", "HTTP/9.9", 1)+"\r\n"); got != 505 {
+		t.Errorf("HTTP/9.9: %d", got)
+	}
+	if got := statusOfRequest(t, f, strings.Replace(upgradeHead, "/ws/", "http://x/ws/", 1)+"\r\n"); got != 101 {
+		t.Errorf("absolute form: %d", got)
+	}
 }
 
 func TestAFloodOverTheRateEndsTheConnection(t *testing.T) {

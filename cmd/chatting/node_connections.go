@@ -50,7 +50,7 @@ func newPlaces(cfg configs.Config, logger *slog.Logger) places {
 	p := placesFor(openFiles(), cfg.Limit.Connections)
 	if p.sockets < cfg.Limit.Connections {
 		logger.Warn("the limit on open files (ulimit -n) leaves room for fewer WebSocket connections than configured",
-			"files", openFiles(), "connections", p.sockets, "limit.connections", cfg.Limit.Connections)
+			"files", openFiles(), "connections", p.sockets, "configured", cfg.Limit.Connections)
 	}
 	return p
 }

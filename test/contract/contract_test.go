@@ -143,7 +143,7 @@ func TestClientsOfTheOriginalFindTheSameInDropInMode(t *testing.T) {
 		t.Skip("another server is asked")
 	}
 	service := startUserManagement(t, "127.0.0.1:0")
-	p := newProcess(t, dropIn, []string{"CHATTING_USER_MANAGEMENT_URL=" + service.url})
+	p := newProcess(t, dropIn, []string{"CHATTING_USER_MANAGEMENT_URL=" + service.url, "CHATTING_S2S_TRUST_LOOPBACK=true"})
 	server := &target{url: p.awaitReady(), issue: issueBy(service), service: service}
 	if server.url == "" {
 		t.Fatal("the server did not get ready")

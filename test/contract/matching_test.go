@@ -99,7 +99,7 @@ func TestTableSaysWhatIsWrongWithIt(t *testing.T) {
 
 // TestReplayNoticesWhatIsNotSo replays rows that are wrong about the server.
 func TestReplayNoticesWhatIsNotSo(t *testing.T) {
-	p := newProcess(t, "plain", []string{"CHATTING_JWT_SECRET=" + secret})
+	p := newProcess(t, "plain", []string{"CHATTING_JWT_SECRET=" + secret, "CHATTING_S2S_TRUST_LOOPBACK=true"})
 	server := &target{url: p.awaitReady(), issue: issueJWT}
 	if server.url == "" {
 		t.Fatal("the server did not get ready")
