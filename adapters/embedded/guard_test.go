@@ -249,13 +249,6 @@ func until(t *testing.T, holds func() bool) {
 	}
 }
 
-// topicRequest makes a topic of one partition.
-func topicRequest(name string) kmsg.Request {
-	request := versioned(kmsg.NewPtrCreateTopicsRequest())
-	request.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: name, NumPartitions: 1, ReplicationFactor: 1}}
-	return request
-}
-
 // TestARequestForManyPartitionsIsAnsweredWhole: it is worked on in parts, of which the client sees nothing.
 func TestARequestForManyPartitionsIsAnsweredWhole(t *testing.T) {
 	b := start(t, t.TempDir())
