@@ -53,6 +53,12 @@ func isClosed(t *testing.T, conn net.Conn) {
 	}
 }
 
+// TestTheServerIsNotHungUpOn: however long it takes to read.
+func TestTheServerIsNotHungUpOn(t *testing.T) {
+	b := startWith(t, func(g *guard) { g.stallTimeout, g.frameTimeout = time.Nanosecond, time.Nanosecond })
+	ownAsks(t, b, versioned(kmsg.NewPtrMetadataRequest()))
+}
+
 // ownAsks has the server itself ask for something, as often as it likes.
 func ownAsks(t *testing.T, b *Broker, request kmsg.Request) {
 	t.Helper()
