@@ -162,17 +162,13 @@ const frameHead = 4 + 2 + 2
 // smallFrame gets room once its first part is there.
 func (c *client) readFrame() ([]byte, error) {
 	var head [frameHead]byte
-	idle := time.Now().Add(idleTimeout)
-	if c.own {
-		idle = time.Time{}
-	}
-	if err := c.conn.SetReadDeadline(idle); err != nil {
+	if err := c.conn.SetReadDeadline(c.after(idleTimeout)); err != nil {
 		return nil, err
 	}
 	if _, err := io.ReadFull(c.reader, head[:1]); err != nil {
 		return nil, err
 	}
-	deadline := time.Now().Add(c.guard.frameTimeout)
+	deadline := c.after(c.guard.frameTimeout)
 	if err := c.conn.SetReadDeadline(deadline); err != nil {
 		return nil, err
 	}
@@ -197,7 +193,7 @@ func (c *client) readFrame() ([]byte, error) {
 	}
 	whole := make([]byte, size)
 	for have := copy(whole, frame); have < len(whole); {
-		if err := c.conn.SetReadDeadline(sooner(deadline, time.Now().Add(c.guard.stallTimeout))); err != nil {
+		if err := c.conn.SetReadDeadline(sooner(deadline, c.after(c.guard.stallTimeout))); err != nil {
 			return nil, err
 		}
 		n, err := io.ReadFull(c.reader, whole[have:min(have+smallFrame, len(whole))])
@@ -209,6 +205,15 @@ func (c *client) readFrame() ([]byte, error) {
 	return whole, nil
 }
 
+// after is the deadline for a client that is to do something within d. The server's own connections have none: whatever
+// keeps the server from reading, its broker does not hang up on it.
+func (c *client) after(d time.Duration) time.Time {
+	if c.own {
+		return time.Time{}
+	}
+	return time.Now().Add(d)
+}
+
 func sooner(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -218,9 +223,9 @@ func sooner(a, b time.Time) time.Time {
 
 // write writes an answer; nil is that there is none. A client that does not read is left.
 func (c *client) write(answer []byte) error {
-	deadline := time.Now().Add(c.guard.frameTimeout)
+	deadline := c.after(c.guard.frameTimeout)
 	for len(answer) > 0 {
-		if err := c.conn.SetWriteDeadline(sooner(deadline, time.Now().Add(c.guard.stallTimeout))); err != nil {
+		if err := c.conn.SetWriteDeadline(sooner(deadline, c.after(c.guard.stallTimeout))); err != nil {
 			return err
 		}
 		n, err := c.conn.Write(answer[:min(len(answer), smallFrame)])

@@ -53,6 +53,12 @@ func isClosed(t *testing.T, conn net.Conn) {
 	}
 }
 
+// TestTheServerIsNotHungUpOn: however long it takes to read.
+func TestTheServerIsNotHungUpOn(t *testing.T) {
+	b := startWith(t, func(g *guard) { g.stallTimeout, g.frameTimeout = time.Nanosecond, time.Nanosecond })
+	ownAsks(t, b, versioned(kmsg.NewPtrMetadataRequest()))
+}
+
 // ownAsks has the server itself ask for something, as often as it likes.
 func ownAsks(t *testing.T, b *Broker, request kmsg.Request) {
 	t.Helper()
@@ -247,13 +253,6 @@ func until(t *testing.T, holds func() bool) {
 			t.Fatal("waited in vain")
 		}
 	}
-}
-
-// topicRequest makes a topic of one partition.
-func topicRequest(name string) kmsg.Request {
-	request := versioned(kmsg.NewPtrCreateTopicsRequest())
-	request.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: name, NumPartitions: 1, ReplicationFactor: 1}}
-	return request
 }
 
 // TestARequestForManyPartitionsIsAnsweredWhole: it is worked on in parts, of which the client sees nothing.
