@@ -287,7 +287,7 @@ func (a *Attachment) saidBefore(recent []domain.EventID) {
 func (a *Attachment) hides(sender domain.UserID) bool {
 	r := a.delivery.recipient(a.user)
 	if r == nil {
-		return true // it has ended
+		return false // it has ended, and gets nothing
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

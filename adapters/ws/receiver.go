@@ -63,7 +63,7 @@ func (c *connection) Replay(batch []application.Replayed) {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	for _, r := range batch {
-		if r.Frame != nil && !c.out.sendLocked(frame.WithReplayed(r.Frame)) {
+		if c.out.closing || r.Frame != nil && !c.out.sendLocked(frame.WithReplayed(r.Frame)) {
 			return
 		}
 		if r.At != nil {
