@@ -88,7 +88,7 @@ func TestAnswersThatNobodyReadsAreBoundedInSumAndMakeRoom(t *testing.T) {
 	// Once they have stalled for a second, they make room for who reads.
 	eventually(t, "a page is answered", func() bool {
 		got := w.call(t, "GET", pagePath, "", asUser1)
-		if got.status == 503 && (got.header.Get("Retry-After") == "" || !strings.Contains(got.body, `"code":"too_many_connections"`)) {
+		if got.status == 503 && (got.header.Get("Retry-After") == "" || !strings.Contains(got.body, `"code":"unavailable"`)) {
 			t.Fatalf("refused with %v %s", got.header, got.body)
 		}
 		return got.status == 200 && len(got.body) > 200<<10

@@ -81,7 +81,8 @@ var pageContract = map[string]func(*testing.T, database){
 		first := y.tellAt(chat(1, 2), testTime)
 		for i := range 5 {
 			y.tellAt(chat(1, 2), testTime.Add(time.Duration(i)*time.Minute))
-			y.tell(domain.BlockChanged{Blocker: 2, Target: 1, Blocked: i%2 == 0, Version: int64(1 + i)})
+			set(t, s, change(2, 1, i%2 == 0))
+			y.tellPending(2, 1)
 		}
 		wantUnread(t, s, 2, 1, 4) // two were hidden
 		mark(t, s, 2, 1, &first, true)
@@ -237,7 +238,7 @@ func TestTheUnreadOfAnOlderHistoryAreCountedByTheMigration(t *testing.T) {
 				y.tell(chat(3, 2))
 			}
 			y.tell(domain.GameInvite{From: 4, To: 2, Status: domain.InviteCancelled})
-			y.tell(domain.BlockChanged{Blocker: 2, Target: 5, Blocked: true, Version: 1})
+			s.writer.MustExecContext(t.Context(), insertBlockChange, 2, 5, 1, y.at.Next.Offset-1, 1, true)
 			y.tell(chat(5, 2))
 			s.writer.MustExecContext(t.Context(), `
 				INSERT INTO conversation_marks (owner, partner, generation, log_offset)

@@ -42,19 +42,23 @@ var unchangedContract = map[string]func(*testing.T, database){
 	"AChangeOfABlockGoesWithTheOneThatReplacesIt": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		story := newStory(t, s)
-		blocked := func(blocked bool, version int64) domain.BlockChanged {
-			return domain.BlockChanged{Blocker: 1, Target: 2, Blocked: blocked, Version: version}
+		changed := func(blocked bool) domain.Event {
+			t.Helper()
+			set(t, s, change(1, 2, blocked))
+			events, err := s.PendingOf(t.Context(), 1, 2)
+			noError(t, err)
+			event := events[len(events)-1]
+			noError(t, s.MarkPublished(t.Context(), []domain.EventID{event.ID}))
+			return event
 		}
-		story.tell(chat(2, 1))
-		story.tell(blocked(true, 1))  // 1
-		story.tell(blocked(false, 2)) // 2
-		replace := func(supersedes map[int64]int64, bodies ...domain.Body) {
+		said := func() domain.Event { return domain.Event{ID: newEventID(), Time: testTime, Body: chat(2, 1)} }
+		project := func(supersedes map[int64]int64, events ...domain.Event) {
 			t.Helper()
 			to := story.at
 			batch := application.ProjectionBatch{From: story.at, Supersedes: supersedes}
-			for _, body := range bodies {
+			for _, event := range events {
 				batch.Events = append(batch.Events, application.ProjectedEvent{
-					Offset: to.Next.Offset, Event: domain.Event{ID: newEventID(), Time: testTime, Body: body}, Frame: []byte("{}"),
+					Offset: to.Next.Offset, Event: event, Frame: []byte("{}"),
 				})
 				to.Next.Offset++
 			}
@@ -62,14 +66,18 @@ var unchangedContract = map[string]func(*testing.T, database){
 			noError(t, s.Project(t.Context(), batch))
 			story.at = to
 		}
+		story.tell(chat(2, 1))
+		project(nil, changed(true))  // 1
+		project(nil, changed(false)) // 2
 		// The first takes effect and replaces one from before, the second replaces the first.
-		replace(map[int64]int64{3: 2, 4: 3}, blocked(true, 3), blocked(false, 4), chat(2, 1))
+		third, fourth := changed(true), changed(false)
+		project(map[int64]int64{3: 2, 4: 3}, third, fourth, said())
 		if got := count(t, s, "block_changes"); got != 2 {
 			t.Errorf("%d changes are kept, want 2", got)
 		}
 		// One that takes no effect replaces none.
-		replace(map[int64]int64{6: 4}, blocked(true, 4))
-		replace(nil, blocked(true, 5), chat(2, 1))
+		project(map[int64]int64{6: 4}, fourth)
+		project(nil, changed(true), said())
 		if got := count(t, s, "block_changes"); got != 3 {
 			t.Errorf("%d changes are kept, want 3", got)
 		}
