@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -241,10 +242,10 @@ func (p *ingestedPartition) serve(ctx context.Context) error {
 	for {
 		select {
 		case run := <-p.runs:
-			p.deliverAll(ctx, run.records)
-			if err := ctx.Err(); err != nil {
-				return err // not all of them may be
+			if !p.deliverAll(ctx, run.records) {
+				return ctx.Err()
 			}
+			// Also if ctx has ended meanwhile: this node is still a member, and nothing has to be delivered again.
 			if err := p.commits.commit(p.number, run.next); err != nil {
 				return fmt.Errorf("committing partition %d: %w", p.number, err)
 			}
@@ -257,19 +258,26 @@ func (p *ingestedPartition) serve(ctx context.Context) error {
 	}
 }
 
-// deliverAll delivers records side by side, those to one user one after the other. Unless ctx ends, all of them are
-// delivered or dead letters when it returns.
-func (p *ingestedPartition) deliverAll(ctx context.Context, records []foreignRecord) {
+// deliverAll delivers records side by side, those to one user one after the other. It tells whether all of them are
+// delivered or dead letters; if not, ctx has ended.
+func (p *ingestedPartition) deliverAll(ctx context.Context, records []foreignRecord) bool {
 	var all sync.WaitGroup
+	var left atomic.Int64 // records that are neither
+	left.Store(int64(len(records)))
+	settle := func(settled bool) {
+		if settled {
+			left.Add(-1)
+		}
+	}
 	chains := make(map[domain.UserID][]func())
 	for _, record := range records {
 		command, refused := record.systemMessage()
 		if refused != nil {
-			all.Go(func() { p.ingest.bury(ctx, record, refused) })
+			all.Go(func() { settle(p.ingest.bury(ctx, record, refused)) })
 			continue
 		}
 		target := command.Message.To
-		chains[target] = append(chains[target], func() { p.ingest.deliver(ctx, record, command) })
+		chains[target] = append(chains[target], func() { settle(p.ingest.deliver(ctx, record, command)) })
 	}
 	for _, chain := range chains {
 		all.Go(func() {
@@ -279,23 +287,27 @@ func (p *ingestedPartition) deliverAll(ctx context.Context, records []foreignRec
 		})
 	}
 	all.Wait()
+	return left.Load() == 0
 }
 
-// deliver delivers one record, or makes it a dead letter; it tries until it has done either or ctx ends.
-func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command application.SystemMessageCommand) {
+// deliver delivers one record, or makes it a dead letter. It tries until it has done either, or ctx ends: then it is false.
+func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command application.SystemMessageCommand) bool {
 	retry := backoff{}
 	for ctx.Err() == nil {
 		err := i.send(ctx, command)
-		if err == nil || ctx.Err() != nil {
-			return
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
 		}
 		if refused := permanent(err); refused != nil {
-			i.bury(ctx, record, refused)
-			return
+			return i.bury(ctx, record, refused)
 		}
 		i.waits.Do(func() { i.options.Logger.Warn("system messages cannot be delivered now, trying again", "error", err) })
 		retry.wait(ctx)
 	}
+	return false
 }
 
 // send hands a message to the use case, a second time where its user seems to be offline.
@@ -323,9 +335,9 @@ func permanent(err error) *refusedError {
 	}
 }
 
-// bury appends a dead letter; it tries until that is durable or ctx ends. It may be there twice where an append was not
-// confirmed.
-func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) {
+// bury appends a dead letter. It tries until that is durable, or ctx ends: then it is false. The letter may be there twice
+// where an append was not confirmed.
+func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) bool {
 	i.buries.Do(func() {
 		i.options.Logger.Warn("a system message becomes a dead letter",
 			"partition", r.partition, "offset", r.offset, "code", why.code, "error", why)
@@ -340,10 +352,10 @@ func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) {
 		select {
 		case err = <-outcome:
 		case <-ctx.Done():
-			return
+			return false
 		}
 		if err == nil {
-			return
+			return true
 		}
 		if errors.Is(err, kafka.MessageSizeTooLarge) {
 			letter = shortened(letter)
