@@ -64,7 +64,7 @@ func TestAnAnswerThatIsTooLongIsReadUpToTheBoundAndToItsEnd(t *testing.T) {
 	var err error
 	took := allocated(func() { answer, err = readFetchAnswer(stream, 11, 5, limit) })
 	if err != nil || len(answer.partitions) != 2 || string(answer.partitions[0].batches) != "whole" {
-		t.Fatalf("read %+v, %v", answer, err)
+		t.Fatalf("not two partitions were read, the first one whole: %v", err)
 	}
 	if p := answer.partitions[1]; !p.cut || len(p.batches) == 0 || len(p.batches) > limit {
 		t.Errorf("of the long one, %d bytes were kept, cut: %t", len(p.batches), p.cut)
