@@ -73,3 +73,25 @@ func TestAnIPv6ClientIsItsNetwork(t *testing.T) {
 		}
 	}
 }
+
+// FuzzClientAddress looks whether nobody but a trusted proxy is believed, and a trusted one is not the client unless nobody
+// else is named.
+func FuzzClientAddress(f *testing.F) {
+	f.Add("203.0.113.5, 10.2.2.2")
+	f.Add("unknown")
+	f.Add("[2001:db8::7]:80,,::ffff:10.0.0.1")
+	proxies := httpconn.NewProxies(networks("10.0.0.0/8"))
+	f.Fuzz(func(t *testing.T, header string) {
+		stranger, proxy := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)}
+		if got := proxies.ClientAddress(stranger, lines(header)); got.String() != "192.0.2.1" {
+			t.Fatalf("%q of a stranger is believed: %s", header, got)
+		}
+		got := proxies.ClientAddress(proxy, lines(header))
+		if !got.IsValid() || got.Zone() != "" || got.Is4In6() {
+			t.Fatalf("%q: %s", header, got)
+		}
+		if again := proxies.ClientAddress(proxy, lines("198.51.100.9,"+header)); !proxies.Trusts(got) && again != got {
+			t.Fatalf("what stands before %q changes the client from %s to %s", header, got, again)
+		}
+	})
+}

@@ -39,6 +39,8 @@ type Conn struct {
 	// answered tells that an answer was begun before the request was complete. What is left of the request would be read
 	// as another one, so the connection ends.
 	answered bool
+	// answering tells that the answer to the request that is served was begun.
+	answering bool
 }
 
 type phase int
@@ -73,7 +75,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		c.release()
-		c.phase = waiting
+		c.phase, c.answering = waiting, false
 	}
 	if c.phase == waiting {
 		if err := c.awaitHead(); err != nil {
@@ -237,6 +239,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	interim := c.request.expects && bytes.HasPrefix(p, []byte("HTTP/1.1 100 "))
 	if c.phase == headPhase || c.phase == bodyPhase && !interim {
 		c.answered = true
+	}
+	if c.phase == serving && !c.answering {
+		c.answering = true
+		c.listener.answers(c)
 	}
 	return c.Conn.Write(p)
 }

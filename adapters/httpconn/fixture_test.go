@@ -3,6 +3,7 @@ package httpconn
 import (
 	"bufio"
 	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -186,11 +187,13 @@ func networksOf(texts ...string) (list []netip.Prefix) {
 	return list
 }
 
-// age has all connections that wait have waited long enough to make room.
+// age has all connections wait long enough to make room.
 func (w *world) age() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for element := w.waiting.Front(); element != nil; element = element.Next() {
-		element.Value.(*Conn).place.since = time.Time{}
+	for _, list := range []*list.List{&w.waiting, &w.answering} {
+		for element := list.Front(); element != nil; element = element.Next() {
+			element.Value.(*Conn).place.since = time.Time{}
+		}
 	}
 }

@@ -4,24 +4,22 @@ import (
 	"container/list"
 	"errors"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Listener accepts connections and keeps the books of those that serve HTTP.
 //
 // A connection waits while its request is not complete: it is new and silent, idle between two requests, or slow with one.
 // Connections that wait make room, those first that have waited longest since they were opened, were answered, or began
-// their request. Connections whose request is served, and those that were upgraded, never do. So:
+// their request. Connections whose request is served, and those that were upgraded, never do. If no connection waits, those
+// make room whose client has not taken its answer for a while. So:
 //
 //   - a new connection is always accepted. If all places are taken, the oldest that waits is closed. When very many come at
 //     once, accepting rests until the oldest has had time to say something;
-//   - a request is served unless Requests are served already. A health request is served all the same;
+//   - a request is served unless Requests are served already. So many health requests as the Reserve are served all the same;
 //   - if an address has all its connections, its oldest that waits is closed, and if none waits its newest is answered
 //     with 429;
 //   - if the process has no more files, some of the oldest that wait are closed.
@@ -34,11 +32,14 @@ type Listener struct {
 	// open are the connections that serve HTTP. waiting are those of them that wait, oldest first.
 	open    int
 	waiting list.List
-	hosts   map[netip.Addr]*host
-	// requests are those being served, without health requests. bodies is what is held of bodies, in bytes.
-	requests, bodies int
-	notices          map[string]*notice
-	unlogged         []func() // lines for the log, which unlock writes
+	// answering are those whose request is answered, by when that began. They wait for their client.
+	answering list.List
+	hosts     map[netip.Addr]*host
+	// requests are those being served, and health those of them that have places of their own, which requests does not
+	// count. bodies is what is held of bodies, in bytes.
+	requests, health, bodies int
+	notices                  map[string]*notice
+	unlogged                 []func() // lines for the log, which unlock writes
 }
 
 // host is an address with connections.
@@ -51,19 +52,15 @@ type host struct {
 type place struct {
 	address netip.Addr
 	host    *host
-	// element and ofHost are where it stands among those that wait; nil while it does not wait.
+	// element is where it stands among those that wait or are answered, and ofHost where among those of its host that wait;
+	// nil while it does not.
 	element, ofHost *list.Element
 	since           time.Time // when it began to wait
 	begun           bool      // something of a request has come
 	requested       bool      // its request counts among requests
+	isHealth        bool      // its request counts among health
 	held            int       // bytes of its request's body
 	gone            bool      // is in no books any more
-}
-
-// notice counts what happened of one kind since it was logged last, at most once a second.
-type notice struct {
-	count int
-	limit rate.Sometimes
 }
 
 // Listen returns a listener that accepts from inner.
@@ -79,6 +76,8 @@ const (
 	// courtesy is how long a connection may wait before it makes room for a new one. Clients send their request a moment
 	// after they have connected.
 	courtesy = 50 * time.Millisecond
+	// answerPatience is how long a client may take for its answer before it makes room for others.
+	answerPatience = time.Second
 	// looks bounds how many connections are looked at for the sake of one new one.
 	looks = 64
 	// roomPause is how long accepting rests while all places are taken by connections that have not waited that long.
@@ -153,6 +152,9 @@ func (l *Listener) makeRoom(address netip.Addr) (evicted []*Conn) {
 	}
 	if l.open >= l.places() {
 		oldest := l.evict(l.open-l.places()+1, &l.waiting, courtesy)
+		if len(oldest) == 0 {
+			oldest = l.evict(1, &l.answering, answerPatience)
+		}
 		if len(oldest) > 0 {
 			l.note("idle connections, to make room", address)
 		}
@@ -195,7 +197,7 @@ func (l *Listener) evict(n int, waiting *list.List, patience time.Duration) (evi
 		if time.Since(c.place.since) < patience {
 			break
 		}
-		if !c.place.begun && hasUnread(c.Conn) {
+		if !c.place.begun && waiting != &l.answering && hasUnread(c.Conn) {
 			l.wait(c)
 			c.place.begun = true // counts so once, however long its reader takes
 			continue
@@ -204,217 +206,4 @@ func (l *Listener) evict(n int, waiting *list.List, patience time.Duration) (evi
 		evicted = append(evicted, c)
 	}
 	return evicted
-}
-
-// wait puts a connection at the end of those that wait.
-func (l *Listener) wait(c *Conn) {
-	l.ready(c)
-	c.place.since = time.Now()
-	c.place.element = l.waiting.PushBack(c)
-	c.place.ofHost = c.place.host.waiting.PushBack(c)
-}
-
-// ready takes a connection out of those that wait.
-func (l *Listener) ready(c *Conn) {
-	if c.place.element != nil {
-		l.waiting.Remove(c.place.element)
-		c.place.host.waiting.Remove(c.place.ofHost)
-		c.place.element, c.place.ofHost = nil, nil
-	}
-}
-
-// settle gives back what a request took.
-func (l *Listener) settle(c *Conn) {
-	if c.place.requested {
-		c.place.requested = false
-		l.requests--
-		c.place.host.requests--
-	}
-	l.bodies -= c.place.held
-	c.place.held = 0
-}
-
-// leave takes a connection out of the books.
-func (l *Listener) leave(c *Conn) {
-	if c.place.gone {
-		return
-	}
-	c.place.gone = true
-	l.ready(c)
-	l.settle(c)
-	l.open--
-	if c.place.host.open--; c.place.host.open == 0 {
-		delete(l.hosts, c.place.address)
-	}
-}
-
-// left notes that a connection is closed.
-func (l *Listener) left(c *Conn) {
-	l.mu.Lock()
-	defer l.unlock()
-	l.leave(c)
-}
-
-// upgraded notes that a connection serves HTTP no longer; false if it was closed.
-func (l *Listener) upgraded(c *Conn) bool {
-	l.mu.Lock()
-	defer l.unlock()
-	open := !c.place.gone
-	l.leave(c)
-	return open
-}
-
-// began notes that a request has begun; false if the connection was closed.
-func (l *Listener) began(c *Conn) bool {
-	l.mu.Lock()
-	defer l.unlock()
-	if c.place.gone {
-		return false
-	}
-	l.wait(c)
-	c.place.begun = true
-	return true
-}
-
-// served notes that a request was answered; false if the connection was closed.
-func (l *Listener) served(c *Conn) bool {
-	l.mu.Lock()
-	defer l.unlock()
-	if c.place.gone {
-		return false
-	}
-	l.settle(c)
-	l.wait(c)
-	c.place.begun = false
-	return true
-}
-
-// admits decides on a request whose head is there; complete tells that it has no body.
-func (l *Listener) admits(c *Conn, complete bool) *Refusal {
-	l.mu.Lock()
-	defer l.unlock()
-	if complete {
-		return l.serve(c)
-	}
-	return l.full(c)
-}
-
-// holds counts bytes of a request's body; complete tells that they are the last ones.
-func (l *Listener) holds(c *Conn, n int, complete bool) *Refusal {
-	l.mu.Lock()
-	var evicted []*Conn
-	defer func() { closeAll(evicted) }()
-	defer l.unlock()
-	if c.place.gone {
-		return errGone
-	}
-	l.bodies += n
-	c.place.held += n
-	for element := l.waiting.Front(); l.bodies > l.options.BodyBytes && element != nil; {
-		slow := element.Value.(*Conn)
-		if element = element.Next(); slow != c && slow.place.held > 0 {
-			l.leave(slow)
-			evicted = append(evicted, slow)
-		}
-	}
-	if l.bodies > l.options.BodyBytes {
-		l.note("requests: the bodies of all together are too long", c.place.address)
-		return errBusy
-	}
-	if complete {
-		return l.serve(c)
-	}
-	return nil
-}
-
-var (
-	errGone    = &Refusal{http.StatusServiceUnavailable, "The connection is closed."}
-	errBusy    = &Refusal{http.StatusServiceUnavailable, "The server is busy."}
-	errTooMany = &Refusal{http.StatusTooManyRequests, "There are too many requests from this address."}
-)
-
-// full returns why a request has no place, nil if it has one.
-func (l *Listener) full(c *Conn) *Refusal {
-	limit := l.perAddress(c.place.address)
-	switch {
-	case c.place.gone:
-		return errGone
-	case l.isHealth(c.request):
-		return nil
-	case limit > 0 && c.place.host.requests >= limit:
-		l.note("requests: too many from one address", c.place.address)
-		return errTooMany
-	case l.requests >= l.options.Requests:
-		l.note("requests: too many are served", c.place.address)
-		return errBusy
-	}
-	return nil
-}
-
-// serve gives a complete request its place.
-func (l *Listener) serve(c *Conn) *Refusal {
-	if refusal := l.full(c); refusal != nil {
-		return refusal
-	}
-	if !l.isHealth(c.request) {
-		c.place.requested = true
-		l.requests++
-		c.place.host.requests++
-	}
-	l.ready(c)
-	return nil
-}
-
-func (l *Listener) isHealth(h head) bool {
-	if string(h.method) != http.MethodGet && string(h.method) != http.MethodHead {
-		return false
-	}
-	path := h.path
-	if n := len(path); n > 1 && path[n-1] == '/' {
-		path = path[:n-1]
-	}
-	for _, health := range l.options.Health {
-		if string(path) == health {
-			return !h.chunked && h.length == 0
-		}
-	}
-	return false
-}
-
-// refused logs that a request was refused for what it is.
-func (l *Listener) refused(c *Conn, refusal *Refusal) {
-	if refusal == errGone || refusal == errBusy || refusal == errTooMany {
-		return // logged already
-	}
-	l.mu.Lock()
-	defer l.unlock()
-	l.note("requests: malformed or late", c.place.address, "status", refusal.Status, "reason", refusal.Sentence)
-}
-
-// note has unlock log what happened, at most once a second for each kind, with how often it has happened since.
-func (l *Listener) note(what string, address netip.Addr, more ...any) {
-	n := l.notices[what]
-	if n == nil {
-		n = &notice{limit: rate.Sometimes{First: 1, Interval: time.Second}}
-		l.notices[what] = n
-	}
-	n.count++
-	n.limit.Do(func() {
-		attributes := append([]any{"what", what, "times", n.count}, more...)
-		if address.IsValid() {
-			attributes = append(attributes, "address", address.String())
-		}
-		n.count = 0
-		l.unlogged = append(l.unlogged, func() { l.options.Logger.Warn("HTTP refuses or closes", attributes...) })
-	})
-}
-
-// unlock frees the lock and then writes to the log, which may block.
-func (l *Listener) unlock() {
-	lines := l.unlogged
-	l.unlogged = nil
-	l.mu.Unlock()
-	for _, write := range lines {
-		write()
-	}
 }

@@ -165,6 +165,55 @@ func TestATrustedProxyHasAnyNumberOfConnections(t *testing.T) {
 	eventually(t, "all are served", func() bool { return w.calls.Load() == 3 })
 }
 
+// Clients that ask and do not read hold their places until others need them, also those of health requests.
+func TestWhoDoesNotReadItsAnswerMakesRoom(t *testing.T) {
+	w := serve(t, places)
+	long := strings.Repeat("a", 1<<20) // is sent back
+	stuck := func(path string) *client {
+		c := w.dial(t, "127.0.0.1")
+		if err := c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		go func() { // until the server has enough of it
+			for {
+				if _, err := c.Write([]byte("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + long)); err != nil {
+					return
+				}
+			}
+		}()
+		return c
+	}
+	for range 4 {
+		stuck("/")
+	}
+	eventually(t, "all places are taken by who does not read", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.answering.Len() == 4 && w.requests == 4
+	})
+	w.dial(t, "127.0.0.1").mustGet("/healthz", 200)
+	w.dial(t, "127.0.0.1").mustGet("/", 503) // they have not had long yet
+	w.age()
+	w.dial(t, "127.0.0.1").mustGet("/", 200)
+}
+
+func TestNoMoreHealthRequestsThanTheReserveHavePlacesOfTheirOwn(t *testing.T) {
+	w := serve(t, places)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	request := head{method: []byte("GET"), path: []byte("/healthz")}
+	for range places.Reserve {
+		if !w.isVital(request) {
+			t.Fatal("a health request has no place")
+		}
+		w.health++
+	}
+	if w.isVital(request) {
+		t.Error("a health request more than the reserve has a place of its own")
+	}
+	w.health = 0
+}
+
 func TestBodiesOfAllTogetherAreBounded(t *testing.T) {
 	options := places
 	options.BodyBytes = 100_000
