@@ -158,7 +158,9 @@ var pageContract = map[string]func(*testing.T, database){
 		}
 		<-asking
 		// The other connection is free, however many wait.
-		noError(t, s.Ping(t.Context()))
+		for range 100 {
+			noError(t, s.Ping(t.Context()))
+		}
 		_, err := s.Blocks(t.Context(), 1)
 		noError(t, err)
 		if len(asking) > 0 {
