@@ -143,7 +143,7 @@ var pageContract = map[string]func(*testing.T, database){
 		release := make(chan struct{})
 		asking := make(chan struct{}, 8)
 		asked := make(chan error, 8)
-		for range 8 {
+		ask := func() {
 			go func() {
 				asked <- s.readHistory(t.Context(), "ask", func(_ context.Context, db *sqlx.DB) error {
 					conn, err := db.Connx(t.Context())
@@ -157,9 +157,18 @@ var pageContract = map[string]func(*testing.T, database){
 				})
 			}()
 		}
+		ask()
 		<-asking
+		if s.history.TryAcquire(1) {
+			t.Fatal("of two connections both are for questions about the history")
+		}
+		for range 7 {
+			ask()
+		}
 		// The other connection is free, however many wait.
-		noError(t, s.Ping(t.Context()))
+		for range 100 {
+			noError(t, s.Ping(t.Context()))
+		}
 		_, err := s.Blocks(t.Context(), 1)
 		noError(t, err)
 		if len(asking) > 0 {

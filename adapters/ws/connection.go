@@ -379,7 +379,6 @@ func (c *connection) logIn(data []byte) bool {
 	c.session, c.user = session, identity.User
 	c.out.held.Of(c.user)
 	c.receiving.Of(c.user)
-	c.server.known(c)
 	c.expireAt(identity.Expires)
 	return true
 }

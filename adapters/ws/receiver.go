@@ -30,6 +30,7 @@ func (c *connection) Address() string {
 
 // LoggedIn implements application.Connection.
 func (c *connection) LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time) {
+	c.server.known(c) // before the client knows: from then on it makes room for nobody
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.owner = user
