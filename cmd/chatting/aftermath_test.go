@@ -22,7 +22,6 @@ import (
 type inProcess struct {
 	addr, kafka, prefix string
 	dir                 string
-	secret              string
 }
 
 const (
