@@ -172,26 +172,25 @@ func TestAttacksLeaveNothingBehind(t *testing.T) {
 		}
 	}
 	everything() // what is kept for good, bounded, is there then: pools, caches, connections of the server's own
-	before := s.settled(t, holding{})
+	before := s.settled(t, holding{}, 35*time.Second)
 	everything()
-	after := s.settled(t, before)
+	after := s.settled(t, before, time.Minute)
 	t.Logf("before: %s; after: %s", before, after)
 	if !after.within(before) {
 		t.Errorf("the server held %s before the attacks, and holds %s after them", before, after)
 	}
 }
 
-// settled returns what the server holds once that is within a tenth of before, or does not shrink any more.
-func (s *inProcess) settled(t *testing.T, before holding) holding {
+// settled returns what the server holds once that is within a tenth of before, or at the end of patience. Workers and
+// connections without work end by themselves, within half a minute.
+func (s *inProcess) settled(t *testing.T, before holding, patience time.Duration) holding {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	now := holds(t)
-	for quiet := 0; quiet < 20 && !now.within(before); quiet++ {
-		harness.Pause(t.Context(), 250*time.Millisecond)
-		next := holds(t)
-		if next.heap < now.heap*99/100 || next.goroutines < now.goroutines || next.files < now.files {
-			quiet = 0
-		}
-		now = next
+	for ctx.Err() == nil && !now.within(before) {
+		harness.Pause(ctx, 250*time.Millisecond)
+		now = holds(t)
 	}
 	return now
 }
