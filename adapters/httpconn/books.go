@@ -37,8 +37,6 @@ func (l *Listener) settle(c *Conn) {
 		c.place.isHealth = false
 		l.health--
 	}
-	l.bodies -= c.place.held
-	c.place.held = 0
 }
 
 // leave takes a connection out of the books.
@@ -122,32 +120,11 @@ func (l *Listener) admits(c *Conn, complete bool) *Refusal {
 	return l.full(c)
 }
 
-// holds counts bytes of a request's body; complete tells that they are the last ones.
-func (l *Listener) holds(c *Conn, n int, complete bool) *Refusal {
+// completed decides on a request whose body is there.
+func (l *Listener) completed(c *Conn) *Refusal {
 	l.mu.Lock()
-	var evicted []*Conn
-	defer func() { closeAll(evicted) }()
 	defer l.unlock()
-	if c.place.gone {
-		return errGone
-	}
-	l.bodies += n
-	c.place.held += n
-	for element := l.waiting.Front(); l.bodies > l.options.BodyBytes && element != nil; {
-		slow := element.Value.(*Conn)
-		if element = element.Next(); slow != c && slow.place.held > 0 {
-			l.leave(slow)
-			evicted = append(evicted, slow)
-		}
-	}
-	if l.bodies > l.options.BodyBytes {
-		l.note("requests: the bodies of all together are too long", c.place.address)
-		return errBusy
-	}
-	if complete {
-		return l.serve(c)
-	}
-	return nil
+	return l.serve(c)
 }
 
 var (
@@ -165,10 +142,10 @@ func (l *Listener) full(c *Conn) *Refusal {
 	case l.isVital(c.request):
 		return nil
 	case limit > 0 && c.place.host.requests >= limit:
-		l.note("requests: too many from one address", c.place.address)
+		l.note("HTTP request refused: too many from its address", c.place.address)
 		return errTooMany
 	case l.requests >= l.options.Requests:
-		l.note("requests: too many are served", c.place.address)
+		l.note("HTTP request refused: too many are served", c.place.address)
 		return errBusy
 	}
 	return nil

@@ -224,11 +224,11 @@ func (c *Conn) readBody(p []byte) (n int, err error) {
 	} else if whole < n {
 		c.in = bytes.Clone(p[whole:n])
 	}
-	if refusal = c.listener.holds(c, whole, c.body.done()); refusal != nil {
-		c.refuse(refusal)
-		return 0, io.EOF
-	}
 	if c.body.done() {
+		if refusal = c.listener.completed(c); refusal != nil {
+			c.refuse(refusal)
+			return 0, io.EOF
+		}
 		c.phase = serving
 	}
 	return whole, nil

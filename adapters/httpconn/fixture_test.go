@@ -19,6 +19,8 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"go.uber.org/goleak"
+
+	"chatting/application"
 )
 
 func TestMain(m *testing.M) {
@@ -64,7 +66,7 @@ func serve(t *testing.T, options Options) *world {
 	t.Helper()
 	w := &world{hang: make(chan struct{})}
 	options.Health = []string{"/healthz"}
-	options.Logger = slog.New(slog.NewTextHandler(&w.logs, nil))
+	options.Notices = application.NewNotices(slog.New(slog.NewTextHandler(&w.logs, nil)), time.Now)
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +95,7 @@ func serve(t *testing.T, options Options) *world {
 		eventually(t, "nothing is in the books", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return w.open == 0 && w.requests == 0 && w.bodies == 0 && w.waiting.Len() == 0 && len(w.hosts) == 0
+			return w.open == 0 && w.requests == 0 && w.waiting.Len() == 0 && len(w.hosts) == 0
 		})
 	})
 	return w

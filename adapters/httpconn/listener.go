@@ -3,6 +3,7 @@ package httpconn
 import (
 	"container/list"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -36,10 +37,9 @@ type Listener struct {
 	answering list.List
 	hosts     map[netip.Addr]*host
 	// requests are those being served, and health those of them that have places of their own, which requests does not
-	// count. bodies is what is held of bodies, in bytes.
-	requests, health, bodies int
-	notices                  map[string]*notice
-	unlogged                 []func() // lines for the log, which unlock writes
+	// count.
+	requests, health int
+	unlogged         []func() // lines for the log, which unlock writes
 }
 
 // host is an address with connections.
@@ -59,14 +59,13 @@ type place struct {
 	begun           bool      // something of a request has come
 	requested       bool      // its request counts among requests
 	isHealth        bool      // its request counts among health
-	held            int       // bytes of its request's body
 	gone            bool      // is in no books any more
 }
 
 // Listen returns a listener that accepts from inner.
 func Listen(inner net.Listener, options Options) *Listener {
 	return &Listener{
-		Listener: inner, options: options.withDefaults(), hosts: make(map[netip.Addr]*host), notices: make(map[string]*notice),
+		Listener: inner, options: options.withDefaults(), hosts: make(map[netip.Addr]*host),
 	}
 }
 
@@ -98,7 +97,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		l.mu.Lock()
-		l.note("connections: no more files or buffers", netip.Addr{}, "error", err)
+		l.note("HTTP connections are closed: no more files or buffers", netip.Addr{}, slog.Any("error", err))
 		evicted := l.evict(closedInShortage, &l.waiting, 0)
 		l.unlock()
 		closeAll(evicted)
@@ -147,7 +146,7 @@ func (l *Listener) enter(inner net.Conn) *Conn {
 func (l *Listener) makeRoom(address netip.Addr) (evicted []*Conn) {
 	if limit, h := l.perAddress(address), l.hosts[address]; limit > 0 && h != nil && h.open >= limit {
 		if evicted = l.evict(h.open-limit+1, &h.waiting, courtesy); len(evicted) > 0 {
-			l.note("idle connections: their address has too many", address)
+			l.note("idle HTTP connection closed: its address has too many", address)
 		}
 	}
 	if l.open >= l.places() {
@@ -156,7 +155,7 @@ func (l *Listener) makeRoom(address netip.Addr) (evicted []*Conn) {
 			oldest = l.evict(1, &l.answering, answerPatience)
 		}
 		if len(oldest) > 0 {
-			l.note("idle connections, to make room", address)
+			l.note("idle HTTP connection closed to make room", address)
 		}
 		evicted = append(evicted, oldest...)
 	}

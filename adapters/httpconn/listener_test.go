@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"chatting/application"
 )
 
 // places are few, so that tests can fill them.
@@ -121,7 +123,7 @@ func TestWhatAConnectionHasSentCountsBeforeItIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := Listen(inner, Options{Logger: slog.New(slog.DiscardHandler)})
+	l := Listen(inner, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
 	defer func() { _ = l.Close() }()
 	accept := func(says string) *Conn {
 		dialled, err := net.Dial("tcp", inner.Addr().String())
@@ -214,34 +216,12 @@ func TestNoMoreHealthRequestsThanTheReserveHavePlacesOfTheirOwn(t *testing.T) {
 	w.health = 0
 }
 
-func TestBodiesOfAllTogetherAreBounded(t *testing.T) {
-	options := places
-	options.BodyBytes = 100_000
-	w := serve(t, options)
-	slow := w.dial(t, "127.0.0.1").send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + strings.Repeat("a", 60_000))
-	eventually(t, "most of a body is held", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.bodies == 60_000
-	})
-	// A whole body takes the place of one that does not come.
-	c := w.dial(t, "127.0.0.1")
-	if status, _, body := c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + strings.Repeat("b", 50_000)).answer(); status != 200 || len(body) != 50_000 {
-		t.Errorf("another body: %d", status)
-	}
-	slow.mustEnd()
-	if status, _, _ := c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("b", 200_000)).answer(); status != 503 {
-		t.Errorf("a body longer than all may be: %d", status)
-	}
-	w.dial(t, "127.0.0.1").mustGet("/", 200)
-}
-
 func TestAcceptingOutlastsAShortageOfFiles(t *testing.T) {
 	want := errors.New("broken for good")
 	server, peer := net.Pipe()
 	l := Listen(&shortListener{conn: server, errs: []error{
 		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}, syscall.ENOBUFS, want,
-	}}, Options{Logger: slog.New(slog.DiscardHandler)})
+	}}, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
 	if _, err := l.Accept(); err != nil {
 		t.Fatal(err)
 	}

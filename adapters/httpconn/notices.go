@@ -1,17 +1,9 @@
 package httpconn
 
 import (
+	"log/slog"
 	"net/netip"
-	"time"
-
-	"golang.org/x/time/rate"
 )
-
-// notice counts what happened of one kind since it was logged last, at most once a second.
-type notice struct {
-	count int
-	limit rate.Sometimes
-}
 
 // refused logs that a request was refused for what it is.
 func (l *Listener) refused(c *Conn, refusal *Refusal) {
@@ -20,25 +12,16 @@ func (l *Listener) refused(c *Conn, refusal *Refusal) {
 	}
 	l.mu.Lock()
 	defer l.unlock()
-	l.note("requests: malformed or late", c.place.address, "status", refusal.Status, "reason", refusal.Sentence)
+	l.note("HTTP request refused: malformed or late", c.place.address,
+		slog.Int("status", refusal.Status), slog.String("reason", refusal.Sentence))
 }
 
-// note has unlock log what happened, at most once a second for each kind, with how often it has happened since.
-func (l *Listener) note(what string, address netip.Addr, more ...any) {
-	n := l.notices[what]
-	if n == nil {
-		n = &notice{limit: rate.Sometimes{First: 1, Interval: time.Second}}
-		l.notices[what] = n
+// note has unlock log what happened.
+func (l *Listener) note(what string, address netip.Addr, more ...slog.Attr) {
+	if address.IsValid() {
+		more = append(more, slog.Any("address", address))
 	}
-	n.count++
-	n.limit.Do(func() {
-		attributes := append([]any{"what", what, "times", n.count}, more...)
-		if address.IsValid() {
-			attributes = append(attributes, "address", address.String())
-		}
-		n.count = 0
-		l.unlogged = append(l.unlogged, func() { l.options.Logger.Warn("HTTP refuses or closes", attributes...) })
-	})
+	l.unlogged = append(l.unlogged, func() { l.options.Notices.Warn(what, more...) })
 }
 
 // unlock frees the lock and then writes to the log, which may block.

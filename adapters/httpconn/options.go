@@ -1,8 +1,9 @@
 package httpconn
 
 import (
-	"log/slog"
 	"time"
+
+	"chatting/application"
 )
 
 // Options bound what connections may cost. Zero values take the defaults below, unless a field says otherwise.
@@ -24,9 +25,8 @@ type Options struct {
 	ReadTimeout, IdleTimeout time.Duration
 	// HeaderLimit is the longest head of a request, in bytes; more is 431.
 	HeaderLimit int
-	// BodyBytes bounds what is held of the bodies of all requests together, in bytes.
-	BodyBytes int
-	Logger    *slog.Logger
+	// Notices take the log lines that clients can cause in any number.
+	Notices *application.Notices
 }
 
 // The defaults.
@@ -36,7 +36,6 @@ const (
 	DefaultReadTimeout = 10 * time.Second
 	DefaultIdleTimeout = 60 * time.Second
 	DefaultHeaderLimit = 16 << 10
-	DefaultBodyBytes   = 256 << 20
 )
 
 func (o Options) withDefaults() Options {
@@ -44,7 +43,7 @@ func (o Options) withDefaults() Options {
 		value   *int
 		instead int
 	}{
-		{&o.Requests, DefaultRequests}, {&o.Reserve, DefaultReserve}, {&o.HeaderLimit, DefaultHeaderLimit}, {&o.BodyBytes, DefaultBodyBytes},
+		{&o.Requests, DefaultRequests}, {&o.Reserve, DefaultReserve}, {&o.HeaderLimit, DefaultHeaderLimit},
 	} {
 		if *d.value == 0 {
 			*d.value = d.instead

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"chatting/adapters/httpconn"
+	"chatting/application"
 	"chatting/configs"
 )
 
@@ -55,11 +56,13 @@ func newPlaces(cfg configs.Config, logger *slog.Logger) places {
 	return p
 }
 
-func newConnections(cfg configs.Config, listener net.Listener, places places, logger *slog.Logger) *httpconn.Listener {
+func newConnections(
+	cfg configs.Config, listener net.Listener, places places, notices *application.Notices,
+) *httpconn.Listener {
 	return httpconn.Listen(listener, httpconn.Options{
 		Requests: places.requests, Reserve: places.reserve, PerAddress: cfg.Limit.AddressHTTPConnections,
 		Proxies: httpconn.NewProxies(cfg.HTTP.TrustedProxies), Health: []string{"/healthz", "/readyz"},
-		ReadTimeout: cfg.HTTP.ReadTimeout, IdleTimeout: cfg.HTTP.IdleTimeout, Logger: logger,
+		ReadTimeout: cfg.HTTP.ReadTimeout, IdleTimeout: cfg.HTTP.IdleTimeout, Notices: notices,
 	})
 }
 
