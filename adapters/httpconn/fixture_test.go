@@ -89,6 +89,7 @@ func serve(t *testing.T, options Options) *world {
 		if err := app.ShutdownWithContext(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
+		_ = w.Close() // a server that has not begun to serve does not know the listener yet
 		if err := <-served; err != nil {
 			t.Errorf("serving: %v", err)
 		}

@@ -300,6 +300,7 @@ func (n *node) stop(ctx context.Context) error {
 	if err := n.parts.API.App().ShutdownWithContext(ctx); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("ending requests: %w", err))
 	}
+	_ = n.parts.Connections.Close() // an app that has not begun to serve yet does not know it
 	if n.parts.Readiness.isOpen() {
 		if err := n.parts.Presence.Depart(ctx, n.parts.Config.Presence.LeaveGrace); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("ending sessions: %w", err))
