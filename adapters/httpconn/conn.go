@@ -290,6 +290,15 @@ func (c *Conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
+// SetWriteBuffer bounds what the system takes of what was written and not received, in bytes. errors.ErrUnsupported if the
+// connection is not TCP.
+func (c *Conn) SetWriteBuffer(bytes int) error {
+	if tcp, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		return tcp.SetWriteBuffer(bytes)
+	}
+	return errors.ErrUnsupported
+}
+
 const (
 	// refusalTime bounds how long the answer to a refused request is written, and the peer's end is waited for.
 	refusalTime = 2 * time.Second

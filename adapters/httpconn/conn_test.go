@@ -1,10 +1,13 @@
 package httpconn
 
 import (
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"chatting/application"
 )
 
 // smuggled is what must never be carried out behind a request that is refused.
@@ -149,4 +152,27 @@ func TestASlowRequestEndsHoweverOftenAByteComes(t *testing.T) {
 	c := w.dial(t, "127.0.0.1")
 	c.mustGet("/", 200)
 	c.mustEnd() // that has no further request
+}
+
+// What the system takes for a client that does not read is bounded by whoever serves the connection.
+func TestTheSystemsBufferOfAConnectionCanBeBounded(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Listen(inner, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
+	defer func() { _ = l.Close() }()
+	dialled, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialled.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(interface{ SetWriteBuffer(bytes int) error }).SetWriteBuffer(4 << 10); err != nil {
+		t.Error(err)
+	}
 }
