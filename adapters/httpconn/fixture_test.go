@@ -76,6 +76,9 @@ func serve(t *testing.T, options Options) *world {
 	app := fiber.New(fiber.Config{DisableStartupMessage: true, ReduceMemoryUsage: true, ReadBufferSize: w.options.HeaderLimit, BodyLimit: 1 << 20})
 	app.Use(func(c *fiber.Ctx) error {
 		w.calls.Add(1)
+		if c.Path() == "/unread" {
+			_ = c.Context().Conn().(*Conn).SetWriteBuffer(4 << 10)
+		}
 		if c.Path() == "/hang" {
 			<-w.hang
 		}
@@ -190,13 +193,13 @@ func networksOf(texts ...string) (list []netip.Prefix) {
 	return list
 }
 
-// age has all connections wait long enough to make room.
-func (w *world) age() {
+// since has all connections have waited since a time.
+func (w *world) since(at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, list := range []*list.List{&w.waiting, &w.answering} {
 		for element := list.Front(); element != nil; element = element.Next() {
-			element.Value.(*Conn).place.since = time.Time{}
+			element.Value.(*Conn).place.since = at
 		}
 	}
 }

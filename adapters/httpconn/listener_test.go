@@ -91,7 +91,7 @@ func TestAnAddressHasSoManyConnections(t *testing.T) {
 	elsewhere := w.dial(t, "127.0.0.2")
 	w.mustWait(t, 3)
 	second.mustGet("/", 200) // and so the first is the oldest
-	w.age()
+	w.since(time.Time{})
 	third := w.dial(t, "127.0.0.1")
 	first.mustEnd()
 	second.mustGet("/", 200)
@@ -186,7 +186,7 @@ func TestWhoDoesNotReadItsAnswerMakesRoom(t *testing.T) {
 		return c
 	}
 	for range 4 {
-		stuck("/")
+		stuck("/unread")
 	}
 	eventually(t, "all places are taken by who does not read", func() bool {
 		w.mu.Lock()
@@ -194,8 +194,9 @@ func TestWhoDoesNotReadItsAnswerMakesRoom(t *testing.T) {
 		return w.answering.Len() == 4 && w.requests == 4
 	})
 	w.dial(t, "127.0.0.1").mustGet("/healthz", 200)
-	w.dial(t, "127.0.0.1").mustGet("/", 503) // they have not had long yet
-	w.age()
+	w.since(time.Now().Add(time.Hour)) // they have not had long yet
+	w.dial(t, "127.0.0.1").mustGet("/", 503)
+	w.since(time.Time{})
 	w.dial(t, "127.0.0.1").mustGet("/", 200)
 }
 
