@@ -17,8 +17,8 @@ type Identity struct {
 
 // Tokens verifies bearer tokens.
 type Tokens interface {
-	// Verify returns whom the token stands for. CodeUnauthenticated for a bad or expired one, because of a RefusedToken;
-	// CodeUnavailable where whoever could tell is away.
+	// Verify returns the user that the token stands for. It returns CodeUnauthenticated, caused by a RefusedToken, for a
+	// bad or expired token, and CodeUnavailable if the part that decides on tokens is away.
 	Verify(ctx context.Context, token string) (Identity, error)
 }
 

@@ -12,9 +12,9 @@ import (
 // messages that are being received. It bounds them for each user and in sum; what one connection holds is bounded by its
 // adapter.
 //
-// Where there is no room, the slowest makes it: the holder that has waited longest without any progress is cut off, so that
-// clients who do not read harm nobody else. Its methods neither block nor call anything but Holding's cut, so they may be
-// called under any lock.
+// If there is no room, the ledger cuts off the slowest holder: the one that has waited longest without any progress. So
+// clients that do not read harm only themselves. Its methods do not block, and call nothing but Holding's cut. So they may
+// be called under any lock.
 type ByteLedger struct {
 	limit, userLimit int
 	now              Clock
@@ -104,7 +104,7 @@ func (h *Holding) Of(user domain.UserID) {
 // itself was, or where there is no room for so much at all.
 func (h *Holding) Hold(n int) bool { return h.hold(n, 0) }
 
-// TryHold is Hold for a holder who can come again: only those are cut off for it that have stalled for a second.
+// TryHold is Hold for a holder that can come again. It cuts off only holders that have stalled for a second.
 func (h *Holding) TryHold(n int) bool { return h.hold(n, stalledAfter) }
 
 func (h *Holding) hold(n int, stalled time.Duration) bool {

@@ -79,8 +79,8 @@ func (s *StoredMessages) beginning(ctx context.Context) ([]LogPosition, error) {
 func (s *StoredMessages) Run(ctx context.Context) { s.saving.run(ctx) }
 
 const (
-	// repeatedWithin is how long before a login something may have been said that its sender may send again after it, in the
-	// doubt that a failure left.
+	// repeatedWithin is how long before a login a message may have been sent that its sender sends again after the login,
+	// because a failure left the outcome in doubt.
 	repeatedWithin = 10 * time.Minute
 	// maxRecent bounds what is known of that, a partition.
 	maxRecent = 128

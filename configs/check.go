@@ -1,6 +1,9 @@
 package configs
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // check refuses combinations that cannot work.
 func (c Config) check() error {
@@ -64,6 +67,16 @@ func (c Config) checkKafka() error {
 		}
 	}
 	return nil
+}
+
+// given tells whether an option, by its key, has a value of its own.
+func (c Config) given(key string) bool {
+	for _, s := range c.settings {
+		if s.option.Key == key {
+			return strings.TrimSpace(s.text) != ""
+		}
+	}
+	return false
 }
 
 // named tells an option, by its key, and its source.

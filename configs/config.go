@@ -145,7 +145,6 @@ type S2S struct {
 	Token Secret // empty: see Config.GeneratesS2SToken
 	// TrustLoopback lets programs on this machine call without the token.
 	TrustLoopback bool
-	trustGiven    bool
 }
 
 // Chat has the rules for texts.

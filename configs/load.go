@@ -59,7 +59,7 @@ func Load(sources Sources) (Config, error) {
 	if c.Database.Embedded = c.Database.URL.IsZero(); c.Database.Embedded {
 		c.Database.URL = URL{raw: c.sqliteFile()}
 	}
-	if !c.S2S.trustGiven {
+	if !c.given("s2s.trust_loopback") {
 		c.S2S.TrustLoopback = c.isTrial()
 	}
 	return c, nil

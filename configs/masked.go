@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"strconv"
 	"strings"
 
 	yamlv3 "go.yaml.in/yaml/v3"
@@ -34,14 +35,15 @@ func (c Config) Masked() string {
 	return out.String()
 }
 
-// shown returns a value as it may be printed; for chat.html_escape and database.url what an empty one comes to.
+// shown returns a value as it may be printed. For an option whose default depends on others it is what the option comes to.
 func (c Config) shown(s setting) string {
 	switch {
 	case s.option.Key == "chat.html_escape":
-		if c.Chat.HTMLEscape {
-			return "true"
-		}
-		return "false"
+		return strconv.FormatBool(c.Chat.HTMLEscape)
+	case s.option.Key == "s2s.trust_loopback":
+		return strconv.FormatBool(c.S2S.TrustLoopback)
+	case s.option.Key == "limit.user_frames_per_second":
+		return strconv.Itoa(c.Limit.UserFramesPerSecond)
 	case s.option.Key == "database.url":
 		return c.Database.URL.String()
 	case s.option.Secret:

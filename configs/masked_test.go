@@ -75,3 +75,12 @@ func TestPasswordsOfURLsAreMasked(t *testing.T) {
 		}
 	}
 }
+
+func TestMaskedShowsWhatOptionsThatHangOnOthersComeTo(t *testing.T) {
+	shown := mustLoad(t, "", "CHATTING_LIMIT_FRAMES_PER_SECOND=150").Masked()
+	for _, line := range []string{"  trust_loopback: true\n", "  user_frames_per_second: 300\n", "  html_escape: false\n"} {
+		if !strings.Contains(shown, line) {
+			t.Errorf("%q is not in\n%s", line, shown)
+		}
+	}
+}

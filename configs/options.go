@@ -138,7 +138,8 @@ var options = []Option{
 		Doc: "Where the broker inside the process listens, for any Kafka client. It asks for no password: keep it on loopback.",
 		set: address(func(c *Config) *Address { return &c.EmbeddedKafka.Addr })},
 	{Key: "embedded_kafka.allow_remote", Default: "false", Unit: "true or false",
-		Doc: "Let embedded_kafka.addr be no loopback address. Then everybody who reaches it can read and write all topics.",
+		Doc: "Allow an embedded_kafka.addr that is not a loopback address. Then every program that reaches it " +
+			"can read and write all topics.",
 		set: boolean(func(c *Config) *bool { return &c.EmbeddedKafka.AllowRemote })},
 	{Key: "embedded_kafka.client_bytes", Default: "64MiB", Unit: "size",
 		Doc: "What may be under way between that broker and all its clients: half of it requests, half of it answers. " +
@@ -169,7 +170,7 @@ var options = []Option{
 		Doc: "What iss of a token must be, whichever key signed it. Empty: anything.",
 		set: credential(func(c *Config) *string { return &c.JWT.Issuer })},
 	{Key: "jwt.audience", Unit: "list of text",
-		Doc: "What aud of a token must name one of. Empty: aud is not looked at.",
+		Doc: "The aud of a token must name at least one of these. Empty: aud is not looked at.",
 		set: list(func(c *Config) *[]string { return &c.JWT.Audiences }, audience)},
 	{Key: "jwt.user_claim", Unit: "text",
 		Doc: "The claim that names the user by a positive integer, as a number or a string. Empty: user_id, or sub in tokens without user_id.",
@@ -184,7 +185,8 @@ var options = []Option{
 		Doc: "After how long the key set is loaded again, so that withdrawn keys are refused. A token with an unknown key has it loaded sooner.",
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.JWKS.Refresh })},
 	{Key: "jwks.max_age", Default: "24h", Unit: "duration",
-		Doc: "For how long the last key set counts while it cannot be loaded again. Then /readyz fails. More than jwks.refresh.",
+		Doc: "How long the last key set is used while it cannot be loaded again. After that /readyz fails. " +
+			"Must be more than jwks.refresh.",
 		set: duration(2*time.Second, 30*24*time.Hour, func(c *Config) *time.Duration { return &c.JWKS.MaxAge })},
 
 	{Key: "user_management.url", Flag: true, Unit: "URL",

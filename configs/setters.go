@@ -397,7 +397,6 @@ func trustLoopback(c *Config, text string) error {
 	if text == "" {
 		return nil
 	}
-	c.S2S.trustGiven = true
 	return boolean(func(c *Config) *bool { return &c.S2S.TrustLoopback })(c, text)
 }
 

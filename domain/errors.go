@@ -23,7 +23,7 @@ const (
 	CodeUnconfirmed     Code = "unconfirmed"        // frame: unknown outcome; it may still take effect, once
 	CodeInviteEnded     Code = "invite_ended"       // frame: the invite to end is not pending
 	CodeNotInvited      Code = "not_invited"        // frame: answering an invite to somebody else
-	CodeUnauthenticated Code = "unauthenticated"    // the token is missing, bad or expired
+	CodeUnauthenticated Code = "unauthenticated"    // the token is missing, bad, expired, revoked, or no access token
 	CodeUnknownUser     Code = "unknown_user"       // the user was never seen
 	CodeUnknownMessage  Code = "unknown_message"    // the user's conversation has no such message
 	CodeSelf            Code = "self"               // a user named itself where it may not

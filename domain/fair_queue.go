@@ -3,8 +3,8 @@ package domain
 import "container/list"
 
 // fairQueue keeps values of users in the order in which they came, at most perUser of each user and at most total of all.
-// Above a bound the oldest goes: of that user, or of all. So a value goes because of values that came after it and are kept,
-// never because of older ones: whoever began to fill the queue later drops the same.
+// Above a bound the oldest value is dropped: that of the user, or that of all. So a value is dropped because of newer
+// values that are kept, never because of older ones. A queue that began to fill later drops the same values.
 type fairQueue[T any] struct {
 	perUser, total int
 	order          list.List // of queued[T], oldest first

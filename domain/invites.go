@@ -74,9 +74,9 @@ const changesKnownFor = 2 * time.Minute
 // that were late.
 const InviteLookback = MaxInviteLife + InviteGrace + changesKnownFor + 90*time.Second
 
-// These bound the invites that are remembered, and the changes of blocks: one is forgotten when so many came after it,
-// whatever their times say. Who makes too many loses the own ones. Those of others are lost only if so many users flood one
-// partition at once that each has its bound's worth in it.
+// maxInvitesOfUser and maxInvites bound the invites that are remembered, and the changes of blocks. The oldest is forgotten
+// above a bound, whatever its time says. A user who makes too many loses its own ones. Those of others are lost only if so
+// many users flood one partition at once, each up to maxInvitesOfUser, that together they reach maxInvites.
 const (
 	maxInvitesOfUser = 1 << 8
 	maxInvites       = 1 << 16

@@ -265,8 +265,8 @@ func (c *Conn) setDeadline(t time.Time) {
 	_ = c.Conn.SetReadDeadline(t) // a connection that refuses one fails at the next read
 }
 
-// Upgraded ends the connection's time with HTTP. It is in nobody's way from now on: whoever upgraded it bounds it. It
-// returns false if the connection was closed meanwhile.
+// Upgraded ends the connection's use for HTTP. From then on it takes no place in the listener, and the caller bounds it.
+// Upgraded returns false if the connection was closed meanwhile.
 func (c *Conn) Upgraded() bool {
 	c.phase = upgraded
 	c.release()

@@ -11,11 +11,12 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// groupProtocolName, with the id of the database, is the name of the protocol, and groupType that of the type of protocol, by
-// which the members of a group agree on who reads what. A broker lets only members of one type, with a protocol in common,
-// into a group. So a consumer of another program, whose type is "consumer", cannot join a group that has a node of this server
-// in it, neither in the classic way nor in that of KIP-848: it would be given partitions that nobody of this server reads then.
-// Neither can a node with another database: what it projects and whom it knows would be missing for all others.
+// groupProtocolName, with the id of the database, is the name of the protocol, and groupType is the type of protocol. By
+// them the members of a group agree on who reads what. A broker lets only members of one type, with a protocol in common,
+// into a group. So a consumer of another program, whose type is "consumer", cannot join a group that has a node of this
+// server in it, neither in the classic way nor in that of KIP-848. Otherwise it would get partitions that no node reads
+// then. A node with another database cannot join either. Otherwise all others would miss what it projects and whom it
+// knows.
 //
 // A node of a version up to schema 4 joined as a "consumer". While one is in the group, newer nodes stay out of it, and the
 // older ones do the work of all; when the last has left, the newer ones take over. The other way round it is the same.

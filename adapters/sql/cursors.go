@@ -23,8 +23,9 @@ var (
 	_ application.Undelivered     = (*Store)(nil)
 )
 
-// lockCursors takes the ids of the users, setCursors one row of values for each, waiting and recent are for one partition, undelivered
-// is for one sender: what is asked of many goes in one statement, because each takes a trip to the database.
+// lockCursors takes the ids of the users. setCursors takes one row of values for each user. waiting and recent are for one
+// partition, undelivered is for one sender. A question about many goes in one statement, because each statement takes a
+// trip to the database.
 const (
 	selectCursor  = `SELECT positions FROM delivered_cursors WHERE user_id = $1`
 	forgetCursors = `DELETE FROM delivered_cursors`
@@ -40,8 +41,8 @@ const (
 	setCursors = `
 		INSERT INTO delivered_cursors (user_id, positions) VALUES %s
 		ON CONFLICT (user_id) DO UPDATE SET positions = excluded.positions`
-	// waiting numbers what waits in a partition, over all and for each sender. It returns each sender's first entry, and the
-	// last one that it has looked at where it did not look at all.
+	// waiting numbers the entries that wait in a partition, over all and for each sender. It returns the first entry of
+	// each sender. If it did not look at all entries, it also returns the last one that it looked at.
 	waiting = `
 		SELECT sender, generation, log_partition, log_offset, occurred_at, of_sender, of_partition FROM (
 			SELECT sender, generation, log_partition, log_offset, occurred_at,

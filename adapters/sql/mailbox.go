@@ -13,8 +13,8 @@ import (
 
 var _ application.StoredCounts = (*Store)(nil)
 
-// The two sides of a conversation count by the index of their side: as what is hidden from the receiver counts as well, by
-// both halves of it.
+// Each side of a conversation is counted by the index of that side. Messages that are hidden from the receiver count as
+// well, so each query reads both halves of the index.
 const (
 	partitionOfPair = `SELECT log_partition FROM messages WHERE low = $1 AND high = $2 LIMIT 1`
 	storedForLow    = `

@@ -240,7 +240,9 @@ func serveAtRates(t testing.TB, options Options, chat *chat, rates Rates) *fixtu
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	connections := httpconn.Listen(listener, httpconn.Options{Logger: slog.New(slog.NewTextHandler(logs, nil))})
+	connections := httpconn.Listen(listener, httpconn.Options{
+		Notices: application.NewNotices(slog.New(slog.NewTextHandler(logs, nil)), time.Now),
+	})
 	go func() { served <- app.Listener(server.WrapListener(connections)) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -19,8 +19,8 @@ const (
 	// closed with 1008: each costs its parsing and an answer. RefusalsPerSecond more may come for long. A frame that is
 	// taken makes up for none that were refused.
 	maxRefused = 1000
-	// maxRefusedInNeed is how many a connection may send while its user has used up that bound: as many as a connection
-	// that is not to blame has refused because of the others.
+	// maxRefusedInNeed is how many frames a connection may have refused while its user has used up that bound. A connection
+	// that is not to blame has as many refused because of the others.
 	maxRefusedInNeed = 20
 	// loginHold is for how long a login over a rate is held before it is refused. A client that comes again at once gets one
 	// attempt in that time on each of its sockets. So it costs little, and the user's other clients get their turns.

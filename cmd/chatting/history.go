@@ -105,8 +105,8 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 	return nil
 }
 
-// mayRebuild fails if the history in the database is of another log than the configured one: the place where it goes on would
-// be moved by what a stranger says.
+// mayRebuild fails if the history in the database is of another log than the configured one. Otherwise a foreign log would
+// move the place where the history goes on.
 func mayRebuild(
 	ctx context.Context, cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, logger *slog.Logger,
 ) error {
