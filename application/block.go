@@ -25,9 +25,9 @@ type BlockEntry struct {
 
 // BlockStore keeps who blocks whom, and the changes that the log has not yet confirmed (the outbox).
 type BlockStore interface {
-	// SetBlocked makes blocker block target, or not. Where that changes something, the pair's version grows by one under
-	// a lock on the pair, and the change enters the outbox in the same transaction with event's ID and Time. changed
-	// tells whether it did. CodeLimit, and nothing is done, where blocker would come to more than MaxBlocks pairs.
+	// SetBlocked makes blocker block target, or not. If that changes something, the pair's version grows by one under
+	// a lock on the pair, and the change enters the outbox in the same transaction, under an id by which the store knows it
+	// again (domain.BlockEventID). changed tells whether it did. CodeLimit, and nothing is done, where blocker would come to more than MaxBlocks pairs.
 	SetBlocked(ctx context.Context, change BlockChange) (changed bool, err error)
 	// Blocks returns every pair of blocker ever changed, unblocked ones included, in ascending order of targets.
 	Blocks(ctx context.Context, blocker domain.UserID) ([]BlockEntry, error)
@@ -39,11 +39,11 @@ type BlockStore interface {
 // MaxBlocks bounds the pairs that one user ever blocked: all of them are loaded when the user logs in.
 const MaxBlocks = 10_000
 
-// BlockChange is a wish to change one pair, with the id and time that the event of the change will carry.
+// BlockChange is a wish to change one pair, with the time that the event of the change will carry.
 type BlockChange struct {
 	Blocker, Target domain.UserID
 	Blocked         bool
-	Event           domain.Event // ID and Time are used; Body is made by the store, which gives the version
+	At              time.Time
 }
 
 // Outbox holds the events of block changes that are committed but not known to be in the log.
@@ -64,7 +64,6 @@ type Block struct {
 	Users KnownUsers
 	Log   ConversationLog
 	Now   Clock
-	NewID IDs
 }
 
 // Block makes blocker block target and returns once the log has it, also when it was blocked already. Errors:
@@ -141,10 +140,7 @@ func (b *Block) mustKnow(ctx context.Context, user domain.UserID) error {
 var errUnknownUser = domain.NewError(domain.CodeUnknownUser, "The user was never seen.")
 
 func (b *Block) change(blocker, target domain.UserID, blocked bool) BlockChange {
-	return BlockChange{
-		Blocker: blocker, Target: target, Blocked: blocked,
-		Event: domain.Event{ID: b.NewID(), Time: b.Now.stamp()},
-	}
+	return BlockChange{Blocker: blocker, Target: target, Blocked: blocked, At: b.Now.stamp()}
 }
 
 // publish appends what the pair's outbox holds, oldest first, and tells whether that was anything. Two requests, or a

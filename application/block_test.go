@@ -19,7 +19,7 @@ import (
 func blocking() (*application.Block, *blockStore, conversations) {
 	store, log := newBlockStore(), newConversations(2)
 	known := &users{known: map[domain.UserID]bool{201: true, 202: true, 203: true}}
-	return &application.Block{Store: store, Users: known, Log: log, Now: local, NewID: counter()}, store, log
+	return &application.Block{Store: store, Users: known, Log: log, Now: local}, store, log
 }
 
 // changes returns the block changes in the log, in short: "+1" for a block of version 1, "-2" for an unblock of version 2.
@@ -258,10 +258,9 @@ func TestTheRelayPublishesWhatACrashLeftUnderTheSameID(t *testing.T) {
 		block.Now = time.Now
 		relaying(t, store, log)
 		// The process died between commit and append.
-		id := domain.DerivedID("test", "1")
-		for i, blocked := range []bool{true, false, true} {
-			event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(i+1)), Time: time.Now().UTC()}
-			change := application.BlockChange{Blocker: 202, Target: 201, Blocked: blocked, Event: event}
+		id := domain.BlockEventID(nil, 202, 201, 1)
+		for _, blocked := range []bool{true, false, true} {
+			change := application.BlockChange{Blocker: 202, Target: 201, Blocked: blocked, At: time.Now().UTC()}
 			if _, err := store.SetBlocked(t.Context(), change); err != nil {
 				t.Fatal(err)
 			}
@@ -305,8 +304,7 @@ func TestTheRelayTakesMoreThanOneBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, store, log := blocking()
 		for i := range 250 {
-			event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(i)), Time: time.Now().UTC()}
-			change := application.BlockChange{Blocker: 1, Target: domain.UserID(2 + i), Blocked: true, Event: event}
+			change := application.BlockChange{Blocker: 1, Target: domain.UserID(2 + i), Blocked: true, At: time.Now().UTC()}
 			if _, err := store.SetBlocked(t.Context(), change); err != nil {
 				t.Fatal(err)
 			}

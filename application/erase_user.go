@@ -19,7 +19,6 @@ type EraseUser struct {
 	Projected  ProjectedOffsets
 	Partitions int
 	Now        Clock
-	NewID      IDs
 	Logger     *slog.Logger
 }
 
@@ -45,7 +44,7 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 		return err
 	}
 	unblocked, known, err := e.Eraser.EraseUser(ctx, Erasure{
-		User: user, At: e.Now.stamp(), Ends: end.offsets, Projected: end.before, NewID: e.NewID,
+		User: user, At: e.Now.stamp(), Ends: end.offsets, Projected: end.before,
 	})
 	switch {
 	case err != nil:

@@ -28,7 +28,7 @@ func (e *eraser) EraseUser(ctx context.Context, erasure application.Erasure) (un
 	delete(e.known, erasure.User)
 	entries, _ := e.Blocks(ctx, erasure.User)
 	for _, entry := range entries {
-		change := application.BlockChange{Blocker: erasure.User, Target: entry.Target, Event: domain.Event{ID: erasure.NewID(), Time: erasure.At}}
+		change := application.BlockChange{Blocker: erasure.User, Target: entry.Target, At: erasure.At}
 		if changed, _ := e.SetBlocked(ctx, change); changed {
 			unblocked = append(unblocked, entry.Target)
 		}
@@ -47,7 +47,7 @@ func erasing(t *testing.T) (*application.EraseUser, *eraser, conversations, *ses
 	sessions := newSessionTopic(sessionPartitions, time.Now)
 	return &application.EraseUser{
 		Eraser: users, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: newProjection(log), Partitions: len(log.partitions),
-		Now: local, NewID: block.NewID, Logger: quiet,
+		Now: local, Logger: quiet,
 	}, users, log, sessions
 }
 

@@ -467,7 +467,7 @@ func (s *blockStore) SetBlocked(_ context.Context, change application.BlockChang
 	}
 	entry = application.BlockEntry{Target: change.Target, Blocked: change.Blocked, Version: entry.Version + 1}
 	s.entries[key] = entry
-	event := change.Event
+	event := domain.Event{ID: domain.BlockEventID(nil, change.Blocker, change.Target, entry.Version), Time: change.At}
 	event.Body = domain.BlockChanged{Blocker: change.Blocker, Target: change.Target, Blocked: change.Blocked, Version: entry.Version}
 	s.outbox = append(s.outbox, event)
 	return true, nil

@@ -107,7 +107,6 @@ type Erasure struct {
 	// says nothing of it.
 	Ends      []int64
 	Projected []LogPosition
-	NewID     IDs // of the events of these changes
 }
 
 // HistoryRetention deletes what is older than the history is to reach back.

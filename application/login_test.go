@@ -40,7 +40,7 @@ func newServer(t *testing.T) *server {
 		Blocks:       s.blocks, Log: s.log, Friends: s.friends, Ends: s.log, Delivery: delivery, Presence: s.presence, MaxPerUser: 3,
 		Notices: application.NewNotices(quiet, time.Now),
 	}
-	s.block = &application.Block{Store: s.blocks, Users: s.known, Log: s.log, Now: time.Now, NewID: counter()}
+	s.block = &application.Block{Store: s.blocks, Users: s.known, Log: s.log, Now: time.Now}
 	s.send = &application.SendMessage{Log: s.log, Online: s.presence, Now: time.Now, NewID: counter()}
 	stop := s.log.follow(func(partition, offset int, event domain.Event) {
 		delivery.Apply(record{at: application.Position{Partition: partition, Offset: int64(offset)}, event: event})
@@ -252,7 +252,7 @@ func TestALoginPublishesWhatTheOutboxHoldsOfItsUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := s.blocks.SetBlocked(t.Context(), application.BlockChange{
-			Blocker: 202, Target: 201, Event: domain.Event{ID: domain.EventID{9}, Time: time.Now()},
+			Blocker: 202, Target: 201, At: time.Now(),
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -144,16 +144,24 @@ func (b ProjectionBatch) Pairs() []BlockPair {
 // GivenVersions is what the database says of the versions of a pair. Only it gives them out, before their changes enter the
 // log.
 type GivenVersions struct {
-	// Newest is the newest that it gave out, 0 where it gave out none.
+	// Newest is the newest that it gave out, 0 if it gave out none.
 	Newest int64
-	// Events are those of some versions: of the newest and of those that the outbox holds.
+	// EventOf returns the event of a version after Random. nil if all versions are of the other kind.
+	EventOf func(version int64) domain.EventID
+	// Random is the newest version whose event a server of an earlier release named at random. The database does not know
+	// such events any more, except for those of Events, which wait in the outbox.
+	Random int64
 	Events map[int64]domain.EventID
 	// Places are those where versions are known to stand, from the beginning of the batch on.
 	Places map[int64]LogPosition
 }
 
-// gave tells whether an event is the one of a version, as far as that can be told.
+// gave tells whether an event is the one of a version. Of versions up to Random that can be told only if their event is known
+// or stands elsewhere.
 func (g GivenVersions) gave(version int64, id domain.EventID, at LogPosition) bool {
+	if g.EventOf != nil && version > g.Random {
+		return version <= g.Newest && g.EventOf(version) == id
+	}
 	if event, known := g.Events[version]; known && event != id {
 		return false
 	}
@@ -174,12 +182,7 @@ func (b ProjectionBatch) Changes() []BlockPair {
 }
 
 // WithoutForged returns the batch without the changes of blocks that the database never gave out, and how many they are.
-// Anybody who may write the log can write one. A version that the database gave out later, and whose change is known to
-// stand elsewhere, is such a one as well. given has an entry for each of Changes.
-//
-// One case is left. Somebody writes the version that a pair will have next. The pair then changes twice while the batch waits
-// to be projected, for the first time or by a rebuild: the event of the first change is not known any more, and the forged
-// one is believed at its place.
+// Anybody who may write the log can write one. given has an entry for each of Changes.
 func (b ProjectionBatch) WithoutForged(given map[BlockPair]GivenVersions) (ProjectionBatch, int) {
 	events := make([]ProjectedEvent, 0, len(b.Events))
 	for _, e := range b.Events {

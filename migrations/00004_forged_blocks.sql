@@ -1,10 +1,17 @@
--- Only the database gives out versions of blocks. event_id is the event of the change to event_version: another record of
--- that version was written by somebody else. A server of an earlier version sets neither.
+-- Only the database gives out versions of blocks. The ids of the events of these changes are made by a secret key of the
+-- database (domain.BlockEventID): another record of a version was written by somebody else. keyed_version is the newest
+-- version with such an id. Servers of earlier releases gave out versions with random ids, and set neither column:
+-- random_version is the newest of those before keyed_version.
 
 -- +goose Up
 
-ALTER TABLE blocks ADD COLUMN event_id TEXT;
-ALTER TABLE blocks ADD COLUMN event_version BIGINT;
+CREATE TABLE secrets (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+ALTER TABLE blocks ADD COLUMN keyed_version BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE blocks ADD COLUMN random_version BIGINT NOT NULL DEFAULT 0;
 
 -- Earlier versions of the server believed the log alone. What was hidden or shown for that reason, a rebuild of the history
 -- judges again.

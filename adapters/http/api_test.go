@@ -120,7 +120,7 @@ func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
 	options := Options{TrustLoopback: true}
 	deps := Deps{
 		Authenticate:  &application.Authenticate{Tokens: w, Users: w},
-		Block:         &application.Block{Store: blockStore{w}, Users: w, Log: w, Now: time.Now, NewID: ids},
+		Block:         &application.Block{Store: blockStore{w}, Users: w, Log: w, Now: time.Now},
 		Friends:       &application.Friends{Store: w, Sessions: sessions{w}},
 		IsOnline:      &application.IsOnline{Users: w, Presence: w},
 		SystemMessage: &application.SendSystemMessage{Log: w, Online: w, Now: time.Now, NewID: ids},

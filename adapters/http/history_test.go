@@ -108,7 +108,7 @@ func withHistory(h *history) func(*world, *Options, *Deps) {
 		d.History = application.NewReadHistory(h, h, projected{}, ends{}, 2)
 		d.Erase = &application.EraseUser{
 			Eraser: h, Blocks: blockStore{w}, Log: w, Sessions: sessions{w}, Ends: ends{}, Projected: projected{}, Partitions: 2,
-			Now: time.Now, NewID: d.SystemMessage.NewID, Logger: d.Logger,
+			Now: time.Now, Logger: d.Logger,
 		}
 	}
 }

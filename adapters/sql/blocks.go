@@ -16,17 +16,18 @@ import (
 // already as wished. The first block of a pair is serialised by the primary key.
 const (
 	setBlocked = `
-		INSERT INTO blocks (blocker, target, blocked, version, changed_at, event_id, event_version)
-		VALUES ($1, $2, TRUE, 1, $3, $4, 1)
+		INSERT INTO blocks (blocker, target, blocked, version, changed_at, keyed_version) VALUES ($1, $2, TRUE, 1, $3, 1)
 		ON CONFLICT (blocker, target) DO UPDATE
-			SET blocked = TRUE, version = blocks.version + 1, changed_at = excluded.changed_at,
-				event_id = excluded.event_id, event_version = blocks.version + 1
+			SET blocked = TRUE, version = blocks.version + 1, changed_at = excluded.changed_at, ` + nextKeyed + `
 			WHERE NOT blocks.blocked
 		RETURNING version`
 	setUnblocked = `
-		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $3, event_id = $4, event_version = version + 1
+		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $3, ` + nextKeyed + `
 		WHERE blocker = $1 AND target = $2 AND blocked
 		RETURNING version`
+	// The versions that a server of an earlier release gave out have random event ids: see lastRandom.
+	nextKeyed    = `random_version = ` + lastRandom + `, keyed_version = blocks.version + 1`
+	lastRandom   = `CASE WHEN blocks.keyed_version < blocks.version THEN blocks.version ELSE blocks.random_version END`
 	countBlocks  = `SELECT COUNT(*) FROM (SELECT 1 FROM blocks WHERE blocker = $1 LIMIT $2) AS counted`
 	insertOutbox = `
 		INSERT INTO outbox (event_id, blocker, target, blocked, version, occurred_at) VALUES ($1, $2, $3, $4, $5, $6)`
@@ -49,12 +50,16 @@ func (s *Store) SetBlocked(ctx context.Context, change application.BlockChange) 
 	if change.Blocked {
 		statement = setBlocked
 	}
-	at := change.Event.Time.UnixMilli()
+	key, err := s.blockKey(ctx)
+	if err != nil {
+		return false, err
+	}
+	at := change.At.UnixMilli()
 	err = s.write(ctx, "set block", func(ctx context.Context, tx *sqlx.Tx) error {
 		changed = false
 		var version int64
 		err := tx.GetContext(ctx, &version, statement,
-			int64(change.Blocker), int64(change.Target), at, change.Event.ID.String())
+			int64(change.Blocker), int64(change.Target), at)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -71,7 +76,8 @@ func (s *Store) SetBlocked(ctx context.Context, change application.BlockChange) 
 			}
 		}
 		changed = true
-		_, err = tx.ExecContext(ctx, insertOutbox, change.Event.ID.String(),
+		id := domain.BlockEventID(key, change.Blocker, change.Target, version)
+		_, err = tx.ExecContext(ctx, insertOutbox, id.String(),
 			int64(change.Blocker), int64(change.Target), change.Blocked, version, at)
 		return err
 	})

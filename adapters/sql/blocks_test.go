@@ -16,7 +16,7 @@ var testTime = time.Date(2026, 3, 4, 5, 6, 7, 89e6, time.UTC)
 // change is a wish to block, or not, at testTime.
 func change(blocker, target domain.UserID, blocked bool) application.BlockChange {
 	return application.BlockChange{
-		Blocker: blocker, Target: target, Blocked: blocked, Event: domain.Event{ID: newEventID(), Time: testTime},
+		Blocker: blocker, Target: target, Blocked: blocked, At: testTime,
 	}
 }
 
@@ -147,11 +147,11 @@ var blockContract = map[string]func(*testing.T, database){
 	},
 	"ABlockWhoseEventCannotBeKeptIsNotMade": func(t *testing.T, d database) {
 		s := d.migrated(t)
-		first := change(1, 2, true)
-		set(t, s, first)
-		second := change(3, 4, true)
-		second.Event.ID = first.Event.ID
-		if changed, err := s.SetBlocked(t.Context(), second); err == nil || changed {
+		key, err := s.blockKey(t.Context())
+		noError(t, err)
+		taken := domain.BlockEventID(key, 3, 4, 1)
+		s.writer.MustExecContext(t.Context(), insertOutbox, taken.String(), 1, 2, true, 1, 0)
+		if changed, err := s.SetBlocked(t.Context(), change(3, 4, true)); err == nil || changed {
 			t.Fatalf("changed %t, error %v with an event id that is taken", changed, err)
 		}
 		wantBlocks(t, s, 3)

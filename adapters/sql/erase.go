@@ -34,9 +34,9 @@ const (
 
 	forgetUser = `DELETE FROM users WHERE id = $1`
 	unblockAll = `
-		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $2 WHERE blocker = $1 AND blocked
+		UPDATE blocks SET blocked = FALSE, version = version + 1, changed_at = $2, ` + nextKeyed + `
+		WHERE blocker = $1 AND blocked
 		RETURNING target, version`
-	nameChange = `UPDATE blocks SET event_id = $3, event_version = version WHERE blocker = $1 AND target = $2`
 	// A user's own list goes first, under the lock that whoever changes it takes.
 	emptyFriendList  = `UPDATE friend_lists SET length = 0 WHERE user_id = $1`
 	deleteFriends    = `DELETE FROM friends WHERE user_id = $1`
@@ -134,6 +134,10 @@ func (s *Store) eraseMessages(ctx context.Context, statement string, user domain
 func (s *Store) forget(
 	ctx context.Context, erasure application.Erasure,
 ) (unblocked []domain.UserID, known bool, err error) {
+	key, err := s.blockKey(ctx)
+	if err != nil {
+		return nil, true, err
+	}
 	user := int64(erasure.User)
 	err = s.write(ctx, "forget user", func(ctx context.Context, tx *sqlx.Tx) error {
 		unblocked = nil
@@ -141,7 +145,7 @@ func (s *Store) forget(
 		if known = rows > 0; err != nil || !known {
 			return err
 		}
-		if unblocked, err = unblockEverybody(ctx, tx, erasure); err != nil {
+		if unblocked, err = unblockEverybody(ctx, tx, key, erasure); err != nil {
 			return err
 		}
 		for _, statement := range []string{
@@ -159,7 +163,7 @@ func (s *Store) forget(
 	return unblocked, known, nil
 }
 
-func unblockEverybody(ctx context.Context, tx *sqlx.Tx, erasure application.Erasure) ([]domain.UserID, error) {
+func unblockEverybody(ctx context.Context, tx *sqlx.Tx, key []byte, erasure application.Erasure) ([]domain.UserID, error) {
 	var rows []struct {
 		Target  domain.UserID `db:"target"`
 		Version int64         `db:"version"`
@@ -170,11 +174,8 @@ func unblockEverybody(ctx context.Context, tx *sqlx.Tx, erasure application.Eras
 	}
 	var targets []domain.UserID
 	for _, row := range rows {
-		id := erasure.NewID().String()
-		if _, err := tx.ExecContext(ctx, nameChange, int64(erasure.User), int64(row.Target), id); err != nil {
-			return nil, err
-		}
-		if _, err := tx.ExecContext(ctx, insertOutbox, id,
+		id := domain.BlockEventID(key, erasure.User, row.Target, row.Version)
+		if _, err := tx.ExecContext(ctx, insertOutbox, id.String(),
 			int64(erasure.User), int64(row.Target), false, row.Version, at); err != nil {
 			return nil, err
 		}

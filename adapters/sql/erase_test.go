@@ -15,7 +15,7 @@ func erasure(t *testing.T, s *Store, user domain.UserID, end int64) application.
 	t.Helper()
 	projected, err := s.Projected(t.Context(), 1)
 	noError(t, err)
-	return application.Erasure{User: user, At: testTime, Ends: []int64{end}, Projected: projected, NewID: newEventID}
+	return application.Erasure{User: user, At: testTime, Ends: []int64{end}, Projected: projected}
 }
 
 // erase erases a user whose log ends at an offset of partition 0.

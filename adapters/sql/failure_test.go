@@ -32,7 +32,7 @@ var failureContract = map[string]func(*testing.T, database){
 		s := d.open(t, func(o *Options) { o.Timeout = 2 * time.Second })
 		tx, err := holder.writer.BeginTxx(t.Context(), nil)
 		noError(t, err)
-		tx.MustExecContext(t.Context(), setBlocked, 1, 2, 0, "")
+		tx.MustExecContext(t.Context(), setBlocked, 1, 2, 0)
 		_, err = s.SetBlocked(t.Context(), change(1, 2, true))
 		wantCode(t, err, domain.CodeUnavailable)
 		wantBlocks(t, s, 1) // a reader waits for no writer

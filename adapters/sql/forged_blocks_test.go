@@ -69,6 +69,62 @@ var forgedContract = map[string]func(*testing.T, database){
 			y.project(told...)
 		}
 	},
+	"AVersionThatWasGuessedBeforeItWasGivenOutIsNotBelievedByARebuild": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		var told []application.ProjectedEvent
+		tell := func(event domain.Event) {
+			told = append(told, application.ProjectedEvent{Offset: y.at.Next.Offset, Event: event, Frame: modelFrame(event)})
+			y.project(told[len(told)-1])
+		}
+		say := func() { tell(domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}) }
+		change := func(blocked bool) {
+			set(t, s, change(2, 1, blocked))
+			events, err := s.PendingOf(t.Context(), 2, 1)
+			noError(t, err)
+			tell(events[0])
+			noError(t, s.MarkPublished(t.Context(), []domain.EventID{events[0].ID}))
+		}
+		change(true)
+		tell(domain.Event{ID: newEventID(), Time: testTime, Body: domain.BlockChanged{Blocker: 2, Target: 1, Version: 2}})
+		say() // 2 blocks 1, whatever somebody else wrote
+		change(false)
+		change(true)
+		change(false)
+		say()
+		for _, what := range []string{"as projected", "rebuilt"} {
+			page, _, err := s.Messages(t.Context(), 2, 1, nil, atMost(10))
+			noError(t, err)
+			if len(page) != 1 {
+				t.Errorf("%s: %d messages are seen, want the last one", what, len(page))
+			}
+			start := application.Projection{Next: application.LogPosition{Generation: 1}, Last: -1}
+			noError(t, s.MoveProjection(t.Context(), y.at, start, nil))
+			y.at = start
+			y.project(told...)
+		}
+	},
+	"WhatAServerOfAnEarlierReleaseGaveOutIsBelieved": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		// Such a server names no version, and its event has a random id.
+		s.writer.MustExecContext(t.Context(),
+			"INSERT INTO blocks (blocker, target, blocked, version, changed_at) VALUES (2, 1, TRUE, 1, 0)")
+		y.tell(domain.BlockChanged{Blocker: 2, Target: 1, Blocked: true, Version: 1})
+		y.tell(chat(1, 2))
+		set(t, s, change(2, 1, false))
+		y.tellPending(2, 1)
+		s.writer.MustExecContext(t.Context(), "UPDATE blocks SET blocked = TRUE, version = 3 WHERE blocker = 2")
+		y.tell(domain.BlockChanged{Blocker: 2, Target: 1, Blocked: true, Version: 3})
+		set(t, s, change(2, 1, false))
+		y.tell(chat(1, 2)) // behind version 3
+		y.tell(domain.BlockChanged{Blocker: 2, Target: 1, Version: 4})
+		y.tell(chat(1, 2)) // that was forged
+		wantUnread(t, s, 2, 1, 0)
+		y.tellPending(2, 1)
+		y.tell(chat(1, 2))
+		wantUnread(t, s, 2, 1, 1)
+	},
 	"TheMigrationTakesOutWhatEarlierVersionsBelieved": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		set(t, s, change(2, 1, true))

@@ -36,7 +36,10 @@ func (s *Store) Migrate(ctx context.Context) (err error) {
 	for _, migration := range applied {
 		s.logger.Info("database migrated", "version", migration.Source.Version, "took", migration.Duration.String())
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return makeSecrets(ctx, db)
 }
 
 // Version returns the schema version that the database has, 0 before the first migration, and the one that this program

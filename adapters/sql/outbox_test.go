@@ -44,9 +44,11 @@ var outboxContract = map[string]func(*testing.T, database){
 	"AChangeWaitsInTheOutboxUnderItsOwnIDAndTime": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		c := change(math.MaxInt64, math.MaxInt64-1, true)
-		c.Event.Time = testTime.In(time.FixedZone("elsewhere", 9*3600))
+		c.At = testTime.In(time.FixedZone("elsewhere", 9*3600))
 		set(t, s, c)
-		want := domain.Event{ID: c.Event.ID, Time: testTime, Body: domain.BlockChanged{
+		key, err := s.blockKey(t.Context())
+		noError(t, err)
+		want := domain.Event{ID: domain.BlockEventID(key, c.Blocker, c.Target, 1), Time: testTime, Body: domain.BlockChanged{
 			Blocker: math.MaxInt64, Target: math.MaxInt64 - 1, Blocked: true, Version: 1,
 		}}
 		events, err := s.PendingOf(t.Context(), math.MaxInt64, math.MaxInt64-1)
@@ -94,7 +96,7 @@ var outboxContract = map[string]func(*testing.T, database){
 		s := d.migrated(t)
 		set(t, s, change(1, 2, true))
 		young := change(3, 4, true)
-		young.Event.Time = testTime.Add(time.Minute)
+		young.At = testTime.Add(time.Minute)
 		set(t, s, young)
 		events := pending(t, s, testTime.Add(time.Minute), 10)
 		if len(events) != 1 || events[0].Body.(domain.BlockChanged).Blocker != 1 {
@@ -108,7 +110,7 @@ var outboxContract = map[string]func(*testing.T, database){
 		s := d.migrated(t)
 		for i, offset := range []time.Duration{time.Second, 0, 3 * time.Second, -time.Second} {
 			c := change(1, 2, i%2 == 0)
-			c.Event.Time = testTime.Add(offset)
+			c.At = testTime.Add(offset)
 			set(t, s, c)
 		}
 		wantVersions(t, pending(t, s, testTime.Add(time.Hour), 10), 1, 2, 3, 4)
@@ -144,9 +146,11 @@ var outboxContract = map[string]func(*testing.T, database){
 		if int64(len(events)) != blocks[0].Version {
 			t.Fatalf("%d events pending at version %d", len(events), blocks[0].Version)
 		}
+		key, err := s.blockKey(t.Context())
+		noError(t, err)
 		for i, event := range events {
 			want := domain.BlockChanged{Blocker: 1, Target: 2, Blocked: i%2 == 0, Version: int64(i + 1)}
-			if event.Body != want || event.ID != crashEventID(i) {
+			if event.Body != want || event.ID != domain.BlockEventID(key, 1, 2, int64(i+1)) {
 				t.Fatalf("event %d is %+v, want %+v", i, event, want)
 			}
 		}
@@ -156,15 +160,11 @@ var outboxContract = map[string]func(*testing.T, database){
 // crashVariable makes the test binary a process that changes blocks of the database it names until it is killed.
 const crashVariable = "CHATTING_TEST_CRASH_DATABASE"
 
-func crashEventID(i int) domain.EventID { return domain.DerivedID("crash", fmt.Sprint(i)) }
-
 // blockUntilKilled never publishes, and writes a line once each change is acknowledged.
 func blockUntilKilled(url string) {
 	s, err := Open(context.Background(), Options{URL: url, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	for i := 0; err == nil; i++ {
-		c := change(1, 2, i%2 == 0)
-		c.Event.ID = crashEventID(i)
-		if _, err = s.SetBlocked(context.Background(), c); err == nil {
+		if _, err = s.SetBlocked(context.Background(), change(1, 2, i%2 == 0)); err == nil {
 			fmt.Fprintln(os.Stdout, "acknowledged")
 		}
 	}

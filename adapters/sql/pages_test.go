@@ -101,7 +101,7 @@ var pageContract = map[string]func(*testing.T, database){
 		noError(t, err)
 		wantUnreadKept(t, s)
 		_, _, err = s.EraseUser(t.Context(), application.Erasure{
-			User: 1, At: testTime, Ends: []int64{100}, Projected: []application.LogPosition{y.at.Next}, NewID: newEventID,
+			User: 1, At: testTime, Ends: []int64{100}, Projected: []application.LogPosition{y.at.Next},
 		})
 		noError(t, err)
 		wantUnreadKept(t, s)

@@ -35,10 +35,10 @@ const (
 		INSERT INTO block_changes (blocker, target, generation, log_offset, version, blocked) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (blocker, target, generation, log_offset) DO NOTHING`
 	versionsOfPair = `
-		SELECT blocker, target, version, CASE WHEN event_version = version THEN event_id ELSE '' END AS event_id
+		SELECT blocker, target, version, '' AS event_id, ` + lastRandom + ` AS random_version
 		FROM blocks WHERE blocker = $%d AND target = $%d
 		UNION ALL
-		SELECT blocker, target, version, event_id FROM outbox WHERE blocker = $%d AND target = $%d`
+		SELECT blocker, target, version, event_id, 0 AS random_version FROM outbox WHERE blocker = $%d AND target = $%d`
 	changesFrom = `
 		SELECT blocker, target, version, generation, log_offset FROM block_changes
 		WHERE blocker = $%d AND target = $%d AND (generation, log_offset) >= ($1, $2)`
@@ -112,6 +112,13 @@ func (s *Store) Projected(ctx context.Context, partitions int) ([]application.Lo
 // Project implements application.ProjectionStore.
 func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) error {
 	from, to := batch.From.Next, batch.To.Next
+	var key []byte
+	if len(batch.Changes()) > 0 {
+		var err error
+		if key, err = s.blockKey(ctx); err != nil { // before the transaction, which may have the only connection
+			return err
+		}
+	}
 	return s.write(ctx, "project history", func(ctx context.Context, tx *sqlx.Tx) error {
 		if err := movePlace(ctx, tx, batch.From, batch.To); err != nil {
 			return err
@@ -126,7 +133,7 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		if err != nil {
 			return err
 		}
-		batch, err := s.withoutForged(ctx, tx, batch)
+		batch, err := s.withoutForged(ctx, tx, key, batch)
 		if err != nil {
 			return err
 		}
@@ -155,13 +162,13 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 // withoutForged leaves out the changes of blocks that this database never gave out. A change is committed before it is
 // appended: so the transaction sees its version.
 func (s *Store) withoutForged(
-	ctx context.Context, tx *sqlx.Tx, batch application.ProjectionBatch,
+	ctx context.Context, tx *sqlx.Tx, key []byte, batch application.ProjectionBatch,
 ) (application.ProjectionBatch, error) {
 	pairs := batch.Changes()
 	if len(pairs) == 0 {
 		return batch, nil
 	}
-	given, err := givenVersions(ctx, tx, pairs)
+	given, err := givenVersions(ctx, tx, key, pairs)
 	if err != nil {
 		return batch, err
 	}
@@ -192,12 +199,13 @@ func (s *Store) withoutForged(
 
 // givenVersions returns what was given out for pairs, without places. A pair that never changed is missing.
 func givenVersions(
-	ctx context.Context, db sqlx.QueryerContext, pairs []application.BlockPair,
+	ctx context.Context, db sqlx.QueryerContext, key []byte, pairs []application.BlockPair,
 ) (map[application.BlockPair]application.GivenVersions, error) {
 	var rows []struct {
 		blockRow
 
 		EventID string `db:"event_id"`
+		Random  int64  `db:"random_version"`
 	}
 	if err := ofMany(ctx, db, &rows, versionsOfPair, nil, pairs, func(pair application.BlockPair) []any {
 		return []any{int64(pair.Blocker), int64(pair.Target), int64(pair.Blocker), int64(pair.Target)}
@@ -209,9 +217,12 @@ func givenVersions(
 		pair := row.state().BlockPair
 		of, ok := given[pair]
 		if !ok {
+			of.EventOf = func(version int64) domain.EventID {
+				return domain.BlockEventID(key, pair.Blocker, pair.Target, version)
+			}
 			of.Events, of.Places = make(map[int64]domain.EventID), make(map[int64]application.LogPosition)
 		}
-		of.Newest = max(of.Newest, row.Version)
+		of.Newest, of.Random = max(of.Newest, row.Version), max(of.Random, row.Random)
 		if id, ok := domain.ParseEventID(row.EventID); ok {
 			of.Events[row.Version] = id
 		}
@@ -222,8 +233,12 @@ func givenVersions(
 
 // Versions implements application.BlockVersions.
 func (s *Store) Versions(ctx context.Context, pair application.BlockPair) (versions application.GivenVersions, err error) {
+	key, err := s.blockKey(ctx)
+	if err != nil {
+		return application.GivenVersions{}, err
+	}
 	err = s.read(ctx, "look up versions of a block", func(ctx context.Context, db *sqlx.DB) error {
-		given, err := givenVersions(ctx, db, []application.BlockPair{pair})
+		given, err := givenVersions(ctx, db, key, []application.BlockPair{pair})
 		versions = given[pair]
 		return err
 	})

@@ -61,6 +61,8 @@ type Store struct {
 
 	// known holds users that the database had, and when: a hit of late needs no query.
 	known *lru.Cache[domain.UserID, time.Time]
+	// key is what blockKey has read; nil before.
+	key atomic.Pointer[[]byte]
 	// forgotten counts how often a user was taken out of known.
 	forgotten atomic.Int64
 	// purgeAt is when, in milliseconds, a call of Begin next looks for idempotency keys to delete.

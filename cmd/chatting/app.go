@@ -39,7 +39,7 @@ var useCases = fx.Provide(
 	func(
 		store *sqlstore.Store, log *kafka.Conversations, now application.Clock, newID application.IDs,
 	) *application.Block {
-		return &application.Block{Store: store, Users: store, Log: log, Now: now, NewID: newID}
+		return &application.Block{Store: store, Users: store, Log: log, Now: now}
 	},
 	func(cfg configs.Config, log *kafka.Conversations) *application.Echoes {
 		return application.NewEchoes(log, cfg.Kafka.AppendDeadline)
@@ -94,7 +94,7 @@ var useCases = fx.Provide(
 	) *application.EraseUser {
 		return &application.EraseUser{
 			Eraser: store, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: store, Partitions: cfg.Kafka.Partitions,
-			Now: now, NewID: newID, Logger: logger,
+			Now: now, Logger: logger,
 		}
 	},
 	func(cfg configs.Config, store *sqlstore.Store, sessions *kafka.Sessions) *application.Friends {

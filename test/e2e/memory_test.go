@@ -124,7 +124,7 @@ func (s *server) unread(token string, partner int) int {
 // 300 connections of one user ask for long pages, one request behind the other, and read nothing.
 func TestPagesThatNobodyReadsTakeLittleMemory(t *testing.T) {
 	s := &server{t: t, dir: t.TempDir()}
-	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0")...)
+	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_LOGINS_PER_SECOND=0")...)
 	bob := s.token(2)
 	one := mustConnect(t, s.HTTP, s.token(1))
 	two := mustConnect(t, s.HTTP, bob)
@@ -176,7 +176,7 @@ func TestPagesThatNobodyReadsTakeLittleMemory(t *testing.T) {
 // 1,000 sockets of 50 users get more than anybody reads.
 func TestSocketsThatNobodyReadsTakeNoMoreThanTheirSum(t *testing.T) {
 	s := &server{t: t, dir: t.TempDir()}
-	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_OUTBOUND_BYTES=32MiB")...)
+	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_LOGINS_PER_SECOND=0", "CHATTING_LIMIT_OUTBOUND_BYTES=32MiB")...)
 	others := newBystanders(s)
 	speaker := mustConnect(t, s.HTTP, s.token(1))
 	const users, each = 50, 20
@@ -238,7 +238,7 @@ func silentSocket(addr, token string) (*websocket.Conn, error) {
 // 64 connections of one user ask for its conversations again and again.
 func TestOneUsersQuestionsKeepNobodyOut(t *testing.T) {
 	s := &server{t: t, dir: t.TempDir()}
-	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0")...)
+	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_LOGINS_PER_SECOND=0")...)
 	const partners = 100
 	ann := s.token(1)
 	one := mustConnect(t, s.HTTP, ann)
