@@ -82,7 +82,8 @@ var options = []Option{
 		set: duration(100*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.HTTP.IdleTimeout })},
 	{Key: "http.trusted_proxies", Unit: "list of addresses or networks",
 		Doc: "Reverse proxies, as 10.0.0.7 or 10.0.0.0/8, that are believed in X-Forwarded-For: limits and logs then count the " +
-			"client that it names. Empty: none. It never decides who may call /s2sapi/.",
+			"client that it names. Empty: none. What they say never decides who may call /s2sapi/, " +
+			"but a server behind a proxy is no trial server: see s2s.trust_loopback.",
 		set: networks(func(c *Config) *[]netip.Prefix { return &c.HTTP.TrustedProxies })},
 	{Key: "http.page_bytes", Default: "512KiB", Unit: "size",
 		Doc: "How many bytes of messages a page of the history has at most, one message at least. " +
@@ -208,8 +209,8 @@ var options = []Option{
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.UserManagement.FriendsReload })},
 
 	{Key: "s2s.token", Unit: "secret", Secret: true,
-		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes: letters, digits and -._~+/, and = at the end. The same on all nodes. Empty: the first start " +
-			"makes one in the data directory, unless s2s.trust_loopback is in force.",
+		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes: letters, digits and -._~+/, and = at the end. " +
+			"The same on all nodes. Empty: the first start makes one in the data directory, unless s2s.trust_loopback is in force.",
 		set: bearer(16, func(c *Config) *Secret { return &c.S2S.Token })},
 	{Key: "s2s.trust_loopback", Unit: "true or false",
 		Doc: "Let programs on this machine call /s2sapi/ without the token. A reverse proxy on this machine is such a program, unless it " +
