@@ -248,9 +248,10 @@ func (c Config) GeneratesSecret() bool {
 func (c Config) GeneratesS2SToken() bool { return !c.S2S.Token.IsSet() && !c.S2S.TrustLoopback }
 
 // isTrial tells whether nothing is configured for real use: everything is embedded, nothing but this server makes tokens, and
-// only this machine reaches it.
+// only this machine reaches it. A proxy in front lets others reach it.
 func (c Config) isTrial() bool {
-	return c.Kafka.Embedded() && c.Database.Embedded && c.GeneratesSecret() && !c.S2S.Token.IsSet() && c.HTTP.Addr.IsLoopback()
+	return c.Kafka.Embedded() && c.Database.Embedded && c.GeneratesSecret() && !c.S2S.Token.IsSet() &&
+		c.HTTP.Addr.IsLoopback() && c.EmbeddedKafka.Addr.IsLoopback() && len(c.HTTP.TrustedProxies) == 0
 }
 
 // sqliteFile is where the database is when none is configured.

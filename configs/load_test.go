@@ -219,8 +219,13 @@ func TestOnlyATrialServerTrustsItsMachineUnlessSaidOtherwise(t *testing.T) {
 		"CHATTING_USER_MANAGEMENT_URL=http://x": false,
 		"CHATTING_S2S_TOKEN=" + longToken:       false,
 		"CHATTING_CHAT_OFFLINE=store":           true,
+		"CHATTING_EMBEDDED_KAFKA_ADDR=[::1]:9":  true,
+
+		"CHATTING_EMBEDDED_KAFKA_ADDR=10.9.9.9:9192|CHATTING_EMBEDDED_KAFKA_ALLOW_REMOTE=true": false,
+		"CHATTING_HTTP_TRUSTED_PROXIES=127.0.0.1":                                              false,
 	} {
-		c := mustLoad(t, "", setting)
+		environ := strings.Split(setting, "|")
+		c := mustLoad(t, "", environ...)
 		if c.S2S.TrustLoopback != trusted {
 			t.Errorf("%s: trusted is %t", setting, c.S2S.TrustLoopback)
 		}
@@ -228,7 +233,7 @@ func TestOnlyATrialServerTrustsItsMachineUnlessSaidOtherwise(t *testing.T) {
 			t.Errorf("%s: a token is made: %t", setting, !want)
 		}
 		for _, said := range []bool{true, false} {
-			if c := mustLoad(t, "", setting, fmt.Sprintf("CHATTING_S2S_TRUST_LOOPBACK=%t", said)); c.S2S.TrustLoopback != said {
+			if c := mustLoad(t, "", append(environ, fmt.Sprintf("CHATTING_S2S_TRUST_LOOPBACK=%t", said))...); c.S2S.TrustLoopback != said {
 				t.Errorf("%s, %t: trusted is %t", setting, said, c.S2S.TrustLoopback)
 			}
 		}
@@ -352,6 +357,14 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_S2S_TRUST_LOOPBACK=perhaps", want: "neither true nor false"},
 		{environ: "CHATTING_S2S_TOKEN=short", want: "at least 16"},
 		{environ: "CHATTING_S2S_TOKEN=with blanks in it, long", want: "no blanks"},
+		{environ: "CHATTING_S2S_TOKEN=aaaaaaaaaaaaaaabbbb,cc", want: "is no bearer token"},
+		{environ: "CHATTING_S2S_TOKEN=aaaaaaaaaaaaaaa=bbbb", want: "= only at the end"},
+		{environ: "CHATTING_JWT_USER_CLAIM=iss", want: "iss cannot name the user"},
+		{environ: "CHATTING_JWT_USER_CLAIM=aud", want: "aud cannot name the user"},
+		{environ: "CHATTING_JWT_USER_CLAIM=exp", want: "exp cannot name the user"},
+		{environ: "CHATTING_JWT_USER_CLAIM=nbf", want: "nbf cannot name the user"},
+		{environ: "CHATTING_JWT_USER_CLAIM=iat", want: "iat cannot name the user"},
+		{environ: "CHATTING_JWT_USER_CLAIM=jti", want: "jti cannot name the user"},
 		{environ: "CHATTING_JWKS_URL=ftp://x", want: "is no http:// or https:// URL"},
 		{environ: "CHATTING_JWKS_URL=https:///x", want: "is no http:// or https:// URL"},
 		{environ: "CHATTING_USER_MANAGEMENT_URL=users", want: "is no http:// or https:// URL"},

@@ -82,7 +82,8 @@ var options = []Option{
 		set: duration(100*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.HTTP.IdleTimeout })},
 	{Key: "http.trusted_proxies", Unit: "list of addresses or networks",
 		Doc: "Reverse proxies, as 10.0.0.7 or 10.0.0.0/8, that are believed in X-Forwarded-For: limits and logs then count the " +
-			"client that it names. Empty: none. It never decides who may call /s2sapi/.",
+			"client that it names. Empty: none. What they say never decides who may call /s2sapi/, " +
+			"but a server behind a proxy is no trial server: see s2s.trust_loopback.",
 		set: networks(func(c *Config) *[]netip.Prefix { return &c.HTTP.TrustedProxies })},
 	{Key: "http.page_bytes", Default: "512KiB", Unit: "size",
 		Doc: "How many bytes of messages a page of the history has at most, one message at least. " +
@@ -173,8 +174,9 @@ var options = []Option{
 		Doc: "The aud of a token must name at least one of these. Empty: aud is not looked at.",
 		set: list(func(c *Config) *[]string { return &c.JWT.Audiences }, audience)},
 	{Key: "jwt.user_claim", Unit: "text",
-		Doc: "The claim that names the user by a positive integer, as a number or a string. Empty: user_id, or sub in tokens without user_id.",
-		set: credential(func(c *Config) *string { return &c.JWT.UserClaim })},
+		Doc: "The claim that names the user by a positive integer, as a number or a string. Not iss, aud, exp, nbf, iat or jti. " +
+			"Empty: user_id, or sub in tokens without user_id.",
+		set: userClaim},
 	{Key: "jwt.leeway", Default: "5s", Unit: "duration",
 		Doc: "How far the issuer's clock may be ahead: nbf of a token may lie that much in the future. exp has no leeway.",
 		set: duration(0, 5*time.Minute, func(c *Config) *time.Duration { return &c.JWT.Leeway })},
@@ -207,13 +209,13 @@ var options = []Option{
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.UserManagement.FriendsReload })},
 
 	{Key: "s2s.token", Unit: "secret", Secret: true,
-		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes. The same on all nodes. Empty: the first start " +
-			"makes one in the data directory, unless s2s.trust_loopback is in force.",
+		Doc: "Bearer token of the servers that may call /s2sapi/, at least 16 bytes: letters, digits and -._~+/, and = at the end. " +
+			"The same on all nodes. Empty: the first start makes one in the data directory, unless s2s.trust_loopback is in force.",
 		set: bearer(16, func(c *Config) *Secret { return &c.S2S.Token })},
 	{Key: "s2s.trust_loopback", Unit: "true or false",
 		Doc: "Let programs on this machine call /s2sapi/ without the token. A reverse proxy on this machine is such a program, unless it " +
-			"sets X-Forwarded-For. Empty: true for a trial server, which has everything embedded, no token key, no s2s.token, and a " +
-			"loopback http.addr; false otherwise.",
+			"sets X-Forwarded-For. Empty: true for a trial server, which has everything embedded, no token key, no s2s.token, no " +
+			"http.trusted_proxies, and loopback addresses in http.addr and embedded_kafka.addr; false otherwise.",
 		set: trustLoopback},
 
 	// After user_management.url, on which its default depends.

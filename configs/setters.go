@@ -234,19 +234,6 @@ func secret(lowest int, field func(*Config) *Secret) setter {
 	}
 }
 
-// bearer reads a secret that clients send in a header, so that it may have no other characters than RFC 9110 §5.5 lets
-// every client send.
-func bearer(lowest int, field func(*Config) *Secret) setter {
-	return func(c *Config, text string) error {
-		for i := range len(text) {
-			if text[i] <= ' ' || text[i] > '~' {
-				return errors.New("may have printable ASCII characters only, and no blanks, because clients send it in a header")
-			}
-		}
-		return secret(lowest, field)(c, text)
-	}
-}
-
 // path reads the name of a file or directory.
 func path(mayBeEmpty bool, field func(*Config) *string) setter {
 	return func(c *Config, text string) error {

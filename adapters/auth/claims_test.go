@@ -29,36 +29,54 @@ func TestOnlyAccessTokensAreTaken(t *testing.T) {
 	ec := newEdKey()
 	v := serveSet(t, jwks(t, jwk(t, ec.Public(), "k", nil)), Options{Secret: testSecret})
 	for marks, good := range map[string]bool{
-		``:                                     true,
-		`"token_type":"access"`:                true,
-		`"token_type":"Access"`:                true,
-		`"token_type":"Bearer"`:                true,
-		`"token_type":"refresh"`:               false,
-		`"token_type":"sliding"`:               false, // SimpleJWT: it refreshes as well
-		`"token_type":"id"`:                    false,
-		`"token_type":""`:                      false,
-		`"token_type":null`:                    false,
-		`"token_type":7`:                       false,
-		`"token_type":["access"]`:              false,
-		`"token_type":{"access":true}`:         false,
-		`"token_use":"access"`:                 true, // Cognito
-		`"token_use":"id"`:                     false,
-		`"typ":"Bearer"`:                       true, // Keycloak
-		`"typ":"Refresh"`:                      false,
-		`"typ":"ID"`:                           false,
-		`"typ":"Offline"`:                      false,
-		`"typ":"Logout"`:                       false,
-		`"typ":"DPoP"`:                         false, // it needs a proof, which nobody asks for here
-		`"typ":"JWT"`:                          true,
-		`"typ":"at+jwt"`:                       true,
-		`"typ":true`:                           false,
-		`"use":"access"`:                       true,
-		`"use":"refresh"`:                      false,
-		`"type":"access"`:                      true, // Flask-JWT-Extended
-		`"type":"refresh"`:                     false,
-		`"type":"REFRESH"`:                     false,
-		`"type":"player"`:                      true, // says something else
-		`"type":7`:                             true,
+		``:                             true,
+		`"token_type":"access"`:        true,
+		`"token_type":"Access"`:        true,
+		`"token_type":"Bearer"`:        true,
+		`"token_type":"refresh"`:       false,
+		`"token_type":"sliding"`:       false, // SimpleJWT: it refreshes as well
+		`"token_type":"id"`:            false,
+		`"token_type":""`:              false,
+		`"token_type":null`:            false,
+		`"token_type":7`:               false,
+		`"token_type":["access"]`:      false,
+		`"token_type":{"access":true}`: false,
+		`"token_use":"access"`:         true, // Cognito
+		`"token_use":"id"`:             false,
+		`"typ":"Bearer"`:               true, // Keycloak
+		`"typ":"Refresh"`:              false,
+		`"typ":"ID"`:                   false,
+		`"typ":"Offline"`:              false,
+		`"typ":"Logout"`:               false,
+		`"typ":"DPoP"`:                 false, // it needs a proof, which nobody asks for here
+		`"typ":"JWT"`:                  true,
+		`"typ":"at+jwt"`:               true,
+		`"typ":true`:                   false,
+		`"use":"access"`:               true,
+		`"use":"refresh"`:              false,
+		`"type":"access"`:              true, // Flask-JWT-Extended
+		`"type":"refresh"`:             false,
+		`"type":"REFRESH"`:             false,
+		`"type":"player"`:              true, // says something else
+		`"type":7`:                     false,
+		`"type":null`:                  false,
+		`"type":{"refresh":true}`:      false,
+		`"type":["refresh"]`:           false,
+		`"type":["player","Refresh"]`:  false,
+		`"type":["player",7]`:          false,
+		`"type":["player"]`:            true,
+		`"type":"refreshToken"`:        false,
+		`"type":"Refresh Token"`:       false,
+		`"type":"refresh_token"`:       false,
+		`"type":"ID-Token"`:            false,
+		`"type":"offline token"`:       false,
+		`"type":"logout+token"`:        false,
+		`"type":"refreshing player"`:   true,
+		`"events":{"http://schemas.openid.net/event/backchannel-logout":{}}`: false,
+		`"events":["http://schemas.openid.net/event/backchannel-logout"]`:    false,
+		`"events":"http://schemas.openid.net/event/backchannel-logout"`:      false,
+		`"events":{"https://game.example/summer":{}}`:                        true,
+		`"events":null`:                        true,
 		`"token_type":"access","typ":"ID"`:     false,
 		`"token_type":"refresh","typ":"JWT"`:   false,
 		`"TOKEN_TYPE":"refresh"`:               true, // names of claims have one spelling

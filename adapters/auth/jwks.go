@@ -113,14 +113,12 @@ func (r *remoteKeys) close() {
 
 // ready returns nil while the set can verify tokens.
 func (r *remoteKeys) ready() error {
-	set, err := r.current()
-	if err == nil && len(set.keys) == 0 {
-		return errKeysUseless
-	}
+	_, err := r.current()
 	return err
 }
 
-// current returns the set that counts now.
+// current returns the set that counts now. A set without a usable key does not count, because an issuer that signs tokens
+// has a key: such a set is a fault of the issuer, and says nothing about the tokens.
 func (r *remoteKeys) current() (*keySet, error) {
 	set := r.set.Load()
 	switch {
@@ -128,6 +126,8 @@ func (r *remoteKeys) current() (*keySet, error) {
 		return nil, errKeysAway
 	case time.Since(set.loaded) >= r.maxAge:
 		return nil, errKeysTooOld
+	case set.usable == 0:
+		return nil, errKeysUseless
 	}
 	return set, nil
 }

@@ -128,7 +128,8 @@ func TestAPublishedKeyIsUsedAsItsMembersSay(t *testing.T) {
 		"a private key, by accident":   {ed, map[string]any{"d": "AAAA"}, jwt.SigningMethodEdDSA, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := serveSet(t, jwks(t, jwk(t, c.key.Public(), "k", c.further)))
+			// The second key makes the set usable.
+			v := serveSet(t, jwks(t, jwk(t, c.key.Public(), "k", c.further), jwk(t, newEdKey().Public(), "other", nil)))
 			for _, kid := range []string{"k", ""} {
 				token := sign(t, c.method, c.key, kid, user7())
 				if c.good {
@@ -448,7 +449,7 @@ func TestASetIsLoadedAgainWhenItIsOld(t *testing.T) {
 	bubble(t, p, func(t *testing.T, v *Verifier) {
 		token := sign(t, jwt.SigningMethodES256, key, "k", user7())
 		mustAccept(t, v, token, 7)
-		p.publish(200, jwks(t)) // everything is revoked
+		p.publish(200, jwks(t, jwk(t, newEdKey().Public(), "new", nil))) // the old key is withdrawn
 		time.Sleep(refresh - 1)
 		p.mustHaveBeenAsked(t, 1)
 		mustAccept(t, v, token, 7)
@@ -555,4 +556,43 @@ func TestAHangingLoadHoldsATokenNoLongerThanItsWait(t *testing.T) {
 		}
 		mustAccept(t, v, sign(t, jwt.SigningMethodES256, key, "k", user7()), 7)
 	})
+}
+
+// The brokenness of a set says nothing about a token, so a set without a usable key is as good as none.
+func TestASetWithoutAUsableKeyTellsNothingAboutTokens(t *testing.T) {
+	key := newECKey(elliptic.P256())
+	good := jwks(t, jwk(t, key.Public(), "k", nil))
+	for name, set := range map[string]string{
+		"empty":         jwks(t),
+		"symmetric":     jwks(t, jwk(t, testSecret, "k", nil)),
+		"no signatures": jwks(t, jwk(t, key.Public(), "k", map[string]any{"use": "enc"})),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &publisher{}
+			p.publish(200, set)
+			bubble(t, p, func(t *testing.T, v *Verifier) {
+				token := sign(t, jwt.SigningMethodES256, key, "k", user7())
+				refusedByNobody := func() {
+					t.Helper()
+					mustRefuse(t, v, token, domain.CodeUnavailable)
+					if _, err := v.Recheck(t.Context(), token); domain.CodeOf(err) != domain.CodeUnavailable {
+						t.Errorf("rechecked: %v", err)
+					}
+					mustAccept(t, v, sign(t, jwt.SigningMethodHS256, testSecret, "", user7()), 7)
+					// No key of a set verifies these.
+					other := []byte(strings.Repeat("x", 32))
+					mustRefuse(t, v, sign(t, jwt.SigningMethodHS256, other, "", user7()), domain.CodeUnauthenticated)
+				}
+				refusedByNobody() // from the start
+				p.publish(200, good)
+				time.Sleep(refresh)
+				synctest.Wait()
+				mustAccept(t, v, token, 7)
+				p.publish(200, set)
+				time.Sleep(refresh)
+				synctest.Wait()
+				refusedByNobody() // after a good one
+			})
+		})
+	}
 }

@@ -39,7 +39,8 @@ func (s *keySet) find(token *jwt.Token) []jwt.VerificationKey {
 }
 
 // parseKeySet reads a JWK Set. Keys that are malformed, symmetric, of an unknown kind or not for signatures are counted
-// as skipped (RFC 7517 §5 wants that of unknown kinds). A set without a usable key is a set: it revokes the last one's.
+// as skipped (RFC 7517 §5 wants that of unknown kinds). A set without a usable key is a set: the keys of the
+// last one no longer verify tokens.
 func parseKeySet(body []byte) (*keySet, error) {
 	var document struct {
 		Keys *[]json.RawMessage `json:"keys"`

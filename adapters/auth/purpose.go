@@ -3,6 +3,7 @@ package auth
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -26,7 +27,17 @@ var accessPurposes = []string{"access", "access_token", "bearer", "jwt", "at+jwt
 // says other things (what kind of account the user has), so that only the values in otherPurposes count.
 const typeClaim = "type"
 
-var otherPurposes = []string{"refresh", "refresh_token", "refresh-token", "id", "id_token", "offline", "logout", "logout_token"}
+// otherPurposes are compared by their letters alone, because issuers write refresh_token, refreshToken and Refresh Token.
+var otherPurposes = []string{
+	"refresh", "refreshtoken", "id", "idtoken", "offline", "offlinetoken", "logout", "logouttoken",
+}
+
+// eventsClaim holds the events of a security event token (RFC 8417 §2.2), by their URIs.
+const eventsClaim = "events"
+
+// logoutEvent is in every logout token of OpenID Connect Back-Channel Logout 1.0 (§2.4). Older issuers mark those with
+// nothing else.
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
 // isForAccess tells whether a token is an access token, or does not say what it is. Letter case does not count.
 func isForAccess(header map[string]any, claims jwt.MapClaims) bool {
@@ -46,6 +57,56 @@ func isForAccess(header map[string]any, claims jwt.MapClaims) bool {
 			}
 		}
 	}
-	name, _ := claims[typeClaim].(string)
-	return !slices.Contains(otherPurposes, strings.ToLower(name))
+	if purpose, present := claims[typeClaim]; present && !mayBeAccess(purpose) {
+		return false
+	}
+	return !isLogout(claims[eventsClaim])
+}
+
+// mayBeAccess tells whether a value of typeClaim names none of otherPurposes: it is a string, or a list of strings.
+func mayBeAccess(purpose any) bool {
+	switch p := purpose.(type) {
+	case string:
+		return !slices.Contains(otherPurposes, lettersOf(p))
+	case []any:
+		return !slices.ContainsFunc(p, func(element any) bool {
+			name, ok := element.(string)
+			return !ok || slices.Contains(otherPurposes, lettersOf(name))
+		})
+	default:
+		return false
+	}
+}
+
+// isLogout tells whether a value of eventsClaim has the logout event: as the name of a member, or from issuers that do
+// not follow the specification as an element of a list or alone.
+func isLogout(events any) bool {
+	switch e := events.(type) {
+	case map[string]any:
+		for name := range e {
+			if isLogout(name) {
+				return true
+			}
+		}
+		return false
+	case []any:
+		return slices.ContainsFunc(e, func(element any) bool {
+			name, ok := element.(string)
+			return ok && isLogout(name)
+		})
+	case string:
+		return strings.EqualFold(strings.TrimSpace(e), logoutEvent)
+	default:
+		return false
+	}
+}
+
+// lettersOf returns the letters of a text, in lower case.
+func lettersOf(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsLetter(r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, text)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 )
@@ -47,13 +48,15 @@ func checkBearer(token []byte) error {
 	if len(token) < minBearerBytes {
 		return fmt.Errorf("the token of the platform's servers has %d bytes: at least %d are needed", len(token), minBearerBytes)
 	}
-	for _, c := range token {
-		if c <= ' ' || c > '~' {
-			return errors.New("the token of the platform's servers has blanks or other characters that no header can carry")
-		}
+	if !bearerToken.Match(token) {
+		return errors.New("the token of the platform's servers is no bearer token: " +
+			"it may have letters, digits and -._~+/ only, no blanks, and = only at the end")
 	}
 	return nil
 }
+
+// bearerToken is b64token of RFC 6750 §2.1.
+var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 // LoadOrCreateSecret returns the token secret kept in the file jwt-secret of the data directory, and makes both if they are
 // missing. Callers at the same time, in this process or another, get the same secret: the file appears under its name

@@ -190,7 +190,8 @@ func TestTheTokenOfOtherServersIsMadeAsTheSecretIs(t *testing.T) {
 		t.Errorf("the secret is the token (%v)", err)
 	}
 	for text, good := range map[string]bool{
-		"s3cret-of-16-byte\n": true, "s3cret-too-shor": false, "s3cret with blanks in it": false, "s3cret-with-\u00e4-in-it": false,
+		"s3cret-of-16-byte\n": true, "s3cret-too-shor": false, "s3cret with blanks in it": false,
+		"s3cret-of-16-byt,cc": false, "s3cret-of-16=byte": false, "================": false, "s3cret-of-16-b+/~._==": true, "s3cret-with-\u00e4-in-it": false,
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

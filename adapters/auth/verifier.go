@@ -153,8 +153,8 @@ func (v *Verifier) Close() {
 }
 
 // Verify implements application.Tokens. Expires is the token's exp. It waits for the network only for a JWK Set that is
-// being loaded or lacks the token's key, and then for keyWait at most. CodeUnavailable only where the token could be
-// signed with a key of a JWK Set that was never loaded so far. No error holds the token or a part of it.
+// being loaded or lacks the token's key, and then for keyWait at most. CodeUnavailable only if the token could be
+// signed with a key of a JWK Set that was never loaded, is too old or has no usable key. No error holds the token or a part of it.
 func (v *Verifier) Verify(ctx context.Context, token string) (application.Identity, error) {
 	if len(token) > MaxTokenBytes {
 		return application.Identity{}, application.RefuseToken("The token is too long.", application.RefusedMalformed, 0)

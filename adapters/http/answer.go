@@ -147,7 +147,7 @@ func (a *API) refuse(c *fiber.Ctx, err error) error {
 		if status == http.StatusServiceUnavailable {
 			message = "request failed: a part is away"
 		}
-		a.deps.Notices.Error(message, slog.String("method", methodOf(c)), pathOf(c), slog.Any("address", a.address(c)),
+		a.deps.Notices.Error(message, loggedMethod(c), a.pathOf(c), slog.Any("address", a.address(c)),
 			slog.Int("status", status), slog.Any("code", code), slog.String("error", err.Error()))
 	}
 	if status == http.StatusUnauthorized {

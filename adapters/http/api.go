@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -143,6 +144,8 @@ type API struct {
 	deps    Deps
 	app     *fiber.App
 
+	patterns func() map[string]bool // routedPatterns of app, which other adapters mount routes on until it serves
+
 	askers *askers
 	bodies *longBodies
 
@@ -182,6 +185,7 @@ func New(options Options, deps Deps) (*API, error) {
 		IdleTimeout:                  a.options.IdleTimeout,
 		WriteTimeout:                 a.options.WriteTimeout,
 	})
+	a.patterns = sync.OnceValue(func() map[string]bool { return routedPatterns(a.app) })
 	server := a.app.Server()
 	server.Handler = nameUnknownMethods(server.Handler)
 	server.HeaderReceived = a.bodies.configure

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -18,7 +17,7 @@ import (
 )
 
 // observe is the outermost middleware: it turns errors into answers, a panic into a 500 that says nothing of it, and
-// logs each request for debugging, without its query, headers or body.
+// logs each request for debugging: its route, and nothing else that the client wrote.
 func (a *API) observe(c *fiber.Ctx) error {
 	start := time.Now()
 	err := a.recovered(c)
@@ -32,8 +31,7 @@ func (a *API) observe(c *fiber.Ctx) error {
 		}
 	}
 	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request", slog.Any("address", a.address(c)),
-		slog.String("method", methodOf(c)), slog.String("path", c.Path()),
-		slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
+		loggedMethod(c), a.pathOf(c), slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
 	return nil
 }
 
@@ -101,7 +99,7 @@ func ambiguous(c *fiber.Ctx, sentence string) error {
 func (a *API) recovered(c *fiber.Ctx) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			a.deps.Notices.Error("request panicked", slog.String("method", methodOf(c)), pathOf(c), slog.Any("address", a.address(c)),
+			a.deps.Notices.Error("request panicked", loggedMethod(c), a.pathOf(c), slog.Any("address", a.address(c)),
 				slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(debug.Stack())))
 			err = &answer{http.StatusInternalServerError, newProblem(http.StatusInternalServerError, domain.CodeInternal, unexplained)}
 		}
@@ -124,8 +122,34 @@ func nameUnknownMethods(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	}
 }
 
-// pathOf names the request's path in log lines that may be written after the request, whose memory is used again then.
-func pathOf(c *fiber.Ctx) slog.Attr { return slog.String("path", strings.Clone(c.Path())) }
+// pathOf names the path of the request's route in log lines, and nothing if no route has the request. What the client wrote is
+// not logged, because it may be a token and of any length.
+func (a *API) pathOf(c *fiber.Ctx) slog.Attr {
+	pattern := c.Route().Path
+	if !a.patterns()[pattern] {
+		return slog.Attr{} // which handlers leave out
+	}
+	return slog.String("path", pattern)
+}
+
+// routedPatterns returns the paths of the routes of the app. Those of its middleware, which any request may reach, are not
+// among them.
+func routedPatterns(app *fiber.App) map[string]bool {
+	patterns := make(map[string]bool)
+	for _, route := range app.GetRoutes(true) {
+		patterns[route.Path] = true
+	}
+	return patterns
+}
+
+// loggedMethod names the request's method in log lines. A method of the client's own invention is not logged, for the reason
+// of pathOf.
+func loggedMethod(c *fiber.Ctx) slog.Attr {
+	if _, invented := c.Context().UserValue(methodKey).(string); invented {
+		return slog.String("method", "unknown")
+	}
+	return slog.String("method", c.Method())
+}
 
 // methodOf returns the request's method as the client named it.
 func methodOf(c *fiber.Ctx) string {

@@ -40,7 +40,7 @@ func (a *API) takeWrite(c *fiber.Ctx, user domain.UserID) error {
 		return nil
 	}
 	a.deps.Notices.Warn("request refused: over the rate of its user", slog.Any("user", user),
-		slog.Any("address", a.address(c)), slog.String("method", c.Method()), pathOf(c))
+		slog.Any("address", a.address(c)), loggedMethod(c), a.pathOf(c))
 	return domain.NewRateLimited("Too many requests.", wait)
 }
 
@@ -56,7 +56,7 @@ func (a *API) mayTryToken(c *fiber.Ctx) error {
 		return nil
 	}
 	a.deps.Notices.Warn("request refused: too many logins or bad tokens from its address", slog.Any("address", address),
-		pathOf(c))
+		a.pathOf(c))
 	return domain.NewRateLimited("Too many logins or bad tokens from this address.", wait)
 }
 

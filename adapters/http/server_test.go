@@ -154,6 +154,32 @@ func TestRequestsAreLoggedWithoutSecrets(t *testing.T) {
 	}
 }
 
+func TestNothingThatNoRouteKnowsIsLogged(t *testing.T) {
+	w := newWorld(t, withHistory(newHistory()))
+	const secret = "eyJhbGciOiJIUzI1NiJ9"
+	for method, path := range map[string]string{
+		"GET":        "/" + secret,
+		"POST":       "/api/chatting/" + secret,
+		"DELETE":     "/s2sapi/" + secret,
+		"PATCH":      "/api/chatting/conversations/" + secret + "/read/",
+		"PUT":        "/api/chatting/conversations/" + secret + "/read/", // a route, with what the client wrote in it
+		secret:       "/healthz",
+		"X" + secret: "//" + secret,
+	} {
+		w.raw(t, method+" "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer token-1\r\nContent-Length: 0\r\n\r\n")
+	}
+	logs := w.logs.String()
+	if n := strings.Count(logs, "msg=request ") - strings.Count(logs, "method=GET path=/healthz"); n != 7 {
+		t.Errorf("%d requests are logged:\n%s", n, logs)
+	}
+	if strings.Contains(logs, secret) {
+		t.Errorf("what the client wrote is logged:\n%s", logs)
+	}
+	if !strings.Contains(logs, "path=/api/chatting/conversations/:partner/read/") || !strings.Contains(logs, "method=unknown") {
+		t.Errorf("log is %s", logs)
+	}
+}
+
 // raw writes bytes to a connection of its own and returns the first answer, and whether the connection is closed then.
 func (w *world) raw(t *testing.T, request string) (got reply, closed bool) {
 	t.Helper()
