@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 
 	"chatting/domain"
@@ -71,7 +72,8 @@ func (d *Delivery) settle(ctx context.Context, doubt *blockDoubt) {
 		r.mu.Unlock()
 		versions, err := d.Versions.Versions(ctx, doubt.pair)
 		if err != nil {
-			d.logger.Warn("whether a change of a block is real cannot be told", "blocker", doubt.pair.Blocker, "error", err)
+			d.notices.Warn("whether a change of a block is real cannot be told",
+				slog.Any("blocker", doubt.pair.Blocker), slog.Any("error", err))
 			r.mu.Lock()
 			r.giveUpLocked(doubt)
 			r.mu.Unlock()
@@ -107,19 +109,12 @@ func (d *Delivery) resolve(doubt *blockDoubt, asked int, versions GivenVersions)
 			doubt.waiting = doubt.waiting[i:]
 			return true
 		default:
-			d.sayForged(w.at)
+			d.notices.Warn("a change of a block that the database never gave out is ignored",
+				slog.Int("partition", w.at.Partition), slog.Int64("offset", w.at.Offset))
 		}
 	}
 	delete(r.doubts, doubt.pair.Target)
 	return false
-}
-
-// sayForged logs a change that the database never gave out, the first one of a second.
-func (d *Delivery) sayForged(at Position) {
-	if d.forged.due() {
-		d.logger.Warn("a change of a block that the database never gave out is ignored",
-			"partition", at.Partition, "offset", at.Offset)
-	}
 }
 
 // isNews tells whether a change is newer than what some connection knows.

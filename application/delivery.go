@@ -62,29 +62,11 @@ type Delivery struct {
 
 	reader  RecordReader
 	invites InviteJudge
-	logger  *slog.Logger
+	notices *Notices
 	doubts  chan *blockDoubt
-	forged  onceASecond // for the log line
 
 	mu    sync.RWMutex
 	users map[domain.UserID]*recipient
-}
-
-// onceASecond keeps what others can cause from filling the log.
-type onceASecond struct {
-	mu   sync.Mutex
-	last time.Time
-}
-
-func (o *onceASecond) due() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := time.Now()
-	if now.Sub(o.last) < time.Second {
-		return false
-	}
-	o.last = now
-	return true
 }
 
 // recipient is what the node keeps for a user with at least one connection here.
@@ -143,10 +125,10 @@ type heldFrame struct {
 const maxHeld = 1024
 
 // NewDelivery returns a delivery without connections. reader is told of each record that has a receiver here, and
-// invites of all that concern it.
-func NewDelivery(reader RecordReader, invites InviteJudge, logger *slog.Logger) *Delivery {
+// invites of all that concern it. notices take the log lines about records, of which one batch may hold very many.
+func NewDelivery(reader RecordReader, invites InviteJudge, notices *Notices) *Delivery {
 	return &Delivery{
-		reader: reader, invites: invites, logger: logger, doubts: make(chan *blockDoubt, maxDoubts),
+		reader: reader, invites: invites, notices: notices, doubts: make(chan *blockDoubt, maxDoubts),
 		users: make(map[domain.UserID]*recipient),
 	}
 }
@@ -257,8 +239,8 @@ func (d *Delivery) Apply(record Record) {
 	if err != nil {
 		if here {
 			position := record.Position()
-			d.logger.Warn("skipped a record of the conversation log that is not ours to show",
-				"partition", position.Partition, "offset", position.Offset, "error", err)
+			d.notices.Warn("skipped a record of the conversation log that is not ours to show",
+				slog.Int("partition", position.Partition), slog.Int64("offset", position.Offset), slog.Any("error", err))
 		}
 		return
 	}

@@ -33,7 +33,7 @@ func (w *witness) want(t *testing.T, what string, id domain.EventID, frames ...i
 func newWitness(t *testing.T, user domain.UserID) (*stage, *witness) {
 	s := newStage(t, 1)
 	w := &witness{seen: make(map[domain.EventID][]int)}
-	s.delivery = application.NewDelivery(w, application.NewInvites(), quiet)
+	s.delivery = application.NewDelivery(w, application.NewInvites(), quietNotices())
 	w.conn, _ = s.login(user)
 	return s, w
 }

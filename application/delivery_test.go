@@ -101,7 +101,7 @@ func (s *stage) forge(blocker, target domain.UserID, blocked bool, version int64
 
 func newStage(t testing.TB, partitions int) *stage {
 	return &stage{
-		t: t, delivery: application.NewDelivery(&readings{}, application.NewInvites(), quiet), log: newConversations(partitions), next: make([]int, partitions),
+		t: t, delivery: application.NewDelivery(&readings{}, application.NewInvites(), quietNotices()), log: newConversations(partitions), next: make([]int, partitions),
 		blocks:  make(map[domain.UserID]map[domain.UserID]application.BlockEntry),
 		pending: make(map[pair][]domain.Event),
 	}
@@ -752,7 +752,7 @@ func (s *stage) judge(w *watched) string {
 func TestDeliveryByManyGoroutinesLosesAndDoublesNothing(t *testing.T) {
 	const users, messages = 50, 200
 	log := newConversations(8)
-	delivery := application.NewDelivery(&readings{}, application.NewInvites(), quiet)
+	delivery := application.NewDelivery(&readings{}, application.NewInvites(), quietNotices())
 	stop := log.follow(func(partition, offset int, event domain.Event) {
 		delivery.Apply(record{at: application.Position{Partition: partition, Offset: int64(offset)}, event: event})
 	})

@@ -21,6 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
+func quietNotices() *application.Notices { return application.NewNotices(quiet, time.Now) }
+
 // fate is what becomes of an append.
 type fate int
 

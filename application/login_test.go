@@ -34,7 +34,7 @@ func newServer(t *testing.T) *server {
 		log: newConversations(4), sessions: newSessionTopic(sessionPartitions, time.Now),
 	}
 	s.node = newNode(s.sessions, 1).start(t)
-	delivery := application.NewDelivery(&readings{}, application.NewInvites(), quiet)
+	delivery := application.NewDelivery(&readings{}, application.NewInvites(), quietNotices())
 	s.login = &application.Login{
 		Authenticate: &application.Authenticate{Tokens: tokens{}, Users: s.known},
 		Blocks:       s.blocks, Log: s.log, Friends: s.friends, Ends: s.log, Delivery: delivery, Presence: s.presence, MaxPerUser: 3,

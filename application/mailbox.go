@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,8 @@ type StoredCounts interface {
 	// StoredOf counts the chat messages of sender to receiver that stand behind receiver's cursor, and the bytes of their
 	// frames, up to limit messages. Those that a block hides from receiver count as well: sender must not learn of the block.
 	StoredOf(ctx context.Context, sender, receiver domain.UserID, limit int) (messages int, bytes int64, err error)
+	// HasMessage tells whether the history has an event of the conversation of two users, also one that a block hides.
+	HasMessage(ctx context.Context, one, other domain.UserID, id domain.EventID) (bool, error)
 }
 
 // MailboxBounds bound what one user may have stored for another one. 0 means no bound.
@@ -23,7 +26,14 @@ type MailboxBounds struct {
 
 // Mailboxes keeps one sender from filling the mailbox of a user who is offline. The database counts, and a count is good
 // for mailboxFresh: with what this node has stored since. So several nodes, and a history that is behind, may let a sender
-// store somewhat more than the bounds say. It is safe for concurrent use.
+// store somewhat more than the bounds say.
+//
+// A message that its sender named and sends again is the same message. It is let through although the mailbox is full, and
+// it does not count again, if it is one of the latest that this node counted, or if the history has it. What remains: while
+// the history is behind, an earlier message, or one that was sent through another node, is refused when it is sent again; and
+// while there is room, such a message counts again until the database counts, at most mailboxFresh.
+//
+// It is safe for concurrent use.
 type Mailboxes struct {
 	counts StoredCounts
 	bounds MailboxBounds
@@ -37,6 +47,26 @@ type mailboxCount struct {
 	messages int
 	bytes    int64
 	counted  time.Time
+	// latest are the named messages that were counted last, at most maxLatest, in a ring whose next place is next.
+	latest []domain.EventID
+	next   int
+}
+
+// has tells whether a named message is one of the latest.
+func (c *mailboxCount) has(id domain.EventID) bool {
+	return id != domain.EventID{} && slices.Contains(c.latest, id)
+}
+
+// remember makes a named message one of the latest.
+func (c *mailboxCount) remember(id domain.EventID) {
+	switch {
+	case id == domain.EventID{}:
+	case len(c.latest) < maxLatest:
+		c.latest = append(c.latest, id)
+	default:
+		c.latest[c.next] = id
+		c.next = (c.next + 1) % maxLatest
+	}
 }
 
 const (
@@ -46,6 +76,8 @@ const (
 	mailboxRetry = time.Second
 	// maxMailboxes bounds the counts that are remembered.
 	maxMailboxes = 1 << 14
+	// maxLatest bounds the named messages that are remembered with a count, 16 bytes each.
+	maxLatest = 16
 	// frameBytes is about what a frame has beside its text.
 	frameBytes = 160
 )
@@ -57,34 +89,55 @@ func NewMailboxes(counts StoredCounts, bounds MailboxBounds) *Mailboxes {
 
 var errMailboxFull = domain.NewError(domain.CodeMailboxFull, "Too many of your messages wait for this user.")
 
-// take counts a message that is about to be stored: CodeMailboxFull where there is no room for it, CodeUnavailable where
-// the database does not tell.
-func (m *Mailboxes) take(ctx context.Context, sender, receiver domain.UserID, text domain.Text) error {
+// take counts a message that is about to be stored. named is its id if its sender named it, else the zero id. The error is
+// CodeMailboxFull if there is no room for the message and it is not stored already, CodeUnavailable if the database does not
+// tell.
+func (m *Mailboxes) take(ctx context.Context, sender, receiver domain.UserID, text domain.Text, named domain.EventID) error {
 	if m == nil || m.bounds == (MailboxBounds{}) {
 		return nil
 	}
-	way, bytes := direction{sender, receiver}, int64(len(text.String())+frameBytes)
-	if known, full := m.add(way, bytes, time.Now()); known {
+	err := m.count(ctx, direction{sender, receiver}, text, named)
+	if domain.CodeOf(err) != domain.CodeMailboxFull || named == (domain.EventID{}) {
+		return err
+	}
+	stored, asked := m.counts.HasMessage(ctx, sender, receiver, named)
+	switch {
+	case asked != nil:
+		return domain.WrapError(domain.CodeUnavailable, "Whether the message is stored cannot be told now.", asked)
+	case stored:
+		return nil
+	default:
+		return err
+	}
+}
+
+// count counts a message, if there is room for it.
+func (m *Mailboxes) count(ctx context.Context, way direction, text domain.Text, named domain.EventID) error {
+	bytes := int64(len(text.String()) + frameBytes)
+	if known, full := m.add(way, bytes, named, time.Now()); known {
 		return full
 	}
 	limit := m.bounds.Messages
 	if limit == 0 {
 		limit = int(m.bounds.Bytes/frameBytes) + 1
 	}
-	messages, stored, err := m.counts.StoredOf(ctx, sender, receiver, limit)
+	messages, stored, err := m.counts.StoredOf(ctx, way.from, way.to, limit)
 	if err != nil {
 		return domain.WrapError(domain.CodeUnavailable, "How much waits for the user cannot be told now.", err)
 	}
 	m.note(way, mailboxCount{messages: messages, bytes: stored, counted: time.Now()})
-	_, full := m.add(way, bytes, time.Now())
+	_, full := m.add(way, bytes, named, time.Now())
 	return full
 }
 
 // add counts a message by what is known; known is false where the database has to be asked first.
-func (m *Mailboxes) add(way direction, bytes int64, now time.Time) (known bool, full error) {
+func (m *Mailboxes) add(way direction, bytes int64, named domain.EventID, now time.Time) (known bool, full error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	count, ok := m.known[way]
+	if count.has(named) {
+		return true, nil
+	}
 	age := now.Sub(count.counted)
 	if !ok || age >= mailboxFresh {
 		return false, nil
@@ -96,15 +149,18 @@ func (m *Mailboxes) add(way direction, bytes int64, now time.Time) (known bool, 
 	}
 	count.messages++
 	count.bytes += bytes
+	count.remember(named)
 	m.known[way] = count
 	return true, nil
 }
 
-// note remembers a count.
+// note remembers a count, beside the latest messages.
 func (m *Mailboxes) note(way direction, count mailboxCount) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, again := m.known[way]; !again && len(m.known) >= maxMailboxes {
+	before, again := m.known[way]
+	count.latest, count.next = before.latest, before.next
+	if !again && len(m.known) >= maxMailboxes {
 		for other, old := range m.known {
 			if count.counted.Sub(old.counted) >= mailboxFresh {
 				delete(m.known, other)

@@ -2,6 +2,8 @@ package application_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,18 @@ type storedCounts struct {
 	taken map[domain.UserID]int // messages, from the first on, that the receiver has got
 	asked int
 	err   error
+	// behind has the history know no message yet. looked is how often it was asked for one.
+	behind bool
+	looked int
+}
+
+func (c *storedCounts) HasMessage(_ context.Context, one, other domain.UserID, id domain.EventID) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looked++
+	return !c.behind && slices.ContainsFunc(c.log.all(c.log.partitionOf(domain.Between(one, other))), func(event domain.Event) bool {
+		return event.ID == id
+	}), c.err
 }
 
 func (c *storedCounts) StoredOf(
@@ -118,6 +132,64 @@ func TestWhatOneSenderMayStoreForOneUserIsBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A message that is sent again under its name is the same message, also for the mailbox.
+func TestAMessageThatIsSentAgainFindsRoomInAFullMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		send, counts, log := newStoringSender(application.MailboxBounds{Messages: 3})
+		say := func(name domain.ClientMessageID) error {
+			return answer(t, func(done func(error)) {
+				send.Execute(application.ChatCommand{Sender: 201, Target: 202, Text: text(t, "x"), ClientMessageID: name}, done)
+			})
+		}
+		for _, name := range []domain.ClientMessageID{"c0", "c1", "c2"} {
+			wantCode(t, string(name), say(name), "")
+		}
+		again := func(what string) {
+			t.Helper()
+			wantCode(t, what+": the same again", say("c2"), "")
+			wantCode(t, what+": a new one", say("c3"), domain.CodeMailboxFull)
+			wantCode(t, what+": one without a name", say(""), domain.CodeMailboxFull)
+			wantCode(t, what+": the same once more", say("c0"), "")
+		}
+		counts.behind = true
+		again("while the history is behind")
+		time.Sleep(10 * time.Second)
+		again("counted again")
+		counts.behind = false
+		send.Mailboxes = application.NewMailboxes(counts, application.MailboxBounds{Messages: 3}) // as on another node
+		again("on another node")
+		if got := len(log.all(log.partitionOf(domain.Between(201, 202)))); got != 9 {
+			t.Errorf("the log has %d records, want those that were echoed", got)
+		}
+		counts.err = errRefused
+		wantCode(t, "the database away", say("c4"), domain.CodeUnavailable)
+	})
+}
+
+func TestAMessageThatIsSentAgainDoesNotCountAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		send, counts, _ := newStoringSender(application.MailboxBounds{Messages: 20})
+		say := func(name string) error {
+			return answer(t, func(done func(error)) {
+				send.Execute(application.ChatCommand{
+					Sender: 201, Target: 202, Text: text(t, "x"), ClientMessageID: domain.ClientMessageID(name),
+				}, done)
+			})
+		}
+		for range 1200 {
+			wantCode(t, "one message", say("same"), "")
+		}
+		for i := range 19 {
+			wantCode(t, "another one", say(fmt.Sprint("other", i)), "")
+		}
+		wantCode(t, "beyond the bound", say("more"), domain.CodeMailboxFull)
+		wantCode(t, "the first one, which is no longer remembered", say("same"), "")
+		if counts.asked > 1 || counts.looked > 2 {
+			t.Errorf("the database counted %d times and looked %d times", counts.asked, counts.looked)
+		}
+	})
 }
 
 func TestNothingIsStoredWhileItCannotBeTold(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 // noticeEvery is the shortest time between two lines of one message.
 const noticeEvery = time.Second
 
-// Notices writes the log lines that clients can cause in any number, such as refusals. Each message is written at most once
+// Notices writes the log lines that clients, or writers of a topic, can cause in any number, such as refusals. Each message is written at most once
 // a second. A line has the attributes of the latest occurrence, "count", the number of occurrences since the line before it,
 // and "total", their number since the start. Notices is safe for concurrent use.
 //
@@ -35,6 +35,10 @@ type notice struct {
 func NewNotices(logger *slog.Logger, now Clock) *Notices {
 	return &Notices{logger: logger, now: now, messages: make(map[string]*notice)}
 }
+
+// Info counts an occurrence of message, and writes it unless it was written within the last second. Its attributes are those
+// of Warn.
+func (n *Notices) Info(message string, attrs ...slog.Attr) { n.note(slog.LevelInfo, message, attrs) }
 
 // Warn counts an occurrence of message, and writes it as a warning unless it was written within the last second. attrs must
 // hold no secrets and no texts of messages. They are read up to a second later, so they must not change, nor refer to memory

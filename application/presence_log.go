@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -130,7 +131,8 @@ func (p *SetPresence) rise() actions {
 	p.self = domain.Incarnation(p.newID())
 	p.lease.Continue(p.self)
 	p.beatSent = time.Time{}
-	p.logger.Warn("this node was buried: going on as a new incarnation", "old", old, "new", p.self, "users", len(p.members))
+	p.notices.Warn("this node was buried: going on as a new incarnation",
+		slog.Any("old", old), slog.Any("new", p.self), slog.Int("users", len(p.members)))
 	var actions actions
 	for _, m := range p.members {
 		m.appending = time.Time{}
@@ -156,10 +158,10 @@ func (p *SetPresence) Forget() {
 // bury returns the append of another node's death.
 func (p *SetPresence) bury(dead domain.Incarnation) func() {
 	return func() {
-		p.logger.Info("burying a node whose heartbeats ended", "incarnation", dead)
+		p.notices.Info("burying a node whose heartbeats ended", slog.Any("incarnation", dead))
 		p.log.Bury(dead, func(err error) {
 			if err != nil {
-				p.logger.Warn("burying a node failed, will try again", "incarnation", dead, "error", err)
+				p.notices.Warn("burying a node failed, will try again", slog.Any("incarnation", dead), slog.Any("error", err))
 			}
 		})
 	}

@@ -161,7 +161,7 @@ func TestAFailureOfTheBuriedLifeDoesNotFailALoginOfTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newSessionTopic(sessionPartitions, time.Now)
 		failing := &holdingLog{sessionTopic: log}
-		presence := application.NewSetPresence(failing, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quiet)
+		presence := application.NewSetPresence(failing, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quietNotices())
 		membership, err := presence.Enter(7, &conn{})
 		if err != nil {
 			t.Fatal(err)
@@ -185,7 +185,7 @@ func TestALateFailureOfAnEarlierUpDoesNotFailTheNextLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newSessionTopic(sessionPartitions, time.Now)
 		failing := &holdingLog{sessionTopic: log}
-		presence := application.NewSetPresence(failing, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quiet)
+		presence := application.NewSetPresence(failing, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quietNotices())
 		first, err := presence.Enter(7, &conn{})
 		if err != nil {
 			t.Fatal(err)
@@ -235,7 +235,7 @@ func TestAnOldBeatThatComesBackIsNotTheOneUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newSessionTopic(sessionPartitions, time.Now)
 		holding := &holdingLog{sessionTopic: log}
-		presence := application.NewSetPresence(holding, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quiet)
+		presence := application.NewSetPresence(holding, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quietNotices())
 		run(t, presence)
 		time.Sleep(20 * time.Second)
 		if len(holding.appends()) != 2 {

@@ -54,7 +54,7 @@ type ChatCommand struct {
 
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: nil when the
 // message is durable, CodeNoUserOrOffline when the target cannot be reached, CodeMailboxFull when too much of the sender's
-// waits for it already, else as ConversationLog.Append says. Whether the target blocks the sender is not looked at: the
+// waits for it already and the message is not stored already, else as ConversationLog.Append says. Whether the target blocks the sender is not looked at: the
 // sender must not learn it. Where messages are stored, it may have to ask the database whether the target is known and how
 // much waits for it, CodeUnavailable where that does not tell soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
@@ -62,20 +62,22 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	if s.EscapeHTML {
 		text = text.EscapeHTML()
 	}
+	var named domain.EventID
+	if command.ClientMessageID != "" {
+		named = domain.MessageID(command.Sender, command.Target, command.ClientMessageID)
+	}
 	if !s.Online.Online(command.Target) {
-		if err := s.store(command.Sender, command.Target, text); err != nil {
+		if err := s.store(command.Sender, command.Target, text, named); err != nil {
 			done(err)
 			return
 		}
 	}
-	id := s.NewID
-	if command.ClientMessageID != "" {
-		id = func() domain.EventID {
-			return domain.MessageID(command.Sender, command.Target, command.ClientMessageID)
-		}
+	id := named
+	if id == (domain.EventID{}) {
+		id = s.NewID()
 	}
 	s.Log.Append(domain.Event{
-		ID:              id(),
+		ID:              id,
 		Time:            s.Now.stamp(),
 		Body:            domain.ChatMessage{From: command.Sender, To: command.Target, Text: text},
 		ClientMessageID: command.ClientMessageID,
@@ -83,13 +85,13 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 }
 
 // store tells whether a message to a target who is offline is stored: nil if it is.
-func (s *SendMessage) store(sender, target domain.UserID, text domain.Text) error {
+func (s *SendMessage) store(sender, target domain.UserID, text domain.Text, named domain.EventID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askKnown)
 	defer cancel()
 	if err := mayStore(ctx, s.Stored, target); err != nil {
 		return err
 	}
-	return s.Mailboxes.take(ctx, sender, target, text)
+	return s.Mailboxes.take(ctx, sender, target, text, named)
 }
 
 // askKnown bounds the questions about a target who is offline: the sender's other messages wait meanwhile, in their order.

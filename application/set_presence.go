@@ -2,7 +2,6 @@ package application
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -47,11 +46,11 @@ type SetPresence struct {
 	// again. It must not block.
 	Forgotten func(domain.UserID)
 
-	log    SessionLog
-	now    Clock
-	newID  IDs
-	times  PresenceTimes
-	logger *slog.Logger
+	log     SessionLog
+	now     Clock
+	newID   IDs
+	times   PresenceTimes
+	notices *Notices
 
 	mu         sync.RWMutex
 	self       domain.Incarnation
@@ -113,9 +112,9 @@ type Membership struct {
 const appendStale = 15 * time.Second
 
 // NewSetPresence returns the presence of a node without connections, under a new incarnation.
-func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, logger *slog.Logger) *SetPresence {
+func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, notices *Notices) *SetPresence {
 	p := &SetPresence{
-		log: log, now: now, newID: newID, times: times, logger: logger,
+		log: log, now: now, newID: newID, times: times, notices: notices,
 		members:  make(map[domain.UserID]*member),
 		watchers: make(map[domain.UserID]map[*member]struct{}),
 		stale:    make(map[domain.UserID]struct{}),

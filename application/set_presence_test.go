@@ -88,7 +88,7 @@ func incarnation(number, life byte) domain.Incarnation { return domain.Incarnati
 func newNode(log *sessionTopic, number byte) *node {
 	n := &node{log: log}
 	n.resumed = sync.NewCond(&n.mu)
-	n.presence = application.NewSetPresence(n, time.Now, nodeIDs(number), application.DefaultPresenceTimes, quiet)
+	n.presence = application.NewSetPresence(n, time.Now, nodeIDs(number), application.DefaultPresenceTimes, quietNotices())
 	return n
 }
 

@@ -136,7 +136,7 @@ func BenchmarkForeignRecord(b *testing.B) {
 		}
 		b.Run(name, func(b *testing.B) {
 			tail := &ConversationTail{
-				Delivery: application.NewDelivery(nobodyWaits{}, application.NewInvites(), testLogger(b)), Logger: testLogger(b),
+				Delivery: application.NewDelivery(nobodyWaits{}, application.NewInvites(), application.NewNotices(testLogger(b), now)), Logger: testLogger(b),
 			}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -23,7 +23,7 @@ func TestWhereTheTopicIsMadeAnewDeliveryGoesOnInTheNewOne(t *testing.T) {
 	}
 	var delivered readings
 	tail := &ConversationTail{
-		Delivery: application.NewDelivery(&delivered, application.NewInvites(), testLogger(t)), Logger: testLogger(t),
+		Delivery: application.NewDelivery(&delivered, application.NewInvites(), application.NewNotices(testLogger(t), now)), Logger: testLogger(t),
 		From: map[int]int64{0: 100, 1: 100},
 	}
 	want := func(what string, partition int, offset int64, more readings) {

@@ -73,17 +73,23 @@ func (r *foreignRecord) number(header string, bits int) int64 {
 // failures returns how often a record became a dead letter.
 func (r *foreignRecord) failures() int { return int(max(r.number(headerCount, 32), 0)) }
 
-// deadLetter returns the dead letter of a record: its bytes, key and headers as they are, and more headers.
+// deadLetter returns the dead letter of a record: its bytes, key and headers as they are, and more headers. The more headers
+// come first: a record may have so many that readers do not reach the last ones. If it has more headers than are looked at,
+// none of them is in the letter, since some would be missing.
 func (r *foreignRecord) deadLetter(why *refusedError) record {
 	from := r.origin()
 	letter := record{
 		key: r.key, value: r.value, time: now(),
-		headers: append(withoutHeaders(r.headers, deadLetterHeaders...), from.headers()...),
+		headers: append(from.headers(), r.leftOut...),
 	}
-	letter.headers = append(letter.headers, r.leftOut...)
 	letter.headers = append(letter.headers,
 		textHeader(headerCode, why.code), textHeader(headerSentence, why.sentence),
 		textHeader(headerCount, strconv.Itoa(r.failures()+1)))
+	if r.moreHeaders == "" {
+		letter.headers = append(letter.headers, withoutHeaders(r.headers, deadLetterHeaders...)...)
+	} else {
+		letter.headers = append(letter.headers, textHeader(headerHeadersLeftOut, r.moreHeaders))
+	}
 	for range shortenings {
 		if letter.size() > maxDeadLetterBytes-batchHeader {
 			letter = shortened(letter)

@@ -196,12 +196,12 @@ func (r *Replayer) Replay(ctx context.Context, letter DeadLetter, value []byte) 
 		}
 		value = letter.Value
 	}
-	headers := withoutHeaders(letter.Headers, deadLetterHeaders...)
 	from := origin{letter.Topic, letter.FirstPartition, letter.FirstOffset, letter.Written.UnixMilli()}
-	headers = append(headers, from.headers()...)
+	headers := from.headers()
 	if i := slices.IndexFunc(letter.Headers, func(h kafka.Header) bool { return h.Key == headerCount }); i >= 0 {
 		headers = append(headers, letter.Headers[i])
 	}
+	headers = append(headers, withoutHeaders(letter.Headers, deadLetterHeaders...)...)
 	partition := letter.FirstPartition % r.appender.Partitions()
 	outcome := make(chan error, 1)
 	r.appender.appendTo(partition, record{key: letter.Key, value: value, headers: headers, time: now()},

@@ -32,6 +32,8 @@ type foreignRecord struct {
 	size int64
 	// leftOut are the headers of a dead letter that say what of the record is not here.
 	leftOut []kafka.Header
+	// moreHeaders is how many headers the record has, or sizeUnknown, if headers are not all of them; else "".
+	moreHeaders string
 	// refused is why the record cannot be read; nil if it can.
 	refused *refusedError
 }
@@ -60,7 +62,8 @@ func copyRecord(topic string, r *TailRecord) foreignRecord {
 	for _, h := range headers {
 		copied.headers = append(copied.headers, kafka.Header{Key: h.Key, Value: bytes.Clone(h.Value)})
 	}
-	if !all {
+	if !all || len(withoutHeaders(headers, deadLetterHeaders...)) > maxHeaders {
+		copied.moreHeaders = r.headerCount()
 		copied.refused = refuse(DeadTooLarge, "It has more than %d headers, or some that cannot be read.", maxHeaders)
 	}
 	return copied

@@ -146,9 +146,10 @@ func TestADeadLetterKeepsWhatWasWrittenAndSaysWhy(t *testing.T) {
 	r.key = []byte("k")
 	letter := r.deadLetter(refuse(DeadInvalidJSON, "It is broken."))
 	want := []string{
-		"trace: 1", "kafka_dlt-original-topic: t.system-messages", "kafka_dlt-original-partition: 3", "kafka_dlt-original-offset: 17",
+		"kafka_dlt-original-topic: t.system-messages", "kafka_dlt-original-partition: 3", "kafka_dlt-original-offset: 17",
 		"kafka_dlt-original-timestamp: 1000", "kafka_dlt-exception-fqcn: chatting.invalid_json",
 		"kafka_dlt-exception-message: It is broken.", "chatting_dlt-count: 1",
+		"trace: 1",
 	}
 	if got := asLines(letter.headers); !slices.Equal(got, want) {
 		t.Errorf("its headers are %q, not %q", got, want)

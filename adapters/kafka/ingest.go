@@ -37,6 +37,8 @@ type IngestOptions struct {
 	// another node a moment ago. Only then is a user taken to be offline.
 	Presence func(ctx context.Context) error
 	Logger   *slog.Logger
+	// Notices take the log lines about single records; nil makes some that write to Logger.
+	Notices *application.Notices
 }
 
 // Ingest delivers the system messages that other programs write to a topic: a consumer group over all nodes, at least once
@@ -47,15 +49,14 @@ type Ingest struct {
 	cluster *Cluster
 	options IngestOptions
 	waits   rate.Sometimes // for the log lines
-	buries  rate.Sometimes
 }
 
 // NewIngest prepares an ingest.
 func NewIngest(cluster *Cluster, options IngestOptions) *Ingest {
-	return &Ingest{
-		cluster: cluster, options: options,
-		waits: rate.Sometimes{Interval: 10 * time.Second}, buries: rate.Sometimes{First: 10, Interval: time.Second},
+	if options.Notices == nil {
+		options.Notices = application.NewNotices(options.Logger, now)
 	}
+	return &Ingest{cluster: cluster, options: options, waits: rate.Sometimes{Interval: 10 * time.Second}}
 }
 
 const (
@@ -338,10 +339,8 @@ func permanent(err error) *refusedError {
 // bury appends a dead letter. It tries until that is durable, or ctx ends: then it is false. The letter may be there twice
 // where an append was not confirmed.
 func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) bool {
-	i.buries.Do(func() {
-		i.options.Logger.Warn("a system message becomes a dead letter",
-			"partition", r.partition, "offset", r.offset, "code", why.code, "error", why)
-	})
+	i.options.Notices.Warn("a system message becomes a dead letter", slog.Int("partition", r.partition),
+		slog.Int64("offset", r.offset), slog.String("code", why.code), slog.Any("error", why))
 	appender := i.options.DeadLetters
 	letter := r.deadLetter(why)
 	retry := backoff{}

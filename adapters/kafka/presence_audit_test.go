@@ -96,14 +96,14 @@ func TestAStartingNodeReadsBackTheSessionsOfAllNodes(t *testing.T) {
 			}
 		}
 		presence := application.NewSetPresence(sessions, time.Now, func() domain.EventID { return domain.EventID{2} },
-			application.DefaultPresenceTimes, testLogger(t))
+			application.DefaultPresenceTimes, application.NewNotices(testLogger(t), now))
 		from, to, err := Lookback(testContext(t), cluster, names.Sessions, partitions, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
 		tail := NewTail(cluster, TailOptions{
 			Topic: names.Sessions, From: from, Logger: testLogger(t),
-			Handler: &SessionTail{Presence: presence, Logger: testLogger(t), Lost: func() { t.Error("records were lost") }},
+			Handler: &SessionTail{Presence: presence, Notices: application.NewNotices(testLogger(t), now), Lost: func() { t.Error("records were lost") }},
 		})
 		ctx, cancel := context.WithCancel(testContext(t))
 		done := make(chan error, 1)

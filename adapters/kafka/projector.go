@@ -29,6 +29,8 @@ type ProjectorOptions struct {
 	// Of several brokers one that was deposed may say so, too: they are believed once they have said so for a while.
 	Embedded bool
 	Logger   *slog.Logger
+	// Notices take the log lines about records; nil makes some that write to Logger.
+	Notices *application.Notices
 }
 
 // Projector takes the log of conversations into the history: a consumer group over all nodes, so that one node does it for
@@ -45,6 +47,9 @@ type Projector struct {
 
 // NewProjector prepares a projector.
 func NewProjector(cluster *Cluster, options ProjectorOptions) *Projector {
+	if options.Notices == nil {
+		options.Notices = application.NewNotices(options.Logger, now)
+	}
 	return &Projector{
 		cluster: cluster, options: options, says: rate.Sometimes{First: 3, Interval: 10 * time.Second},
 		unpacking: semaphore.NewWeighted(maxUnpacking),
@@ -280,8 +285,8 @@ func (h *projection) project(next int64) {
 		return
 	}
 	if h.skipped > 0 {
-		h.partition.logger().Warn("history: left out records that are no events of this server",
-			"records", h.skipped, "before", next)
+		options.Notices.Warn("history: left out records that are no events of this server",
+			slog.Int("partition", h.partition.number), slog.Int("records", h.skipped), slog.Int64("before", next))
 	}
 	h.partition.progress.Store(&progress{next: to.Next, stop: h.stop})
 	clear(h.events)

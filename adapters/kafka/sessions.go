@@ -86,7 +86,7 @@ func (s *Sessions) Partitions() int { return s.appender.Partitions() }
 // SessionTail hands session records to presence: the handler of the node's tail.
 type SessionTail struct {
 	Presence *application.SetPresence
-	Logger   *slog.Logger
+	Notices  *application.Notices
 	// Lost is called when records were lost: presence can no longer be trusted.
 	Lost func()
 }
@@ -95,7 +95,8 @@ type SessionTail struct {
 func (t *SessionTail) Record(r *TailRecord) {
 	record, err := readSession(r)
 	if err != nil {
-		t.Logger.Warn("skipped a record of the sessions topic", "partition", r.Partition, "offset", r.Offset, "error", err)
+		t.Notices.Warn("skipped a record of the sessions topic",
+			slog.Int("partition", r.Partition), slog.Int64("offset", r.Offset), slog.Any("error", err))
 		return
 	}
 	t.Presence.Apply(r.Partition, record, r.Time)

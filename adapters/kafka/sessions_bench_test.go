@@ -47,10 +47,10 @@ func BenchmarkReadSessions(b *testing.B) {
 		b.Fatal(err)
 	}
 	presence := application.NewSetPresence(NewSessions(testAppender(b, cluster, names.Sessions, partitions)), time.Now,
-		func() domain.EventID { return domain.DerivedID("test", "node") }, application.DefaultPresenceTimes, testLogger(b))
+		func() domain.EventID { return domain.DerivedID("test", "node") }, application.DefaultPresenceTimes, application.NewNotices(testLogger(b), now))
 	tail := NewTail(cluster, TailOptions{
 		Topic: names.Sessions, From: from, Logger: testLogger(b),
-		Handler: &SessionTail{Presence: presence, Logger: testLogger(b), Lost: func() { b.Error("records were lost") }},
+		Handler: &SessionTail{Presence: presence, Notices: application.NewNotices(testLogger(b), now), Lost: func() { b.Error("records were lost") }},
 	})
 	ctx, stop := context.WithCancel(b.Context())
 	ended := make(chan error)

@@ -232,11 +232,15 @@ func (f *recordFields) bytes() []byte {
 	return f.take(length)
 }
 
-// maxHeaders bounds the headers of a record that are looked at. Each takes forty bytes of memory and may take two of a
-// record.
-const maxHeaders = 1000
+const (
+	// maxHeaders bounds the headers of a record that another program wrote. Each takes forty bytes of memory and may take two
+	// of a record.
+	maxHeaders = 1000
+	// maxReadHeaders bounds the headers that are looked at: a dead letter has some more than the record that it was.
+	maxReadHeaders = maxHeaders + 10
+)
 
-// readHeaders reads the headers of a record. all is false where there are more than maxHeaders, or where some cannot be
+// readHeaders reads the headers of a record. all is false where there are more than maxReadHeaders, or where some cannot be
 // read: then the headers are those before.
 func readHeaders(b []byte) (headers []kafka.Header, all bool) {
 	fields := recordFields{rest: b}
@@ -245,11 +249,11 @@ func readHeaders(b []byte) (headers []kafka.Header, all bool) {
 		return nil, false
 	}
 	if count > 0 {
-		headers = make([]kafka.Header, 0, min(count, maxHeaders, int64(len(fields.rest))))
+		headers = make([]kafka.Header, 0, min(count, maxReadHeaders, int64(len(fields.rest))))
 	}
 	for range count {
 		key, value := fields.bytes(), fields.bytes()
-		if fields.bad || len(headers) == maxHeaders {
+		if fields.bad || len(headers) == maxReadHeaders {
 			return headers, false
 		}
 		headers = append(headers, kafka.Header{Key: string(key), Value: value})

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -87,6 +88,15 @@ type TailRecord struct {
 // Headers reads the headers of the record, whose values are valid until the handler returns. all is false if the record
 // has more than are read, or some that cannot be read.
 func (r *TailRecord) Headers() (headers []kafka.Header, all bool) { return readHeaders(r.headers) }
+
+// headerCount returns how many headers the record says it has, in decimal, or sizeUnknown.
+func (r *TailRecord) headerCount() string {
+	fields := recordFields{rest: r.headers}
+	if count := fields.varint(); !fields.bad && count >= 0 {
+		return strconv.FormatInt(count, 10)
+	}
+	return sizeUnknown
+}
 
 // maxKey bounds the keys that are looked at; ours are far shorter. A record with a longer one is handed over with no key.
 const maxKey = 256

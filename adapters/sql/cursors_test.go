@@ -231,6 +231,18 @@ var cursorContract = map[string]func(*testing.T, database){
 			want(100, 1)
 			save(receiver, start+8)
 			want(100, 0)
+			has := func(one, other domain.UserID, offset int64, want bool) {
+				t.Helper()
+				got, err := s.HasMessage(t.Context(), one, other, domain.DerivedID("test", fmt.Sprint(sender, offset)))
+				noError(t, err)
+				if got != want {
+					t.Errorf("whether %d and %d have the message at %d: %t", one, other, offset, got)
+				}
+			}
+			has(sender, receiver, start, true)
+			has(receiver, sender, start+7, true) // a block hides it
+			has(sender, receiver, start+8, false)
+			has(sender, 99, start, false)
 			noError(t, s.ForgetCursors(t.Context()))
 		}
 	},

@@ -45,6 +45,7 @@ const (
 					AND sender = $3 AND kind = 1
 				ORDER BY generation, log_offset LIMIT $6) AS hidden
 		) AS stored`
+	hasMessage = `SELECT EXISTS (SELECT 1 FROM messages WHERE low = $1 AND high = $2 AND event_id = $3)`
 )
 
 // StoredOf implements application.StoredCounts.
@@ -85,4 +86,13 @@ func (s *Store) StoredOf(
 		return 0, 0, err
 	}
 	return messages, bytes, nil
+}
+
+// HasMessage implements application.StoredCounts.
+func (s *Store) HasMessage(ctx context.Context, one, other domain.UserID, id domain.EventID) (has bool, err error) {
+	between := domain.Between(one, other)
+	err = s.read(ctx, "look for stored", func(ctx context.Context, db *sqlx.DB) error {
+		return db.GetContext(ctx, &has, hasMessage, int64(between.Low()), int64(between.High()), id[:])
+	})
+	return has && err == nil, err
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/jmoiron/sqlx"
 
@@ -191,8 +192,8 @@ func (s *Store) withoutForged(
 	}
 	believed, forged := batch.WithoutForged(given)
 	if forged > 0 {
-		s.logger.Warn("history: left out changes of blocks that this database never gave out",
-			"partition", from.Partition, "changes", forged, "before", batch.To.Next.Offset)
+		s.notices.Warn("history: left out changes of blocks that this database never gave out",
+			slog.Int("partition", from.Partition), slog.Int("changes", forged), slog.Int64("before", batch.To.Next.Offset))
 	}
 	return believed, nil
 }

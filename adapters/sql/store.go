@@ -44,6 +44,8 @@ type Options struct {
 	// where the server stops answering in the middle of a transaction. It does not bound Migrate.
 	Timeout time.Duration
 	Logger  *slog.Logger
+	// Notices take the log lines about records of the log; nil makes some that write to Logger.
+	Notices *application.Notices
 	Now     func() time.Time
 }
 
@@ -57,6 +59,7 @@ type Store struct {
 	history *semaphore.Weighted
 	pages   pageStatements
 	logger  *slog.Logger
+	notices *application.Notices
 	now     func() time.Time
 
 	// known holds users that the database had, and when: a hit of late needs no query.
@@ -85,6 +88,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.ConnMaxLifetime <= 0 {
 		o.ConnMaxLifetime = defaultConnMaxLifetime
 	}
+	if o.Notices == nil {
+		o.Notices = application.NewNotices(o.Logger, o.Now)
+	}
 	dialect, err := newDialect(o)
 	if err != nil {
 		return nil, err
@@ -93,7 +99,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sql: cache of known users: %w", err)
 	}
-	s := &Store{dialect: dialect, timeout: o.Timeout, logger: o.Logger, now: o.Now, known: known}
+	s := &Store{dialect: dialect, timeout: o.Timeout, logger: o.Logger, notices: o.Notices, now: o.Now, known: known}
 	s.writer, s.reader, err = dialect.open(o)
 	if err != nil {
 		return nil, fmt.Errorf("sql: open: %w", err)

@@ -80,11 +80,11 @@ var useCases = fx.Provide(
 	},
 	func(
 		cfg configs.Config, sessions *kafka.Sessions, store *sqlstore.Store,
-		now application.Clock, newID application.IDs, logger *slog.Logger,
+		now application.Clock, newID application.IDs, notices *application.Notices,
 	) *application.SetPresence {
 		times := application.DefaultPresenceTimes
 		times.Lease = cfg.Presence.Lease
-		presence := application.NewSetPresence(sessions, now, newID, times, logger)
+		presence := application.NewSetPresence(sessions, now, newID, times, notices)
 		presence.Forgotten = store.LookUpAgain
 		return presence
 	},
@@ -110,9 +110,9 @@ var useCases = fx.Provide(
 		return &application.Authenticate{Tokens: tokens, Users: store, Notices: notices}
 	},
 	func(
-		echoes *application.Echoes, invites *application.Invites, store *sqlstore.Store, logger *slog.Logger,
+		echoes *application.Echoes, invites *application.Invites, store *sqlstore.Store, notices *application.Notices,
 	) *application.Delivery {
-		delivery := application.NewDelivery(echoes, invites, logger)
+		delivery := application.NewDelivery(echoes, invites, notices)
 		delivery.Versions = store
 		return delivery
 	},

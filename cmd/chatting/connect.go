@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/fasthttp/websocket"
 	"github.com/spf13/cobra"
@@ -343,15 +345,18 @@ func describeClose(err error) error {
 	return errors.New(message)
 }
 
-// printable escapes control characters as JSON does, so that what another user wrote cannot steer the terminal; JSON
-// stays the same value.
+// printable escapes control and format characters as JSON does, so that what another user wrote cannot steer the terminal,
+// nor change the order in which a line is shown (bidirectional controls such as U+202E). JSON stays the same value.
 func printable(frame []byte) string {
 	var out strings.Builder
 	for _, r := range string(frame) {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			fmt.Fprintf(&out, `\u%04x`, r)
-		} else {
+		switch high, low := utf16.EncodeRune(r); {
+		case !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
 			out.WriteRune(r)
+		case high != unicode.ReplacementChar:
+			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, r)
 		}
 	}
 	return out.String()

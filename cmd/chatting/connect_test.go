@@ -350,10 +350,16 @@ func TestWhatIsNoChatServerIsSaidToBeSo(t *testing.T) {
 }
 
 func TestFramesCannotSteerTheTerminal(t *testing.T) {
-	const frame = "{\"message\":\"\x1b[2J\u009b31m\x7f 안녕 <b>\"}"
+	const frame = "{\"message\":\"\x1b[2J\u009b31m\x7f 안녕 <b> \u202eevil\u2066\u200f\u2028\U000e0001 😀\"}"
 	shown := printable([]byte(frame))
-	if shown != `{"message":"\u001b[2J\u009b31m\u007f 안녕 <b>"}` {
+	if shown != `{"message":"\u001b[2J\u009b31m\u007f 안녕 <b> \u202eevil\u2066\u200f\u2028\udb40\udc01 😀"}` {
 		t.Error(shown)
+	}
+	var before, after map[string]string
+	if json.Unmarshal([]byte(shown), &after) != nil || after["message"] == "" ||
+		json.Unmarshal([]byte(strings.Map(dropControl, frame)), &before) != nil ||
+		strings.Map(dropControl, after["message"]) != before["message"] {
+		t.Errorf("it reads %q, not %q", after, before)
 	}
 	if !json.Valid([]byte(shown)) {
 		t.Error("no JSON any more")
@@ -446,4 +452,12 @@ func FuzzParseLine(f *testing.F) {
 			t.Errorf("%q: %s", line, command.call.body)
 		}
 	})
+}
+
+// dropControl removes the characters that JSON does not allow as they are.
+func dropControl(r rune) rune {
+	if r < 0x20 {
+		return -1
+	}
+	return r
 }

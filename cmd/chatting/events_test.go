@@ -231,11 +231,11 @@ func TestWhatIsNoEventIsShownAsSuch(t *testing.T) {
 	eachLog(t, func(t *testing.T, log *eventLog) {
 		topic := log.prefix + ".conversations"
 		for _, value := range [][]byte{
-			nil, {}, []byte("plain \x1b[2J\ntext"), []byte("\xff\xfe"), []byte("null"), []byte("[1]"), []byte(`{"target_id":7,"message":"x"}`),
+			nil, {}, []byte("plain \x1b[2J\n\u202etext"), []byte("\xff\xfe"), []byte("null"), []byte("[1]"), []byte(`{"target_id":7,"message":"x"}`),
 			[]byte(`{"specversion":"1.0","type":"chatting.chat_message.v1","data":7}`),
 			[]byte(event("chat_message.v1", "1", `{"from_id":"x","to_id":[],"message":{}}`)),
 			[]byte(event("later.v3", "1", `{"\u001b":1}`)),
-			[]byte(event("chat_message.v1", "1", `{"from_id":1,"to_id":2,"message":"\u001b[31m\nred"}`)),
+			[]byte(event("chat_message.v1", "1", `{"from_id":1,"to_id":2,"message":"\u001b[31m\n\u202ered"}`)),
 			[]byte(strings.Repeat("long ", 1000)),
 		} {
 			log.append(&kgo.Record{Topic: topic, Key: []byte(strings.Repeat("k", 1000)), Value: value, Timestamp: time.Now()})
@@ -249,12 +249,12 @@ func TestWhatIsNoEventIsShownAsSuch(t *testing.T) {
 			got = append(got, rest)
 		}
 		want := []string{
-			"(no value)", "(no JSON object) ", `(no JSON object) plain \u001b[2J\u000atext`, "(no JSON object) \ufffd\ufffd", "(no JSON object) null",
+			"(no value)", "(no JSON object) ", `(no JSON object) plain \u001b[2J\u000a\u202etext`, "(no JSON object) \ufffd\ufffd", "(no JSON object) null",
 			"(no JSON object) [1]", `(no CloudEvent) {"target_id":7,"message":"x"}`,
 			`chat_message {"specversion":"1.0","type":"chatting.chat_message.v1","data":7}`,
 			"chat_message 0 -> 0",
 			"chatting.later.v3 " + event("later.v3", "1", `{"\u001b":1}`), // escaped by whoever wrote it
-			`chat_message 1 -> 2 \u001b[31m\u000ared`,
+			`chat_message 1 -> 2 \u001b[31m\u000a\u202ered`,
 			"(no JSON object) " + strings.Repeat("long ", 60) + "… (5000 bytes)", "(no JSON object) {",
 		}
 		if o.code != 0 || !slices.Equal(got, want) {

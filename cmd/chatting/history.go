@@ -13,17 +13,19 @@ import (
 
 	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
+	"chatting/application"
 	"chatting/configs"
 )
 
 // newProjector takes the log of conversations into the history.
 func newProjector(
 	cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger,
+	notices *application.Notices,
 ) *kafka.Projector {
 	return kafka.NewProjector(cluster, kafka.ProjectorOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
 		Group: cfg.TopicPrefix + ".history", Database: database, Store: store, Retention: cfg.History.Retention,
-		Embedded: cfg.Kafka.Embedded(), Logger: logger,
+		Embedded: cfg.Kafka.Embedded(), Logger: logger, Notices: notices,
 	})
 }
 
@@ -92,7 +94,7 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 	if err := mayRebuild(ctx, cfg, cluster, store, logger); err != nil {
 		return err
 	}
-	projector := newProjector(cfg, cluster, store, "", logger) // it joins no group
+	projector := newProjector(cfg, cluster, store, "", logger, nil) // it joins no group
 	for _, partition := range partitions {
 		rebuilt, err := projector.Rebuild(ctx, partition)
 		if err != nil {

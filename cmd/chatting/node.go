@@ -125,7 +125,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	sessions := kafka.NewTail(n.parts.Cluster, kafka.TailOptions{
 		Topic: n.topics.Sessions, From: from, Logger: n.parts.Logger,
-		Handler: &kafka.SessionTail{Presence: n.parts.Presence, Logger: n.parts.Logger, Lost: n.lostSessions},
+		Handler: &kafka.SessionTail{Presence: n.parts.Presence, Notices: n.parts.Notices, Lost: n.lostSessions},
 	})
 	recalled, ends, err := kafka.Lookback(
 		ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions, domain.InviteLookback)
@@ -144,7 +144,7 @@ func (n *node) run(ctx context.Context) error {
 	defer present.Close()
 	ingest := kafka.NewIngest(n.parts.Cluster, kafka.IngestOptions{
 		Topic: n.topics.SystemMessages, Group: n.parts.Config.TopicPrefix + ".system-messages", Database: n.database, Messages: n.parts.System,
-		DeadLetters: n.parts.Appenders.deadLetters, Presence: present.Wait, Logger: n.parts.Logger,
+		DeadLetters: n.parts.Appenders.deadLetters, Presence: present.Wait, Logger: n.parts.Logger, Notices: n.parts.Notices,
 	})
 
 	var running sync.WaitGroup
@@ -180,7 +180,7 @@ func (n *node) run(ctx context.Context) error {
 	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
 		running.Go(func() {
-			errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.database, n.parts.Logger).Run(ctx)
+			errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.database, n.parts.Logger, n.parts.Notices).Run(ctx)
 		})
 		running.Go(func() { n.parts.HistoryLag.Run(ctx) })
 	}

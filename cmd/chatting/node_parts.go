@@ -67,10 +67,12 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.
 	return broker{started}, nil
 }
 
-func openStore(lc fx.Lifecycle, cfg configs.Config, _ dataDir, logger *slog.Logger) (*sqlstore.Store, error) {
+func openStore(lc fx.Lifecycle, cfg configs.Config, _ dataDir, notices *application.Notices, logger *slog.Logger) (*sqlstore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	store, err := sqlstore.Open(ctx, storeOptions(cfg, logger))
+	options := storeOptions(cfg, logger)
+	options.Notices = notices
+	store, err := sqlstore.Open(ctx, options)
 	if err != nil {
 		return nil, err
 	}
