@@ -13,7 +13,10 @@ import (
 
 // serve runs a server until ctx ends (nil) or it cannot go on (an error, one line).
 func serve(ctx context.Context, cfg configs.Config, version string, stderr io.Writer) error {
-	logger := newLogger(cfg.Log, stderr)
+	format := formatFor(cfg.Log, stderr)
+	queue := newLogQueue(format, stderr)
+	defer queue.close()
+	logger := newLogger(format, queue)
 	logger.Info("starting", "version", version)
 	server := fx.New(app(cfg, logger), fx.NopLogger, fx.StopTimeout(cfg.Shutdown.Deadline))
 	if err := server.Err(); err != nil {

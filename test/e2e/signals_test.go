@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -29,7 +30,7 @@ type piped struct {
 }
 
 // startPiped starts a server by a shell that first does as it is told, and waits until it is ready.
-func startPiped(t *testing.T, first string) *piped {
+func startPiped(t *testing.T, first string, settings ...string) *piped {
 	t.Helper()
 	harness.TrackSources(t)
 	reader, writer, err := os.Pipe()
@@ -39,7 +40,7 @@ func startPiped(t *testing.T, first string) *piped {
 	s := &piped{
 		Cmd: exec.Command("/bin/sh", "-c", first+`exec "$0"`, harness.Binary), t: t, reader: reader, ended: make(chan error, 1),
 	}
-	s.Dir, s.Env, s.Stderr = t.TempDir(), harness.Environ(embedded()...), writer
+	s.Dir, s.Env, s.Stderr = t.TempDir(), harness.Environ(embedded(settings...)...), writer
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +118,34 @@ func TestTheServerGoesOnWhenNobodyReadsItsLog(t *testing.T) {
 				t.Errorf("its sockets ended with %v", err)
 			}
 		})
+	}
+}
+
+// A reader of the log that stays, and does not read, is no better than none.
+func TestTheServerGoesOnWhenItsLogIsNotRead(t *testing.T) {
+	s := startPiped(t, "", "CHATTING_LOG_LEVEL=debug")
+	one, two := mustConnect(t, s.addr, s.token("1")), mustConnect(t, s.addr, s.token("2"))
+	client := http.Client{Timeout: harness.FrameWait}
+	for range 1000 { // each is a line: several times what a pipe holds
+		response, err := client.Get("http://" + s.addr + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+	}
+	if err := one.Send(2, "is anybody there?"); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := two.next(); err != nil || f.Message != "is anybody there?" {
+		t.Fatalf("%+v %v", f, err)
+	}
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	err := <-s.ended
+	if s.ended <- err; err != nil {
+		t.Errorf("it ended with %v", err)
 	}
 }
 
