@@ -1,11 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"chatting/test/harness"
 )
 
 func TestASignalDuringTheStartIsNoFailure(t *testing.T) {
@@ -23,7 +30,11 @@ func TestASignalDuringTheStartIsNoFailure(t *testing.T) {
 // Anybody can leave a request unfinished.
 func TestAnUnfinishedRequestDoesNotSpoilTheEnd(t *testing.T) {
 	var s *inProcess
+	var conns []net.Conn
 	t.Cleanup(func() { // after the server has ended
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
 		if s != nil && s.hurried {
 			t.Error("the server left before everything was done")
 		}
@@ -34,9 +45,57 @@ func TestAnUnfinishedRequestDoesNotSpoilTheEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = conn.Close() })
+		conns = append(conns, conn)
 		if _, err := io.WriteString(conn, said); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestALongBodyThatIsRefusedIsAnswered(t *testing.T) {
+	s := serveInProcess(t, "CHATTING_LIMIT_INBOUND_BYTES=2MiB")
+	// The client reads nothing before it has written all, as many do.
+	post := func(bytes int) int {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		_ = conn.SetDeadline(time.Now().Add(harness.CanaryWait))
+		if _, err := fmt.Fprintf(conn, "POST /api/chatting/friends/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s",
+			bytes, strings.Repeat("x", bytes)); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		return response.StatusCode
+	}
+	if got := post(2 << 20); got != http.StatusRequestEntityTooLarge {
+		t.Errorf("a body above http.body_limit: %d", got)
+	}
+	refused := 0
+	for range 8 {
+		if post(900<<10) == http.StatusServiceUnavailable {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("limit.inbound_bytes refuses nothing")
+	}
+}
+
+// What takes too long to end leaves time for what comes after it.
+func TestAShareOfTheTimeLeavesSome(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := within(ctx, 1, func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("it ended with %v, and all of the time with %v", err, ctx.Err())
 	}
 }
