@@ -62,11 +62,21 @@ func TestALongBodyThatIsRefusedIsAnswered(t *testing.T) {
 		}
 		defer func() { _ = conn.Close() }()
 		_ = conn.SetDeadline(time.Now().Add(harness.CanaryWait))
-		if _, err := fmt.Fprintf(conn, "POST /api/chatting/friends/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s",
-			bytes, strings.Repeat("x", bytes)); err != nil {
+		const head = "POST /api/chatting/friends/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+		if _, err := fmt.Fprintf(conn, head, bytes); err != nil {
 			t.Fatal(err)
 		}
-		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		answer := bufio.NewReader(conn)
+		piece := make([]byte, 64<<10)
+		for left := bytes; left > 0; left -= len(piece) {
+			if _, err := conn.Write(piece[:min(left, len(piece))]); err != nil {
+				t.Fatal(err)
+			}
+			if refused := bytes > 1<<20; refused && left == bytes {
+				_, _ = answer.Peek(1) // it is answered by then
+			}
+		}
+		response, err := http.ReadResponse(answer, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
