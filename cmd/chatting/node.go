@@ -320,12 +320,12 @@ const (
 )
 
 // within runs f with a share, in percent, of the time that ctx has left.
-func within(ctx context.Context, share time.Duration, f func(context.Context) error) error {
+func within(ctx context.Context, share int, f func(context.Context) error) error {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return f(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)*share/100)
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/100*time.Duration(share))
 	defer cancel()
 	return f(ctx)
 }
