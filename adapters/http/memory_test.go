@@ -189,6 +189,9 @@ func TestOneUserHasSoManyRequestsAtOnce(t *testing.T) {
 	if got := w.call(t, "GET", blockedPath, "", asUser1); got.status != 200 {
 		t.Errorf("afterwards: %d", got.status)
 	}
+	if logs := w.logs.String(); !strings.Contains(logs, `too many of its user at once" user=1 address=127.0.0.1`) {
+		t.Errorf("the refusal is not logged: %s", logs)
+	}
 	if n := len(w.api.askers.underWay); n > 0 {
 		t.Errorf("%d users are still counted", n)
 	}
@@ -228,6 +231,7 @@ func TestLongBodiesAreBoundedInSumAndThePlatformHasItsShare(t *testing.T) {
 	if got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("without the token: %d %s", got.status, got.body)
 	}
+	w.mustHaveLoggedUnread(t, 503)
 	if got := w.call(t, "POST", blockedPath, `{"target_id":7}`, asUser1, asJSON); got.status != 201 {
 		t.Errorf("a short body: %d %s", got.status, got.body)
 	}

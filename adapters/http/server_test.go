@@ -250,6 +250,19 @@ func TestSlowRequestsTimeOut(t *testing.T) {
 	if !closed {
 		t.Error("the connection stays open")
 	}
+	w.mustHaveLoggedUnread(t, 408)
+}
+
+// mustHaveLoggedUnread wants a log line of a request that was refused before it was read to its end.
+func (w *world) mustHaveLoggedUnread(t *testing.T, status int) {
+	t.Helper()
+	for line := range strings.Lines(w.logs.String()) {
+		if strings.Contains(line, "not read to its end") && strings.Contains(line, "address=127.0.0.1") &&
+			strings.Contains(line, fmt.Sprintf("status=%d", status)) {
+			return
+		}
+	}
+	t.Errorf("the refusal with %d is not logged: %s", status, w.logs.String())
 }
 
 func TestBodiesAtTheLimitAreRead(t *testing.T) {
@@ -259,6 +272,7 @@ func TestBodiesAtTheLimitAreRead(t *testing.T) {
 	if got := w.call(t, "POST", blockedPath, body+" ", asUser1, asJSON); got.status != 413 {
 		t.Errorf("answer is %d %s", got.status, got.body)
 	}
+	w.mustHaveLoggedUnread(t, 413)
 }
 
 // silence opens a connection that says no more than what is given, and waits until the server closes it.

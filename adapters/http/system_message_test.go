@@ -173,6 +173,9 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 	} {
 		got := w.system(t, body, header)
 		got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Without a token only servers on this machine may do this."}`)
+		if logs := w.logs.String(); !strings.Contains(logs, "only servers on this machine may do this\" address=127.0.0.1") {
+			t.Errorf("the refusal is not logged: %s", logs)
+		}
 		if got.header.Get("Content-Type") != problemType {
 			t.Errorf("media type is %s", got.header.Get("Content-Type"))
 		}

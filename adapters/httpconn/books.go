@@ -92,11 +92,32 @@ func (l *Listener) answers(c *Conn) {
 	}
 }
 
-// served notes that a request was answered; false if the connection was closed.
+// answersEarly notes that an answer has begun before its request is complete. The connection waits as before.
+func (l *Listener) answersEarly(c *Conn) {
+	l.mu.Lock()
+	defer l.unlock()
+	c.place.lingers = true
+}
+
+// lingers tells whether a connection that is being closed waits for its client, and that only once. One that had to go does
+// not.
+func (l *Listener) lingers(c *Conn) bool {
+	l.mu.Lock()
+	defer l.unlock()
+	lingers := c.place.lingers && !c.place.gone
+	c.place.lingers = false
+	return lingers
+}
+
+// served notes that a request was answered; false if the connection ends: it was closed, or the listener was.
 func (l *Listener) served(c *Conn) bool {
 	l.mu.Lock()
 	defer l.unlock()
 	if c.place.gone {
+		return false
+	}
+	if l.closed {
+		l.leave(c)
 		return false
 	}
 	l.settle(c)

@@ -237,8 +237,9 @@ func (c *Conn) readBody(p []byte) (n int, err error) {
 // Write writes for the HTTP server, and once upgraded for the session.
 func (c *Conn) Write(p []byte) (int, error) {
 	interim := c.request.expects && bytes.HasPrefix(p, []byte("HTTP/1.1 100 "))
-	if c.phase == headPhase || c.phase == bodyPhase && !interim {
+	if !c.answered && (c.phase == headPhase || c.phase == bodyPhase && !interim) {
 		c.answered = true
+		c.listener.answersEarly(c)
 	}
 	if c.phase == serving && !c.answering {
 		c.answering = true
@@ -276,8 +277,14 @@ func (c *Conn) Upgraded() bool {
 	return c.Conn.SetDeadline(time.Time{}) == nil
 }
 
-// Close closes the connection. It may be called again, and from any goroutine.
+// Close closes the connection. It may be called again, and from any goroutine. If the request was answered before it was
+// complete, the first call waits until the client has read the answer, but not longer than lingerTime. Who makes room and who
+// waits when the listener is closed ends at once.
 func (c *Conn) Close() error {
+	if c.listener.lingers(c) {
+		_ = c.Conn.SetDeadline(time.Now().Add(lingerTime))
+		c.linger()
+	}
 	c.listener.left(c)
 	return c.Conn.Close()
 }
@@ -300,21 +307,29 @@ func (c *Conn) SetWriteBuffer(bytes int) error {
 }
 
 const (
-	// refusalTime bounds how long the answer to a refused request is written, and the peer's end is waited for.
-	refusalTime = 2 * time.Second
-	// drained bounds what is read and thrown away meanwhile, in bytes: a socket closed with unread bytes is reset, and the
-	// peer may lose the answer.
-	drained = 256 << 10
+	// lingerTime bounds how long the answer to a refused request is written, and the peer's end is waited for.
+	lingerTime = 2 * time.Second
+	// drained bounds what is read and thrown away meanwhile, in bytes. Many clients read no answer before they have written
+	// the whole body.
+	drained = 16 << 20
 )
+
+// linger ends the own side, and throws away what still comes until the peer ends its side (RFC 9112 §9.6). A socket that is
+// closed with unread bytes is reset, and the peer may lose the answer. It is bounded by drained and the deadline.
+func (c *Conn) linger() {
+	if c.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, drained)
+	}
+}
 
 // refuse answers a request that the HTTP server does not get, and closes the connection.
 func (c *Conn) refuse(refusal *Refusal) {
 	c.answered = true
 	c.listener.refused(c, refusal)
 	c.in = nil
-	_ = c.Conn.SetDeadline(time.Now().Add(refusalTime))
-	if _, err := c.Conn.Write(refusal.answer()); err == nil && c.CloseWrite() == nil {
-		_, _ = io.CopyN(io.Discard, c.Conn, drained) // until the peer has read the answer, or takes too long
+	_ = c.Conn.SetDeadline(time.Now().Add(lingerTime))
+	if _, err := c.Conn.Write(refusal.answer()); err == nil {
+		c.linger()
 	}
 	_ = c.Close() // there is nothing left to do for it
 }

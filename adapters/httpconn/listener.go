@@ -23,13 +23,15 @@ import (
 //   - a request is served unless Requests are served already. So many health requests as the Reserve are served all the same;
 //   - if an address has all its connections, its oldest that waits is closed, and if none waits its newest is answered
 //     with 429;
-//   - if the process has no more files, some of the oldest that wait are closed.
+//   - if the process has no more files, some of the oldest that wait are closed;
+//   - once the listener is closed, no connection waits any more.
 type Listener struct {
 	net.Listener
 
 	options Options
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	closed bool
 	// open are the connections that serve HTTP. waiting are those of them that wait, oldest first.
 	open    int
 	waiting list.List
@@ -57,6 +59,7 @@ type place struct {
 	element, ofHost *list.Element
 	since           time.Time // when it began to wait
 	begun           bool      // something of a request has come
+	lingers         bool      // Close waits for the client, because it may still write when it is answered
 	requested       bool      // its request counts among requests
 	isHealth        bool      // its request counts among health
 	gone            bool      // is in no books any more
@@ -106,6 +109,21 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// Close ends accepting, and closes the connections that wait. Requests that are served go on, and their connections end once
+// they are answered. It may be called again.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.unlock()
+		return nil
+	}
+	l.closed = true
+	waiting := l.evict(l.waiting.Len(), &l.waiting, 0)
+	l.unlock()
+	closeAll(waiting)
+	return l.Listener.Close()
+}
+
 // isShortage tells whether accepting may work again later.
 func isShortage(err error) bool {
 	for _, shortage := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
@@ -128,6 +146,12 @@ func (l *Listener) enter(inner net.Conn) *Conn {
 	c.place.address = Network(addressOf(inner.RemoteAddr()))
 	for {
 		l.mu.Lock()
+		if l.closed {
+			c.place.gone = true
+			l.unlock()
+			_ = inner.Close() // its reader notices
+			return c
+		}
 		evicted := l.makeRoom(c.place.address)
 		room := l.open < l.places()
 		if room {
@@ -196,7 +220,7 @@ func (l *Listener) evict(n int, waiting *list.List, patience time.Duration) (evi
 		if time.Since(c.place.since) < patience {
 			break
 		}
-		if !c.place.begun && waiting != &l.answering && hasUnread(c.Conn) {
+		if !l.closed && !c.place.begun && waiting != &l.answering && hasUnread(c.Conn) {
 			l.wait(c)
 			c.place.begun = true // counts so once, however long its reader takes
 			continue

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -287,5 +288,72 @@ func TestAnUpgradedConnectionIsInNobodysWay(t *testing.T) {
 	_, _ = accepted.Close(), accepted.Close()
 	if l.open != 0 {
 		t.Errorf("%d are open", l.open)
+	}
+}
+
+// Nobody who leaves a request unfinished delays the end of a server.
+func TestAClosedListenerClosesWhoWaitsAndLetsRequestsEnd(t *testing.T) {
+	w := serve(t, places)
+	busy := w.dial(t, "127.0.0.1").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, "a request is served", func() bool { return w.calls.Load() == 1 })
+	waiting := []*client{w.dial(t, "127.0.0.1")}
+	w.mustWait(t, 1)
+	for i, said := range []string{"GET / HTTP/1.1\r\nHos", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"} {
+		waiting = append(waiting, w.dial(t, "127.0.0.1").send(said))
+		w.mustWait(t, i+2)
+	}
+	idle := w.dial(t, "127.0.0.1")
+	idle.mustGet("/healthz", 200)
+	w.mustWait(t, 5)
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, c := range append(waiting, idle) {
+		c.mustEnd()
+	}
+	close(w.hang)
+	if status, _, _ := busy.answer(); status != 200 {
+		t.Errorf("the request under way: %d", status)
+	}
+	busy.mustEnd() // it has no further request
+}
+
+// A client that is answered before it has written all reads the answer, because its connection is not reset (RFC 9112 §9.6).
+func TestAnAnswerReachesAClientThatStillWrites(t *testing.T) {
+	w := serve(t, Options{Requests: 1})
+	defer close(w.hang)
+	body := strings.Repeat("x", 4<<20)
+	post := "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+	c := w.dial(t, "127.0.0.1").send(post + body)
+	if status, _, _ := c.answer(); status != 413 {
+		t.Errorf("a body too long: %d", status)
+	}
+	c.mustEnd()
+	w.dial(t, "127.0.0.1").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, "all places are taken", func() bool { return w.calls.Load() == 1 })
+	c = w.dial(t, "127.0.0.1").send(post + body)
+	if status, _, _ := c.answer(); status != 503 {
+		t.Errorf("a body without a place: %d", status)
+	}
+	c.mustEnd()
+}
+
+// Who was answered and does not end its side makes room, and does not delay the end of a server.
+func TestWhoLingersWaits(t *testing.T) {
+	w := serve(t, Options{})
+	const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n"
+	c := w.dial(t, "127.0.0.1").send(post)
+	if status, _, _ := c.answer(); status != 413 {
+		t.Errorf("a body too long: %d", status)
+	}
+	c.mustEnd() // the server's side
+	w.mustWait(t, 1)
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open != 0 {
+		t.Error("it stays in its place")
 	}
 }

@@ -22,6 +22,7 @@ import (
 type inProcess struct {
 	addr, kafka, prefix string
 	dir                 string
+	hurried             bool // left before everything was done; to be read when the server has ended
 }
 
 const (
@@ -85,6 +86,9 @@ func (s *inProcess) readLog(t *testing.T, lines io.Reader, ready chan<- struct{}
 			s.addr = strings.TrimPrefix(line.HTTP, "http://")
 			s.kafka = line.Embedded + line.Kafka
 			close(ready)
+		}
+		if strings.Contains(scanner.Text(), "left before everything was done") {
+			s.hurried = true
 		}
 		if testing.Verbose() && !strings.Contains(scanner.Text(), `"level":"INFO"`) {
 			_, _ = fmt.Fprintln(t.Output(), scanner.Text())

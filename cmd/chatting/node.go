@@ -288,16 +288,17 @@ func (n *node) lostSessions() {
 
 // stop leaves in the order that loses nothing: no new work, the outcomes of the work under way, the sockets, the
 // sessions, the background. What ctx leaves no time for is cut; a tenth of it is left to the parts, which close after this.
+// Clients decide how long sockets and requests take, so neither gets all of the time: the sessions need some to be buried.
 func (n *node) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.parts.Config.Shutdown.Deadline*9/10)
 	defer cancel()
 	n.parts.API.SetDraining()
 	n.parts.Presence.Freeze()
 	var failed error
-	if err := n.parts.Sockets.Shutdown(ctx); err != nil {
+	if err := within(ctx, socketsShare, n.parts.Sockets.Shutdown); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("closing sockets: %w", err))
 	}
-	if err := n.parts.API.App().ShutdownWithContext(ctx); err != nil {
+	if err := within(ctx, requestsShare, n.parts.API.App().ShutdownWithContext); err != nil {
 		failed = errors.Join(failed, fmt.Errorf("ending requests: %w", err))
 	}
 	_ = n.parts.Connections.Close() // an app that has not begun to serve yet does not know it
@@ -310,6 +311,23 @@ func (n *node) stop(ctx context.Context) error {
 	n.background.Wait()
 	n.serving.Wait()
 	return failed
+}
+
+// The shares of the time that is left, in percent.
+const (
+	socketsShare  = 80
+	requestsShare = 50
+)
+
+// within runs f with a share, in percent, of the time that ctx has left.
+func within(ctx context.Context, share int, f func(context.Context) error) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return f(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/100*time.Duration(share))
+	defer cancel()
+	return f(ctx)
 }
 
 // announce says in one line that the node serves, what is embedded, and what that is not for.

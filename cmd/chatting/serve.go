@@ -22,7 +22,8 @@ func serve(ctx context.Context, cfg configs.Config, version string, stderr io.Wr
 	if err := server.Err(); err != nil {
 		return dig.RootCause(err)
 	}
-	start, cancel := context.WithTimeout(ctx, server.StartTimeout())
+	// The end of ctx does not interrupt the start, which is short. So what has been started is stopped in its order.
+	start, cancel := context.WithTimeout(context.WithoutCancel(ctx), server.StartTimeout())
 	defer cancel()
 	if err := server.Start(start); err != nil {
 		return dig.RootCause(err)
