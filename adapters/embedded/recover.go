@@ -132,7 +132,11 @@ func (p producers) readPartition(dir, topic string, number int32, before kept, l
 		}
 		// A write that was cut off is the last one. It left a part of its batch, and at most one entry of the index.
 		if i < len(bases)-1 || lost > 1 || len(raw) == 0 || holdsBatch(damaged) || len(whole) == 0 && base == newest {
-			return damagedError{path, len(whole)}
+			wayOut := path + " and " + keptFile
+			if i == len(bases)-1 && len(whole) > 0 && len(damaged) == 0 {
+				wayOut = strings.TrimSuffix(path, segmentExt) + indexExt // which tells that there was more
+			}
+			return damagedError{path, len(whole), wayOut}
 		}
 		if len(damaged) == 0 {
 			logger.Warn("embedded Kafka broker: a file of the log is shorter than it was", "topic", topic, "partition", number,
@@ -170,12 +174,14 @@ func removeStrayIndexes(folder string, entries []fs.DirEntry, bases []int64) err
 type damagedError struct {
 	file string // in the broker's directory
 	at   int    // bytes before the damage
+	// wayOut names what to remove so that the broker starts with what is left.
+	wayOut string
 }
 
 // Error implements error.
 func (e damagedError) Error() string {
 	return fmt.Sprintf("%s is damaged or cut off at byte %d, and what was written there is lost: bring the file back, "+
-		"or remove it and %s to go on without it", e.file, e.at, keptFile)
+		"or remove %s to go on without", e.file, e.at, e.wayOut)
 }
 
 // readBatches notes the batches at the start of raw. It returns them, and what follows from the first damage on.
@@ -306,7 +312,7 @@ func cutTornEntry(dir, name string, hadEntries bool, logger *slog.Logger) error 
 		return nil
 	}
 	if whole == 0 && hadEntries || !isTornEntry(raw[whole:]) {
-		return damagedError{name, whole}
+		return damagedError{name, whole, name + " and " + keptFile}
 	}
 	cut := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d", name, whole))
 	if err := keepDamaged(cut, raw[whole:]); err != nil {

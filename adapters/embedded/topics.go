@@ -108,8 +108,9 @@ func (e lostError) Error() string { return string(e) }
 func lost(before, newest map[string]int64) error {
 	for folder, base := range before {
 		if last, there := newest[folder]; !there || last < base {
-			return lostError(fmt.Sprintf("the log in %s/%s ended in %d%s or later, and that is gone or empty: bring the files back, "+
-				"or remove %s to go on without them", partsDir, folder, base, segmentExt, keptFile))
+			file := fmt.Sprintf("%s/%s/%d%s", partsDir, folder, base, segmentExt)
+			return lostError(fmt.Sprintf("the log ended in %s or later, and that is gone or empty: bring the files back, "+
+				"or remove %s, and %s if it is there, to go on without them", file, keptFile, file))
 		}
 	}
 	return nil
