@@ -48,6 +48,7 @@ type Broker struct {
 	guard   *guard
 	log     *kfakeLog
 	failed  chan struct{}
+	files   *files
 
 	stopRetention context.CancelFunc
 	retention     sync.WaitGroup
@@ -68,7 +69,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err), listener.Close())
 	}
-	b := &Broker{guard: newGuard(listener, o), failed: make(chan struct{})}
+	b := &Broker{guard: newGuard(listener, o), failed: make(chan struct{}), files: watchedFiles(o.Dir)}
 	b.log = &kfakeLog{logger: o.Logger, onFailure: func(err error) {
 		o.Logger.Error("the embedded Kafka broker stops serving", "error", err)
 		b.guard.shut()
@@ -98,6 +99,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		b.cluster.Close()
 		b.guard.shut()
 		b.guard.wait()
+		b.files.close()
 		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
 	}
 	var retentionCtx context.Context
@@ -126,15 +128,18 @@ func (b *Broker) begin(topics []topic, o Options) error {
 	if err := b.guard.keep(); err != nil {
 		return err
 	}
+	if err := b.files.check(); err != nil {
+		return err
+	}
 	b.guard.start()
 	return nil
 }
 
 // keepEvery is how often the broker looks whether its files are still there.
-const keepEvery = 15 * time.Second
+const keepEvery = 10 * time.Second
 
-// watchFiles ends the broker if a part of its log is taken away: kfake would go on writing to files that nobody finds
-// again.
+// watchFiles ends the broker if a part of its log is taken away, cut or replaced: kfake would go on writing to files that
+// nobody finds again, and reading where nothing is.
 func (b *Broker) watchFiles(ctx context.Context) {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
@@ -149,8 +154,11 @@ func (b *Broker) watchFiles(ctx context.Context) {
 }
 
 func (b *Broker) checkFiles() {
-	err := b.guard.keep()
-	if gone := (lostError{}); errors.As(err, &gone) {
+	err := b.files.check()
+	if err == nil {
+		err = b.guard.keep()
+	}
+	if gone := lostError(""); errors.As(err, &gone) {
 		b.log.fail(fmt.Errorf("the embedded Kafka broker has lost its files: %w", err))
 	} else if err != nil {
 		b.guard.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
@@ -176,9 +184,11 @@ func (b *Broker) Close() error {
 	b.closing.Do(func() {
 		b.stopRetention()
 		b.retention.Wait() // kfake's administrative calls must not meet its Close: they would wait for ever
+		b.checkFiles()     // the last time, because kfake writes groupsFile anew
 		b.cluster.Close()
 		b.guard.shut()
 		b.guard.wait()
+		b.files.close()
 		b.log.note(b.guard.keep())
 	})
 	return b.log.err()

@@ -205,14 +205,10 @@ func TestDamagedTailDoesNotKeepTheBrokerFromStarting(t *testing.T) {
 		damage func(raw []byte) []byte
 		left   int // records
 	}{
-		"the last bytes missing":        {func(raw []byte) []byte { return raw[:len(raw)-5] }, 9},
-		"half a header at the end":      {func(raw []byte) []byte { return append(raw, make([]byte, 30)...) }, 10},
-		"zeros at the end":              {func(raw []byte) []byte { return append(raw, make([]byte, 4096)...) }, 10},
-		"a bit of the last batch":       {func(raw []byte) []byte { raw[len(raw)-1] ^= 1; return raw }, 9},
-		"a bit of the first batch":      {func(raw []byte) []byte { raw[30] ^= 1; return raw }, 9},
-		"a bit of a length":             {func(raw []byte) []byte { raw[batchLength+3] ^= 1; return raw }, 0},
-		"a length beyond the file":      {func(raw []byte) []byte { raw[batchLength] = 0x7f; return raw }, 0},
-		"a file without content at all": {func([]byte) []byte { return nil }, 0},
+		"the last bytes missing":   {func(raw []byte) []byte { return raw[:len(raw)-5] }, 9},
+		"half a header at the end": {func(raw []byte) []byte { return append(raw, make([]byte, 30)...) }, 10},
+		"zeros at the end":         {func(raw []byte) []byte { return append(raw, make([]byte, 4096)...) }, 10},
+		"a bit of the last batch":  {func(raw []byte) []byte { raw[len(raw)-1] ^= 1; return raw }, 9},
 	}
 	for name, c := range damages {
 		t.Run(name, func(t *testing.T) {
@@ -253,12 +249,6 @@ func TestDamagedTailDoesNotKeepTheBrokerFromStarting(t *testing.T) {
 				if info, err := entries[0].Info(); err != nil || info.Size() != int64(cutBytes) {
 					t.Errorf("kept %d bytes of %d, %v", info.Size(), cutBytes, err)
 				}
-			}
-			if c.left < 9 {
-				return
-			}
-			if records[0].offset == 1 { // the first is lost for good
-				return
 			}
 			// Whether it was cut or not: sent again, the last batch is there once, at its place.
 			if offset := mustProduce(t, b.Addr(), "torn", last); offset != 9 {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -40,24 +41,21 @@ const (
 // Close, and append a batch again that is sent again, or refuse the next one. The log itself has it all: each batch
 // carries its producer, epoch and sequence. So both files are written anew from the log at every start.
 //
-// On the way it cuts damaged batches from the log, where kfake would throw away the file from the first one on. It keeps
-// the bytes in the directory "damaged" and says so: after a kill that is the torn last batch, which nobody was told of;
-// after anything else it is for an operator to look at. Damage whose end cannot be told reaches to the end of its file.
-// Where the last batch of a partition is lost, its offsets are given out again.
-//
-// A torn entry at the end of the groups' log is cut as well: kfake would write behind it and find nothing from there on
-// at the next start.
+// On the way it cuts a torn end, which a kill in the middle of a write leaves: from the last file of a partition, and
+// from the log of the groups. kfake would write behind it and find nothing from there on at the next start. The bytes
+// are kept in the directory "damaged", and a log line says so; nobody was told that they are in the log. All other damage
+// is an error, because something would be lost that was acknowledged.
 //
 // It also removes what kfake noted at Close about members of consumer groups and fetch sessions, so that a start after
 // Close is as one after SIGKILL: members join again. (A fetch session taken up from there can panic kfake.)
-func recoverProducers(ctx context.Context, dir string, topics []topic, logger *slog.Logger) error {
+func recoverProducers(ctx context.Context, dir string, topics []topic, before kept, logger *slog.Logger) error {
 	known := make(producers)
 	for _, topic := range topics {
 		for number := range topic.Partitions {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := known.readPartition(dir, topic.Name, number, logger); err != nil {
+			if err := known.readPartition(dir, topic.Name, number, before, logger); err != nil {
 				return err
 			}
 		}
@@ -65,7 +63,7 @@ func recoverProducers(ctx context.Context, dir string, topics []topic, logger *s
 	if err := os.Remove(filepath.Join(dir, sessionsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := cutTornEntry(dir, groupsFile, logger); err != nil {
+	if err := cutTornEntry(dir, groupsFile, before.Groups, logger); err != nil {
 		return err
 	}
 	pids, windows, err := known.encode()
@@ -96,10 +94,14 @@ type sentBatch struct {
 	Offset        int64 `json:"offset"`
 }
 
-// readPartition reads the files of a partition in the order of their offsets.
-func (p producers) readPartition(dir, topic string, number int32, logger *slog.Logger) error {
+// readPartition reads the files of a partition in the order of their offsets. before is what was kept of the log.
+func (p producers) readPartition(dir, topic string, number int32, before kept, logger *slog.Logger) error {
 	name := fmt.Sprintf("%s-%d", url.PathEscape(topic), number)
-	folder := filepath.Join(dir, "partitions", name)
+	newest, known := before.Newest[name]
+	if !known {
+		newest = -1
+	}
+	folder := filepath.Join(dir, partsDir, name)
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -109,25 +111,36 @@ func (p producers) readPartition(dir, topic string, number int32, logger *slog.L
 	}
 	var bases []int64
 	for _, entry := range entries {
-		if base, isLog := strings.CutSuffix(entry.Name(), ".dat"); isLog {
+		if base, isLog := strings.CutSuffix(entry.Name(), segmentExt); isLog {
 			if first, err := strconv.ParseInt(base, 10, 64); err == nil {
 				bases = append(bases, first)
 			}
 		}
 	}
 	slices.Sort(bases)
-	for _, base := range bases {
-		file := filepath.Join(folder, strconv.FormatInt(base, 10)+".dat")
+	for i, base := range bases {
+		path := filepath.Join(partsDir, name, strconv.FormatInt(base, 10)+segmentExt)
+		file := filepath.Join(dir, path)
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
 		whole, damaged := p.readBatches(raw, partition{topic: topic, number: number})
-		if len(damaged) == 0 {
-			if lost := indexedBatches(folder, base) - countBatches(whole); lost > 0 {
-				logger.Warn("embedded Kafka broker: a file of the log is shorter than it was", "topic", topic, "partition", number,
-					"file", file, "batches_lost", lost)
+		lost := indexedBatches(folder, base) - countBatches(whole)
+		if len(damaged) == 0 && lost <= 0 {
+			continue
+		}
+		// A write that was cut off is the last one. It left a part of its batch, and at most one entry of the index.
+		if i < len(bases)-1 || lost > 1 || len(raw) == 0 || holdsBatch(damaged) || len(whole) == 0 && base == newest {
+			wayOut := path + " and " + keptFile
+			if i == len(bases)-1 && len(whole) > 0 && len(damaged) == 0 {
+				wayOut = strings.TrimSuffix(path, segmentExt) + indexExt // which tells that there was more
 			}
+			return damagedError{path, len(whole), wayOut}
+		}
+		if len(damaged) == 0 {
+			logger.Warn("embedded Kafka broker: a file of the log is shorter than it was", "topic", topic, "partition", number,
+				"file", file, "batches_lost", lost)
 			continue
 		}
 		kept := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d-%d", name, base, len(whole)))
@@ -140,26 +153,60 @@ func (p producers) readPartition(dir, topic string, number int32, logger *slog.L
 		logger.Warn("embedded Kafka broker: damage was cut from a file of the log", "topic", topic, "partition", number,
 			"file", file, "bytes_cut", len(damaged), "kept_as", kept)
 	}
+	return removeStrayIndexes(folder, entries, bases)
+}
+
+// removeStrayIndexes removes the indexes of files that somebody removed. kfake would write on in them, and they would
+// count too many batches.
+func removeStrayIndexes(folder string, entries []fs.DirEntry, bases []int64) error {
+	for _, entry := range entries {
+		number, isIndex := strings.CutSuffix(entry.Name(), indexExt)
+		if base, err := strconv.ParseInt(number, 10, 64); isIndex && err == nil && !slices.Contains(bases, base) {
+			if err := os.Remove(filepath.Join(folder, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
-// readBatches notes the batches in raw. It returns those that are whole and what is between and after them.
+// damagedError is that a file is damaged, and not by a write that was cut off.
+type damagedError struct {
+	file string // in the broker's directory
+	at   int    // bytes before the damage
+	// wayOut names what to remove so that the broker starts with what is left.
+	wayOut string
+}
+
+// Error implements error.
+func (e damagedError) Error() string {
+	return fmt.Sprintf("%s is damaged or cut off at byte %d, and what was written there is lost: bring the file back, "+
+		"or remove %s to go on without", e.file, e.at, e.wayOut)
+}
+
+// readBatches notes the batches at the start of raw. It returns them, and what follows from the first damage on.
 func (p producers) readBatches(raw []byte, from partition) (whole, damaged []byte) {
-	whole = raw[:0:0]
-	for begin := 0; begin < len(raw); {
-		batch, size := wholeBatch(raw[begin:])
-		switch {
-		case batch != nil:
-			p.note(*batch, from)
-			whole = append(whole, raw[begin:begin+size]...)
-		case size > 0 && isWhole(raw[begin+size:]): // one bad batch between good ones
-			damaged = append(damaged, raw[begin:begin+size]...)
-		default:
-			return whole, append(damaged, raw[begin:]...)
+	end := 0
+	for end < len(raw) {
+		batch, size := wholeBatch(raw[end:])
+		if batch == nil {
+			break
 		}
-		begin += size
+		p.note(*batch, from)
+		end += size
 	}
-	return whole, damaged
+	return raw[:end:end], raw[end:]
+}
+
+// holdsBatch tells whether a whole batch begins anywhere in raw.
+func holdsBatch(raw []byte) bool {
+	const magic = 16 // where a batch has the number of its format
+	for ; len(raw) >= batchHead; raw = raw[1:] {
+		if raw[magic] == 2 && isWhole(raw) {
+			return true
+		}
+	}
+	return false
 }
 
 // countBatches counts whole batches.
@@ -174,7 +221,7 @@ func countBatches(whole []byte) (count int) {
 // indexedBatches tells how many batches kfake's index of a file names; 0 where it cannot be read.
 func indexedBatches(folder string, base int64) int {
 	const entry = 15 // bytes of indexEntrySize in kfake
-	info, err := os.Stat(filepath.Join(folder, strconv.FormatInt(base, 10)+".idx"))
+	info, err := os.Stat(filepath.Join(folder, strconv.FormatInt(base, 10)+indexExt))
 	if err != nil {
 		return 0
 	}
@@ -247,7 +294,8 @@ func (p producers) encode() (pids, windows []byte, err error) {
 }
 
 // cutTornEntry shortens a log of kfake's, in the format of appendProducer, to its whole entries. It keeps what it cuts.
-func cutTornEntry(dir, name string, logger *slog.Logger) error {
+// hadEntries tells that one at least was written.
+func cutTornEntry(dir, name string, hadEntries bool, logger *slog.Logger) error {
 	file := filepath.Join(dir, name)
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -256,18 +304,15 @@ func cutTornEntry(dir, name string, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	const head, least = 4 + 4, 2 // kfake ends at an entry without a format, zeros for instance
 	whole := 0
-	for rest := raw; len(rest) >= head; rest = raw[whole:] {
-		size := int64(binary.LittleEndian.Uint32(rest))
-		if size < least || size > int64(len(rest)-head) ||
-			binary.LittleEndian.Uint32(rest[4:]) != crc32.Checksum(rest[head:head+size], castagnoli) {
-			break
-		}
-		whole += head + int(size)
+	for size := wholeEntry(raw); size > 0; size = wholeEntry(raw[whole:]) {
+		whole += size
 	}
 	if whole == len(raw) {
 		return nil
+	}
+	if whole == 0 && hadEntries || !isTornEntry(raw[whole:]) {
+		return damagedError{name, whole, name + " and " + keptFile}
 	}
 	cut := filepath.Join(dir, damagedDir, fmt.Sprintf("%s-%d", name, whole))
 	if err := keepDamaged(cut, raw[whole:]); err != nil {
@@ -275,6 +320,49 @@ func cutTornEntry(dir, name string, logger *slog.Logger) error {
 	}
 	logger.Warn("embedded Kafka broker: damage was cut from a file", "file", file, "bytes_cut", len(raw)-whole, "kept_as", cut)
 	return os.Truncate(file, int64(whole))
+}
+
+const (
+	entryHead = 4 + 4 // length and CRC
+	// leastEntry is a format without data. kfake ends at less: at zeros, for instance.
+	leastEntry = 2
+	// largestEntry is more than kfake writes at once: what a member sends is bounded by its frame.
+	largestEntry = maxSyncFrame
+)
+
+// wholeEntry returns the bytes that the entry at the start of raw takes, 0 if it is not whole.
+func wholeEntry(raw []byte) int {
+	if len(raw) < entryHead+leastEntry {
+		return 0
+	}
+	size := int64(binary.LittleEndian.Uint32(raw))
+	if size < leastEntry || size > int64(len(raw)-entryHead) ||
+		binary.LittleEndian.Uint32(raw[4:]) != crc32.Checksum(raw[entryHead:entryHead+size], castagnoli) {
+		return 0
+	}
+	return entryHead + int(size)
+}
+
+// isTornEntry tells whether rest can be one entry whose write was cut off: its first bytes, and zeros where a file
+// system had made room only.
+func isTornEntry(rest []byte) bool {
+	if len(rest) > largestEntry {
+		return false
+	}
+	written := bytes.TrimRight(rest, "\x00")
+	if len(written) < 4 {
+		return true
+	}
+	size := int64(binary.LittleEndian.Uint32(rest))
+	if size < leastEntry || size > largestEntry || entryHead+size < int64(len(written)) {
+		return false
+	}
+	for from := 1; from < len(rest); from++ { // the length may be what is damaged
+		if wholeEntry(rest[from:]) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // keepDamaged writes down bytes that are cut from a file.

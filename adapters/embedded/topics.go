@@ -18,6 +18,7 @@ const (
 	metaFile   = "meta.json"
 	partsDir   = "partitions"
 	segmentExt = ".dat"
+	indexExt   = ".idx"
 	// keptFile is ours: what topicsFile says, and where each partition's log ended a while ago.
 	keptFile = "kept.json"
 )
@@ -65,7 +66,8 @@ func parseTopics(raw []byte) ([]topic, error) {
 type kept struct {
 	Version int             `json:"version"`
 	Topics  json.RawMessage `json:"topics"` // what topicsFile says
-	// Newest is, for each folder of a partition, the number in the name of its last file. Retention removes no newer ones.
+	// Newest is, for each folder of a partition, the number in the name of its last file that is not empty. Retention
+	// removes no newer ones.
 	Newest map[string]int64 `json:"newest"`
 	// Groups tells that offsets of consumer groups were kept.
 	Groups bool `json:"groups"`
@@ -97,22 +99,18 @@ func parseKept(raw []byte) (k kept, topics []topic, ok bool) {
 }
 
 // lostError is that a part of the log is gone which cannot be brought back.
-type lostError struct {
-	folder string
-	base   int64
-}
+type lostError string
 
 // Error implements error.
-func (e lostError) Error() string {
-	return fmt.Sprintf("the log in %s/%s ended in %d%s or later, and that is gone: bring the files back, "+
-		"or remove %s to go on without them", partsDir, e.folder, e.base, segmentExt, keptFile)
-}
+func (e lostError) Error() string { return string(e) }
 
 // lost compares the last files of partitions with those of before; nil where none is gone.
 func lost(before, newest map[string]int64) error {
 	for folder, base := range before {
 		if last, there := newest[folder]; !there || last < base {
-			return lostError{folder, base}
+			file := fmt.Sprintf("%s/%s/%d%s", partsDir, folder, base, segmentExt)
+			return lostError(fmt.Sprintf("the log ended in %s or later, and that is gone or empty: bring the files back, "+
+				"or remove %s, and %s if it is there, to go on without them", file, keptFile, file))
 		}
 	}
 	return nil
@@ -159,7 +157,7 @@ func hasGroups(dir string) bool {
 	return err == nil && info.Size() > 0
 }
 
-// newestFiles returns the number in the name of the last file of each partition that has one.
+// newestFiles returns the number in the name of the last file of each partition. Empty files do not count.
 func newestFiles(dir string) (map[string]int64, error) {
 	folders, err := os.ReadDir(filepath.Join(dir, partsDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -176,10 +174,16 @@ func newestFiles(dir string) (map[string]int64, error) {
 		}
 		for _, file := range files {
 			number, isLog := strings.CutSuffix(file.Name(), segmentExt)
-			if base, err := strconv.ParseInt(number, 10, 64); isLog && err == nil {
-				if before, known := newest[folder.Name()]; !known || base > before {
-					newest[folder.Name()] = base
-				}
+			base, err := strconv.ParseInt(number, 10, 64)
+			if before, known := newest[folder.Name()]; !isLog || err != nil || known && base < before {
+				continue
+			}
+			switch info, err := file.Info(); {
+			case errors.Is(err, fs.ErrNotExist): // retention removed it meanwhile
+			case err != nil:
+				return nil, err
+			case info.Size() > 0:
+				newest[folder.Name()] = base
 			}
 		}
 	}
@@ -228,7 +232,7 @@ func recoverLog(ctx context.Context, dir string, logger *slog.Logger) ([]topic, 
 	if err := recoverMeta(dir, logger); err != nil {
 		return nil, err
 	}
-	return topics, recoverProducers(ctx, dir, topics, logger)
+	return topics, recoverProducers(ctx, dir, topics, before, logger)
 }
 
 // uncovered returns what topics do not name: a folder of the log, or a topic that was known; "" where they name all.
