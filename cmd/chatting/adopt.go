@@ -85,6 +85,10 @@ func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said s
 	if err := moveToLog(ctx, cfg, cluster, store, own, logger); err != nil {
 		return "", err
 	}
+	if recorded == (sqlstore.LogIdentity{}) {
+		return fmt.Sprintf("the database was between two logs, and now belongs to topic_prefix %q on %s",
+			own.TopicPrefix, clusterName(own.ClusterID)), nil
+	}
 	return fmt.Sprintf("the database belonged to topic_prefix %q on %s, and now belongs to %q on %s", recorded.TopicPrefix,
 		clusterName(recorded.ClusterID), own.TopicPrefix, clusterName(own.ClusterID)), nil
 }
@@ -110,12 +114,15 @@ func clusterToAdopt(ctx context.Context, cfg configs.Config, logger *slog.Logger
 	return cluster, func() error { cluster.Close(); return broker.Close() }, nil
 }
 
-// moveToLog has each partition's projection begin with the new log, and then the database belong to it. After a failure it
-// can be repeated: the database belongs to the old log until the last step.
+// moveToLog has each partition's projection begin with the new log, and then the database belong to it. The database belongs
+// to no log meanwhile, so that no server moves the projections back. After a failure it can be repeated.
 func moveToLog(
 	ctx context.Context, cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, own sqlstore.LogIdentity,
 	logger *slog.Logger,
 ) error {
+	if err := store.BeginMove(ctx); err != nil {
+		return err
+	}
 	projections, err := store.Projections(ctx)
 	if err != nil {
 		return err

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
@@ -23,6 +25,9 @@ type otherLogError struct{ recorded, own sqlstore.LogIdentity }
 
 // Error implements error: one line.
 func (e *otherLogError) Error() string {
+	if e.recorded == (sqlstore.LogIdentity{}) {
+		return "the database is between two logs, because chatting adopt runs or did not finish: run it again"
+	}
 	return fmt.Sprintf("the database belongs to topic_prefix %q on %s, but topic_prefix is %q on %s: correct topic_prefix, "+
 		"kafka.brokers or database.url; if the database is to go on with another log, stop all servers and run chatting adopt",
 		e.recorded.TopicPrefix, clusterName(e.recorded.ClusterID), e.own.TopicPrefix, clusterName(e.own.ClusterID))
@@ -56,6 +61,26 @@ func checkLog(ctx context.Context, store *sqlstore.Store, own sqlstore.LogIdenti
 		return err
 	}
 	return mustBe(recorded, own)
+}
+
+// logWatchEvery is how long a server may not notice that its database was moved. Until then what it would change fails.
+const logWatchEvery = 2 * time.Second
+
+// watchLog returns an error once the database belongs to another log. A database that is away is waited for.
+func (n *node) watchLog(ctx context.Context, own sqlstore.LogIdentity) error {
+	ticker := time.NewTicker(logWatchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+		recorded, err := n.parts.Store.Log(ctx, own)
+		if err == nil && !recorded.Is(own) {
+			return errors.New("the database was moved to another log while this server ran")
+		}
+	}
 }
 
 // claimLog has the database belong to the log, and fails if it belongs to another one.

@@ -149,3 +149,28 @@ func TestADatabaseMovesToAnotherKafkaClusterOnlyWhenItIsAdopted(t *testing.T) {
 		t.Errorf("%d pairs of messages are in another order than they were said in (%v)", order, err)
 	}
 }
+
+// A server that was forgotten while its database was adopted would take its own log into the history of the new one.
+func TestAServerEndsWhenItsDatabaseIsMovedToAnotherLog(t *testing.T) {
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	old := harness.StartNode(t, t.TempDir(), c.settings()...)
+	db := c.open()
+	one, two := connect(t, old, 1), connect(t, old, 2)
+	strangers{cluster: c}.talk(ctx, one, two)
+	harness.Until(ctx, t, "the history has it", func() bool { return c.entries(ctx, db) == 2 })
+
+	other := c.settings("CHATTING_TOPIC_PREFIX=" + c.prefix + "-other")
+	command := exec.CommandContext(ctx, harness.Binary, "adopt")
+	command.Dir, command.Env = t.TempDir(), harness.Environ(other...)
+	if said, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("adopting: %v\n%s", err, said)
+	}
+	if code, err := old.AwaitEnd(ctx); err != nil || code != 1 {
+		t.Errorf("the server of the old log ends with %d (%v)", code, err)
+	}
+	next := harness.StartNode(t, t.TempDir(), other...)
+	one, two = connect(t, next, 1), connect(t, next, 2)
+	strangers{cluster: c}.talk(ctx, one, two)
+	harness.Until(ctx, t, "the history has it, too", func() bool { return c.entries(ctx, db) == 4 })
+}
