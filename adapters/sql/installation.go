@@ -45,6 +45,9 @@ const (
 		INSERT INTO installation (one_row, topic_prefix, cluster_id, database_id, recorded_at) VALUES (1, $1, $2, $3, $4)
 		ON CONFLICT (one_row) DO UPDATE
 		SET topic_prefix = excluded.topic_prefix, cluster_id = excluded.cluster_id, recorded_at = excluded.recorded_at`
+	countBeat = `
+		INSERT INTO server_beats (one_row, beats) VALUES (1, 1) ON CONFLICT (one_row) DO UPDATE SET beats = server_beats.beats + 1`
+	selectBeats      = `SELECT COALESCE(MAX(beats), 0) FROM server_beats`
 	selectDatabaseID = `SELECT database_id FROM installation`
 	selectUsedTopics = `SELECT topic FROM topic_partitions ORDER BY recorded_at DESC, topic`
 	forgetPartitions = `DELETE FROM topic_partitions`
@@ -109,6 +112,23 @@ func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity,
 
 // HoldTo lets the store change the database only while that belongs to the log.
 func (s *Store) HoldTo(log LogIdentity) { s.held.Store(&log) }
+
+// Beat shows others that a server runs on the database. It fails with an *OtherLogError once the database belongs to another
+// log.
+func (s *Store) Beat(ctx context.Context) error {
+	return s.write(ctx, "count a beat", func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, countBeat)
+		return err
+	})
+}
+
+// Beats returns how often servers called Beat.
+func (s *Store) Beats(ctx context.Context) (beats int64, err error) {
+	err = s.read(ctx, "read the beats", func(ctx context.Context, db *sqlx.DB) error {
+		return db.GetContext(ctx, &beats, selectBeats)
+	})
+	return beats, err
+}
 
 // lockLog fails with an *OtherLogError unless the database belongs to the log that the store is held to. It does until the
 // transaction ends: whoever moves the database waits.

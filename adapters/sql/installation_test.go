@@ -129,6 +129,7 @@ var installationContract = map[string]func(*testing.T, database){
 				_, _, err := server.EraseUser(t.Context(), application.Erasure{User: user})
 				return err
 			},
+			"Beat": func(_, _ application.Projection) error { return server.Beat(t.Context()) },
 			"SetBlocked": func(_, _ application.Projection) error {
 				_, err := server.SetBlocked(t.Context(), change(1, 2, true))
 				return err
@@ -144,6 +145,12 @@ var installationContract = map[string]func(*testing.T, database){
 				}
 				wantCode(t, err, domain.CodeUnavailable)
 			}
+		}
+		for want := range int64(3) {
+			if beats, err := adopt.Beats(t.Context()); err != nil || beats != want {
+				t.Errorf("%d beats (%v), not %d", beats, err, want)
+			}
+			noError(t, server.Beat(t.Context()))
 		}
 		noError(t, adopt.BeginMove(t.Context()))
 		if got, err := adopt.ClaimLog(t.Context(), own); err != nil || got != (LogIdentity{}) {

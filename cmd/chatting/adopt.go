@@ -21,7 +21,8 @@ func newAdoptCommand(s surroundings) *cobra.Command {
 		Use:   "adopt",
 		Short: "Have the database go on with another topic prefix or Kafka cluster",
 		Long: `Have the database, which belongs to one topic_prefix on one Kafka cluster, belong to the configured ones from now
-on. A server refuses to start on a database of another log. Stop all servers on the database first.
+on. A server refuses to start on a database of another log. Stop all servers on the database first: while one runs,
+this fails after some seconds.
 Users, friends, blocks and the history stay. What the old log has and the history does not have yet is lost:
 wait, before the servers are stopped, until their /readyz says that the history is 0 records behind.`,
 		Example: `  chatting adopt
@@ -78,6 +79,11 @@ func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said s
 	}
 	if recorded.Is(own) {
 		return fmt.Sprintf("the database belongs to topic_prefix %q on %s already", own.TopicPrefix, clusterName(own.ClusterID)), nil
+	}
+	if !cfg.Database.Embedded { // whose server would have the lock
+		if err := mustBeUnused(ctx, store); err != nil {
+			return "", err
+		}
 	}
 	if err := topics.Ensure(ctx, cluster); err != nil {
 		return "", err

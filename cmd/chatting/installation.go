@@ -63,24 +63,47 @@ func checkLog(ctx context.Context, store *sqlstore.Store, own sqlstore.LogIdenti
 	return mustBe(recorded, own)
 }
 
-// logWatchEvery is how long a server may not notice that its database was moved. Until then what it would change fails.
-const logWatchEvery = 2 * time.Second
+const (
+	// beatEvery is how long a server may not notice that its database was moved. Until then what it would change fails.
+	beatEvery = 2 * time.Second
+	// beatWithin is after how long a server that did not beat does not run.
+	beatWithin = 3 * beatEvery
+)
 
-// watchLog returns an error once the database belongs to another log. A database that is away is waited for.
-func (n *node) watchLog(ctx context.Context, own sqlstore.LogIdentity) error {
-	ticker := time.NewTicker(logWatchEvery)
+// beat shows that this server runs on the database, and returns an error once that belongs to another log. A database that
+// is away is waited for.
+func (n *node) beat(ctx context.Context) error {
+	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	for {
+		var other *sqlstore.OtherLogError
+		if errors.As(n.parts.Store.Beat(ctx), &other) {
+			return errors.New("the database was moved to another log while this server ran")
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return nil
 		}
-		recorded, err := n.parts.Store.Log(ctx, own)
-		if err == nil && !recorded.Is(own) {
-			return errors.New("the database was moved to another log while this server ran")
-		}
 	}
+}
+
+// mustBeUnused fails if a server runs on the database.
+func mustBeUnused(ctx context.Context, store *sqlstore.Store) error {
+	before, err := store.Beats(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(beatWithin):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	after, err := store.Beats(ctx)
+	if err == nil && after != before {
+		return errors.New("a server runs on the database: stop all servers that use it, and run chatting adopt again")
+	}
+	return err
 }
 
 // claimLog has the database belong to the log, and fails if it belongs to another one.
