@@ -10,3 +10,9 @@ CREATE TABLE installation (
     database_id  TEXT     NOT NULL,
     recorded_at  BIGINT   NOT NULL
 );
+
+-- One row, which every running server counts up all the time: chatting adopt sees by it that one runs.
+CREATE TABLE server_beats (
+    one_row SMALLINT NOT NULL PRIMARY KEY CHECK (one_row = 1),
+    beats   BIGINT   NOT NULL
+);

@@ -198,7 +198,7 @@ func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
 	// What is malformed otherwise was refused and logged before it came to the HTTP server, or its client went away.
 	if status != http.StatusBadRequest {
 		a.deps.Notices.Warn("request refused: it was not read to its end", slog.Any("address", a.address(c)),
-			slog.String("method", methodOf(c)), pathOf(c), slog.Int("status", status), slog.String("reason", sentence))
+			loggedMethod(c), a.pathOf(c), slog.Int("status", status), slog.String("reason", sentence))
 	}
 	return send(c, status, newProblem(status, "", sentence))
 }

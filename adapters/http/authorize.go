@@ -39,7 +39,7 @@ func (a *API) withUser(handle func(context.Context, *fiber.Ctx, domain.UserID) e
 		leave, err := a.askers.enter(identity.User)
 		if err != nil {
 			a.deps.Notices.Warn("request refused: too many of its user at once", slog.Any("user", identity.User),
-				slog.Any("address", a.address(c)), slog.String("method", methodOf(c)), pathOf(c))
+				slog.Any("address", a.address(c)), loggedMethod(c), a.pathOf(c))
 			return err
 		}
 		defer leave()
@@ -102,7 +102,7 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 		case a.options.TrustLoopback && local(c):
 		case a.options.TrustLoopback && !hasToken:
 			a.deps.Notices.Warn("request refused: without a token only servers on this machine may do this",
-				slog.Any("address", a.address(c)), slog.String("method", methodOf(c)), pathOf(c))
+				slog.Any("address", a.address(c)), loggedMethod(c), a.pathOf(c))
 			return &answer{http.StatusForbidden, newProblem(http.StatusForbidden, "",
 				"Without a token only servers on this machine may do this.")}
 		default:

@@ -33,6 +33,8 @@ type dialect struct {
 	insertMessages func(context.Context, *sqlx.Tx, []application.JudgedEntry) error
 	// pages returns the statements that read pages of the history.
 	pages func() pageStatements
+	// lockInstallation reads the recorded log, which then stays recorded until the transaction ends.
+	lockInstallation string
 	// outage tells that the database cannot do anything now, through no fault of the statement.
 	outage func(error) bool
 }

@@ -10,9 +10,11 @@ import (
 	"strings"
 
 	"github.com/jmoiron/sqlx"
+
+	"chatting/domain"
 )
 
-// LogIdentity names the log that a database belongs to.
+// LogIdentity names the log that a database belongs to. The zero value is that of a database between two logs.
 type LogIdentity struct {
 	TopicPrefix string `db:"topic_prefix"`
 	// ClusterID is the id that the Kafka cluster gave itself; "" where it is not known.
@@ -25,6 +27,14 @@ func (l LogIdentity) Is(other LogIdentity) bool {
 		(l.ClusterID == other.ClusterID || l.ClusterID == "" || other.ClusterID == "")
 }
 
+// OtherLogError tells that the database belongs to another log than the one that the store is held to.
+type OtherLogError struct{ Recorded, Held LogIdentity }
+
+// Error implements error.
+func (e *OtherLogError) Error() string {
+	return fmt.Sprintf("sql: the database was moved from topic_prefix %q to another log", e.Held.TopicPrefix)
+}
+
 const (
 	selectInstallation = `SELECT topic_prefix, cluster_id FROM installation`
 	recordInstallation = `
@@ -35,6 +45,9 @@ const (
 		INSERT INTO installation (one_row, topic_prefix, cluster_id, database_id, recorded_at) VALUES (1, $1, $2, $3, $4)
 		ON CONFLICT (one_row) DO UPDATE
 		SET topic_prefix = excluded.topic_prefix, cluster_id = excluded.cluster_id, recorded_at = excluded.recorded_at`
+	countBeat = `
+		INSERT INTO server_beats (one_row, beats) VALUES (1, 1) ON CONFLICT (one_row) DO UPDATE SET beats = server_beats.beats + 1`
+	selectBeats      = `SELECT COALESCE(MAX(beats), 0) FROM server_beats`
 	selectDatabaseID = `SELECT database_id FROM installation`
 	selectUsedTopics = `SELECT topic FROM topic_partitions ORDER BY recorded_at DESC, topic`
 	forgetPartitions = `DELETE FROM topic_partitions`
@@ -70,12 +83,12 @@ func (s *Store) DatabaseID(ctx context.Context) (id string, err error) {
 }
 
 // ClaimLog has the database belong to the caller's log, if it belongs to none yet, and returns the one that it belongs to.
-// The caller compares. Of several callers at once, one is the first.
+// The caller compares. Of several callers at once, one is the first. If it is the caller's, the store is held to it.
 func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity, err error) {
 	if own.TopicPrefix == "" {
 		return LogIdentity{}, errors.New("sql: a log without a topic prefix cannot be recorded")
 	}
-	err = s.write(ctx, "record the installation", func(ctx context.Context, tx *sqlx.Tx) error {
+	err = s.transact(ctx, "record the installation", func(ctx context.Context, tx *sqlx.Tx) error {
 		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) {
 			return err
 		}
@@ -91,7 +104,48 @@ func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity,
 		log, err = recordedLog(ctx, tx, own)
 		return err
 	})
+	if err == nil && log.Is(own) {
+		s.HoldTo(log)
+	}
 	return log, err
+}
+
+// HoldTo lets the store change the database only while that belongs to the log.
+func (s *Store) HoldTo(log LogIdentity) { s.held.Store(&log) }
+
+// Beat shows others that a server runs on the database. It fails with an *OtherLogError once the database belongs to another
+// log.
+func (s *Store) Beat(ctx context.Context) error {
+	return s.write(ctx, "count a beat", func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, countBeat)
+		return err
+	})
+}
+
+// Beats returns how often servers called Beat.
+func (s *Store) Beats(ctx context.Context) (beats int64, err error) {
+	err = s.read(ctx, "read the beats", func(ctx context.Context, db *sqlx.DB) error {
+		return db.GetContext(ctx, &beats, selectBeats)
+	})
+	return beats, err
+}
+
+// lockLog fails with an *OtherLogError unless the database belongs to the log that the store is held to. It does until the
+// transaction ends: whoever moves the database waits.
+func (s *Store) lockLog(ctx context.Context, tx *sqlx.Tx) error {
+	held := s.held.Load()
+	if held == nil {
+		return nil
+	}
+	var recorded LogIdentity
+	err := tx.GetContext(ctx, &recorded, s.dialect.lockInstallation)
+	if errors.Is(err, sql.ErrNoRows) { // a version that recorded no log was here last
+		return nil
+	}
+	if err == nil && !recorded.Is(*held) {
+		return domain.WrapError(domain.CodeUnavailable, "The database is not available.", &OtherLogError{recorded, *held})
+	}
+	return err
 }
 
 // recordedLog returns the log that is recorded. Databases of versions that recorded none know the topics they were used
@@ -125,15 +179,24 @@ type LogMove struct {
 	Ends       []int64
 }
 
+// BeginMove has the database belong to no log: what servers on it still want to change fails from now on. What they were
+// changing is waited for. Only MoveToLog ends that.
+func (s *Store) BeginMove(ctx context.Context) error {
+	return s.transact(ctx, "begin to move to another log", func(ctx context.Context, tx *sqlx.Tx) error {
+		_, err := tx.ExecContext(ctx, moveInstallation, "", "", rand.Text(), s.now().UnixMilli())
+		return err
+	})
+}
+
 // MoveToLog has the database belong to another log. What it remembers of the old log's partitions is forgotten; who was
 // erased stays erased, whatever the new log has of them. Delivery cursors stay, unless the new log has another number of
 // partitions: then conversations are in other ones, and storing for offline users begins anew. The projections have to be
-// moved before. No server may run on the database.
+// moved before, after BeginMove.
 func (s *Store) MoveToLog(ctx context.Context, move LogMove) error {
 	if move.To.TopicPrefix == "" || len(move.Ends) == 0 {
 		return errors.New("sql: a log without a topic prefix or partitions cannot be recorded")
 	}
-	return s.write(ctx, "move to another log", func(ctx context.Context, tx *sqlx.Tx) error {
+	return s.transact(ctx, "move to another log", func(ctx context.Context, tx *sqlx.Tx) error {
 		began, err := readCursor(ctx, tx, 0)
 		if err != nil {
 			return err

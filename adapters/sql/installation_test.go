@@ -1,8 +1,13 @@
 package sqlstore
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"chatting/application"
 	"chatting/domain"
@@ -96,6 +101,90 @@ var installationContract = map[string]func(*testing.T, database){
 				t.Fatalf("different logs: %v", logs)
 			}
 		}
+	},
+	"AServerOfTheOldLogChangesNothingOnceTheDatabaseMoves": func(t *testing.T, d database) {
+		nodes := d.nodes(t, 2)
+		server, adopt := nodes[0], nodes[1]
+		own := LogIdentity{"a", "c1"}
+		_, err := server.ClaimLog(t.Context(), own)
+		noError(t, err)
+		const user = domain.UserID(7)
+		at := func(generation, offset int64) application.Projection {
+			return application.Projection{Next: application.LogPosition{Generation: generation, Offset: offset}, Last: -1}
+		}
+		cursors := map[domain.UserID][]application.LogPosition{domain.System: {{Generation: 1, Offset: 3}}}
+		noError(t, server.MoveProjection(t.Context(), application.Projection{}, at(1, 0), nil))
+		noError(t, server.Remember(t.Context(), user))
+		noError(t, server.SaveCursors(t.Context(), cursors))
+
+		changes := map[string]func(from, to application.Projection) error{
+			"Project": func(from, to application.Projection) error {
+				return server.Project(t.Context(), application.ProjectionBatch{From: from, To: to})
+			},
+			"MoveProjection": func(from, to application.Projection) error {
+				return server.MoveProjection(t.Context(), from, to, nil)
+			},
+			"SaveCursors": func(_, _ application.Projection) error { return server.SaveCursors(t.Context(), cursors) },
+			"EraseUser": func(_, _ application.Projection) error {
+				_, _, err := server.EraseUser(t.Context(), application.Erasure{User: user})
+				return err
+			},
+			"Beat": func(_, _ application.Projection) error { return server.Beat(t.Context()) },
+			"SetBlocked": func(_, _ application.Projection) error {
+				_, err := server.SetBlocked(t.Context(), change(1, 2, true))
+				return err
+			},
+		}
+		refused := func(from, to application.Projection) {
+			t.Helper()
+			for name, change := range changes {
+				err := change(from, to)
+				var other *OtherLogError
+				if !errors.As(err, &other) || other.Held != own {
+					t.Errorf("%s: %v", name, err)
+				}
+				wantCode(t, err, domain.CodeUnavailable)
+			}
+		}
+		for want := range int64(3) {
+			if beats, err := adopt.Beats(t.Context()); err != nil || beats != want {
+				t.Errorf("%d beats (%v), not %d", beats, err, want)
+			}
+			noError(t, server.Beat(t.Context()))
+		}
+		noError(t, adopt.BeginMove(t.Context()))
+		if got, err := adopt.ClaimLog(t.Context(), own); err != nil || got != (LogIdentity{}) {
+			t.Errorf("between two logs it belongs to %v (%v)", got, err)
+		}
+		refused(at(1, 0), at(1, 5))
+		noError(t, adopt.MoveProjection(t.Context(), at(1, 0), at(2, 0), nil))
+		refused(at(2, 0), at(3, 0)) // as a server does that finds its partition moved
+		noError(t, adopt.MoveToLog(t.Context(), LogMove{To: LogIdentity{"b", "c1"}, Generation: 2, Ends: []int64{0, 0}}))
+		refused(at(2, 0), at(3, 0))
+		projections, err := server.Projections(t.Context())
+		if err != nil || len(projections) != 1 || projections[0].Next != at(2, 0).Next {
+			t.Errorf("the projections are %v (%v)", projections, err)
+		}
+		if cursor, err := server.Cursor(t.Context(), domain.System); err != nil || cursor != nil {
+			t.Errorf("the cursor is %v (%v)", cursor, err)
+		}
+		wantBlocks(t, server, 1)
+	},
+	"AMoveWaitsForWhatAServerIsChanging": func(t *testing.T, d database) {
+		nodes := d.nodes(t, 2)
+		_, err := nodes[0].ClaimLog(t.Context(), LogIdentity{"a", "c1"})
+		noError(t, err)
+		moved := make(chan error, 1)
+		noError(t, nodes[0].write(t.Context(), "change", func(ctx context.Context, tx *sqlx.Tx) error {
+			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			if err := nodes[1].BeginMove(short); domain.CodeOf(err) != domain.CodeUnavailable {
+				t.Errorf("the move did not wait: %v", err)
+			}
+			go func() { moved <- nodes[1].BeginMove(t.Context()) }()
+			return nil
+		}))
+		noError(t, <-moved)
 	},
 	"ADatabaseThatMovesForgetsTheOldLogAndKeepsWhatWasDelivered": func(t *testing.T, d database) {
 		s := d.migrated(t)

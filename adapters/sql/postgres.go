@@ -63,7 +63,8 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 			return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected) != nil
 		},
 		blocksBefore: postgresBlocksBefore, insertMessages: postgresInsertMessages, pages: boundedPages,
-		outage: isPostgresOutage,
+		lockInstallation: selectInstallation + " FOR SHARE",
+		outage:           isPostgresOutage,
 	}, nil
 }
 

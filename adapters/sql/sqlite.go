@@ -75,6 +75,7 @@ func newSQLite(path string, timeout time.Duration) (dialect, error) {
 		},
 		conflict:     func(err error) bool { return sqliteCode(err, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) },
 		blocksBefore: sqliteBlocksBefore, insertMessages: sqliteInsertMessages, pages: plainPages,
+		lockInstallation: selectInstallation, // one transaction writes at a time
 		outage: func(err error) bool {
 			return sqliteCode(err, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_PROTOCOL)
 		},

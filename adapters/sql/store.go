@@ -66,6 +66,8 @@ type Store struct {
 	known *lru.Cache[domain.UserID, time.Time]
 	// key is what blockKey has read; nil before.
 	key atomic.Pointer[[]byte]
+	// held is the log that the database has to belong to; nil before ClaimLog or HoldTo.
+	held atomic.Pointer[LogIdentity]
 	// forgotten counts how often a user was taken out of known.
 	forgotten atomic.Int64
 	// purgeAt is when, in milliseconds, a call of Begin next looks for idempotency keys to delete.
@@ -157,9 +159,20 @@ func (s *Store) read(ctx context.Context, op string, f func(context.Context, *sq
 	return s.classify(ctx, op, f(ctx, s.reader))
 }
 
-// write runs f in a transaction, again where another transaction got in its way. So f may only change the database and
-// set results; and it must use nothing but tx, because another connection may never come free. An error of f rolls back.
+// write runs f in a transaction as transact does, unless the database does not belong to the log any more that the store
+// is held to: then it returns an *OtherLogError, and changes nothing.
 func (s *Store) write(ctx context.Context, op string, f func(context.Context, *sqlx.Tx) error) error {
+	return s.transact(ctx, op, func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := s.lockLog(ctx, tx); err != nil {
+			return err
+		}
+		return f(ctx, tx)
+	})
+}
+
+// transact runs f in a transaction, again where another transaction got in its way. So f may only change the database and
+// set results; and it must use nothing but tx, because another connection may never come free. An error of f rolls back.
+func (s *Store) transact(ctx context.Context, op string, f func(context.Context, *sqlx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	return s.classify(ctx, op, s.retryConflicts(ctx, func(ctx context.Context) error {

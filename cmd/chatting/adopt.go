@@ -21,7 +21,8 @@ func newAdoptCommand(s surroundings) *cobra.Command {
 		Use:   "adopt",
 		Short: "Have the database go on with another topic prefix or Kafka cluster",
 		Long: `Have the database, which belongs to one topic_prefix on one Kafka cluster, belong to the configured ones from now
-on. A server refuses to start on a database of another log. Stop all servers on the database first.
+on. A server refuses to start on a database of another log. Stop all servers on the database first: while one runs,
+this fails after some seconds.
 Users, friends, blocks and the history stay. What the old log has and the history does not have yet is lost:
 wait, before the servers are stopped, until their /readyz says that the history is 0 records behind.`,
 		Example: `  chatting adopt
@@ -79,11 +80,20 @@ func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said s
 	if recorded.Is(own) {
 		return fmt.Sprintf("the database belongs to topic_prefix %q on %s already", own.TopicPrefix, clusterName(own.ClusterID)), nil
 	}
+	if !cfg.Database.Embedded { // whose server would have the lock
+		if err := mustBeUnused(ctx, store); err != nil {
+			return "", err
+		}
+	}
 	if err := topics.Ensure(ctx, cluster); err != nil {
 		return "", err
 	}
 	if err := moveToLog(ctx, cfg, cluster, store, own, logger); err != nil {
 		return "", err
+	}
+	if recorded == (sqlstore.LogIdentity{}) {
+		return fmt.Sprintf("the database was between two logs, and now belongs to topic_prefix %q on %s",
+			own.TopicPrefix, clusterName(own.ClusterID)), nil
 	}
 	return fmt.Sprintf("the database belonged to topic_prefix %q on %s, and now belongs to %q on %s", recorded.TopicPrefix,
 		clusterName(recorded.ClusterID), own.TopicPrefix, clusterName(own.ClusterID)), nil
@@ -110,12 +120,15 @@ func clusterToAdopt(ctx context.Context, cfg configs.Config, logger *slog.Logger
 	return cluster, func() error { cluster.Close(); return broker.Close() }, nil
 }
 
-// moveToLog has each partition's projection begin with the new log, and then the database belong to it. After a failure it
-// can be repeated: the database belongs to the old log until the last step.
+// moveToLog has each partition's projection begin with the new log, and then the database belong to it. The database belongs
+// to no log meanwhile, so that no server moves the projections back. After a failure it can be repeated.
 func moveToLog(
 	ctx context.Context, cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, own sqlstore.LogIdentity,
 	logger *slog.Logger,
 ) error {
+	if err := store.BeginMove(ctx); err != nil {
+		return err
+	}
 	projections, err := store.Projections(ctx)
 	if err != nil {
 		return err

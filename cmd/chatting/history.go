@@ -120,7 +120,11 @@ func mayRebuild(
 	if err != nil {
 		return err
 	}
-	return checkLog(ctx, store, own)
+	if err := checkLog(ctx, store, own); err != nil {
+		return err
+	}
+	store.HoldTo(own)
+	return nil
 }
 
 // whichPartitions returns the one that was named, or all.

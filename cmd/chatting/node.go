@@ -236,7 +236,7 @@ func (n *node) beginStoring(ctx context.Context, messages *application.StoredMes
 // lookback is how far back session records are read.
 func lookback() time.Duration { return application.DefaultPresenceTimes.Lookback() }
 
-// prepare migrates the database, sees that it belongs to the configured log, and sets up the topics.
+// prepare migrates the database, sees that it belongs to the configured log from now on, and sets up the topics.
 func (n *node) prepare(ctx context.Context) error {
 	if err := n.parts.Store.Migrate(ctx); err != nil {
 		return err
@@ -255,6 +255,11 @@ func (n *node) prepare(ctx context.Context) error {
 	if err := claimLog(ctx, n.parts.Store, own); err != nil {
 		return err
 	}
+	n.background.Go(func() {
+		if err := n.beat(ctx); err != nil {
+			n.fail(err)
+		}
+	})
 	if n.database, err = n.parts.Store.DatabaseID(ctx); err != nil {
 		return err
 	}

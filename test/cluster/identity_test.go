@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"chatting/test/harness"
@@ -148,4 +149,40 @@ func TestADatabaseMovesToAnotherKafkaClusterOnlyWhenItIsAdopted(t *testing.T) {
 	if err != nil || order != 0 {
 		t.Errorf("%d pairs of messages are in another order than they were said in (%v)", order, err)
 	}
+}
+
+// A server that was forgotten would take its own log into the history of the new one.
+func TestADatabaseIsNotAdoptedUnderAServerAndOneThatWasAwayEnds(t *testing.T) {
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	old := harness.StartNode(t, t.TempDir(), c.settings()...)
+	db := c.open()
+	one, two := connect(t, old, 1), connect(t, old, 2)
+	strangers{cluster: c}.talk(ctx, one, two)
+	harness.Until(ctx, t, "the history has it", func() bool { return c.entries(ctx, db) == 2 })
+
+	other := c.settings("CHATTING_TOPIC_PREFIX=" + c.prefix + "-other")
+	if said := c.mustBeRefused(ctx, []string{"adopt"}, other...); strings.Count(said, "a server runs on the database") != 1 {
+		t.Errorf("adopting under a server ends with\n%s", said)
+	}
+	strangers{cluster: c}.talk(ctx, one, two)
+	harness.Until(ctx, t, "the server goes on", func() bool { return c.entries(ctx, db) == 4 })
+
+	old.Signal(syscall.SIGSTOP) // as a machine that does not get on
+	harness.Until(ctx, t, "the database is adopted", func() bool {
+		command := exec.CommandContext(ctx, harness.Binary, "adopt")
+		command.Dir, command.Env = t.TempDir(), harness.Environ(other...)
+		said, err := command.CombinedOutput()
+		if err != nil { // the server may have stopped in a transaction, which PostgreSQL ends after a while
+			t.Logf("adopting: %v\n%s", err, said)
+		}
+		return err == nil
+	})
+	old.Signal(syscall.SIGCONT)
+	if code, err := old.AwaitEnd(ctx); err != nil || code != 1 {
+		t.Errorf("the server of the old log ends with %d (%v)", code, err)
+	}
+	next := harness.StartNode(t, t.TempDir(), other...)
+	strangers{cluster: c}.talk(ctx, connect(t, next, 1), connect(t, next, 2))
+	harness.Until(ctx, t, "the history has it, too", func() bool { return c.entries(ctx, db) == 6 })
 }

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -146,6 +147,17 @@ func (n *Node) Kill() {
 
 // Signal sends a signal to the process, if it has not ended.
 func (n *Node) Signal(signal syscall.Signal) { _ = n.process.Process.Signal(signal) }
+
+// AwaitEnd waits until the server has ended by itself, and returns its exit code.
+func (n *Node) AwaitEnd(ctx context.Context) (code int, err error) {
+	select {
+	case ended := <-n.ended:
+		n.ended <- ended
+		return n.process.ProcessState.ExitCode(), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
 
 // Stop ends the server with SIGTERM and returns how it ended.
 func (n *Node) Stop() error {
