@@ -135,8 +135,8 @@ func (b *Broker) begin(topics []topic, o Options) error {
 	return nil
 }
 
-// keepEvery is how often the broker looks whether its files are still there.
-const keepEvery = 10 * time.Second
+// keepEvery is how often the broker looks whether its files are still there. The server needs ten seconds more to end.
+const keepEvery = 4 * time.Second
 
 // watchFiles ends the broker if a part of its log is taken away, cut or replaced: kfake would go on writing to files that
 // nobody finds again, and reading where nothing is.

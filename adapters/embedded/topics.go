@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -148,7 +149,11 @@ func writeKept(dir string, newest map[string]int64) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, keptFile), content)
+	file := filepath.Join(dir, keptFile)
+	if before, err := os.ReadFile(file); err == nil && bytes.Equal(before, content) {
+		return nil // the usual case, and no fsync
+	}
+	return replaceFile(file, content)
 }
 
 // hasGroups tells whether there is something in the log of consumer groups.
