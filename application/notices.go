@@ -10,9 +10,9 @@ import (
 // noticeEvery is the shortest time between two lines of one message.
 const noticeEvery = time.Second
 
-// Notices writes the log lines that clients, or writers of a topic, can cause in any number, such as refusals. Each message is written at most once
-// a second. A line has the attributes of the latest occurrence, "count", the number of occurrences since the line before it,
-// and "total", their number since the start. Notices is safe for concurrent use.
+// Notices writes the log lines that clients, or writers of a topic, can cause in any number, such as refusals. Each message is
+// written at most once a second. A line has the attributes of the latest occurrence, "count", the number of occurrences since
+// the line before it, and "total", their number since the start. Notices is safe for concurrent use.
 //
 // A message is a constant of the code: Notices keeps some bytes for each one for ever.
 type Notices struct {

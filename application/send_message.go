@@ -54,9 +54,10 @@ type ChatCommand struct {
 
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: nil when the
 // message is durable, CodeNoUserOrOffline when the target cannot be reached, CodeMailboxFull when too much of the sender's
-// waits for it already and the message is not stored already, else as ConversationLog.Append says. Whether the target blocks the sender is not looked at: the
-// sender must not learn it. Where messages are stored, it may have to ask the database whether the target is known and how
-// much waits for it, CodeUnavailable where that does not tell soon.
+// waits for it already and the message is not stored already, else as ConversationLog.Append says. Whether the target blocks
+// the sender is not looked at: the sender must not learn it. Where messages are stored, it may have to ask the database
+// whether the target is known, how much waits for it and whether the message is stored, CodeUnavailable where that does not
+// tell soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	text := command.Text
 	if s.EscapeHTML {
