@@ -25,9 +25,10 @@ type BlockEntry struct {
 
 // BlockStore keeps who blocks whom, and the changes that the log has not yet confirmed (the outbox).
 type BlockStore interface {
-	// SetBlocked makes blocker block target, or not. If that changes something, the pair's version grows by one under
-	// a lock on the pair, and the change enters the outbox in the same transaction, under an id by which the store knows it
-	// again (domain.BlockEventID). changed tells whether it did. CodeLimit, and nothing is done, where blocker would come to more than MaxBlocks pairs.
+	// SetBlocked makes blocker block target, or not. If that changes something, the pair's version grows by one under a lock on
+	// the pair, and the change enters the outbox in the same transaction, under an id by which the store knows it again
+	// (domain.BlockEventID). changed tells whether it did. CodeLimit, and nothing is done, if blocker would come to more than
+	// MaxBlocks pairs.
 	SetBlocked(ctx context.Context, change BlockChange) (changed bool, err error)
 	// Blocks returns every pair of blocker ever changed, unblocked ones included, in ascending order of targets.
 	Blocks(ctx context.Context, blocker domain.UserID) ([]BlockEntry, error)

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	selectSecret = `SELECT value FROM secrets WHERE name = $1`
-	insertSecret = `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`
+	selectKept = `SELECT value FROM secrets WHERE name = $1`                                       //nolint:gosec // the name of a table
+	insertKept = `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING` //nolint:gosec // as above
 
 	// blockKeyName is the secret that domain.BlockEventID is given. It never changes: the events that are in the log are known
 	// by it.
@@ -27,7 +27,7 @@ func (s *Store) blockKey(ctx context.Context) ([]byte, error) {
 	}
 	var value string
 	err := s.read(ctx, "read the key of blocks", func(ctx context.Context, db *sqlx.DB) error {
-		return db.GetContext(ctx, &value, selectSecret, blockKeyName)
+		return db.GetContext(ctx, &value, selectKept, blockKeyName)
 	})
 	if err != nil {
 		return nil, err
@@ -44,6 +44,6 @@ func (s *Store) blockKey(ctx context.Context) ([]byte, error) {
 func makeSecrets(ctx context.Context, db *sql.DB) error {
 	key := make([]byte, blockKeySize)
 	_, _ = rand.Read(key) // it never fails
-	_, err := db.ExecContext(ctx, insertSecret, blockKeyName, hex.EncodeToString(key))
+	_, err := db.ExecContext(ctx, insertKept, blockKeyName, hex.EncodeToString(key))
 	return err
 }

@@ -37,7 +37,7 @@ func ids() application.IDs { return func() domain.EventID { return domain.EventI
 // useCases wires the application: each port is one of the parts.
 var useCases = fx.Provide(
 	func(
-		store *sqlstore.Store, log *kafka.Conversations, now application.Clock, newID application.IDs,
+		store *sqlstore.Store, log *kafka.Conversations, now application.Clock,
 	) *application.Block {
 		return &application.Block{Store: store, Users: store, Log: log, Now: now}
 	},
@@ -90,7 +90,7 @@ var useCases = fx.Provide(
 	},
 	func(
 		cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, sessions *kafka.Sessions,
-		now application.Clock, newID application.IDs, logger *slog.Logger,
+		now application.Clock, logger *slog.Logger,
 	) *application.EraseUser {
 		return &application.EraseUser{
 			Eraser: store, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: store, Partitions: cfg.Kafka.Partitions,
