@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	selectKept = `SELECT value FROM secrets WHERE name = $1`                                       //nolint:gosec // the name of a table
-	insertKept = `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING` //nolint:gosec // as above
+	selectKept = `SELECT value FROM secrets WHERE name = $1`
+	insertKept = `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`
 
 	// blockKeyName is the secret that domain.BlockEventID is given. It never changes: the events that are in the log are known
 	// by it.
