@@ -78,25 +78,33 @@ var forgedContract = map[string]func(*testing.T, database){
 			y.project(told[len(told)-1])
 		}
 		say := func() { tell(domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}) }
-		change := func(blocked bool) {
+		// A change need not be kept once another one follows it before anything is said.
+		changeAfter := func(before int64, blocked bool) {
 			set(t, s, change(2, 1, blocked))
 			events, err := s.PendingOf(t.Context(), 2, 1)
 			noError(t, err)
-			tell(events[0])
 			noError(t, s.MarkPublished(t.Context(), []domain.EventID{events[0].ID}))
+			to := y.at
+			told = append(told, application.ProjectedEvent{Offset: to.Next.Offset, Event: events[0]})
+			to.Next.Offset++
+			noError(t, s.Project(t.Context(), application.ProjectionBatch{
+				From: y.at, To: to, Events: told[len(told)-1:], Supersedes: map[int64]int64{y.at.Next.Offset: before},
+			}))
+			y.at = to
 		}
-		change(true)
+		say() // 0: seen
+		changeAfter(-1, true)
 		tell(domain.Event{ID: newEventID(), Time: testTime, Body: domain.BlockChanged{Blocker: 2, Target: 1, Version: 2}})
-		say() // 2 blocks 1, whatever somebody else wrote
-		change(false)
-		change(true)
-		change(false)
+		say()                  // 2 blocks 1, whatever somebody else wrote
+		changeAfter(-1, false) // 4
+		changeAfter(4, true)
+		changeAfter(5, false)
 		say()
 		for _, what := range []string{"as projected", "rebuilt"} {
 			page, _, err := s.Messages(t.Context(), 2, 1, nil, atMost(10))
 			noError(t, err)
-			if len(page) != 1 {
-				t.Errorf("%s: %d messages are seen, want the last one", what, len(page))
+			if len(page) != 2 {
+				t.Errorf("%s: %d messages are seen, want the first and the last", what, len(page))
 			}
 			start := application.Projection{Next: application.LogPosition{Generation: 1}, Last: -1}
 			noError(t, s.MoveProjection(t.Context(), y.at, start, nil))
