@@ -13,40 +13,27 @@ import (
 
 var _ application.StoredCounts = (*Store)(nil)
 
-// Each side of a conversation is counted by the index of that side. Messages that are hidden from the receiver count as
-// well, so each query reads both halves of the index.
 const (
 	partitionOfPair = `SELECT log_partition FROM messages WHERE low = $1 AND high = $2 LIMIT 1`
-	storedForLow    = `
-		SELECT COUNT(*) AS messages, COALESCE(SUM(octet_length(frame)), 0) AS bytes FROM (
-			SELECT frame FROM (
-				SELECT frame FROM messages
-				WHERE low = $1 AND visible_low = TRUE AND high = $2 AND (generation, log_offset) >= ($4, $5)
-					AND sender = $3 AND kind = 1
-				ORDER BY generation, log_offset LIMIT $6) AS seen
-			UNION ALL
-			SELECT frame FROM (
-				SELECT frame FROM messages
-				WHERE low = $1 AND visible_low = FALSE AND high = $2 AND (generation, log_offset) >= ($4, $5)
-					AND sender = $3 AND kind = 1
-				ORDER BY generation, log_offset LIMIT $6) AS hidden
-		) AS stored`
-	storedForHigh = `
-		SELECT COUNT(*) AS messages, COALESCE(SUM(octet_length(frame)), 0) AS bytes FROM (
-			SELECT frame FROM (
-				SELECT frame FROM messages
-				WHERE high = $1 AND visible_high = TRUE AND low = $2 AND (generation, log_offset) >= ($4, $5)
-					AND sender = $3 AND kind = 1
-				ORDER BY generation, log_offset LIMIT $6) AS seen
-			UNION ALL
-			SELECT frame FROM (
-				SELECT frame FROM messages
-				WHERE high = $1 AND visible_high = FALSE AND low = $2 AND (generation, log_offset) >= ($4, $5)
-					AND sender = $3 AND kind = 1
-				ORDER BY generation, log_offset LIMIT $6) AS hidden
-		) AS stored`
-	hasMessage = `SELECT EXISTS (SELECT 1 FROM messages WHERE low = $1 AND high = $2 AND event_id = $3)`
+	hasMessage      = `SELECT EXISTS (SELECT 1 FROM messages WHERE low = $1 AND high = $2 AND event_id = $3)`
 )
+
+// storedForLow and storedForHigh count for the receiver of either side of a conversation.
+var storedForLow, storedForHigh = storedFor("low", "high"), storedFor("high", "low")
+
+// storedFor counts by the index of the receiver's side. Messages that are hidden from the receiver count as well, so the
+// query reads both halves of the index.
+func storedFor(receiver, partner string) string {
+	half := func(visible string) string {
+		return `SELECT frame FROM (
+			SELECT frame FROM messages
+			WHERE ` + receiver + ` = $1 AND visible_` + receiver + ` = ` + visible + ` AND ` + partner + ` = $2
+				AND (generation, log_offset) >= ($4, $5) AND sender = $3 AND kind = 1
+			ORDER BY generation, log_offset LIMIT $6) AS half_` + visible
+	}
+	return `SELECT COUNT(*) AS messages, COALESCE(SUM(octet_length(frame)), 0) AS bytes FROM (
+		` + half("TRUE") + ` UNION ALL ` + half("FALSE") + `) AS stored`
+}
 
 // StoredOf implements application.StoredCounts.
 func (s *Store) StoredOf(

@@ -76,6 +76,34 @@ func (s *piped) token(user string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// signal sends a signal to the server.
+func (s *piped) signal(signal syscall.Signal) {
+	s.t.Helper()
+	if err := s.Process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// leaves waits until the server has ended, as it does when it was told to leave.
+func (s *piped) leaves() {
+	s.t.Helper()
+	err := <-s.ended
+	if s.ended <- err; err != nil {
+		s.t.Errorf("it ended with %v", err)
+	}
+}
+
+// hears has the other one say something to this client, which has to get it next.
+func (c *client) hears(t *testing.T, other *client) {
+	t.Helper()
+	if err := other.Send(c.User, "is anybody there?"); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := c.next(); err != nil || f.Message != "is anybody there?" {
+		t.Fatalf("%+v %v", f, err)
+	}
+}
+
 // complain has the server write a warning.
 func (s *piped) complain() {
 	s.t.Helper()
@@ -101,19 +129,9 @@ func TestTheServerGoesOnWhenNobodyReadsItsLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.complain()
-			if err := one.Send(2, "is anybody there?"); err != nil {
-				t.Fatal(err)
-			}
-			if f, err := two.next(); err != nil || f.Message != "is anybody there?" {
-				t.Fatalf("%+v %v", f, err)
-			}
-			if err := s.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			err := <-s.ended
-			if s.ended <- err; err != nil {
-				t.Errorf("it ended with %v", err)
-			}
+			two.hears(t, one)
+			s.signal(syscall.SIGTERM)
+			s.leaves()
 			if err := one.closed(t); !websocket.IsCloseError(err, 1012) {
 				t.Errorf("its sockets ended with %v", err)
 			}
@@ -134,19 +152,9 @@ func TestTheServerGoesOnWhenItsLogIsNotRead(t *testing.T) {
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
 	}
-	if err := one.Send(2, "is anybody there?"); err != nil {
-		t.Fatal(err)
-	}
-	if f, err := two.next(); err != nil || f.Message != "is anybody there?" {
-		t.Fatalf("%+v %v", f, err)
-	}
-	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	err := <-s.ended
-	if s.ended <- err; err != nil {
-		t.Errorf("it ended with %v", err)
-	}
+	two.hears(t, one)
+	s.signal(syscall.SIGTERM)
+	s.leaves()
 }
 
 // closed waits until the connection has ended, and returns how.
@@ -163,14 +171,9 @@ func TestSIGHUPIsLikeSIGTERM(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, s.reader) }()
 	one := mustConnect(t, s.addr, s.token("1"))
 	for range 3 { // the end of a terminal sends several
-		if err := s.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		s.signal(syscall.SIGHUP)
 	}
-	err := <-s.ended
-	if s.ended <- err; err != nil {
-		t.Errorf("it ended with %v", err)
-	}
+	s.leaves()
 	if err := one.closed(t); !websocket.IsCloseError(err, 1012) {
 		t.Errorf("its sockets ended with %v", err)
 	}
@@ -180,9 +183,7 @@ func TestSIGHUPIsIgnoredUnderNohup(t *testing.T) {
 	s := startPiped(t, "trap '' HUP; ")
 	go func() { _, _ = io.Copy(io.Discard, s.reader) }()
 	one := mustConnect(t, s.addr, s.token("1"))
-	if err := s.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	s.signal(syscall.SIGHUP)
 	for range 10 { // a signal is heard before a frame that comes later is echoed
 		if err := one.Send(1, "still here"); err != nil {
 			t.Fatal(err)
@@ -191,13 +192,8 @@ func TestSIGHUPIsIgnoredUnderNohup(t *testing.T) {
 			t.Fatalf("%+v %v", f, err)
 		}
 	}
-	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	err := <-s.ended
-	if s.ended <- err; err != nil {
-		t.Errorf("it ended with %v", err)
-	}
+	s.signal(syscall.SIGTERM)
+	s.leaves()
 }
 
 // A command that prints ends as cat does when nobody reads: at once, and without a word.
