@@ -21,7 +21,7 @@ type PresenceBlocks interface {
 // blocks (see Announcing), so no node shows what that user does after the change in the light of the time before it.
 type HidePresence struct{ Blocks PresenceBlocks }
 
-// from tells whether the presence of user is kept from watcher. CodeUnavailable if the database does not tell.
+// from tells whether the presence of user is kept from watcher. CodeUnavailable, and false, if the database does not tell.
 func (h *HidePresence) from(ctx context.Context, watcher, user domain.UserID) (bool, error) {
 	if h == nil {
 		return false, nil

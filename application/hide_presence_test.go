@@ -220,8 +220,10 @@ func TestABlockThatIsNotInTheDatabaseHidesForAMomentOnly(t *testing.T) {
 		c, _ := n.login(t, 8, 7, 9)
 		h.set(t, 9, 8, true)
 		synctest.Wait()
-		h.sessions.Append(domain.SessionRecord{Kind: domain.UserUnblocked, User: 9, Target: 8}, func(error) {})
-		synctest.Wait()
+		for _, user := range []domain.UserID{9, 7} {
+			h.sessions.Append(domain.SessionRecord{Kind: domain.UserUnblocked, User: user, Target: 8}, func(error) {})
+			synctest.Wait()
+		}
 		wantStatuses(t, "of an unblocking that is none", c, status{8, 9, false})
 		h.sessions.Append(domain.SessionRecord{Kind: domain.UserBlocked, User: 7, Target: 8}, func(error) {})
 		synctest.Wait()
@@ -305,7 +307,9 @@ func TestNothingIsHiddenWhereThatIsNotConfigured(t *testing.T) {
 		synctest.Wait()
 		seven.Leave()
 		synctest.Wait()
-		wantStatuses(t, "who is blocked", c, status{8, 7, false})
+		n.login(t, 7)
+		synctest.Wait()
+		wantStatuses(t, "who is blocked", c, status{8, 7, false}, status{8, 7, true})
 
 		var off *application.HidePresence
 		if log := off.Announcing(h.log, h.sessions); log != application.ConversationLog(h.log) {

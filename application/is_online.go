@@ -18,7 +18,7 @@ type IsOnline struct {
 // what it says of one who is offline. CodeUnavailable if the database does not tell.
 func (q *IsOnline) Execute(ctx context.Context, asker, user domain.UserID) (bool, error) {
 	if q.Presence.Online(user) {
-		if hidden, err := q.Hide.from(ctx, asker, user); err != nil || !hidden {
+		if hidden, err := q.Hide.from(ctx, asker, user); !hidden {
 			return err == nil, err
 		}
 	}
