@@ -367,8 +367,12 @@ func TestWhatIsSentToTheOneWhoBlocksIsEchoedOnlineOrNot(t *testing.T) {
 	outcome := func(sender, target domain.UserID) string {
 		var codes []string
 		for _, execute := range []func(func(error)){
-			func(done func(error)) { send.Execute(application.ChatCommand{Sender: sender, Target: target, Text: words(t, "x")}, done) },
-			func(done func(error)) { storing.Execute(application.ChatCommand{Sender: sender, Target: target, Text: words(t, "x")}, done) },
+			func(done func(error)) {
+				send.Execute(application.ChatCommand{Sender: sender, Target: target, Text: words(t, "x")}, done)
+			},
+			func(done func(error)) {
+				storing.Execute(application.ChatCommand{Sender: sender, Target: target, Text: words(t, "x")}, done)
+			},
 			func(done func(error)) {
 				invite.Execute(application.InviteCommand{Sender: sender, Target: target, Status: domain.InviteOpened}, done)
 			},
