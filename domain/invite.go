@@ -43,7 +43,7 @@ func NewAskedStatus(s string, answers bool) (InviteStatus, error) {
 	return status, nil
 }
 
-var errExpiredAsked = NewError(CodeBadFrame, "Only the server says that an invite has expired: the status is invite, cancel, accept or decline.")
+var errExpiredAsked = NewError(CodeBadFrame, "Only the server says that an invite has expired.")
 
 // IsNew tells whether clients of the original server do not know the status.
 func (s InviteStatus) IsNew() bool {

@@ -40,7 +40,7 @@ var (
 	errNoObject    = domain.NewError(domain.CodeBadFrame, "The frame is not a JSON object.")
 	errDuplicate   = domain.NewError(domain.CodeBadFrame, "A field occurs twice.")
 	errSurrogate   = domain.NewError(domain.CodeBadFrame, "The frame has half a surrogate pair, which is no character.")
-	errNoContent   = domain.NewError(domain.CodeBadFrame, "The frame has neither message nor a type that a client can send (invite_game, ping).")
+	errNoContent   = domain.NewError(domain.CodeBadFrame, "The frame has neither message nor the type invite_game or ping.")
 	errBadMessage  = domain.NewError(domain.CodeBadMessage, "message must be a string.")
 	errHalfMessage = domain.NewError(domain.CodeBadMessage, "message has half a surrogate pair, which is no character.")
 	errBadName     = domain.NewError(domain.CodeBadMessage, "client_msg_id must be a string.")
