@@ -1,6 +1,7 @@
 package application
 
 import (
+	"context"
 	"time"
 
 	"chatting/domain"
@@ -16,6 +17,8 @@ type Invite struct {
 	NewID   IDs
 	// Life is how long an invite may wait for its answer; 0 means domain.DefaultInviteLife.
 	Life time.Duration
+	// Hide tells who hides from whom; nil where nobody does.
+	Hide *HidePresence
 }
 
 // InviteCommand asks to do Status to an invite from Sender to Target, or, where it is an answer, from Target to Sender. Room
@@ -40,8 +43,8 @@ type InviteCommand struct {
 // sender's name for it and of its room. An ending that is sent again under its name is what the log says it was the first
 // time.
 func (i *Invite) Execute(command InviteCommand, done func(error)) {
-	if !i.Online.Online(command.Target) {
-		done(errNoUserOrOffline)
+	if err := i.mustReach(command); err != nil {
+		done(err)
 		return
 	}
 	if command.Status == domain.InviteOpened {
@@ -67,6 +70,16 @@ func (i *Invite) Execute(command InviteCommand, done func(error)) {
 		done = i.cancelledAnyway(command, done)
 	}
 	i.Log.Append(i.ending(command, room, i.endingID(command, room)), done)
+}
+
+// mustReach returns why the target cannot be reached, as SendMessage.Execute does.
+func (i *Invite) mustReach(command InviteCommand) error {
+	if i.Online.Online(command.Target) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askKnown)
+	defer cancel()
+	return i.Hide.offline(ctx, command.Sender, command.Target)
 }
 
 // open appends a new invite.

@@ -22,9 +22,11 @@ type Login struct {
 	Blocks       BlockStore
 	Log          ConversationLog
 	Friends      FriendLists
-	Ends         LogEnds
-	Delivery     *Delivery
-	Presence     *SetPresence
+	// Hide tells which friends hide their presence from the user; nil where nobody does.
+	Hide     *HidePresence
+	Ends     LogEnds
+	Delivery *Delivery
+	Presence *SetPresence
 	// Stored is nil where messages to users who are offline are refused.
 	Stored *StoredMessages
 	// Recheck verifies the tokens of open connections again; nil for never.
@@ -125,13 +127,13 @@ func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error
 	if err != nil {
 		return nil, err
 	}
-	friends, err := l.Friends.Friends(ctx, user)
+	friends, hiding, err := watchList(ctx, l.Friends, l.Hide, user)
 	if err != nil {
 		// The user gets in without friends rather than not at all; the list is loaded again in the background.
 		l.Notices.Warn("login without friends: the list could not be loaded", slog.Any("user", user), slog.Any("error", err))
 		session.membership.FriendsMissing()
 	} else {
-		session.membership.SetFriends(friends)
+		session.membership.SetFriends(friends, hiding...)
 	}
 	var backlog *backlog
 	if l.Stored == nil {

@@ -29,6 +29,8 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 		p.erased(record.User)
 	case domain.UserForgotten:
 		p.forgotten(record.User)
+	case domain.UserBlocked, domain.UserUnblocked:
+		p.blockChanged(record)
 	case domain.SessionDead:
 		actions = p.died(record.Incarnation)
 	case domain.SessionLeaving:
@@ -119,7 +121,8 @@ func (p *SetPresence) came(record domain.SessionRecord, at time.Time) actions {
 			}
 		}
 		return p.reconcile(m)
-	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged, domain.UserErased, domain.UserForgotten:
+	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged, domain.UserErased, domain.UserForgotten,
+		domain.UserBlocked, domain.UserUnblocked:
 	}
 	return nil
 }

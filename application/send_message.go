@@ -41,6 +41,8 @@ type SendMessage struct {
 	Stored KnownUsers
 	// Mailboxes bound what is stored; nil means no bound.
 	Mailboxes *Mailboxes
+	// Hide tells who hides from whom; nil where nobody does.
+	Hide *HidePresence
 	// EscapeHTML writes the entities of the contract into the text before the append.
 	EscapeHTML bool
 }
@@ -55,9 +57,10 @@ type ChatCommand struct {
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: nil when the
 // message is durable, CodeNoUserOrOffline when the target cannot be reached, CodeMailboxFull when too much of the sender's
 // waits for it already and the message is not stored already, else as ConversationLog.Append says. Whether the target blocks
-// the sender is not looked at: the sender must not learn it. Where messages are stored, it may have to ask the database
-// whether the target is known, how much waits for it and whether the message is stored, CodeUnavailable where that does not
-// tell soon.
+// the sender makes no difference to a target who is online: the sender must not learn it. If presence is hidden from those
+// who are blocked, a target who is offline and blocks the sender is taken for one who is online. For a target who is offline
+// it may have to ask the database whether it blocks the sender, whether it is known, how much waits for it and whether the
+// message is stored: CodeUnavailable where that does not tell soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	text := command.Text
 	if s.EscapeHTML {
@@ -85,10 +88,14 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	}, done)
 }
 
-// store tells whether a message to a target who is offline is stored: nil if it is.
+// store tells whether a message to a target who is offline is appended: nil if it is.
 func (s *SendMessage) store(sender, target domain.UserID, text domain.Text, named domain.EventID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askKnown)
 	defer cancel()
+	err := s.Hide.offline(ctx, sender, target)
+	if domain.CodeOf(err) != domain.CodeNoUserOrOffline {
+		return err
+	}
 	if err := mayStore(ctx, s.Stored, target); err != nil {
 		return err
 	}

@@ -243,18 +243,18 @@ func TestARequestThatEndsFirstDoesNotKnowTheOutcome(t *testing.T) {
 func TestIsOnlineKnowsOfflineFromUnknown(t *testing.T) {
 	known := &users{known: map[domain.UserID]bool{8: true}}
 	query := &application.IsOnline{Users: known, Presence: onlineSet{7: true}}
-	if online, err := query.Execute(t.Context(), 7); err != nil || !online {
+	if online, err := query.Execute(t.Context(), 1, 7); err != nil || !online {
 		t.Errorf("7: %v, %v; want online, whatever the database knows", online, err)
 	}
-	if online, err := query.Execute(t.Context(), 8); err != nil || online {
+	if online, err := query.Execute(t.Context(), 1, 8); err != nil || online {
 		t.Errorf("8: %v, %v; want offline", online, err)
 	}
-	_, err := query.Execute(t.Context(), 9)
+	_, err := query.Execute(t.Context(), 1, 9)
 	wantCode(t, "9", err, domain.CodeUnknownUser)
 	known.err = errRefused
-	_, err = query.Execute(t.Context(), 8)
+	_, err = query.Execute(t.Context(), 1, 8)
 	wantCode(t, "without a database", err, domain.CodeUnavailable)
-	if online, err := query.Execute(t.Context(), 7); err != nil || !online {
+	if online, err := query.Execute(t.Context(), 1, 7); err != nil || !online {
 		t.Errorf("7 without a database: %v, %v; want online", online, err)
 	}
 }

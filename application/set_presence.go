@@ -45,6 +45,9 @@ type SetPresence struct {
 	// Forgotten, where it is set, is called when the log says that a user was forgotten, before the user may be remembered
 	// again. It must not block.
 	Forgotten func(domain.UserID)
+	// HidesFromBlocked tells that the presence of a user is kept from those whom that user blocks; see HidePresence. It is set
+	// before the first record comes.
+	HidesFromBlocked bool
 
 	log     SessionLog
 	now     Clock
@@ -87,9 +90,16 @@ type member struct {
 	// start is the current session's; nil where none is wanted.
 	start *sessionStart
 
-	friends      []domain.UserID
-	friendsEpoch int64 // grows when the list changes somewhere, so that an older one being loaded is not taken
-	loadedAt     time.Time
+	friends  []domain.UserID
+	hiding   map[domain.UserID]struct{} // those of friends whose presence is kept from the user
+	epoch    listEpoch
+	loadedAt time.Time
+}
+
+// listEpoch grows when a user's list changes somewhere: what is loaded is compared with what was read meanwhile.
+type listEpoch struct {
+	friends int64 // the list itself: an older one that is being loaded is not taken
+	blocks  int64 // who blocks the user: an older one is taken, and loaded again at once
 }
 
 // sessionStart is the wait for a session: done is closed once the session came back from the log, or failed with err.
@@ -103,7 +113,7 @@ type Membership struct {
 	presence *SetPresence
 	member   *member
 	conn     Connection
-	epoch    int64
+	epoch    listEpoch
 	live     bool
 	erased   bool // its user was erased after it came
 }
@@ -156,23 +166,24 @@ func (p *SetPresence) Enter(user domain.UserID, conn Connection) (*Membership, e
 		m = &member{user: user}
 		p.members[user] = m
 	}
-	membership := &Membership{presence: p, member: m, conn: conn, epoch: m.friendsEpoch}
+	membership := &Membership{presence: p, member: m, conn: conn, epoch: m.epoch}
 	m.memberships = append(m.memberships, membership)
 	return membership, nil
 }
 
-// SetFriends names whom the user watches, as loaded since Enter. Where the list changed meanwhile, it is loaded again.
-func (s *Membership) SetFriends(friends []domain.UserID) {
+// SetFriends names whom the user watches and, of these, who hide their presence from the user, as loaded since Enter. Where
+// that changed meanwhile, it is loaded again.
+func (s *Membership) SetFriends(friends []domain.UserID, hiding ...domain.UserID) {
 	p := s.presence
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.epoch != s.member.friendsEpoch {
+	if s.epoch.friends != s.member.epoch.friends {
 		p.markStale(s.member.user)
 		if !s.member.loadedAt.IsZero() {
 			return // what is known is no older
 		}
 	}
-	p.setFriends(s.member, friends)
+	p.setFriends(s.member, s.epoch, friends, hiding)
 }
 
 // FriendsMissing tells that the list could not be loaded now: it will be tried again.
@@ -216,7 +227,7 @@ func (s *Membership) Online(ctx context.Context, limit int) error {
 	}
 	online := make([]domain.UserID, 0, len(m.friends))
 	for _, friend := range m.friends {
-		if p.online(friend) {
+		if p.online(friend) && !m.hides(friend) {
 			online = append(online, friend)
 		}
 	}

@@ -209,8 +209,9 @@ type WebSocket struct {
 
 // Presence has the times of presence.
 type Presence struct {
-	Lease      time.Duration // a node silent for so long is dead
-	LeaveGrace time.Duration // the users of a node that leaves on purpose stay online for so long
+	Lease           time.Duration // a node silent for so long is dead
+	HideFromBlocked bool          // who is blocked does not see the presence of the one who blocked
+	LeaveGrace      time.Duration // the users of a node that leaves on purpose stay online for so long
 }
 
 // Shutdown has the times of leaving.

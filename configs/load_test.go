@@ -78,6 +78,7 @@ func TestNothingConfiguredGivesTheDocumentedDefaults(t *testing.T) {
 		{"jwks", c.JWKS, JWKS{Refresh: 5 * time.Minute, MaxAge: 24 * time.Hour}},
 		{"user_management.friends_reload", c.UserManagement.FriendsReload, time.Minute},
 		{"presence.lease", c.Presence.Lease, 6 * time.Second},
+		{"presence.hide_from_blocked", c.Presence.HideFromBlocked, true},
 		{"presence.leave_grace", c.Presence.LeaveGrace, time.Duration(0)},
 		{"shutdown", c.Shutdown, Shutdown{10 * time.Second, 2 * time.Second}},
 		{"log", c.Log, Log{slog.LevelInfo, LogAuto}},
@@ -178,6 +179,23 @@ func TestHTMLIsEscapedInDropInModeUnlessSaidOtherwise(t *testing.T) {
 		{[]string{"CHATTING_USER_MANAGEMENT_URL=http://users/", "CHATTING_CHAT_HTML_ESCAPE=false"}, false},
 	} {
 		if got := mustLoad(t, "", row.environ...).Chat.HTMLEscape; got != row.want {
+			t.Errorf("%v: %v", row.environ, got)
+		}
+	}
+}
+
+func TestPresenceIsHiddenFromWhoIsBlockedUnlessInDropInModeOrSaidOtherwise(t *testing.T) {
+	for _, row := range []struct {
+		environ []string
+		want    bool
+	}{
+		{nil, true},
+		{[]string{"CHATTING_PRESENCE_HIDE_FROM_BLOCKED=false"}, false},
+		{[]string{"CHATTING_USER_MANAGEMENT_URL=http://users/"}, false},
+		{[]string{"CHATTING_USER_MANAGEMENT_URL=http://users/", "CHATTING_PRESENCE_HIDE_FROM_BLOCKED="}, false},
+		{[]string{"CHATTING_USER_MANAGEMENT_URL=http://users/", "CHATTING_PRESENCE_HIDE_FROM_BLOCKED=true"}, true},
+	} {
+		if got := mustLoad(t, "", row.environ...).Presence.HideFromBlocked; got != row.want {
 			t.Errorf("%v: %v", row.environ, got)
 		}
 	}

@@ -40,6 +40,8 @@ func (c Config) shown(s setting) string {
 	switch {
 	case s.option.Key == "chat.html_escape":
 		return strconv.FormatBool(c.Chat.HTMLEscape)
+	case s.option.Key == "presence.hide_from_blocked":
+		return strconv.FormatBool(c.Presence.HideFromBlocked)
 	case s.option.Key == "s2s.trust_loopback":
 		return strconv.FormatBool(c.S2S.TrustLoopback)
 	case s.option.Key == "limit.user_frames_per_second":

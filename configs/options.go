@@ -324,6 +324,12 @@ var options = []Option{
 	{Key: "presence.lease", Default: "6s", Unit: "duration",
 		Doc: "A node that is silent for so long is dead, and its users are offline. The same on all nodes.",
 		set: duration(3*time.Second, time.Minute, func(c *Config) *time.Duration { return &c.Presence.Lease })},
+	// After user_management.url, on which its default depends.
+	{Key: "presence.hide_from_blocked", Unit: "true or false",
+		Doc: "Keep from a user who is blocked whether the one who blocked is online: the blocked user sees an offline one, and what it " +
+			"sends is echoed either way. The original server does not hide. The same on all nodes. Empty: false in drop-in mode, true " +
+			"otherwise.",
+		set: hideFromBlocked},
 	{Key: "presence.leave_grace", Default: "0s", Unit: "duration",
 		Doc: "For how long the users of a node that leaves on purpose stay online for others, so that who comes back " +
 			"on another node in time was never offline.",

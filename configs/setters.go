@@ -361,6 +361,15 @@ func boolean(field func(*Config) *bool) setter {
 	}
 }
 
+// hideFromBlocked is as htmlEscape.
+func hideFromBlocked(c *Config, text string) error {
+	if text == "" {
+		c.Presence.HideFromBlocked = !c.DropIn()
+		return nil
+	}
+	return boolean(func(c *Config) *bool { return &c.Presence.HideFromBlocked })(c, text)
+}
+
 // htmlEscape reads a switch whose default depends on the mode; the table's default, "", leaves it to Load.
 func htmlEscape(c *Config, text string) error {
 	if text == "" {

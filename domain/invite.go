@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // InviteStatus is what becomes of an invite.
 type InviteStatus string
@@ -27,15 +30,20 @@ func NewInviteStatus(s string) (InviteStatus, error) {
 // NewAskedStatus refuses what a client cannot ask for: that an invite has expired is for the server to say, and answers
 // (accept and decline) are only for those that know of them.
 func NewAskedStatus(s string, answers bool) (InviteStatus, error) {
-	status := InviteStatus(s)
+	status, err := NewInviteStatus(s)
 	switch {
-	case !answers && status != InviteOpened && status != InviteCancelled:
-		return "", NewError(CodeBadFrame, "The status of an invite is invite or cancel.")
+	case err != nil:
+		return "", err
 	case status == InviteExpired:
-		status = ""
+		return "", errExpiredAsked
+	case !answers && status.IsNew():
+		return "", NewError(CodeBadFrame, fmt.Sprintf(
+			`The status %s needs the feature invites: log in with {"token":"…","features":["invites"]}.`, status))
 	}
-	return NewInviteStatus(string(status))
+	return status, nil
 }
+
+var errExpiredAsked = NewError(CodeBadFrame, "Only the server says that an invite has expired.")
 
 // IsNew tells whether clients of the original server do not know the status.
 func (s InviteStatus) IsNew() bool {

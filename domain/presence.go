@@ -21,8 +21,8 @@ func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[
 // SessionKind says what a record of the sessions topic reports.
 type SessionKind string
 
-// The kinds of session records. Up, Down, FriendsChanged, UserErased and UserForgotten stand in the partition of their user,
-// Beat and Leaving in partition 0, Dead in every partition.
+// The kinds of session records. Beat and Leaving stand in partition 0, Dead in every partition, all others in the partition of
+// their User.
 const (
 	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
 	SessionDown    SessionKind = "down"    // the end of the last one: ends Up of this and lower Counts
@@ -33,6 +33,8 @@ const (
 	UserErased     SessionKind = "erased"  // User is to be forgotten: whoever serves User ends its connections
 	// UserForgotten: User was forgotten. Whoever serves User, who came in after UserErased, remembers it as a new one.
 	UserForgotten SessionKind = "forgotten"
+	UserBlocked   SessionKind = "blocked"   // User blocks Target: from here on User's presence may be kept from Target
+	UserUnblocked SessionKind = "unblocked" // and no longer
 )
 
 // SessionRecord is one record of the sessions topic.
@@ -40,6 +42,7 @@ type SessionRecord struct {
 	Kind        SessionKind
 	Incarnation Incarnation
 	User        UserID
+	Target      UserID // of UserBlocked and UserUnblocked
 	Count       int64
 	Grace       time.Duration
 }
@@ -102,7 +105,7 @@ func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
 		})
 	case SessionDead:
 		return s.bury(record.Incarnation, at)
-	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten:
+	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten, UserBlocked, UserUnblocked:
 	}
 	return nil
 }

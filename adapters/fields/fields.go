@@ -35,6 +35,10 @@ type Value struct {
 	surrogate uint16
 }
 
+// IsAbsent tells whether the field has no value: it is missing, or null, as serializers of many languages write what is not
+// set. A field that may be missing may be null as well.
+func (v Value) IsAbsent() bool { return v.Kind == Missing || v.Kind == Null }
+
 // Fields are a body's by name. Those not in it are missing.
 type Fields map[string]Value
 

@@ -55,9 +55,9 @@ func (f Fields) SystemMessage() (domain.SystemMessage, error) {
 	return message, nil
 }
 
-// room reads room_id, "" where it is missing.
+// room reads room_id, "" where it is absent.
 func (f Fields) room() (domain.RoomID, string) {
-	if f["room_id"].Kind == Missing {
+	if f["room_id"].IsAbsent() {
 		return "", ""
 	}
 	room, complaint := f["room_id"].AsText()
@@ -67,9 +67,9 @@ func (f Fields) room() (domain.RoomID, string) {
 	return domain.RoomID(room), complaint
 }
 
-// opponent reads opponent_id, Nobody where it is missing.
+// opponent reads opponent_id, Nobody where it is absent.
 func (f Fields) opponent() (domain.UserID, string) {
-	if f["opponent_id"].Kind == Missing {
+	if f["opponent_id"].IsAbsent() {
 		return Nobody, ""
 	}
 	opponent, complaint := f["opponent_id"].AsUser()

@@ -22,6 +22,8 @@ const (
 	TypeInvite     = "invite_game"
 	TypeSystem     = "system_message"
 	TypeStatus     = "send_status"
+	TypePing       = "ping" // of clients only
+	TypePong       = "pong"
 	TypeBlocked    = "user_blocked"   // in the log only
 	TypeUnblocked  = "user_unblocked" // in the log only
 	loginSentence  = "You have successfully logged"
@@ -227,6 +229,14 @@ func Status(to domain.UserID, change domain.Transition) []byte {
 		Status string `json:"status"`
 		Time   string `json:"time"`
 	}{TypeStatus, int64(change.User), int64(to), status, Time(change.At)})
+}
+
+// Pong returns the answer to a client's ping, at the server's time.
+func Pong(at time.Time) []byte {
+	return must(struct {
+		Type string `json:"type"`
+		Time string `json:"time"`
+	}{TypePong, Time(at)})
 }
 
 // Error returns an error frame. target is the target_id as the client sent it, nil where it named none. The frame for an

@@ -142,9 +142,7 @@ func (a *API) markRead(ctx context.Context, c *fiber.Ctx, user domain.UserID) er
 	}
 	wrong := fields.InvalidError{}
 	var message *domain.EventID
-	switch value := body[messageField]; value.Kind {
-	case fields.Missing, fields.Null:
-	default:
+	if value := body[messageField]; !value.IsAbsent() {
 		text, complaint := value.AsText()
 		if complaint != "" {
 			return refused(messageField, complaint)

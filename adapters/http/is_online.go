@@ -26,7 +26,7 @@ func (a *API) isOnline() fiber.Handler {
 	}
 }
 
-func (a *API) askOnline(ctx context.Context, c *fiber.Ctx, _ domain.UserID) error {
+func (a *API) askOnline(ctx context.Context, c *fiber.Ctx, asker domain.UserID) error {
 	named, _ := lastQuery(c, "id")
 	if named == "" {
 		return &answer{http.StatusBadRequest, errorBody{"id parameter is required"}}
@@ -40,7 +40,7 @@ func (a *API) askOnline(ctx context.Context, c *fiber.Ctx, _ domain.UserID) erro
 	if user == fields.Nobody {
 		return never
 	}
-	online, err := a.deps.IsOnline.Execute(ctx, user)
+	online, err := a.deps.IsOnline.Execute(ctx, asker, user)
 	if domain.CodeOf(err) == domain.CodeUnknownUser {
 		return never
 	}

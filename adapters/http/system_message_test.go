@@ -97,6 +97,23 @@ func TestSystemMessageAcceptsForms(t *testing.T) {
 	}
 }
 
+func TestAnOptionalFieldThatIsNullIsAbsent(t *testing.T) {
+	const all = `{"target_id":7,"message":"m","type":"invite_game","room_id":"r","opponent_id":8}`
+	for _, field := range []string{"type", "room_id", "opponent_id", "x"} {
+		var body map[string]any
+		if err := json.Unmarshal([]byte(all), &body); err != nil {
+			t.Fatal(err)
+		}
+		delete(body, field)
+		want := newWorld(t).system(t, asText(t, body))
+		body[field] = nil
+		got := newWorld(t).system(t, asText(t, body))
+		if got.status != 200 || asText(t, fieldsOf(t, got.body)) != asText(t, fieldsOf(t, want.body)) {
+			t.Errorf("%s null: %d %s, without it: %s", field, got.status, got.body, want.body)
+		}
+	}
+}
+
 func TestEveryWrongFieldIsNamed(t *testing.T) {
 	w := newWorld(t)
 	said := func(sentence string) string { return `{"message":["` + sentence + `"]}` }
@@ -117,7 +134,6 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 		`{"target_id":7,"message":"\ud83d\ud83d\ude00"}`:                                said("Surrogate characters are not allowed: U+D83D."),
 		`{"target_id":7,"message":"\uD83Dx\uDE00"}`:                                     said("Surrogate characters are not allowed: U+D83D."),
 		`{"target_id":7,"message":"` + strings.Repeat("x", domain.MaxTextBytes) + `y"}`: said("Ensure this field has no more than 65536 bytes."),
-		invite + `"room_id":null,"opponent_id":null}`:                                   `{"opponent_id":["` + null + `"],"room_id":["` + null + `"]}`,
 		invite + `"room_id":"","opponent_id":"x"}`:                                      `{"opponent_id":["A valid integer is required."],"room_id":["This field may not be blank."]}`,
 		invite + `"room_id":[],"opponent_id":0}`:                                        `{"opponent_id":["해당 id가 존재하지 않습니다."],"room_id":["Not a valid string."]}`,
 		invite + `"room_id":"` + strings.Repeat("방", 256) + `"}`:                        `{"room_id":["Ensure this field has no more than 255 characters."]}`,

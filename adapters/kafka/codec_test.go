@@ -185,6 +185,28 @@ func TestTheCommonSessionRecordsAreReadTheShortWay(t *testing.T) {
 	}
 }
 
+func TestARecordOfABlockNamesBothUsers(t *testing.T) {
+	for _, kind := range []domain.SessionKind{domain.UserBlocked, domain.UserUnblocked} {
+		r := domain.SessionRecord{Kind: kind, User: 7, Target: 8}
+		value, err := encodeSession(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeSession(value); err != nil || got != r {
+			t.Errorf("%s: %+v, %v", value, got, err)
+		}
+		for _, lacking := range []domain.SessionRecord{{Kind: kind, User: 7}, {Kind: kind, Target: 8}, {Kind: kind, User: 7, Target: -1}} {
+			value, err := encodeSession(lacking)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := decodeSession(value); err == nil {
+				t.Errorf("%s is taken for %+v", value, got)
+			}
+		}
+	}
+}
+
 func FuzzDecodeSession(f *testing.F) {
 	f.Add([]byte(`{"type":"up","incarnation":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","user":7,"count":1}`))
 	f.Add([]byte(`{"type":"dead","incarnation":"a1b90ad2-b63b-4d23-9053-16d9a9e54230"}`))

@@ -157,6 +157,7 @@ type sessionValue struct {
 	Type        domain.SessionKind `json:"type"`
 	Incarnation string             `json:"incarnation,omitempty"`
 	User        domain.UserID      `json:"user,omitempty"`
+	Target      domain.UserID      `json:"target,omitempty"`
 	Count       int64              `json:"count,omitempty"`
 	GraceMillis int64              `json:"grace_ms,omitempty"`
 }
@@ -165,7 +166,7 @@ type sessionValue struct {
 const maxGraceMillis = 3_600_000
 
 func encodeSession(r domain.SessionRecord) ([]byte, error) {
-	value := sessionValue{Type: r.Kind, User: r.User, Count: r.Count, GraceMillis: r.Grace.Milliseconds()}
+	value := sessionValue{Type: r.Kind, User: r.User, Target: r.Target, Count: r.Count, GraceMillis: r.Grace.Milliseconds()}
 	if r.Incarnation != (domain.Incarnation{}) {
 		value.Incarnation = r.Incarnation.String()
 	}
@@ -230,7 +231,7 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 		return domain.SessionRecord{}, errors.New("no session record: its grace is out of bounds")
 	}
 	r := domain.SessionRecord{
-		Kind: v.Type, User: v.User, Count: v.Count, Grace: time.Duration(v.GraceMillis) * time.Millisecond,
+		Kind: v.Type, User: v.User, Target: v.Target, Count: v.Count, Grace: time.Duration(v.GraceMillis) * time.Millisecond,
 	}
 	if v.Incarnation != "" {
 		id, ok := domain.ParseEventID(v.Incarnation)
@@ -251,6 +252,10 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 	case domain.FriendsChanged, domain.UserErased, domain.UserForgotten:
 		if r.User <= 0 {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its user")
+		}
+	case domain.UserBlocked, domain.UserUnblocked:
+		if r.User <= 0 || r.Target <= 0 {
+			return domain.SessionRecord{}, errors.New("no session record: it lacks its user or target")
 		}
 	}
 	return r, nil

@@ -254,8 +254,8 @@ const (
 // with the header. Only an object that also has target_id is a system message: no attribute of an event may have such a name.
 func shapeOf(value []byte) shape {
 	type marks struct {
-		SpecVersion json.RawMessage `json:"specversion"`
-		Target      json.RawMessage `json:"target_id"`
+		SpecVersion *json.RawMessage `json:"specversion"` // nil for null, too, which is absent
+		Target      *json.RawMessage `json:"target_id"`
 	}
 	isEvent := func(m marks) bool { return m.SpecVersion != nil && m.Target == nil }
 	var object marks
@@ -308,14 +308,15 @@ func isJSON(mediaType string) bool {
 		strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
 }
 
-// foreignEvent is of a CloudEvent what is looked at.
+// foreignEvent is of a CloudEvent what is looked at. An attribute that is null is absent, as the format for JSON says
+// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md).
 type foreignEvent struct {
 	SpecVersion string          `json:"specversion"`
 	ID          string          `json:"id"`
 	Source      string          `json:"source"`
 	Type        string          `json:"type"`
 	ContentType string          `json:"datacontenttype"`
-	Data        json.RawMessage `json:"data"`
+	Data        json.RawMessage `json:"data"` // null is data, if there is no data_base64
 	DataBase64  *string         `json:"data_base64"`
 }
 
@@ -340,7 +341,7 @@ func openStructured(value []byte) (name string, data []byte, refused *refusedErr
 		return "", nil, refuse(DeadMediaType, "The event's datacontenttype is not application/json.")
 	case event.DataBase64 == nil:
 		return name, event.Data, nil
-	case event.Data != nil:
+	case event.Data != nil && string(event.Data) != "null":
 		return "", nil, refuse(DeadInvalidEvent, "The event has both data and data_base64.")
 	}
 	if data, err = base64.StdEncoding.DecodeString(*event.DataBase64); err != nil {

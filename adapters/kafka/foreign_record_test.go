@@ -11,6 +11,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"chatting/application"
 	"chatting/domain"
 )
 
@@ -138,6 +139,29 @@ func TestWhatIsNoSystemMessageIsRefusedWithItsReason(t *testing.T) {
 		if refused == nil || refused.code != c.code || !strings.Contains(refused.sentence, c.says) {
 			t.Errorf("%s: it is refused with %+v, not %s with %q", name, refused, c.code, c.says)
 		}
+	}
+}
+
+func TestAnAttributeOfAnEventThatIsNullIsAbsent(t *testing.T) {
+	read := func(value string) (application.SystemMessageCommand, *refusedError) {
+		record := foreign(value)
+		return record.systemMessage()
+	}
+	want, refused := read(structured(`"data":` + good))
+	if refused != nil {
+		t.Fatal(refused)
+	}
+	encoded := base64.StdEncoding.EncodeToString([]byte(good))
+	for _, members := range []string{
+		`"data":` + good + `,"datacontenttype":null`, `"data":` + good + `,"data_base64":null`, `"data":` + good + `,"target_id":null`,
+		`"data":` + good + `,"dataschema":null,"subject":null,"time":null`, `"data":null,"data_base64":"` + encoded + `"`,
+	} {
+		if got, refused := read(structured(members)); refused != nil || got != want {
+			t.Errorf("%s: %+v, refused with %v", members, got, refused)
+		}
+	}
+	if got, refused := read(`{"specversion":null,` + strings.TrimPrefix(good, "{")); refused != nil || got.Message != want.Message {
+		t.Errorf("specversion null: %+v, refused with %v", got, refused)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -37,6 +38,7 @@ const (
 		FROM blocks WHERE blocker = $1 ORDER BY target`
 	selectIsBlocked = `
 		SELECT EXISTS (SELECT 1 FROM blocks WHERE blocker = $1 AND target = $2 AND blocked)`
+	selectBlockers = `SELECT blocker FROM blocks WHERE target = ? AND blocked AND blocker IN (?)`
 )
 
 // SetBlocked implements application.BlockStore. A pair that is as wished is only looked at: nothing is locked, and nothing is
@@ -104,4 +106,35 @@ func (s *Store) IsBlocked(ctx context.Context, blocker, target domain.UserID) (b
 		return db.GetContext(ctx, &blocked, selectIsBlocked, int64(blocker), int64(target))
 	})
 	return blocked && err == nil, err
+}
+
+// blockersAtOnce is how many users one statement asks about.
+const blockersAtOnce = 500
+
+// BlockersAmong implements application.PresenceBlocks.
+func (s *Store) BlockersAmong(ctx context.Context, target domain.UserID, users []domain.UserID) ([]domain.UserID, error) {
+	var blockers []domain.UserID
+	err := s.read(ctx, "look for blockers", func(ctx context.Context, db *sqlx.DB) error {
+		blockers = nil
+		for chunk := range slices.Chunk(users, blockersAtOnce) {
+			ids := make([]int64, len(chunk))
+			for i, user := range chunk {
+				ids[i] = int64(user)
+			}
+			query, arguments, err := sqlx.In(selectBlockers, int64(target), ids)
+			if err != nil {
+				return err
+			}
+			var found []domain.UserID
+			if err := db.SelectContext(ctx, &found, sqlx.Rebind(sqlx.DOLLAR, query), arguments...); err != nil {
+				return err
+			}
+			blockers = append(blockers, found...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return blockers, nil
 }

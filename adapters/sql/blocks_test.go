@@ -145,6 +145,33 @@ var blockContract = map[string]func(*testing.T, database){
 		}
 		wantBlocks(t, s, 2)
 	},
+	"WhoBlocksAUserAmongOthersIsTold": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		const many = 2*blockersAtOnce + 1
+		var users, want []domain.UserID
+		for user := domain.UserID(10); user < 10+many; user++ {
+			users = append(users, user)
+		}
+		for _, blocker := range []domain.UserID{10, 11, 10 + blockersAtOnce, 9 + many} {
+			set(t, s, change(blocker, 7, true))
+			want = append(want, blocker)
+		}
+		set(t, s, change(11, 7, false))
+		set(t, s, change(7, 12, true))            // the other way round
+		set(t, s, change(13, 8, true))            // somebody else
+		set(t, s, change(math.MaxInt64, 7, true)) // not asked about
+		want = slices.Delete(want, 1, 2)
+		for _, asked := range []struct{ users, want []domain.UserID }{
+			{users, want}, {[]domain.UserID{10, 11, 12}, []domain.UserID{10}}, {[]domain.UserID{11, 13}, nil}, {nil, nil},
+		} {
+			got, err := s.BlockersAmong(t.Context(), 7, asked.users)
+			noError(t, err)
+			slices.Sort(got)
+			if !slices.Equal(got, asked.want) {
+				t.Errorf("of %d users, %v block, want %v", len(asked.users), got, asked.want)
+			}
+		}
+	},
 	"ABlockWhoseEventCannotBeKeptIsNotMade": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		key, err := s.blockKey(t.Context())

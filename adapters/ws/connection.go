@@ -16,6 +16,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"golang.org/x/time/rate"
 
+	"chatting/adapters/frame"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -338,10 +339,15 @@ func (c *connection) handle(data []byte) bool {
 		c.refuse(req, err)
 		return true
 	}
-	if req.kind == renewal {
+	switch req.kind {
+	case renewal:
 		return c.renew(req)
+	case ping:
+		c.out.send(frame.Pong(c.server.deps.Now()))
+		return true
+	default:
+		return c.submit(req)
 	}
-	return c.submit(req)
 }
 
 // notALogin is what the log says of a first frame that is no login.

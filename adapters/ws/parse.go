@@ -18,6 +18,7 @@ const (
 	message requestKind = iota + 1
 	invite
 	renewal
+	ping
 )
 
 // request is a frame of a logged-in client.
@@ -39,7 +40,7 @@ var (
 	errNoObject    = domain.NewError(domain.CodeBadFrame, "The frame is not a JSON object.")
 	errDuplicate   = domain.NewError(domain.CodeBadFrame, "A field occurs twice.")
 	errSurrogate   = domain.NewError(domain.CodeBadFrame, "The frame has half a surrogate pair, which is no character.")
-	errNoContent   = domain.NewError(domain.CodeBadFrame, "The frame has neither message nor a known type.")
+	errNoContent   = domain.NewError(domain.CodeBadFrame, "The frame has neither message nor the type invite_game or ping.")
 	errBadMessage  = domain.NewError(domain.CodeBadMessage, "message must be a string.")
 	errHalfMessage = domain.NewError(domain.CodeBadMessage, "message has half a surrogate pair, which is no character.")
 	errBadName     = domain.NewError(domain.CodeBadMessage, "client_msg_id must be a string.")
@@ -51,6 +52,9 @@ var (
 
 // parseFrame reads a frame of a logged-in client, which has named the features; data is valid UTF-8. An error is the
 // classified answer to the client, as the contract's tables say. What the request holds is copied from data.
+//
+// A frame with a message is a chat message, whatever its type says. A field that is null is absent, save for two: a target
+// that is null is nobody, as with the original server, and a null token alone is a bad token.
 func parseFrame(data []byte, has features) (request, error) {
 	f, err := split(data)
 	if err != nil {
@@ -66,14 +70,19 @@ func parseFrame(data []byte, has features) (request, error) {
 		return req, errHalfMessage
 	case f.halfSurrogate:
 		return req, errSurrogate
-	case f.token != nil && f.target == nil && f.message == nil && f.kind == nil:
+	case f.token != nil && !isPresent(f.target) && f.message == nil && f.kind == nil:
 		// What is no string is no token: the session says so of the empty one.
 		req.kind = renewal
 		req.token, _ = text(f.token)
 		return req, nil
 	}
 	kind, _ := text(f.kind)
-	if f.message == nil && kind != frame.TypeInvite {
+	switch {
+	case f.message != nil || kind == frame.TypeInvite:
+	case kind == frame.TypePing:
+		req.kind = ping
+		return req, nil
+	default:
 		return req, errNoContent
 	}
 	if f.target == nil {
@@ -128,7 +137,7 @@ func (r *request) readInvite(f fields, has features) (err error) {
 // parseRoom reads which invite is meant; "" where none is named.
 func parseRoom(raw []byte) (domain.RoomID, error) {
 	room, ok := text(raw)
-	if !ok && raw != nil && string(raw) != "null" {
+	if !ok && raw != nil {
 		return "", errBadRoom
 	}
 	return domain.RoomID(room), nil
@@ -172,7 +181,8 @@ func parseFeatures(raw []byte) features {
 	return known
 }
 
-// fields are the values of the keys that the server knows, as they were sent; nil for a key that is not there.
+// fields are the values of the keys that the server knows, as they were sent; nil for a key that is not there. Serializers
+// of many languages write null for a field that has no value, so null counts as not there: see set.
 type fields struct {
 	token, features, target, message, kind, status, room, name []byte
 	// halfSurrogate tells that there is an escape of half a surrogate pair somewhere.
@@ -224,12 +234,21 @@ func split(data []byte) (fields, error) {
 		seen[key] = struct{}{}
 		s.next() // the colon
 		value := s.value()
-		if known := f.field(key); known != nil {
-			*known = value
-		}
+		f.set(key, value)
 	}
 	return f, nil
 }
+
+// set notes a member of the frame. Of target_id and token, null is kept: parseFrame says what it means.
+func (f *fields) set(key string, value []byte) {
+	known := f.field(key)
+	if known != nil && (isPresent(value) || known == &f.target || known == &f.token) {
+		*known = value
+	}
+}
+
+// isPresent tells whether there is a value, and it is not null.
+func isPresent(raw []byte) bool { return raw != nil && string(raw) != "null" }
 
 // scanner goes through the members of an object in a text that is known to be JSON.
 type scanner struct{ rest []byte }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"chatting/application"
 	"chatting/domain"
 )
 
@@ -59,7 +61,7 @@ func TestFramesOfClients(t *testing.T) {
 		{sent: `{"Target_id":7,"message":"x"}`, code: domain.CodeBadTarget},
 		{sent: `{"target_id":7,"Message":"x"}`, code: domain.CodeBadFrame},
 		{sent: `{"target_id":7,"message":5}`, code: domain.CodeBadMessage},
-		{sent: `{"target_id":7,"message":null}`, code: domain.CodeBadMessage},
+		{sent: `{"target_id":7,"message":null}`, code: domain.CodeBadFrame},
 		{sent: `{"target_id":7,"message":true}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":{"a":"b"}}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7}`, code: domain.CodeBadFrame},
@@ -90,7 +92,6 @@ func TestFramesOfClients(t *testing.T) {
 		{sent: `{"target_id":7,"message":"x","token":5}`, kind: message, target: 7, text: "x"},
 		{sent: `{"target_id":7,"message":"x","client_msg_id":"a b~"}`, kind: message, target: 7, text: "x"},
 		{sent: `{"target_id":7,"message":"x","client_msg_id":""}`, code: domain.CodeBadMessage},
-		{sent: `{"target_id":7,"message":"x","client_msg_id":null}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"x","client_msg_id":"é"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"x","client_msg_id":"` + strings.Repeat("x", 65) + `"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"type":"invite_game","status":"invite","room_id":"mine"}`, kind: invite, target: 7},
@@ -102,6 +103,13 @@ func TestFramesOfClients(t *testing.T) {
 		{sent: `{"token":"x"}`, kind: renewal},
 		{sent: `{"token":5,"features":[]}`, kind: renewal},
 		{sent: `{"token":"x","message":"x"}`, code: domain.CodeBadTarget},
+		{sent: `{"type":"ping"}`, kind: ping},
+		{sent: `{"type":"ping","target_id":"x","token":"x","status":5,"client_msg_id":5}`, kind: ping},
+		{sent: `{"type":"ping","message":"x"}`, code: domain.CodeBadTarget},
+		{sent: `{"type":"ping","target_id":7,"message":"x"}`, kind: message, target: 7, text: "x"},
+		{sent: `{"type":"Ping"}`, code: domain.CodeBadFrame},
+		{sent: `{"type":["ping"]}`, code: domain.CodeBadFrame},
+		{sent: `{"type":"pong"}`, code: domain.CodeBadFrame},
 	} {
 		name := test.sent[:min(len(test.sent), 120)]
 		got, err := parseFrame([]byte(test.sent), nil)
@@ -111,6 +119,79 @@ func TestFramesOfClients(t *testing.T) {
 		}
 		if err == nil && (got.kind != test.kind || got.target != test.target || got.text.String() != test.text) {
 			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// TestAFieldThatIsNullIsAbsent has each field of each frame null, one at a time and all that the frame has no use for.
+func TestAFieldThatIsNullIsAbsent(t *testing.T) {
+	const room = "4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11"
+	all := []string{"token", "features", "target_id", "message", "type", "status", "room_id", "client_msg_id", "x"}
+	parse := func(fields map[string]any) string {
+		data, err := json.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req, err := parseFrame(data, features{application.FeatureInvites: {}})
+		req.sentTarget = nil
+		return fmt.Sprintf("%+v, %v", req, err)
+	}
+	for name, frame := range map[string]map[string]any{
+		"message": {"target_id": 7, "message": "m", "client_msg_id": "n", "type": "chat_message", "token": "t", "status": "s", "room_id": "r"},
+		"invite":  {"target_id": 7, "type": "invite_game", "status": "invite", "client_msg_id": "n"},
+		"cancel":  {"target_id": 7, "type": "invite_game", "status": "cancel", "client_msg_id": "n", "room_id": room},
+		"accept":  {"target_id": 7, "type": "invite_game", "status": "accept", "client_msg_id": "n", "room_id": room},
+		"renewal": {"token": "t", "features": []string{"invites"}},
+		"ping":    {"type": "ping", "client_msg_id": "n"},
+	} {
+		full := maps.Clone(frame)
+		for _, field := range all {
+			if _, used := full[field]; !used {
+				full[field] = nil
+			}
+		}
+		if got, want := parse(full), parse(frame); got != want {
+			t.Errorf("%s with every other field null: %s; without them: %s", name, got, want)
+		}
+		for _, field := range all {
+			without, null := maps.Clone(frame), maps.Clone(frame)
+			delete(without, field)
+			null[field] = nil
+			got, want := parse(null), parse(without)
+			switch {
+			case field == "target_id" && name != "ping" && name != "renewal":
+				without["target_id"] = -1 // nobody, as for the original server
+				want = parse(without)
+			case field == "token" && name == "renewal":
+				want = parse(map[string]any{"token": ""}) // a bad token
+			}
+			if got != want {
+				t.Errorf("%s with %s null: %s, want %s", name, field, got, want)
+			}
+		}
+	}
+	for _, first := range []string{`{"token":"t","features":null,"target_id":null,"message":null}`, `{"token":"t"}`} {
+		if token, named, ok := parseLogin([]byte(first)); token != "t" || named != nil || !ok {
+			t.Errorf("%s is the login %q, %v, %t", first, token, named, ok)
+		}
+	}
+	if _, _, ok := parseLogin([]byte(`{"token":null}`)); ok {
+		t.Error("a null token is a login")
+	}
+}
+
+func TestWhatNeedsAFeatureNamesIt(t *testing.T) {
+	for _, status := range []string{"accept", "decline"} {
+		_, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q}`, status), nil)
+		if domain.CodeOf(err) != domain.CodeBadFrame || !strings.Contains(err.Error(), status+" needs the feature invites") {
+			t.Errorf("%s: %v", status, err)
+		}
+	}
+	// A feature would not help these.
+	for _, status := range []string{"expired", "dance", ""} {
+		_, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q}`, status), nil)
+		if domain.CodeOf(err) != domain.CodeBadFrame || strings.Contains(err.Error(), "feature") {
+			t.Errorf("%s: %v", status, err)
 		}
 	}
 }
@@ -206,15 +287,18 @@ func FuzzParseFrame(f *testing.F) {
 			if json.Unmarshal(object["message"], &sent) != nil || sent != req.text.String() {
 				t.Fatalf("text %q, sent %s", req.text, object["message"])
 			}
-		case invite, renewal:
-			if _, there := object["message"]; there {
+		case invite, renewal, ping:
+			if isPresent(object["message"]) {
 				t.Fatal("a message was not taken for one")
 			}
 		default:
 			t.Fatalf("kind %d", req.kind)
 		}
-		if (req.kind == renewal) != (req.target == 0) || req.target < 0 {
+		if (req.kind == renewal || req.kind == ping) != (req.target == 0) || req.target < 0 {
 			t.Fatalf("kind %d with target %d", req.kind, req.target)
+		}
+		if req.kind == ping {
+			return // its target_id is not looked at
 		}
 		// A number in plain notation must be read as encoding/json reads it.
 		var plain int64

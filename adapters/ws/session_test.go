@@ -442,3 +442,45 @@ func TestQueuedFramesComeBeforeTheCloseFrame(t *testing.T) {
 		t.Errorf("closed with %d", code)
 	}
 }
+
+func TestAPingIsAnsweredByAPongWithTheTimeOfTheServer(t *testing.T) {
+	c := serve(t, Options{}, newChat()).login(t, 7)
+	before := time.Now().Truncate(time.Millisecond)
+	c.send(`{"type":"ping","target_id":null,"message":null}`)
+	got := c.next()
+	at, err := time.Parse("2006-01-02T15:04:05.000Z", fmt.Sprint(got["time"]))
+	if got["type"] != "pong" || len(got) != 2 || err != nil || at.Before(before) || at.After(time.Now()) {
+		t.Errorf("after %v: %v (%v)", before, got, err)
+	}
+}
+
+func TestAPingCostsAsMuchAsAnyFrame(t *testing.T) {
+	for name, at := range map[string]struct {
+		perConnection int
+		rates         Rates
+	}{"connection": {1, Rates{}}, "user": {1000, Rates{Frames: usersAt(rareRefills, 2)}}} {
+		c := serveAtRates(t, Options{FramesPerSecond: at.perConnection}, newChat(), at.rates).login(t, 7)
+		const sent = 10
+		pongs := 0
+		for range sent {
+			c.send(`{"type":"ping"}`)
+			switch got := c.next(); {
+			case got["type"] == "pong":
+				pongs++
+			case got["code"] != "rate_limited":
+				t.Fatalf("%s: got %v", name, got)
+			}
+		}
+		if pongs == 0 || pongs == sent {
+			t.Errorf("%s: of %d pings, %d were answered", name, sent, pongs)
+		}
+	}
+}
+
+func TestAPingIsNoLogin(t *testing.T) {
+	c := serve(t, Options{}, newChat()).dial(t)
+	c.send(`{"type":"ping"}`)
+	if code := c.closed(); code != 3401 {
+		t.Errorf("closed with %d", code)
+	}
+}

@@ -36,9 +36,16 @@ func ids() application.IDs { return func() domain.EventID { return domain.EventI
 
 // useCases wires the application: each port is one of the parts.
 var useCases = fx.Provide(
-	func(
-		store *sqlstore.Store, log *kafka.Conversations, now application.Clock,
-	) *application.Block {
+	func(cfg configs.Config, store *sqlstore.Store) *application.HidePresence {
+		if !cfg.Presence.HideFromBlocked {
+			return nil
+		}
+		return &application.HidePresence{Blocks: store}
+	},
+	func(hide *application.HidePresence, log *kafka.Conversations, sessions *kafka.Sessions) blockLog {
+		return blockLog{hide.Announcing(log, sessions)}
+	},
+	func(store *sqlstore.Store, log blockLog, now application.Clock) *application.Block {
 		return &application.Block{Store: store, Users: store, Log: log, Now: now}
 	},
 	func(cfg configs.Config, log *kafka.Conversations) *application.Echoes {
@@ -52,20 +59,21 @@ var useCases = fx.Provide(
 	},
 	func(
 		cfg configs.Config, echoes *application.Echoes, presence *application.SetPresence, stored stored,
-		now application.Clock, newID application.IDs,
+		hide *application.HidePresence, now application.Clock, newID application.IDs,
 	) *application.SendMessage {
 		return &application.SendMessage{
 			Log: echoes, Online: presence, Now: now, NewID: newID, Stored: stored.to, Mailboxes: stored.mailboxes,
-			EscapeHTML: cfg.Chat.HTMLEscape,
+			EscapeHTML: cfg.Chat.HTMLEscape, Hide: hide,
 		}
 	},
 	application.NewInvites,
 	func(
 		cfg configs.Config, echoes *application.Echoes, presence *application.SetPresence, invites *application.Invites,
-		now application.Clock, newID application.IDs,
+		hide *application.HidePresence, now application.Clock, newID application.IDs,
 	) *application.Invite {
 		return &application.Invite{
 			Log: echoes, Online: presence, Invites: invites, Now: now, NewID: newID, Life: cfg.Invite.ExpiresAfter,
+			Hide: hide,
 		}
 	},
 	func(
@@ -86,14 +94,15 @@ var useCases = fx.Provide(
 		times.Lease = cfg.Presence.Lease
 		presence := application.NewSetPresence(sessions, now, newID, times, notices)
 		presence.Forgotten = store.LookUpAgain
+		presence.HidesFromBlocked = cfg.Presence.HideFromBlocked
 		return presence
 	},
 	func(
-		cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, sessions *kafka.Sessions,
+		cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, blocks blockLog, sessions *kafka.Sessions,
 		now application.Clock, logger *slog.Logger,
 	) *application.EraseUser {
 		return &application.EraseUser{
-			Eraser: store, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: store, Partitions: cfg.Kafka.Partitions,
+			Eraser: store, Blocks: store, Log: blocks, Sessions: sessions, Ends: log, Projected: store, Partitions: cfg.Kafka.Partitions,
 			Now: now, Logger: logger,
 		}
 	},
@@ -103,8 +112,10 @@ var useCases = fx.Provide(
 		}
 		return &application.Friends{Store: store, Sessions: sessions}
 	},
-	func(store *sqlstore.Store, presence *application.SetPresence) *application.IsOnline {
-		return &application.IsOnline{Users: store, Presence: presence}
+	func(
+		store *sqlstore.Store, presence *application.SetPresence, hide *application.HidePresence,
+	) *application.IsOnline {
+		return &application.IsOnline{Users: store, Presence: presence, Hide: hide}
 	},
 	func(tokens application.Tokens, store *sqlstore.Store, notices *application.Notices) *application.Authenticate {
 		return &application.Authenticate{Tokens: tokens, Users: store, Notices: notices}
@@ -118,17 +129,18 @@ var useCases = fx.Provide(
 	},
 	func(
 		cfg configs.Config, authenticate *application.Authenticate, recheck *application.RecheckTokens,
-		store *sqlstore.Store, friends application.FriendLists, log *kafka.Conversations, delivery *application.Delivery,
-		presence *application.SetPresence, stored stored, rates rates, notices *application.Notices,
+		store *sqlstore.Store, friends application.FriendLists, log *kafka.Conversations, blocks blockLog,
+		delivery *application.Delivery, presence *application.SetPresence, hide *application.HidePresence, stored stored, rates rates,
+		notices *application.Notices,
 	) *application.Login {
 		return &application.Login{
-			Authenticate: authenticate, Blocks: store, Log: log, Friends: friends, Ends: log, Delivery: delivery, Presence: presence,
+			Authenticate: authenticate, Blocks: store, Log: blocks, Friends: friends, Hide: hide, Ends: log, Delivery: delivery, Presence: presence,
 			Stored: stored.messages, MaxPerUser: cfg.Limit.ConnectionsPerUser, Rate: rates.userLogins, Notices: notices,
 			Recheck: recheck,
 		}
 	},
 	func(
-		store *sqlstore.Store, log *kafka.Conversations, now application.Clock, logger *slog.Logger,
+		store *sqlstore.Store, log blockLog, now application.Clock, logger *slog.Logger,
 	) *application.RelayBlocks {
 		return &application.RelayBlocks{Outbox: store, Log: log, Now: now, Every: relayEvery, Logger: logger}
 	},
@@ -139,14 +151,18 @@ var useCases = fx.Provide(
 	},
 	func(
 		cfg configs.Config, presence *application.SetPresence, store *sqlstore.Store, friends application.FriendLists,
+		hide *application.HidePresence,
 	) *application.FriendRefresh {
-		refresh := &application.FriendRefresh{Presence: presence, Users: store, Lists: friends, Retry: refreshRetry}
+		refresh := &application.FriendRefresh{Presence: presence, Users: store, Lists: friends, Hide: hide, Retry: refreshRetry}
 		if cfg.DropIn() {
 			refresh.MaxAge = cfg.UserManagement.FriendsReload
 		}
 		return refresh
 	},
 )
+
+// blockLog is where changes of blocks are published.
+type blockLog struct{ application.ConversationLog }
 
 // stored is what chat.offline: store needs; empty with reject.
 type stored struct {

@@ -19,6 +19,7 @@ const commandHelp = `  202 hello there     send "hello there" to user 202
   /block 202          show no more messages of 202; /unblock 202
   /friend 202         see when 202 comes and goes; /unfriend 202
   /online 202         is 202 online?
+  /ping               does the server answer?
   {"target_id":…}     a frame, sent as it is
   /quit               leave; so do Ctrl-C and the end of the input (Ctrl-D)
 `
@@ -66,6 +67,10 @@ func parseSlash(line string) (lineCommand, error) {
 		return lineCommand{quit: true}, nil
 	case "/help":
 		return lineCommand{help: true}, nil
+	case "/ping":
+		return frameCommand(struct {
+			Type string `json:"type"`
+		}{"ping"})
 	case "/invite", "/cancel", "/block", "/unblock", "/friend", "/unfriend", "/online":
 		if len(fields) != 2 {
 			return lineCommand{}, fmt.Errorf("%s takes one user: %s 202", name, name)

@@ -412,6 +412,7 @@ func TestLinesAreReadAsTheHelpSays(t *testing.T) {
 		"202":                    "error",
 		"x y":                    "error",
 		"99999999999999999999 x": "error",
+		"/ping":                  `{"type":"ping"}`,
 		"/block":                 "error",
 		"/block x":               "error",
 		"/block 1 2":             "error",

@@ -206,6 +206,7 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 		RetryAfter    int `json:"retry_after_ms"`
 	}
 	for message, write := range map[string]func() []byte{
+		"pong":     func() []byte { return frame.Pong(f.Time) },
 		"loggedIn": func() []byte { return frame.Login(f.ToID, f.OnlineFriends, f.Time) },
 		"error": func() []byte {
 			data := frame.Error(f.ToID, domain.Code(f.Code), f.Error, f.FromID, "", f.Time)
@@ -297,8 +298,9 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 			classify(s.next(bob), toClients)
 		}
 	}
-	for _, frame := range []string{`{"target_id":"9","message":"x","client_msg_id":"m2"}`, `{`, `{}`} {
-		if err := ann.WriteMessage(1, []byte(frame)); err != nil {
+	alone := append(d.examples(t, "ping"), []byte(`{"target_id":"9","message":"x","client_msg_id":"m2"}`), []byte(`{`), []byte(`{}`))
+	for _, frame := range alone {
+		if err := ann.WriteMessage(1, frame); err != nil {
 			t.Fatal(err)
 		}
 		classify(s.next(ann), toClients)
