@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/tools/go/packages"
@@ -44,7 +45,8 @@ const (
 // Only files whose base name the pattern matches are changed.
 func instrument(name string, files *regexp.Regexp) ([]mutant, map[string][]byte, error) {
 	loaded, err := packages.Load(&packages.Config{
-		Mode: packages.NeedName | packages.NeedCompiledGoFiles | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports | packages.NeedDeps,
+		Mode: packages.NeedName | packages.NeedCompiledGoFiles | packages.NeedSyntax |
+			packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports | packages.NeedDeps,
 	}, name)
 	if err != nil {
 		return nil, nil, err
@@ -87,8 +89,8 @@ type rewriter struct {
 	wraps   int
 }
 
-// An edit replaces skip bytes at an offset. At the same offset the edit of the lower order comes first: ends of wraps, inner before outer, then
-// beginnings, outer before inner.
+// An edit replaces skip bytes at an offset. At the same offset the edit of the lower order comes first: ends of wraps, inner
+// before outer, then beginnings, outer before inner.
 type edit struct {
 	offset, skip int
 	text         string
@@ -189,13 +191,12 @@ func (r *rewriter) binary(n *ast.BinaryExpr) {
 	}
 }
 
-// sides makes either side of a combination not count. The program comes by only where the side decides, so a side that no test needs counts as not
-// covered.
+// sides makes either side of a combination not count. The program comes by only where the side decides, so a side that no test
+// needs counts as not covered.
 func (r *rewriter) sides(n *ast.BinaryExpr, end string) {
 	for _, one := range []ast.Expr{n.X, n.Y} {
 		if !r.constant(one) {
-			id := r.add(one.Pos(), side, one)
-			r.wrap(one, "(", 0, fmt.Sprintf(end, id))
+			r.wrap(one, "(", r.add(one.Pos(), side, one), end)
 		}
 	}
 }
@@ -262,15 +263,17 @@ func (r *rewriter) text(n ast.Node) string {
 	return strings.Join(strings.Fields(string(r.source[r.offset(n.Pos()):r.offset(n.End())])), " ")
 }
 
+// wrap puts a node between two texts. The id of the mutant stands in one of them, as %d.
 func (r *rewriter) wrap(n ast.Node, begin string, id int, end string) {
-	if strings.Contains(begin, "%d") {
-		begin = fmt.Sprintf(begin, id)
-	}
+	number := strconv.Itoa(id)
+	begin, end = strings.Replace(begin, "%d", number, 1), strings.Replace(end, "%d", number, 1)
 	r.wraps++
-	r.edits = append(r.edits, edit{offset: r.offset(n.Pos()), text: begin, order: r.wraps}, edit{offset: r.offset(n.End()), text: end, order: -r.wraps})
+	r.edits = append(r.edits,
+		edit{offset: r.offset(n.Pos()), text: begin, order: r.wraps},
+		edit{offset: r.offset(n.End()), text: end, order: -r.wraps})
 }
 
-// replace puts a text in the place of an operator. The operator of a unary expression stands where a wrap may begin; it comes after all of those.
+// replace puts a text in the place of an operator. That of a unary expression stands where wraps begin; it comes after them.
 func (r *rewriter) replace(at token.Pos, operator token.Token, text string) {
 	r.edits = append(r.edits, edit{offset: r.offset(at), skip: len(operator.String()), text: text, order: math.MaxInt})
 }
