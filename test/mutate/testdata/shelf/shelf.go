@@ -1,0 +1,25 @@
+// Package shelf is changed by the tests of mutate.
+package shelf
+
+// Free is how many of so many places are free, and whether there is one.
+func Free(places, taken int) (free int, any bool) {
+	if taken < 0 || taken > places {
+		return 0, false
+	}
+	free = places - taken
+	return free, free > 0
+}
+
+// Untested is what no test calls.
+func Untested(n int) int { return n * 2 }
+
+// Count counts.
+func Count(open bool, list []string) (n int) {
+	if !open {
+		return -1
+	}
+	for range list {
+		n++
+	}
+	return n
+}
