@@ -19,6 +19,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"go.uber.org/goleak"
 
+	"chatting/adapters/httpconn"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -54,6 +55,9 @@ type world struct {
 	peer net.Addr
 	// listener changes the listener, if not nil.
 	listener func(net.Listener) net.Listener
+	// plain serves without httpconn, for what the API refuses on any listener. An answer that comes before its request is
+	// complete may get lost then: the socket is reset.
+	plain bool
 	// mount adds another adapter's routes, if not nil.
 	mount func(*fiber.App)
 	api   *API
@@ -142,6 +146,9 @@ func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
 	return w
 }
 
+// onPlainListener is a change for newWorld: see world.plain.
+func onPlainListener(w *world, _ *Options, _ *Deps) { w.plain = true }
+
 func (w *world) serve(t testing.TB) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -151,6 +158,12 @@ func (w *world) serve(t testing.TB) {
 	w.url = "http://" + listener.Addr().String()
 	if w.listener != nil {
 		listener = w.listener(listener)
+	}
+	if !w.plain {
+		listener = httpconn.Listen(listener, httpconn.Options{
+			HeaderLimit: w.api.options.HeaderLimit, ReadTimeout: w.api.options.ReadTimeout, IdleTimeout: w.api.options.IdleTimeout,
+			Notices: w.api.deps.Notices,
+		})
 	}
 	served := make(chan error, 1)
 	go func() { served <- w.api.App().Listener(peerListener{listener, w.peer}) }()

@@ -25,7 +25,7 @@ import (
 )
 
 func TestUnknownPathsAreProblems(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	for _, path := range []string{"/", "/api/chatting/", "/API/chatting/blockedusers/", "/S2SAPI/system-message/", "/api/chatting/blockedusers/7", "/x<script>", "/api//chatting/blockedusers/"} {
 		for _, method := range []string{"GET", "POST", "FOO"} {
 			got := w.call(t, method, path, "", asUser1)
@@ -155,7 +155,7 @@ func TestRequestsAreLoggedWithoutSecrets(t *testing.T) {
 }
 
 func TestNothingThatNoRouteKnowsIsLogged(t *testing.T) {
-	w := newWorld(t, withHistory(newHistory()))
+	w := newWorld(t, onPlainListener, withHistory(newHistory()))
 	const secret = "eyJhbGciOiJIUzI1NiJ9"
 	for method, path := range map[string]string{
 		"GET":        "/" + secret,
@@ -495,7 +495,7 @@ func TestCORSLetsTheListedOriginsIn(t *testing.T) {
 // fasthttp would read the end of such a request again, as the next one: who shares a connection to us with others, behind a
 // proxy, could put words into their mouths.
 func TestAnAmbiguousRequestSmugglesNoSecondOne(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	for name, request := range map[string]string{
 		"folded": "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Folded: a\r\n b\r\n\tc\r\nX-Pad: " + strings.Repeat("p", 64) + "\r\n\r\n",
 		"two lengths": "POST /api/chatting/blockedusers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n" +

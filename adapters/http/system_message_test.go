@@ -184,7 +184,7 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 
 // A page whose own host name leads to 127.0.0.1 is a loopback peer, and sends no header that gives it away with a plain form.
 func TestServersWithoutTokenCallThisMachineByALoopbackName(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	request := func(target, host string) int {
 		got, _ := w.raw(t, "POST "+target+" HTTP/1.1\r\nHost: "+host+"\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n"+
 			`{"target_id":7,"message":"m"}`)
@@ -231,7 +231,7 @@ func TestWithoutATokenAndWithoutTrustNobodyMayCall(t *testing.T) {
 
 // Behind nginx's "location /s2sapi/ { return 403; }" the first of these erased user 5.
 func TestThePathThatIsRoutedIsTheOneThatWasSent(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	for target, want := range map[string]int{
 		"//x/s2sapi/users/?user_id=5&://":               400,
 		"//x/s2sapi/users/?user_id=5":                   404,
