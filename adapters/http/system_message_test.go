@@ -172,7 +172,7 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 		"Proxy-Connection: close", "WL-Proxy-Client-IP: a", "X-Remote-Addr: a",
 	} {
 		got := w.system(t, body, header)
-		got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Without a token only servers on this machine may do this."}`)
+		got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Without a token only servers on this machine may do this.","code":"forbidden"}`)
 		if logs := w.logs.String(); !strings.Contains(logs, "only servers on this machine may do this\" address=127.0.0.1") {
 			t.Errorf("the refusal is not logged: %s", logs)
 		}
