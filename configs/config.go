@@ -38,7 +38,8 @@ type Config struct {
 // HTTP is the listener of REST, WebSocket and service calls.
 type HTTP struct {
 	Addr        Address
-	CORSOrigins []string // as Origin headers spell them, or the single element "*"; empty: CORS is off
+	CORSOrigins []string // as origins.NewSet takes them, "*" only alone; empty: CORS is off
+	CORSHeaders []string // that pages may send beside those of origins.CORS
 	BodyLimit   int      // bytes of a request's body
 	PageBytes   int      // of the messages of a page
 	ReadTimeout time.Duration
@@ -204,7 +205,7 @@ type WebSocket struct {
 	PongWait           time.Duration // after the ping
 	WriteTimeout       time.Duration
 	TokenRecheck       time.Duration // the longest time between two checks of an open connection's token
-	AllowedOrigins     []string      // as Origin headers spell them, or the single element "*"; empty: same host
+	AllowedOrigins     []string      // as origins.NewSet takes them, "*" only alone; empty: same host
 }
 
 // Presence has the times of presence.

@@ -302,6 +302,17 @@ func TestOriginsAreSpeltAsBrowsersSendThem(t *testing.T) {
 	if !reflect.DeepEqual(c.HTTP.CORSOrigins, []string{"*"}) {
 		t.Error(c.HTTP.CORSOrigins)
 	}
+	c = mustLoad(t, "", "CHATTING_WEBSOCKET_ALLOWED_ORIGINS=null, file:///,capacitor://localhost/,https://*.Example.com:443,https://bücher.example")
+	if want := []string{"null", "file://", "capacitor://localhost", "https://*.example.com", "https://xn--bcher-kva.example"}; !reflect.DeepEqual(c.WebSocket.AllowedOrigins, want) {
+		t.Error(c.WebSocket.AllowedOrigins)
+	}
+}
+
+func TestHeadersOfPagesAreNames(t *testing.T) {
+	c := mustLoad(t, "", "CHATTING_HTTP_CORS_HEADERS=X-Game, x_y")
+	if want := []string{"X-Game", "x_y"}; !reflect.DeepEqual(c.HTTP.CORSHeaders, want) {
+		t.Error(c.HTTP.CORSHeaders)
+	}
 }
 
 func TestTrustedProxiesAreAddressesAndNetworks(t *testing.T) {
@@ -397,6 +408,10 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{environ: "CHATTING_WEBSOCKET_PING_AFTER=20", want: "no duration"},
 		{environ: "CHATTING_PRESENCE_LEASE=1s", want: "from 3s to 1m"},
 		{environ: "CHATTING_WEBSOCKET_ALLOWED_ORIGINS=example.com", want: "is no origin"},
+		{environ: "CHATTING_HTTP_CORS_ORIGINS=https://a,https://*", want: "is no origin"},
+		{environ: "CHATTING_HTTP_CORS_ORIGINS=https://a,*", want: "stands alone"},
+		{environ: "CHATTING_HTTP_CORS_HEADERS=a b", want: "is no name of a header"},
+		{environ: "CHATTING_HTTP_CORS_HEADERS=a,,b", want: "is empty"},
 		{environ: "CHATTING_WEBSOCKET_ALLOWED_ORIGINS=https://a/path", want: "more than scheme"},
 		{environ: "CHATTING_HTTP_CORS_ORIGINS=*,https://a", want: "stands alone"},
 		{environ: "CHATTING_LOG_FORMAT=xml", want: "none of auto"},

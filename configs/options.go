@@ -69,8 +69,13 @@ var options = []Option{
 		Doc: "Where the server listens. An empty host (:8000) means every interface, port 0 a free one.",
 		set: address(func(c *Config) *Address { return &c.HTTP.Addr })},
 	{Key: "http.cors_origins", Unit: "list of origins",
-		Doc: "Web pages of which origins may call the REST API. Empty: CORS is off. * alone: any page on the web may.",
-		set: origins(func(c *Config) *[]string { return &c.HTTP.CORSOrigins })},
+		Doc: "Web pages of which origins may call the REST API. Empty: CORS is off. * alone: any page on the web may. " +
+			"For how to write origins, see websocket.allowed_origins.",
+		set: originList(func(c *Config) *[]string { return &c.HTTP.CORSOrigins })},
+	{Key: "http.cors_headers", Unit: "list of header names",
+		Doc: "Further request headers that these pages may send, beside Authorization, Content-Type, X-Requested-With, X-CSRFToken, " +
+			"traceparent, tracestate and baggage.",
+		set: headerNames(func(c *Config) *[]string { return &c.HTTP.CORSHeaders })},
 	{Key: "http.body_limit", Default: "1MiB", Unit: "size",
 		Doc: "The longest body of a request.",
 		set: size(kib, 64*mib, func(c *Config) *int { return &c.HTTP.BodyLimit })},
@@ -317,9 +322,10 @@ var options = []Option{
 			"A connection whose token is revoked is then closed with 3401.",
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.WebSocket.TokenRecheck })},
 	{Key: "websocket.allowed_origins", Unit: "list of origins",
-		Doc: "Web pages of which origins may open the socket. Empty: pages of the same host only. " +
-			"* alone: any page on the web may. Clients that are no browsers send no origin and are always let in.",
-		set: origins(func(c *Config) *[]string { return &c.WebSocket.AllowedOrigins })},
+		Doc: "Web pages of which origins may open the socket. Empty: pages of the same host only. * alone: any page on the web may. " +
+			"https://example.com, capacitor://localhost, app://. or null name one origin, https://*.example.com those of all names " +
+			"below example.com. Clients that are no browsers send no origin and are always let in.",
+		set: originList(func(c *Config) *[]string { return &c.WebSocket.AllowedOrigins })},
 
 	{Key: "presence.lease", Default: "6s", Unit: "duration",
 		Doc: "A node that is silent for so long is dead, and its users are offline. The same on all nodes.",

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
+
+	"chatting/adapters/origins"
 )
 
 // A setter parses the text of one option, checks it and puts it into its place in the configuration. Errors quote the
@@ -108,24 +110,39 @@ func brokers(field func(*Config) *[]string) setter {
 	})
 }
 
-// origins reads a list of origins, or * alone for all.
-func origins(field func(*Config) *[]string) setter {
+// originList reads a list of origins, or * alone for all.
+func originList(field func(*Config) *[]string) setter {
 	return func(c *Config, text string) error {
 		err := list(field, func(text string) (string, error) {
-			if text == "*" {
+			if text == origins.Any {
 				return text, nil
 			}
-			return parseOrigin(text)
+			return origins.Entry(text)
 		})(c, text)
 		if err == nil && len(*field(c)) > 1 {
 			for _, origin := range *field(c) {
-				if origin == "*" {
+				if origin == origins.Any {
 					return errors.New("* means every origin: it stands alone")
 				}
 			}
 		}
 		return err
 	}
+}
+
+// headerNames reads a list of names of headers.
+func headerNames(field func(*Config) *[]string) setter {
+	return list(field, func(text string) (string, error) {
+		for _, c := range []byte(text) {
+			if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+				return "", fmt.Errorf("%q is no name of a header", text)
+			}
+		}
+		if text == "" {
+			return "", errors.New("the name of a header is empty")
+		}
+		return text, nil
+	})
 }
 
 // networks reads a list of networks (CIDR) and single addresses.

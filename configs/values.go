@@ -158,26 +158,3 @@ func tellsOfSecret(parameter string) bool {
 	}
 	return false
 }
-
-// parseOrigin reads an origin (RFC 6454 §6.2) and returns it as browsers send it: lower case, no default port.
-func parseOrigin(text string) (string, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", fmt.Errorf("%q is no origin: write scheme://host[:port], such as https://example.com", text)
-	}
-	if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%q is no origin: it has more than scheme, host and port", text)
-	}
-	host, port := u.Hostname(), u.Port()
-	if !isHost(host) || host == "" {
-		return "", fmt.Errorf("%q is no origin: its host is not valid", text)
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	origin := u.Scheme + "://" + strings.ToLower(host)
-	if port != "" && (u.Scheme != "http" || port != "80") && (u.Scheme != "https" || port != "443") {
-		origin += ":" + port
-	}
-	return origin, nil
-}

@@ -10,6 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"chatting/adapters/fields"
+	"chatting/adapters/problem"
 	"chatting/domain"
 )
 
@@ -67,21 +68,9 @@ func refused(field, sentence string) *answer {
 	return &answer{status: http.StatusBadRequest, body: fields.InvalidError{field: {sentence}}}
 }
 
-// problem is the body of RFC 9457. Type is about:blank: code tells problems apart, and title is the status's own.
-type problem struct {
-	Type   string      `json:"type"`
-	Title  string      `json:"title"`
-	Status int         `json:"status"`
-	Detail string      `json:"detail"`
-	Code   domain.Code `json:"code,omitempty"`
-	// Checks is the state of the parts that readiness hangs on.
-	Checks map[string]string `json:"checks,omitempty"`
-	// Background is what readiness says beside them; else nil.
-	*Background
-}
-
-func newProblem(status int, code domain.Code, sentence string) problem {
-	return problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: sentence, Code: code}
+// refusedAs is the answer with problem details of which no more is known than the status.
+func refusedAs(status int, sentence string) *answer {
+	return &answer{status, problem.Of(status, sentence)}
 }
 
 // send writes body, nil for none, as JSON. Everything this package answers goes through it.
@@ -96,10 +85,11 @@ func send(c *fiber.Ctx, status int, body any) error {
 	if err != nil {
 		return fmt.Errorf("encoding an answer: %w", err)
 	}
-	if _, ok := body.(problem); ok {
-		return write(c, status, problemType, data)
+	mediaType := jsonType
+	if typed, ok := body.(interface{ MediaType() string }); ok {
+		mediaType = typed.MediaType()
 	}
-	return write(c, status, jsonType, data)
+	return write(c, status, mediaType, data)
 }
 
 func write(c *fiber.Ctx, status int, mediaType string, body []byte) error {
@@ -117,10 +107,7 @@ func write(c *fiber.Ctx, status int, mediaType string, body []byte) error {
 	return c.Send(body)
 }
 
-const (
-	jsonType    = "application/json"
-	problemType = "application/problem+json"
-)
+const jsonType = "application/json"
 
 // refuse turns the error of a handler into its answer, and is the one place where a fault of ours is logged.
 func (a *API) refuse(c *fiber.Ctx, err error) error {
@@ -153,7 +140,7 @@ func (a *API) refuse(c *fiber.Ctx, err error) error {
 	if status == http.StatusUnauthorized {
 		return send(c, status, map[string]string{"detail": sentence})
 	}
-	if err := send(c, status, newProblem(status, code, sentence)); err != nil {
+	if err := send(c, status, problem.New(status, code, sentence)); err != nil {
 		return err
 	}
 	if status == http.StatusTooManyRequests {
@@ -165,16 +152,20 @@ func (a *API) refuse(c *fiber.Ctx, err error) error {
 // unexplained is all that a client learns of a fault of ours.
 const unexplained = "Something went wrong here."
 
-// refuseUnrouted answers for the router, and for other adapters' routes that refuse a request with a status.
+// refuseUnrouted answers for the router, and for other adapters' routes that refuse a request with a status. For a wrong method
+// the contract names the body, so the paths that are not in it have the same sentence.
 func refuseUnrouted(c *fiber.Ctx, err *fiber.Error) error {
+	sentence := err.Message
 	switch err.Code {
 	case http.StatusMethodNotAllowed:
-		return send(c, err.Code, map[string]string{"detail": fmt.Sprintf(`Method "%s" not allowed.`, methodOf(c))})
+		sentence = fmt.Sprintf(`Method "%s" not allowed.`, methodOf(c))
+		if isOurs(c) {
+			return send(c, err.Code, map[string]string{"detail": sentence})
+		}
 	case http.StatusNotFound:
-		return send(c, err.Code, newProblem(err.Code, "", "Not found."))
-	default:
-		return send(c, err.Code, newProblem(err.Code, "", err.Message))
+		sentence = "Not found."
 	}
+	return send(c, err.Code, problem.Of(err.Code, sentence))
 }
 
 // refuseUnread answers a request that could not be read: the app's error handler, because handlers' errors end in
@@ -200,5 +191,7 @@ func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
 		a.deps.Notices.Warn("request refused: it was not read to its end", slog.Any("address", a.address(c)),
 			loggedMethod(c), a.pathOf(c), slog.Int("status", status), slog.String("reason", sentence))
 	}
-	return send(c, status, newProblem(status, "", sentence))
+	defer a.setCORS(c)
+	c.Response().SkipBody = c.Request().Header.IsHead()
+	return send(c, status, problem.Of(status, sentence))
 }

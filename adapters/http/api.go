@@ -6,23 +6,20 @@
 package rest
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/singleflight"
 
+	"chatting/adapters/origins"
+	"chatting/adapters/problem"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -34,9 +31,9 @@ type Options struct {
 	// TrustLoopback lets programs on this machine call /s2sapi without the token. It is for trial servers: any program here
 	// may, and so may a proxy here that does not say for whom it asks.
 	TrustLoopback bool
-	// CORSOrigins are the origins whose pages may call /api: "https://host[:port]", "https://*.host" or "*". Empty:
-	// none. Never concerns /s2sapi.
-	CORSOrigins []string
+	// CORSOrigins are the origins whose pages may read answers, as origins.NewSet takes them, and CORSHeaders the further
+	// headers that they may send. No origins: CORS is off. Never concerns /s2sapi.
+	CORSOrigins, CORSHeaders []string
 	// ClientAddress tells whose a request is, for limits and logs, by its TCP peer and its X-Forwarded-For headers. nil means
 	// the peer's. What other servers may do never depends on it.
 	ClientAddress func(peer net.Addr, forwardedFor [][]byte) netip.Addr
@@ -143,6 +140,7 @@ type API struct {
 	options Options
 	deps    Deps
 	app     *fiber.App
+	cors    *origins.CORS
 
 	patterns func() map[string]bool // routedPatterns of app, which other adapters mount routes on until it serves
 
@@ -162,13 +160,12 @@ func New(options Options, deps Deps) (*API, error) {
 	if deps.Bytes == nil {
 		deps.Bytes = application.NewByteLedger(0, 0, time.Now)
 	}
-	a := &API{options: options.withDefaults(), deps: deps}
-	a.askers, a.bodies = newAskers(options.UserConcurrency), newLongBodies(a.options)
-	for _, origin := range options.CORSOrigins {
-		if err := checkOrigin(origin); err != nil {
-			return nil, err
-		}
+	cors, err := origins.NewCORS(options.CORSOrigins, options.CORSHeaders)
+	if err != nil {
+		return nil, err
 	}
+	a := &API{options: options.withDefaults(), deps: deps, cors: cors}
+	a.askers, a.bodies = newAskers(options.UserConcurrency), newLongBodies(a.options)
 	a.app = fiber.New(fiber.Config{
 		DisableStartupMessage: true,
 		ErrorHandler:          a.refuseUnread,
@@ -207,16 +204,7 @@ func (a *API) SetDraining() { a.draining.Store(true) }
 
 // routes names every path once. The router takes each with and without trailing slashes, and GET routes for HEAD.
 func (a *API) routes() {
-	a.app.Use(a.observe, refuseRewritten, refuseAmbiguous)
-	if len(a.options.CORSOrigins) > 0 {
-		a.app.Use("/api", cors.New(cors.Config{
-			AllowOrigins:  strings.Join(a.options.CORSOrigins, ","),
-			AllowMethods:  "GET,HEAD,POST,PUT,DELETE",
-			AllowHeaders:  "Authorization,Content-Type",
-			ExposeHeaders: "Retry-After,WWW-Authenticate",
-			MaxAge:        600,
-		}))
-	}
+	a.app.Use(a.observe, refuseRewritten, refuseAmbiguous, a.preflight)
 	a.app.Get("/healthz", a.health)
 	a.app.Get("/readyz", a.readiness)
 
@@ -247,22 +235,7 @@ func (a *API) routes() {
 // whenReady keeps requests from parts that are not there yet: the tables of the database, say.
 func (a *API) whenReady(c *fiber.Ctx) error {
 	if err := a.deps.Ready(); err != nil {
-		return &answer{http.StatusServiceUnavailable, newProblem(http.StatusServiceUnavailable, domain.CodeOf(err), stateOf(err))}
+		return &answer{http.StatusServiceUnavailable, problem.New(http.StatusServiceUnavailable, domain.CodeOf(err), stateOf(err))}
 	}
 	return c.Next()
 }
-
-// checkOrigin refuses what the CORS middleware would panic about, or never match.
-func checkOrigin(origin string) error {
-	if origin == "*" {
-		return nil
-	}
-	u, err := url.Parse(strings.Replace(origin, "://*.", "://", 1))
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.ContainsAny(u.Host, "*, ") ||
-		u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil || strings.HasSuffix(origin, "#") {
-		return fmt.Errorf("%q is no origin: %w", origin, errOrigin)
-	}
-	return nil
-}
-
-var errOrigin = errors.New(`expected "https://host", with a port if it is unusual, "https://*.host" or "*"`)

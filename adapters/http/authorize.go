@@ -103,8 +103,7 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 		case a.options.TrustLoopback && !hasToken:
 			a.deps.Notices.Warn("request refused: without a token only servers on this machine may do this",
 				slog.Any("address", a.address(c)), loggedMethod(c), a.pathOf(c))
-			return &answer{http.StatusForbidden, newProblem(http.StatusForbidden, "",
-				"Without a token only servers on this machine may do this.")}
+			return refusedAs(http.StatusForbidden, "Without a token only servers on this machine may do this.")
 		default:
 			a.deps.Notices.Warn("request refused: not the token of the platform's servers", slog.Any("address", a.address(c)))
 			return detail(http.StatusUnauthorized, "The token of the platform's servers is required.")

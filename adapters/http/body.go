@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"mime"
@@ -21,7 +22,9 @@ func readFields(c *fiber.Ctx) (fields.Fields, error) {
 		return fields.Fields{}, nil
 	}
 	// Fiber's own c.Body() would inflate a body to any size.
-	if encoding := c.Get(fiber.HeaderContentEncoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
+	// It is a list over all its lines.
+	encoding := string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderContentEncoding), []byte(", ")))
+	if !isIdentity(encoding) {
 		return nil, detail(http.StatusUnsupportedMediaType, fmt.Sprintf(`Unsupported content encoding "%s" in request.`, encoding))
 	}
 	contentType := string(c.Request().Header.ContentType())
@@ -34,6 +37,16 @@ func readFields(c *fiber.Ctx) (fields.Fields, error) {
 	default:
 		return nil, detail(http.StatusUnsupportedMediaType, fmt.Sprintf(`Unsupported media type "%s" in request.`, contentType))
 	}
+}
+
+// isIdentity tells whether a list of codings changes nothing.
+func isIdentity(codings string) bool {
+	for coding := range strings.SplitSeq(codings, ",") {
+		if coding = strings.Trim(coding, " \t"); coding != "" && !strings.EqualFold(coding, "identity") {
+			return false
+		}
+	}
+	return true
 }
 
 // asAnswer returns the answer to a body that fields refuses; nil for nil.

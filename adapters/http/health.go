@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/problem"
 	"chatting/domain"
 )
 
@@ -75,10 +76,16 @@ func (a *API) readiness(c *fiber.Ctx) error {
 	}{checkOK, checks, background})
 }
 
-func notReady(sentence string, checks map[string]string, background Background) problem {
-	p := newProblem(http.StatusServiceUnavailable, domain.CodeUnavailable, sentence)
-	p.Checks, p.Background = checks, &background
-	return p
+// unready is the answer of a node that cannot serve.
+type unready struct {
+	problem.Details
+	// Checks is the state of the parts that readiness hangs on.
+	Checks map[string]string `json:"checks,omitempty"`
+	Background
+}
+
+func notReady(sentence string, checks map[string]string, background Background) unready {
+	return unready{problem.Of(http.StatusServiceUnavailable, sentence), checks, background}
 }
 
 // probe makes all checks side by side, waits for them, and logs a failure when it is new.

@@ -26,8 +26,7 @@ const (
 )
 
 // errNoRoom is an answer, so that a flood of refusals is not a flood of log lines.
-var errNoRoom = &answer{http.StatusServiceUnavailable, newProblem(http.StatusServiceUnavailable, domain.CodeUnavailable,
-	"Too many answers are under way. Try again.")}
+var errNoRoom = refusedAs(http.StatusServiceUnavailable, "Too many answers are under way. Try again.")
 
 // hold counts bytes of which the answer to c is made, until it is written. errNoRoom where there is no room. Clients that
 // stopped reading their answers are cut off before it comes to that.

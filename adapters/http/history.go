@@ -13,6 +13,7 @@ import (
 
 	"chatting/adapters/fields"
 	"chatting/adapters/frame"
+	"chatting/adapters/problem"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -134,7 +135,7 @@ type readBody struct {
 func (a *API) markRead(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
 	partner, complaint := parsePartner(c.Params("partner"))
 	if complaint != "" {
-		return send(c, http.StatusNotFound, newProblem(http.StatusNotFound, "", "Not found."))
+		return send(c, http.StatusNotFound, problem.Of(http.StatusNotFound, "Not found."))
 	}
 	body, err := readFields(c)
 	if err != nil {

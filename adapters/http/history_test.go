@@ -166,7 +166,7 @@ func TestReadingIsMarkedUpToAMessageOrTheNewest(t *testing.T) {
 	w.call(t, "PUT", read, `{"message_id":"x"}`, asUser1, asJSON).mustBe(t, 400, `{"message_id":["Must be a valid UUID."]}`)
 	w.call(t, "PUT", read, `{"message_id":[]}`, asUser1, asJSON).mustBe(t, 400, `{"message_id":["Not a valid string."]}`)
 	w.call(t, "PUT", "/api/chatting/conversations/x/read/", `{}`, asUser1).
-		mustBe(t, 404, `{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found."}`)
+		mustBe(t, 404, `{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found.","code":"not_found"}`)
 	h.late = 1 // the history gets the message a moment after the client
 	w.call(t, "PUT", read, `{"message_id":"`+entryID(3).String()+`"}`, asUser1, asJSON).mustBe(t, 200, `{"id":7,"unread":0}`)
 	w.call(t, "PUT", "/api/chatting/conversations/0/read", "", asUser1).mustBe(t, 200, `{"id":0,"unread":0}`)
@@ -192,7 +192,7 @@ func TestAHistoryThatIsAwayIsToBeAskedLater(t *testing.T) {
 func TestWithoutAHistoryItsPathsAreUnknown(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/api/chatting/messages/?target_id=7", "/api/chatting/conversations/"} {
-		w.call(t, "GET", path, "", asUser1).mustBe(t, 404, `{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found."}`)
+		w.call(t, "GET", path, "", asUser1).mustBe(t, 404, `{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found.","code":"not_found"}`)
 	}
 }
 

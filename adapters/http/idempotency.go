@@ -80,8 +80,8 @@ func idempotencyKey(c *fiber.Ctx) (string, error) {
 	}
 	key, ok := parseIdempotencyKey(string(all[0]))
 	if len(all) > 1 || !ok {
-		return "", &answer{http.StatusBadRequest, newProblem(http.StatusBadRequest, "",
-			"Idempotency-Key must be one string of 1 to 255 printable ASCII characters.")}
+		return "", refusedAs(http.StatusBadRequest,
+			"Idempotency-Key must be one string of 1 to 255 printable ASCII characters.")
 	}
 	return key, nil
 }

@@ -8,12 +8,11 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
-
-	"chatting/domain"
 )
 
 // observe is the outermost middleware: it turns errors into answers, a panic into a 500 that says nothing of it, and
@@ -30,6 +29,7 @@ func (a *API) observe(c *fiber.Ctx) error {
 			return err
 		}
 	}
+	a.setCORS(c)
 	a.deps.Logger.LogAttrs(c.Context(), slog.LevelDebug, "request", slog.Any("address", a.address(c)),
 		loggedMethod(c), a.pathOf(c), slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
 	return nil
@@ -92,7 +92,7 @@ func refuseAmbiguous(c *fiber.Ctx) error {
 
 func ambiguous(c *fiber.Ctx, sentence string) error {
 	c.Context().SetConnectionClose()
-	return &answer{http.StatusBadRequest, newProblem(http.StatusBadRequest, "", sentence)}
+	return refusedAs(http.StatusBadRequest, sentence)
 }
 
 // recovered runs the rest of the chain. Nothing of a panic's value reaches the client, be it an error or not.
@@ -101,7 +101,7 @@ func (a *API) recovered(c *fiber.Ctx) (err error) {
 		if value := recover(); value != nil {
 			a.deps.Notices.Error("request panicked", loggedMethod(c), a.pathOf(c), slog.Any("address", a.address(c)),
 				slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(debug.Stack())))
-			err = &answer{http.StatusInternalServerError, newProblem(http.StatusInternalServerError, domain.CodeInternal, unexplained)}
+			err = refusedAs(http.StatusInternalServerError, unexplained)
 		}
 	}()
 	return c.Next()
@@ -148,7 +148,7 @@ func loggedMethod(c *fiber.Ctx) slog.Attr {
 	if _, invented := c.Context().UserValue(methodKey).(string); invented {
 		return slog.String("method", "unknown")
 	}
-	return slog.String("method", c.Method())
+	return slog.String("method", strings.Clone(c.Method())) // which is a part of the request, and lines may wait
 }
 
 // methodOf returns the request's method as the client named it.

@@ -21,15 +21,16 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/application"
 	"chatting/domain"
 )
 
 func TestUnknownPathsAreProblems(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	for _, path := range []string{"/", "/api/chatting/", "/API/chatting/blockedusers/", "/S2SAPI/system-message/", "/api/chatting/blockedusers/7", "/x<script>", "/api//chatting/blockedusers/"} {
 		for _, method := range []string{"GET", "POST", "FOO"} {
 			got := w.call(t, method, path, "", asUser1)
-			got.mustBe(t, 404, `{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found."}`)
+			got.mustBe(t, 404, `{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found.","code":"not_found"}`)
 			if got.header.Get("Content-Type") != problemType {
 				t.Errorf("media type is %s", got.header.Get("Content-Type"))
 			}
@@ -118,7 +119,21 @@ func TestOtherAdaptersRoutesAreRefusedAsProblems(t *testing.T) {
 		}
 	})
 	got := w.call(t, "GET", "/ws/chatting", "")
-	got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"The origin may not."}`)
+	got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"The origin may not.","code":"forbidden"}`)
+}
+
+func TestAnAbsoluteFormWithoutAPathIsForTheRoot(t *testing.T) {
+	w := newWorld(t, func(w *world, _ *Options, _ *Deps) {
+		w.mount = func(app *fiber.App) {
+			app.Get("/", func(c *fiber.Ctx) error { return c.SendString(c.Query("x")) })
+		}
+	})
+	for target, want := range map[string]string{"http://a?x=1": "1", "http://a?x=/healthz": "/healthz", "http://a/?x=1": "1", "/?x=1": "1", "https://a": "", "HTTP://A?": ""} {
+		got, _ := w.raw(t, "GET "+target+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		if got.status != 200 || got.body != want {
+			t.Errorf("%s: %d %s, want %s", target, got.status, got.body, want)
+		}
+	}
 }
 
 func TestAppIsWhatTheWebSocketAdapterNeeds(t *testing.T) {
@@ -155,7 +170,7 @@ func TestRequestsAreLoggedWithoutSecrets(t *testing.T) {
 }
 
 func TestNothingThatNoRouteKnowsIsLogged(t *testing.T) {
-	w := newWorld(t, withHistory(newHistory()))
+	w := newWorld(t, onPlainListener, withHistory(newHistory()))
 	const secret = "eyJhbGciOiJIUzI1NiJ9"
 	for method, path := range map[string]string{
 		"GET":        "/" + secret,
@@ -180,8 +195,54 @@ func TestNothingThatNoRouteKnowsIsLogged(t *testing.T) {
 	}
 }
 
+// A line may be written a second after its request, of which nothing is left by then.
+func TestALineThatWaitsNamesItsOwnMethod(t *testing.T) {
+	w := newWorld(t, func(_ *world, _ *Options, d *Deps) {
+		d.Writes = onceIn[domain.UserID](time.Hour, 1)
+		at := time.Now()
+		d.Notices = application.NewNotices(d.Logger, func() time.Time { return at })
+	})
+	for range 3 {
+		w.call(t, "DELETE", blockedPath, "", asUser1) // the first is carried out, the second is logged, the third waits
+	}
+	for range 10 {
+		w.call(t, "GET", blockedPath, "", asUser1)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	w.api.deps.Notices.Run(ended)
+	lines := 0
+	for line := range strings.Lines(w.logs.String()) {
+		if strings.Contains(line, "over the rate") {
+			lines++
+			if !strings.Contains(line, " method=DELETE ") {
+				t.Errorf("log is %s", line)
+			}
+		}
+	}
+	if lines != 2 {
+		t.Errorf("%d lines", lines)
+	}
+}
+
 // raw writes bytes to a connection of its own and returns the first answer, and whether the connection is closed then.
 func (w *world) raw(t *testing.T, request string) (got reply, closed bool) {
+	t.Helper()
+	return w.rawFor(t, request, "")
+}
+
+// answerTo returns the answer to a request as it is written, which to a HEAD request has no body.
+func (w *world) answerTo(t *testing.T, request string, toHead bool) reply {
+	t.Helper()
+	method := ""
+	if toHead {
+		method = http.MethodHead
+	}
+	got, _ := w.rawFor(t, request, method)
+	return got
+}
+
+func (w *world) rawFor(t *testing.T, request, method string) (got reply, closed bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 	if err != nil {
@@ -195,7 +256,7 @@ func (w *world) raw(t *testing.T, request string) (got reply, closed bool) {
 		t.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
-	response, err := http.ReadResponse(reader, nil)
+	response, err := http.ReadResponse(reader, &http.Request{Method: method})
 	if err != nil {
 		t.Fatalf("%.60q: %v", request, err)
 	}
@@ -207,6 +268,9 @@ func (w *world) raw(t *testing.T, request string) (got reply, closed bool) {
 	if response.Close {
 		_, err = reader.ReadByte()
 		closed = err != nil && !errors.Is(err, context.DeadlineExceeded)
+		if method == http.MethodHead && !closed {
+			t.Errorf("%.60q: the answer has a body", request)
+		}
 	}
 	return reply{response.StatusCode, response.Header, string(body)}, closed
 }
@@ -244,9 +308,9 @@ func TestRequestsThatCannotBeReadAreProblemsAndEndTheConnection(t *testing.T) {
 }
 
 func TestSlowRequestsTimeOut(t *testing.T) {
-	w := newWorld(t, func(_ *world, o *Options, _ *Deps) { o.ReadTimeout = 100 * time.Millisecond })
+	w := newWorld(t, onPlainListener, func(_ *world, o *Options, _ *Deps) { o.ReadTimeout = 100 * time.Millisecond })
 	got, closed := w.raw(t, "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")
-	got.mustBe(t, 408, `{"type":"about:blank","title":"Request Timeout","status":408,"detail":"The request did not arrive in time."}`)
+	got.mustBe(t, 408, `{"type":"about:blank","title":"Request Timeout","status":408,"detail":"The request did not arrive in time.","code":"request_timeout"}`)
 	if !closed {
 		t.Error("the connection stays open")
 	}
@@ -495,7 +559,7 @@ func TestCORSLetsTheListedOriginsIn(t *testing.T) {
 // fasthttp would read the end of such a request again, as the next one: who shares a connection to us with others, behind a
 // proxy, could put words into their mouths.
 func TestAnAmbiguousRequestSmugglesNoSecondOne(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	for name, request := range map[string]string{
 		"folded": "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Folded: a\r\n b\r\n\tc\r\nX-Pad: " + strings.Repeat("p", 64) + "\r\n\r\n",
 		"two lengths": "POST /api/chatting/blockedusers/ HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n" +

@@ -188,7 +188,7 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 		"Proxy-Connection: close", "WL-Proxy-Client-IP: a", "X-Remote-Addr: a",
 	} {
 		got := w.system(t, body, header)
-		got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Without a token only servers on this machine may do this."}`)
+		got.mustBe(t, 403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Without a token only servers on this machine may do this.","code":"forbidden"}`)
 		if logs := w.logs.String(); !strings.Contains(logs, "only servers on this machine may do this\" address=127.0.0.1") {
 			t.Errorf("the refusal is not logged: %s", logs)
 		}
@@ -200,7 +200,7 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 
 // A page whose own host name leads to 127.0.0.1 is a loopback peer, and sends no header that gives it away with a plain form.
 func TestServersWithoutTokenCallThisMachineByALoopbackName(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	request := func(target, host string) int {
 		got, _ := w.raw(t, "POST "+target+" HTTP/1.1\r\nHost: "+host+"\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n"+
 			`{"target_id":7,"message":"m"}`)
@@ -247,7 +247,7 @@ func TestWithoutATokenAndWithoutTrustNobodyMayCall(t *testing.T) {
 
 // Behind nginx's "location /s2sapi/ { return 403; }" the first of these erased user 5.
 func TestThePathThatIsRoutedIsTheOneThatWasSent(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, onPlainListener)
 	for target, want := range map[string]int{
 		"//x/s2sapi/users/?user_id=5&://":               400,
 		"//x/s2sapi/users/?user_id=5":                   404,

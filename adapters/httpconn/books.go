@@ -151,6 +151,7 @@ func (l *Listener) completed(c *Conn) *Refusal {
 var (
 	errGone    = &Refusal{http.StatusServiceUnavailable, "The connection is closed."}
 	errBusy    = &Refusal{http.StatusServiceUnavailable, "The server is busy."}
+	errLate    = &Refusal{http.StatusRequestTimeout, "The request did not arrive in time."}
 	errTooMany = &Refusal{http.StatusTooManyRequests, "There are too many requests from this address."}
 )
 

@@ -9,9 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"chatting/adapters/origins"
+	"chatting/adapters/problem"
 )
 
 // Conn is an accepted connection. While it serves HTTP it hands the HTTP server one whole, checked request head, then the
@@ -32,9 +36,11 @@ type Conn struct {
 	in     []byte
 	buffer *[]byte
 	// head is how many bytes of in are left of the request's head.
-	head     int
-	body     body
-	request  head
+	head    int
+	body    body
+	request head
+	// received is the head of the request that is read or served, as it came. It is nil before all of it is there.
+	received []byte
 	requests int
 	// answered tells that an answer was begun before the request was complete. What is left of the request would be read
 	// as another one, so the connection ends.
@@ -139,7 +145,7 @@ func (c *Conn) awaitHead() error {
 		c.refuse(refusal)
 		return io.EOF
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.refuse(&Refusal{http.StatusRequestTimeout, "The request did not arrive in time."})
+		c.refuse(errLate)
 		return io.EOF
 	case err != nil:
 		return io.EOF
@@ -167,8 +173,13 @@ func (c *Conn) readHead() (*Refusal, error) {
 			c.in, skipped, seen = c.in[end:], true, scanned{}
 			continue
 		case end > 0:
-			c.head = end
-			c.request, refusal = parseHead(c.in[:end])
+			c.head, c.received = end, c.in[:end]
+			if c.request, refusal = parseHead(c.received); c.request.slash > 0 {
+				// The HTTP server gets the path that an empty one stands for (RFC 9110 §4.2.3).
+				c.in = slices.Insert(c.in, c.request.slash, '/')
+				c.head++
+				c.received = c.in[:c.head]
+			}
 			return refusal, nil
 		}
 		c.grow()
@@ -195,7 +206,7 @@ func (c *Conn) grow() {
 
 // release gives the buffer back. What was received of the next request gets one of its own.
 func (c *Conn) release() {
-	c.request = head{}
+	c.request, c.received = head{}, nil
 	if len(c.in) == 0 {
 		c.in = nil
 	} else {
@@ -212,6 +223,10 @@ func (c *Conn) readBody(p []byte) (n int, err error) {
 	if len(c.in) > 0 {
 		n = copy(p, c.in)
 	} else if n, err = c.Conn.Read(p); n == 0 {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.refuse(errLate)
+			err = io.EOF
+		}
 		return 0, err
 	}
 	whole, refusal := c.body.advance(p[:n])
@@ -326,29 +341,40 @@ func (c *Conn) linger() {
 func (c *Conn) refuse(refusal *Refusal) {
 	c.answered = true
 	c.listener.refused(c, refusal)
+	if c.received == nil {
+		c.received = c.in
+	}
+	answer := refusal.answer(isHead(c.received), c.listener.options.CORS.Headers(originsIn(c.received)))
 	c.in = nil
 	_ = c.Conn.SetDeadline(time.Now().Add(lingerTime))
-	if _, err := c.Conn.Write(refusal.answer()); err == nil {
+	if _, err := c.Conn.Write(answer); err == nil {
 		c.linger()
 	}
 	_ = c.Close() // there is nothing left to do for it
 }
 
-// answer is a whole response with problem details (RFC 9457).
-func (r *Refusal) answer() []byte {
-	// Strings and numbers can always be encoded.
-	problem, _ := json.Marshal(struct {
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-	}{"about:blank", http.StatusText(r.Status), r.Status, r.Sentence})
-	again := ""
-	if r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests {
-		again = "Retry-After: 5\r\n"
+// answer is a whole response with problem details (RFC 9457) and further headers. That to a HEAD request has no body.
+func (r *Refusal) answer(toHead bool, more []origins.Header) []byte {
+	body, _ := json.Marshal(problem.Of(r.Status, r.Sentence)) // strings and numbers can always be encoded
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", r.Status, http.StatusText(r.Status))
+	headers := []origins.Header{
+		{Name: "Content-Type", Value: problem.MediaType},
+		{Name: "Content-Length", Value: strconv.Itoa(len(body))},
+		{Name: "X-Content-Type-Options", Value: "nosniff"},
+		{Name: "Cache-Control", Value: "no-store"},
+		{Name: "Connection", Value: "close"},
+		{Name: "Date", Value: time.Now().UTC().Format(http.TimeFormat)},
 	}
-	return []byte("HTTP/1.1 " + strconv.Itoa(r.Status) + " " + http.StatusText(r.Status) + "\r\n" +
-		"Content-Type: application/problem+json\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n" +
-		"Connection: close\r\nDate: " + time.Now().UTC().Format(http.TimeFormat) + "\r\n" + again +
-		"Content-Length: " + strconv.Itoa(len(problem)) + "\r\n\r\n" + string(problem))
+	if r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests {
+		headers = append(headers, origins.Header{Name: "Retry-After", Value: "5"})
+	}
+	for _, header := range append(headers, more...) {
+		fmt.Fprintf(&b, "%s: %s\r\n", header.Name, header.Value)
+	}
+	b.WriteString("\r\n")
+	if !toHead {
+		b.Write(body)
+	}
+	return b.Bytes()
 }

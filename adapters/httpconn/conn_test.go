@@ -1,12 +1,14 @@
 package httpconn
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"chatting/adapters/origins"
 	"chatting/application"
 )
 
@@ -17,9 +19,8 @@ func TestARefusedRequestIsAnsweredAndNothingBehindItIsCarriedOut(t *testing.T) {
 	w := serve(t, Options{})
 	for name, test := range refusals {
 		c := w.dial(t, "127.0.0.1").send(test.head + smuggled)
-		status, header, body := c.answer()
-		if status != test.status || header.Get("Content-Type") != "application/problem+json" || !strings.HasPrefix(body, `{"type":"about:blank",`) {
-			t.Errorf("%s, %q: %d %v %s", name, test.head, status, header, body)
+		if status, _ := c.refused(); status != test.status {
+			t.Errorf("%s, %q: %d", name, test.head, status)
 		}
 		c.mustEnd()
 	}
@@ -27,7 +28,7 @@ func TestARefusedRequestIsAnsweredAndNothingBehindItIsCarriedOut(t *testing.T) {
 		"5;a\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "5;a\rhello\r\n0\r\n\r\n", "0\r\nA: b\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "+5\r\nhello\r\n0\r\n\r\n",
 	} {
 		c := w.dial(t, "127.0.0.1").send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + smuggled)
-		if status, _, _ := c.answer(); status != 400 {
+		if status, _ := c.refused(); status != 400 {
 			t.Errorf("chunks %q: %d", chunks, status)
 		}
 		c.mustEnd()
@@ -174,5 +175,85 @@ func TestTheSystemsBufferOfAConnectionCanBeBounded(t *testing.T) {
 	defer conn.Close()
 	if err := conn.(interface{ SetWriteBuffer(bytes int) error }).SetWriteBuffer(4 << 10); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whatever the connection refuses itself, a page of an allowed origin may read.
+func TestRefusalsTellWhichPagesMayReadThem(t *testing.T) {
+	cors, err := origins.NewCORS([]string{"https://a.example"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := serve(t, Options{CORS: cors, HeaderLimit: 1000, ReadTimeout: 100 * time.Millisecond, Requests: 1, PerAddress: 1})
+	const post = "POST / HTTP/1.1\r\nHost: x\r\n"
+	rows := map[string]struct {
+		before, after string // of the Origin line
+		status        int
+	}{
+		"malformed before":         {"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n", "\r\n", 400},
+		"malformed after":          {"GET / HTTP/1.1\r\nHost: x\r\n", "A b\r\n\r\n", 400},
+		"bare line feed":           {"GET / HTTP/1.1\r\n", "A: b\n", 400},
+		"another version":          {"GET / HTTP/1.2\r\nHost: x\r\n", "\r\n", 505},
+		"long head":                {"GET / HTTP/1.1\r\nHost: x\r\n", "A: " + strings.Repeat("x", 1000), 431},
+		"slow head":                {"GET / HTTP/1.1\r\nHost: x\r\n", "A: ", 408},
+		"slow body":                {post + "Content-Length: 2\r\n", "\r\na", 408},
+		"malformed body":           {post + "Transfer-Encoding: chunked\r\n", "\r\nzz\r\n", 400},
+		"malformed body, later on": {post + "Transfer-Encoding: chunked\r\n", "\r\n1\r\na\r\nzz\r\n", 400},
+	}
+	for name, row := range rows {
+		for origin, want := range map[string]string{
+			"Origin: https://a.example\r\n": "https://a.example", "origin:https://a.example\r\n": "https://a.example", "Origin: https://b.example\r\n": "", "": "",
+			"Origin: https://a.example\r\nOrigin: https://a.example\r\n": "",
+		} {
+			c := w.dial(t, "127.0.0.1").send(row.before + origin + row.after)
+			status, header := c.refused()
+			if status != row.status || header.Get("Access-Control-Allow-Origin") != want || header.Get("Vary") != "Origin" {
+				t.Errorf("%s, %q: %d %v", name, origin, status, header)
+			}
+			_ = c.Close()
+		}
+	}
+	// The only place is taken, and then the only one of an address.
+	hanging := w.dial(t, "127.0.0.1").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, "the place is taken", func() bool { return w.calls.Load() > 0 })
+	for from, want := range map[string]int{"127.0.0.2": 503, "127.0.0.1": 429} {
+		c := w.dial(t, from).send("GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\n\r\n")
+		status, header := c.refused()
+		if status != want || header.Get("Access-Control-Allow-Origin") != "https://a.example" || header.Get("Retry-After") == "" ||
+			!strings.Contains(header.Get("Access-Control-Expose-Headers"), "Retry-After") {
+			t.Errorf("from %s: %d %v", from, status, header)
+		}
+	}
+	close(w.hang)
+	hanging.answer()
+}
+
+func TestTheRefusalOfAHeadRequestHasNoBody(t *testing.T) {
+	w := serve(t, Options{})
+	c := w.dial(t, "127.0.0.1").send("HEAD / HTTP/1.1\r\n\r\n")
+	all, err := io.ReadAll(c)
+	head, body, _ := strings.Cut(string(all), "\r\n\r\n")
+	if err != nil || !strings.HasPrefix(head, "HTTP/1.1 400 ") || !strings.Contains(head, "Content-Length: ") || body != "" {
+		t.Errorf("%q, %v", all, err)
+	}
+}
+
+// The empty path stands for / (RFC 9110 §4.2.3), and the HTTP server gets that one.
+func TestAnAbsoluteFormWithoutAPathIsForTheRoot(t *testing.T) {
+	w := serve(t, Options{})
+	for target, want := range map[string]string{
+		"http://x": "http://x/", "http://x?a=/b": "http://x/?a=/b", "https://x:1?": "https://x:1/?", "HTTP://http?://x": "HTTP://http/?://x",
+		"http://x/?a": "http://x/?a", "http://x/c?a": "http://x/c?a",
+	} {
+		host, _, _ := strings.Cut(target[strings.Index(target, "//")+2:], "?")
+		host, _, _ = strings.Cut(host, "/")
+		const body = "A: b\r\nContent-Length: 2\r\n\r\nhi"
+		c := w.dial(t, "127.0.0.1").send("POST " + target + " HTTP/1.1\r\nHost: " + host + "\r\n" + body + "POST /2 HTTP/1.1\r\nHost: x\r\n" + body)
+		for _, want := range []string{want, "/2"} {
+			status, header, body := c.answer()
+			if status != 200 || header.Get("Requested") != want || body != "hi" {
+				t.Errorf("%s: %d %v %q, want %s", target, status, header, body, want)
+			}
+		}
 	}
 }

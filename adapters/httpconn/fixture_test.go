@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"container/list"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"go.uber.org/goleak"
 
+	"chatting/adapters/problem"
 	"chatting/application"
 )
 
@@ -82,6 +84,7 @@ func serve(t *testing.T, options Options) *world {
 		if c.Path() == "/hang" {
 			<-w.hang
 		}
+		c.Set("Requested", string(c.Request().Header.RequestURI()))
 		return c.Send(c.Body())
 	})
 	served := make(chan error, 1)
@@ -158,6 +161,18 @@ func (c *client) answer() (status int, header http.Header, body string) {
 	return response.StatusCode, response.Header, string(data)
 }
 
+// refused reads the answer to a refused request, which must be problem details with a code, and returns its status and headers.
+func (c *client) refused() (int, http.Header) {
+	c.t.Helper()
+	status, header, body := c.answer()
+	var details problem.Details
+	if err := json.Unmarshal([]byte(body), &details); err != nil || header.Get("Content-Type") != problem.MediaType ||
+		details != problem.New(status, details.Code, details.Detail) || details.Code == "" || details.Detail == "" {
+		c.t.Errorf("%d %v %s is no refusal (%v)", status, header, body, err)
+	}
+	return status, header
+}
+
 // mustGet sends a request for a path and wants a status.
 func (c *client) mustGet(path string, want int) {
 	c.t.Helper()
@@ -183,6 +198,22 @@ func (w *world) mustWait(t *testing.T, n int) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.waiting.Len() == n
+	})
+}
+
+// mustHaveBegun waits until so many of the connections that wait have begun a request.
+func (w *world) mustHaveBegun(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, "requests have begun", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		begun := 0
+		for element := w.waiting.Front(); element != nil; element = element.Next() {
+			if element.Value.(*Conn).place.begun {
+				begun++
+			}
+		}
+		return begun == n
 	})
 }
 

@@ -20,8 +20,10 @@ func malformed(sentence string) *Refusal { return &Refusal{http.StatusBadRequest
 // head is what this package needs to know of a request. Its slices are parts of the bytes that it was read from.
 type head struct {
 	method []byte
-	// path is that of the target, without its query. It is empty for an absolute form without one.
+	// path is that of the target, without its query.
 	path []byte
+	// slash is where the path stands that an absolute form has left out, from the head's beginning; 0 if it has one.
+	slash int
 	// length is that of the body in bytes, 0 where there is none or the body is chunked.
 	length  int64
 	chunked bool
@@ -96,6 +98,20 @@ func parseHead(b []byte) (head, *Refusal) {
 
 var crlf = []byte("\r\n")
 
+// originsIn returns the values of the Origin lines of a head, of which the end may be missing and which may be malformed.
+func originsIn(head []byte) (values [][]byte) {
+	_, lines, _ := bytes.Cut(head, crlf)
+	for line := range bytes.SplitSeq(lines, crlf) {
+		if name, value, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(name, []byte("Origin")) {
+			values = append(values, bytes.Trim(value, " \t"))
+		}
+	}
+	return values
+}
+
+// isHead tells whether the request that begins so is a HEAD request.
+func isHead(head []byte) bool { return bytes.HasPrefix(head, []byte(http.MethodHead+" ")) }
+
 // parseRequestLine returns, beside the head, the authority of a target in absolute form (nil for origin form), and the
 // minor version.
 func parseRequestLine(line []byte) (h head, authority []byte, minor int, refusal *Refusal) {
@@ -114,7 +130,12 @@ func parseRequestLine(line []byte) (h head, authority []byte, minor int, refusal
 		return head{}, nil, 0, malformed("The request line names no version of HTTP.")
 	}
 	path, authority, refusal := parseTarget(target)
-	return head{method: method, path: path}, authority, minor, refusal
+	h = head{method: method, path: path}
+	if refusal == nil && len(path) == 0 {
+		scheme, _, _ := bytes.Cut(target, []byte("://"))
+		h.path, h.slash = []byte("/"), len(method)+len(" ")+len(scheme)+len("://")+len(authority)
+	}
+	return h, authority, minor, refusal
 }
 
 // parseField reads a header line. The value has no blanks around it.

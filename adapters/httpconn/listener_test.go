@@ -33,6 +33,10 @@ func TestWhoIsSilentMakesRoomOldestFirst(t *testing.T) {
 					crowd[i].answer()
 				}
 				w.mustWait(t, i+1)
+				if strings.HasPrefix(name, "half") {
+					// Until it is read, a connection counts as one that has just said something.
+					w.mustHaveBegun(t, i+1)
+				}
 			}
 			// Each newcomer is served, in the place of the oldest.
 			for i := range 5 {

@@ -3,6 +3,7 @@ package httpconn
 import (
 	"time"
 
+	"chatting/adapters/origins"
 	"chatting/application"
 )
 
@@ -25,6 +26,8 @@ type Options struct {
 	ReadTimeout, IdleTimeout time.Duration
 	// HeaderLimit is the longest head of a request, in bytes; more is 431.
 	HeaderLimit int
+	// CORS tells which pages may read the answers of the connection itself; nil for none.
+	CORS *origins.CORS
 	// Notices take the log lines that clients can cause in any number.
 	Notices *application.Notices
 }

@@ -20,14 +20,15 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/origins"
 	"chatting/application"
 	"chatting/domain"
 )
 
 // Options are the limits of a Server. The zero value has no caps and the defaults for the rest.
 type Options struct {
-	// AllowedOrigins are further origins, scheme://host[:port], from which browsers may connect; "*" allows all. The
-	// host that the request itself names, and requests without an Origin, are always accepted.
+	// AllowedOrigins are further origins, as origins.NewSet takes them, from which browsers may connect. The host that the
+	// request itself names, and requests without an Origin, are always accepted.
 	AllowedOrigins []string
 	// MaxConnections caps the sockets from their upgrade on, logged in or not; 0 means no cap.
 	MaxConnections int
@@ -168,7 +169,7 @@ type Deps struct {
 // and Shutdown it before the app.
 type Server struct {
 	options Options
-	origins origins
+	origins origins.Set
 	deps    Deps
 	// clientAddress is that of the options, or peerAddress.
 	clientAddress func(peer net.Addr, forwardedFor [][]byte) netip.Addr
@@ -202,7 +203,7 @@ func New(options Options, deps Deps) (*Server, error) {
 	if min(options.MaxConnections, options.MaxPerAddress, options.FramesPerSecond, options.MaxFrame, options.QueueBytes) < 0 {
 		return nil, errors.New("ws: a limit is negative")
 	}
-	allowed, err := parseOrigins(options.AllowedOrigins)
+	allowed, err := origins.NewSet(options.AllowedOrigins)
 	if err != nil {
 		return nil, err
 	}

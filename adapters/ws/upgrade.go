@@ -14,6 +14,10 @@ import (
 
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"chatting/adapters/origins"
+	"chatting/adapters/problem"
 )
 
 // readBuffer is the size of the buffer that each connection keeps for reading, in bytes. Most frames of a chat fit in;
@@ -26,9 +30,6 @@ const handoverKey = "chatting.ws.socket"
 // handover hides the socket's Close: fasthttp closes values of a request that have one when the request ends.
 type handover struct{ sock *socket }
 
-// maxOriginLogged is how many bytes of a refused Origin a log line shows.
-const maxOriginLogged = 200
-
 // retryAfter is what clients that were refused for want of room are told to wait, in seconds.
 const retryAfter = "5"
 
@@ -38,31 +39,31 @@ func (s *Server) check(c *fiber.Ctx) error {
 	sock, ok := c.Context().Conn().(*socket)
 	if !ok || !sock.upgradable() {
 		s.deps.Notices.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
-		return problem(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
+		return refuse(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
 	}
 	sock.client = s.clientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
 	switch {
 	case !bare(header.RawHeaders()):
 		c.Context().SetConnectionClose()
-		return problem(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
-	case !s.origins.allow(header.PeekAll(fiber.HeaderOrigin), header.Host()):
-		origin := header.Peek(fiber.HeaderOrigin)
-		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed",
-			slog.Any("address", sock.client), slog.String("origin", string(origin[:min(len(origin), maxOriginLogged)])))
-		return problem(c, http.StatusForbidden, "The origin is not allowed.")
-	case !websocket.IsWebSocketUpgrade(c) || !header.IsGet() || !header.IsHTTP11() || header.ConnectionClose():
+		return refuse(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
+	case !s.isAllowed(header.PeekAll(fiber.HeaderOrigin), header.Host()):
+		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed", slog.Any("address", sock.client),
+			slog.String("origin", origins.Name(string(header.Peek(fiber.HeaderOrigin)))), slog.String("option", "websocket.allowed_origins"))
+		return refuseAs(c, problem.New(http.StatusForbidden, problem.OriginNotAllowed, "The origin is not allowed."))
+	case !asksForWebSocket(header):
 		c.Set(fiber.HeaderUpgrade, "websocket")
-		return problem(c, http.StatusUpgradeRequired, "This is a WebSocket endpoint.")
+		return refuse(c, http.StatusUpgradeRequired, "This is a WebSocket endpoint.")
 	case string(header.Peek("Sec-Websocket-Version")) != "13":
+		c.Set(fiber.HeaderUpgrade, "websocket")
 		c.Set("Sec-Websocket-Version", "13")
-		return problem(c, http.StatusUpgradeRequired, "The WebSocket version must be 13.")
+		return refuse(c, http.StatusUpgradeRequired, "The WebSocket version must be 13.")
 	case !validKey(header.Peek("Sec-Websocket-Key")):
-		return problem(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
+		return refuse(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
 	if wait := s.loginWait(sock.client); wait > 0 {
 		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", sock.client))
 		c.Set(fiber.HeaderRetryAfter, seconds(wait))
-		return problem(c, http.StatusTooManyRequests, "There are too many logins from this address.")
+		return refuse(c, http.StatusTooManyRequests, "There are too many logins from this address.")
 	}
 	release, err := s.admit(networkOf(sock.client))
 	if err != nil {
@@ -71,18 +72,48 @@ func (s *Server) check(c *fiber.Ctx) error {
 		if errors.Is(err, errDraining) {
 			detail = "The server is going away."
 		}
-		return problem(c, http.StatusServiceUnavailable, detail)
+		return refuse(c, http.StatusServiceUnavailable, detail)
 	}
 	if !sock.hold(release) {
 		release()
-		return problem(c, http.StatusBadRequest, "The connection is closed.")
+		return refuse(c, http.StatusBadRequest, "The connection is closed.")
 	}
 	c.Locals(handoverKey, handover{sock})
+	// The library looks at the first line of each only.
+	header.Set(fiber.HeaderConnection, "Upgrade")
+	header.Set(fiber.HeaderUpgrade, "websocket")
 	if err := c.Next(); err != nil {
 		sock.drop()
 		return err
 	}
 	return nil
+}
+
+// isAllowed decides on the Origin headers of a request that was sent to host. Programs that are not browsers send none.
+func (s *Server) isAllowed(originHeaders [][]byte, host []byte) bool {
+	if len(originHeaders) == 0 {
+		return true
+	}
+	origin := string(originHeaders[0])
+	return len(originHeaders) == 1 && (s.origins.Has(origin) || origins.IsOwn(origin, string(host)))
+}
+
+// asksForWebSocket tells whether a request asks for the protocol (RFC 6455 §4.2.1), and does not ask to end the connection.
+func asksForWebSocket(header *fasthttp.RequestHeader) bool {
+	return header.IsGet() && header.IsHTTP11() && !header.ConnectionClose() &&
+		hasToken(header.PeekAll(fiber.HeaderConnection), "upgrade") && hasToken(header.PeekAll(fiber.HeaderUpgrade), "websocket")
+}
+
+// hasToken tells whether a header that is a list has an element, in any case. The list goes over all its lines (RFC 9110 §5.3).
+func hasToken(lines [][]byte, token string) bool {
+	for _, line := range lines {
+		for element := range bytes.SplitSeq(line, []byte(",")) {
+			if strings.EqualFold(string(bytes.Trim(element, " \t")), token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // bare tells whether a request, by its headers as they were received, has nothing that could leave bytes behind in the HTTP
@@ -134,11 +165,15 @@ func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
-// problem answers with RFC 9457 problem details.
-func problem(c *fiber.Ctx, status int, detail string) error {
-	return c.Status(status).JSON(fiber.Map{
-		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
-	}, "application/problem+json")
+// refuse answers with the problem details of a status.
+func refuse(c *fiber.Ctx, status int, detail string) error {
+	return refuseAs(c, problem.Of(status, detail))
+}
+
+func refuseAs(c *fiber.Ctx, details problem.Details) error {
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.Status(details.Status).JSON(details, problem.MediaType)
 }
 
 // upgrade switches to the WebSocket protocol and leaves a session that outlives the handler.
@@ -184,61 +219,3 @@ func (noBuffers) Get() any { return nil }
 
 // Put takes a buffer and forgets it.
 func (noBuffers) Put(any) {}
-
-// origins are those that may connect beside the own.
-type origins struct {
-	all     bool
-	allowed map[string]struct{}
-}
-
-// parseOrigins refuses what is not scheme://host[:port] or "*".
-func parseOrigins(list []string) (origins, error) {
-	o := origins{allowed: make(map[string]struct{}, len(list))}
-	for _, entry := range list {
-		if entry == "*" {
-			o.all = true
-			continue
-		}
-		origin, ok := canonicalOrigin(entry)
-		if !ok {
-			return origins{}, errors.New("ws: not an origin (scheme://host[:port]): " + entry)
-		}
-		o.allowed[origin] = struct{}{}
-	}
-	return o, nil
-}
-
-// allow decides on the Origin headers of a request that was sent to host. Programs that are not browsers send none.
-func (o origins) allow(headers [][]byte, host []byte) bool {
-	if len(headers) == 0 || o.all {
-		return true
-	}
-	if len(headers) > 1 {
-		return false
-	}
-	origin, ok := canonicalOrigin(string(headers[0]))
-	if !ok {
-		return false
-	}
-	if _, ok := o.allowed[origin]; ok {
-		return true
-	}
-	scheme, _, _ := strings.Cut(origin, "://")
-	own, ok := canonicalOrigin(scheme + "://" + string(host))
-	return ok && own == origin
-}
-
-// canonicalOrigin brings an origin (RFC 6454 §6.2) into one form: lower case, without the scheme's default port.
-func canonicalOrigin(s string) (string, bool) {
-	scheme, host, ok := strings.Cut(strings.ToLower(s), "://")
-	if !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/?#@ \t*") {
-		return "", false
-	}
-	switch scheme {
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	}
-	return scheme + "://" + host, true
-}

@@ -1,7 +1,10 @@
 package ws
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -13,6 +16,10 @@ import (
 
 	"github.com/fasthttp/websocket"
 	"github.com/gofiber/fiber/v2"
+
+	"chatting/adapters/limits"
+	"chatting/adapters/problem"
+	"chatting/domain"
 )
 
 func TestUpgradeHasNoSubprotocolAndNeedsNoLastSlash(t *testing.T) {
@@ -31,7 +38,9 @@ func TestUpgradeHasNoSubprotocolAndNeedsNoLastSlash(t *testing.T) {
 }
 
 func TestOrigins(t *testing.T) {
-	options := Options{AllowedOrigins: []string{"https://Play.example", "http://dev.example:3000", "https://other.example:443"}}
+	options := Options{AllowedOrigins: []string{
+		"https://Play.example", "http://dev.example:3000", "https://other.example:443", "capacitor://localhost", "file://", "https://*.sub.example",
+	}}
 	for _, test := range []struct {
 		host, origin string
 		want         int
@@ -53,6 +62,13 @@ func TestOrigins(t *testing.T) {
 		{"chat.example", "http://dev.example:3000", 101},
 		{"chat.example", "http://dev.example", 403},
 		{"chat.example", "https://other.example", 101},
+		{"chat.example", "https://other.example/", 101},
+		{"chat.example", "capacitor://localhost", 101},
+		{"chat.example", "ionic://localhost", 403},
+		{"localhost", "ionic://localhost", 403},
+		{"chat.example", "file://", 101},
+		{"chat.example", "https://a.sub.example", 101},
+		{"chat.example", "https://sub.example", 403},
 	} {
 		f := serve(t, options, newChat())
 		head := strings.Replace(upgradeHead, "Host: x", "Host: "+test.host, 1)
@@ -70,7 +86,7 @@ func TestOrigins(t *testing.T) {
 }
 
 func TestWhatIsNoOriginIsRefusedAtStart(t *testing.T) {
-	for _, entry := range []string{"", "example.com", "http://", "http://a/b", "http://*.example", "://x"} {
+	for _, entry := range []string{"", "example.com", "http://", "http://a/b", "http://*", "://x"} {
 		deps := Deps{Login: newChat().login, Messages: messagesOf{}, Invites: invitesOf{}, Now: time.Now, Logger: slog.Default()}
 		if _, err := New(Options{AllowedOrigins: []string{entry}}, deps); err == nil {
 			t.Errorf("%q was accepted", entry)
@@ -119,16 +135,119 @@ func TestRequestsThatAreNotUpgraded(t *testing.T) {
 	eventually(t, "none of them is counted", func() bool { return f.Connections() == 0 })
 }
 
-func TestRefusalIsAProblemDocument(t *testing.T) {
+// Proxies and libraries put the elements of a list header on several lines, and others before and after them.
+func TestHeadersThatAreListsAreReadOverAllTheirLines(t *testing.T) {
 	f := serve(t, Options{}, newChat())
-	response, err := http.Get("http://" + f.addr + Path)
+	plain := strings.NewReplacer("Connection: Upgrade\r\n", "", "Upgrade: websocket\r\n", "").Replace(upgradeHead)
+	if strings.Contains(plain, "pgrade") {
+		t.Fatalf("%q asks for an upgrade", plain)
+	}
+	for _, test := range []struct {
+		headers string
+		want    int
+	}{
+		{"Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 101},
+		{"Connection: Upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n", 101},
+		{"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", 101},
+		{"connection: keep-alive ,\tUPGRADE,,x\r\nupgrade: WebSocket\r\n", 101},
+		{"Connection:\r\nConnection: ,\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", 101},
+		{"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n", 101},
+		{"Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n", 101},
+		{"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b, c\r\n", 101},
+		{"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: x\r\nSec-WebSocket-Extensions: permessage-deflate\r\n", 101},
+		{"Connection: keep-alive\r\nConnection: Upgrades\r\nUpgrade: websocket\r\n", 426},
+		{"Connection: keep-alive\r\nConnection: x-Upgrade\r\nUpgrade: websocket\r\n", 426},
+		{"Connection: Upgrade\r\nUpgrade: websockets\r\nUpgrade: h2c\r\n", 426},
+		{"Connection: Upgrade\r\nUpgrade: web\r\nUpgrade: socket\r\n", 426},
+		{"Connection: Upgrade\r\nConnection: close\r\nUpgrade: websocket\r\n", 426},
+		{"Connection: close\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", 426},
+		{"Connection: Upgrade, close\r\nUpgrade: websocket\r\n", 426},
+		{"Connection: keep-alive, CLOSE, Upgrade\r\nUpgrade: websocket\r\n", 426},
+		{"Connection: Upgrade\r\n", 426},
+		{"Upgrade: websocket\r\n", 426},
+		// These have one value each, and which of two counts depends on who reads them.
+		{"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", 400},
+		{"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", 400},
+	} {
+		if got := statusOfRequest(t, f, plain+test.headers+"\r\n"); got != test.want {
+			t.Errorf("%q: %d, want %d", test.headers, got, test.want)
+		}
+	}
+}
+
+func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
+	hasLeft := func(f *fixture) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := f.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		head   string
+		change func(*fixture)
+		status int
+		code   domain.Code
+	}{
+		"no upgrade":      {"GET /ws/chatting/ HTTP/1.1\r\nHost: x\r\n", nil, 426, problem.UpgradeRequired},
+		"another version": {strings.Replace(upgradeHead, ": 13", ": 8", 1), nil, 426, problem.UpgradeRequired},
+		"short key":       {strings.Replace(upgradeHead, "AAAA==", "==", 1), nil, 400, problem.BadRequest},
+		"expect":          {upgradeHead + "Expect: something\r\n", nil, 400, problem.BadRequest},
+		"origin":          {upgradeHead + "Origin: https://b.example\r\n", nil, 403, problem.OriginNotAllowed},
+		"no room":         {upgradeHead, func(f *fixture) { f.login(t, 7) }, 503, domain.CodeUnavailable},
+		"leaving":         {upgradeHead, hasLeft, 503, domain.CodeUnavailable},
+		"two versions":    {upgradeHead + "Sec-WebSocket-Version: 13\r\n", nil, 400, problem.BadRequest},
+	} {
+		f := serve(t, Options{MaxPerAddress: 1}, newChat())
+		if test.change != nil {
+			test.change(f)
+		}
+		mustBeRefused(t, f, name, test.head+"\r\n", test.status, test.code)
+	}
+	f := serveAtRates(t, Options{}, newChat(), Rates{Logins: limits.New[netip.Addr](rareRefills, 1, time.Now)})
+	f.login(t, 7)
+	mustBeRefused(t, f, "too many logins", upgradeHead+"\r\n", 429, domain.CodeRateLimited)
+}
+
+// mustBeRefused wants a request refused by problem details.
+func mustBeRefused(t *testing.T, f *fixture, name, request string, status int, code domain.Code) {
+	t.Helper()
+	conn := f.raw(t)
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = response.Body.Close(); http.DefaultClient.CloseIdleConnections() }()
-	body, _ := io.ReadAll(response.Body)
-	if response.Header.Get("Content-Type") != "application/problem+json" || decode(t, body)["status"] != 426.0 {
-		t.Errorf("%v %s", response.Header, body)
+	body, err := io.ReadAll(response.Body)
+	_, _ = response.Body.Close(), conn.Close()
+	var details problem.Details
+	if err = errors.Join(err, json.Unmarshal(body, &details)); err != nil || response.StatusCode != status ||
+		response.Header.Get("Content-Type") != problem.MediaType || details.Detail == "" || details != problem.New(status, code, details.Detail) {
+		t.Errorf("%s: %d %v %s (%v)", name, response.StatusCode, response.Header, body, err)
+	}
+	if again := response.Header.Get("Retry-After") != ""; again != (status == 429 || status == 503) {
+		t.Errorf("%s: Retry-After: %t", name, again)
+	}
+	if upgrade := response.Header.Get("Upgrade") == "websocket"; upgrade != (status == 426) {
+		t.Errorf("%s: Upgrade: %t", name, upgrade)
+	}
+}
+
+func TestARefusedOriginIsLoggedWithTheOptionThatLetsItIn(t *testing.T) {
+	for origin, want := range map[string]string{
+		"HTTPS://B.example:443": "origin=https://b.example option=websocket.allowed_origins",
+		"capacitor://localhost": "origin=capacitor://localhost option=websocket.allowed_origins",
+		"https://b/secret":      `origin="" option=websocket.allowed_origins`,
+	} {
+		f := serve(t, Options{}, newChat())
+		if got := statusOfRequest(t, f, upgradeHead+"Origin: "+origin+"\r\n\r\n"); got != 403 {
+			t.Errorf("%s: %d", origin, got)
+		}
+		if logs := f.logs.text(); !strings.Contains(logs, want) || strings.Contains(logs, "secret") {
+			t.Errorf("%s: log is %s", origin, logs)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"chatting/adapters/httpconn"
+	"chatting/adapters/origins"
 	"chatting/application"
 	"chatting/configs"
 )
@@ -58,12 +59,16 @@ func newPlaces(cfg configs.Config, logger *slog.Logger) places {
 
 func newConnections(
 	cfg configs.Config, listener net.Listener, places places, notices *application.Notices,
-) *httpconn.Listener {
+) (*httpconn.Listener, error) {
+	cors, err := origins.NewCORS(cfg.HTTP.CORSOrigins, cfg.HTTP.CORSHeaders)
+	if err != nil {
+		return nil, err
+	}
 	return httpconn.Listen(listener, httpconn.Options{
 		Requests: places.requests, Reserve: places.reserve, PerAddress: cfg.Limit.AddressHTTPConnections,
 		Proxies: httpconn.NewProxies(cfg.HTTP.TrustedProxies), Health: []string{"/healthz", "/readyz"},
-		ReadTimeout: cfg.HTTP.ReadTimeout, IdleTimeout: cfg.HTTP.IdleTimeout, Notices: notices,
-	})
+		ReadTimeout: cfg.HTTP.ReadTimeout, IdleTimeout: cfg.HTTP.IdleTimeout, Notices: notices, CORS: cors,
+	}), nil
 }
 
 // clientAddress returns who tells whose a request is.

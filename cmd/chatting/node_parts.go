@@ -287,7 +287,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	}
 	return rest.New(rest.Options{
 		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback,
-		CORSOrigins: d.Config.HTTP.CORSOrigins, ClientAddress: clientAddress(d.Config),
+		CORSOrigins: d.Config.HTTP.CORSOrigins, CORSHeaders: d.Config.HTTP.CORSHeaders, ClientAddress: clientAddress(d.Config),
 		Concurrency: d.Places.workers(),
 		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
 		PageBytes: d.Config.HTTP.PageBytes, UserConcurrency: d.Config.Limit.UserConcurrentRequests, InboundBytes: d.Config.Limit.InboundBytes,

@@ -46,11 +46,16 @@ var layers = map[string]layer{
 	},
 	"adapters/fields": {module: []string{"domain"}},
 	"adapters/frame":  {module: []string{"domain"}},
+	// What the adapters that speak HTTP have in common. An origin is an option, too.
+	"adapters/origins": {libraries: true},
+	"adapters/problem": {module: []string{"domain"}},
 	"adapters": {
-		module:    []string{"domain", "application", "adapters/fields", "adapters/frame", "migrations"},
+		module: []string{
+			"domain", "application", "adapters/fields", "adapters/frame", "adapters/origins", "adapters/problem", "migrations",
+		},
 		libraries: true,
 	},
-	"configs":    {module: []string{"domain"}, libraries: true},
+	"configs":    {module: []string{"domain", "adapters/origins"}, libraries: true},
 	"migrations": {libraries: true},
 	"cmd":        {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
 	"test":       {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
