@@ -46,12 +46,12 @@ func TestAnIntegerIsReadAlikeWhereverItStands(t *testing.T) {
 	} {
 		for _, text := range good {
 			if got := ask(text); got.status >= 300 {
-				t.Errorf("%s: %q is reply by %d %s", place, text, got.status, got.body)
+				t.Errorf("%s: %q is answered by %d %s", place, text, got.status, got.body)
 			}
 		}
 		for _, text := range append(bad, nobody...) {
 			if got := ask(text); got.status != 400 && got.status != 404 {
-				t.Errorf("%s: %q is reply by %d %s", place, text, got.status, got.body)
+				t.Errorf("%s: %q is answered by %d %s", place, text, got.status, got.body)
 			}
 		}
 	}
