@@ -224,6 +224,7 @@ func TestOpenAPIHasNothingThatGeneratorsGuess(t *testing.T) {
 		case len(s.OneOf) > 0:
 			if s.Discriminator == nil || len(s.Discriminator.Mapping) != len(s.OneOf) || !named {
 				t.Errorf("%s is one of several, and nothing says which", place)
+				return
 			}
 			for _, one := range s.OneOf {
 				field := one.Value.Properties[s.Discriminator.PropertyName]
