@@ -50,6 +50,9 @@ error: no_user_or_offline 99
 `
 )
 
+// platform is the token of the platform's servers.
+const platform = "0123456789abcdef0123456789abcdef"
+
 // generator is a folder with the client of a language being made in it.
 type generator struct {
 	t     *testing.T
@@ -155,7 +158,7 @@ func TestATypeScriptClientIsGeneratedAndTalks(t *testing.T) {
 func (g *generator) talk(want, name string, arguments ...string) {
 	g.t.Helper()
 	dir := g.t.TempDir()
-	settings := []string{"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_DATA_DIR=" + dir}
+	settings := []string{"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_DATA_DIR=" + dir, "CHATTING_S2S_TOKEN=" + platform}
 	node := harness.StartNode(g.t, dir, settings...)
 	token := func(user int) string {
 		g.t.Helper()
@@ -192,7 +195,7 @@ func (g *generator) talk(want, name string, arguments ...string) {
 			g.t.Fatal(err)
 		}
 	}
-	if got := g.run(name, append(arguments, "http://"+node.HTTP, one, last.ID)...); got != want {
+	if got := g.run(name, append(arguments, "http://"+node.HTTP, one, platform, last.ID)...); got != want {
 		g.t.Errorf("the client has learned\n%s\nand not\n%s", got, want)
 	}
 }

@@ -4,7 +4,7 @@ import org.openapitools.client.*;
 import org.openapitools.client.api.*;
 import org.openapitools.client.model.*;
 
-/** Has the conversation that clients_test.go describes, and prints what it learns. Arguments: URL, token, message's id. */
+/** Has the conversation that clients_test.go describes, and prints what it learns. Arguments: URL, token, platform's token, message's id. */
 public class Conversation {
     public static void main(String[] arguments) throws ApiException {
         ApiClient client = new ApiClient();
@@ -28,13 +28,14 @@ public class Conversation {
             System.out.println("refused: " + refused.getCode());
         }
 
-        ApiClient platform = new ApiClient(); // which shows no token
+        ApiClient platform = new ApiClient();
         platform.updateBaseUri(arguments[0]);
+        platform.setRequestInterceptor(request -> request.header("Authorization", "Bearer " + arguments[2]));
         System.out.println("sent: " + said(new Frame(new PlatformApi(platform).sendSystemMessage(
             new SystemMessageRequest().targetId(1L).message("round 2").type("invite_game").roomId("room 7").opponentId(2L), null))));
 
         HistoryApi history = new HistoryApi(client);
-        System.out.println("unread: " + history.markRead(2L, new ReadRequest().messageId(UUID.fromString(arguments[2]))).getUnread());
+        System.out.println("unread: " + history.markRead(2L, new ReadRequest().messageId(UUID.fromString(arguments[3]))).getUnread());
         MessagePage page = history.getMessages(2L, null, 2);
         System.out.println("next: " + (page.getNext() != null));
         for (Frame frame : page.getMessages()) {

@@ -1,4 +1,4 @@
-"""Has the conversation that clients_test.go describes, and prints what it learns. Arguments: URL, token, message's id."""
+"""Has the conversation that clients_test.go describes, and prints what it learns. Arguments: URL, token, platform's token, message's id."""
 
 import importlib
 import pkgutil
@@ -6,7 +6,7 @@ import sys
 import uuid
 
 import api
-from api import AuthenticatedClient, Client
+from api import AuthenticatedClient
 from api.api.blocks import block, get_blocked, is_blocked, unblock
 from api.api.friends import add_friend, get_friends, remove_friend
 from api.api.health import ready
@@ -19,9 +19,9 @@ from api.models import ChatMessage, InviteGame, ReadRequest, SystemMessage, Syst
 for module in pkgutil.walk_packages(api.__path__, "api."):
     importlib.import_module(module.name)
 
-url, token, message_id = sys.argv[1:]
+url, token, platform_token, message_id = sys.argv[1:]
 user = AuthenticatedClient(base_url=url, token=token)
-platform = Client(base_url=url)
+platform = AuthenticatedClient(base_url=url, token=platform_token)
 
 
 def ids(users):
