@@ -28,33 +28,47 @@ const (
 // maxIntegerText is the longest text that is looked at as an integer, in characters.
 const maxIntegerText = 1000
 
-// AsUser reads a field that names a user. The complaint is "" for a good one. A number that no user can have, because
-// it is zero, negative or beyond 64 bits, is no error here: its id is Nobody, which was never seen.
-func (v Value) AsUser() (id domain.UserID, complaint string) {
-	var n int64
+// AsInteger reads a field that holds an integer. It is the one rule for integers of requests, wherever they stand: in a
+// JSON body, in a form, in the query or in a path. A JSON number counts by its value (7, 7.0, 0.7e1); a text may have blanks
+// around it, a sign, leading zeros and an empty fraction ("7", " +7 ", "007", "7.0"), as the original server reads it. The complaint is
+// "" for an integer, whose value is Beyond where it does not fit into 64 bits.
+func (v Value) AsInteger() (n int64, complaint string) {
 	var ok bool
 	switch v.Kind {
 	case Missing:
-		return Nobody, sentenceRequired
+		return 0, sentenceRequired
 	case Null:
-		return Nobody, sentenceNull
+		return 0, sentenceNull
 	case Number:
-		n, ok = integerOfNumber(v.Text)
+		n, ok = IntegerOfNumber(v.Text)
 	case Text:
 		if len(v.Text) > maxIntegerText {
-			return Nobody, sentenceTooLarge
+			return 0, sentenceTooLarge
 		}
 		n, ok = IntegerOfText(zeroFraction.ReplaceAllString(v.Text, ""))
 	default:
 	}
 	if !ok {
-		return Nobody, SentenceInteger
+		return 0, SentenceInteger
+	}
+	return n, ""
+}
+
+// AsUser reads a field that names a user. The complaint is "" for a good one. A number that no user can have, because
+// it is zero, negative or beyond 64 bits, is no error here: its id is Nobody, which was never seen.
+func (v Value) AsUser() (id domain.UserID, complaint string) {
+	n, complaint := v.AsInteger()
+	if complaint != "" {
+		return Nobody, complaint
 	}
 	return UserOf(n), ""
 }
 
 // Nobody is the id of a number that no user can have. Nobody is known, online or blocked under it.
 const Nobody = domain.System
+
+// Beyond stands for every integer that does not fit into 64 bits, on either side. No request means it.
+const Beyond = math.MinInt64
 
 // UserOf returns the user of a number, or Nobody.
 func UserOf(n int64) domain.UserID {
@@ -68,8 +82,8 @@ func UserOf(n int64) domain.UserID {
 // zeroFraction is what the original cuts off before it reads a text as an integer.
 var zeroFraction = regexp.MustCompile(`\.0*\s*$`)
 
-// IntegerOfText reads a decimal integer with blanks around it and perhaps a sign; ok tells whether it is one. Beyond 64
-// bits the result is 0. Unlike Python's int, it takes neither underscores nor other scripts' digits.
+// IntegerOfText reads a decimal integer with blanks around it and perhaps a sign; ok tells whether it is one. Unlike
+// Python's int, it takes neither underscores nor other scripts' digits.
 func IntegerOfText(s string) (n int64, ok bool) {
 	s = strings.TrimFunc(s, unicode.IsSpace)
 	digits := s
@@ -81,14 +95,14 @@ func IntegerOfText(s string) (n int64, ok bool) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
-		return 0, true
+		return Beyond, true
 	}
 	return n, true
 }
 
-// integerOfNumber reads a JSON number; ok tells whether its value is an integer (7.0 and 1e2 are). Beyond 64 bits the
-// result is 0. It computes in decimal: 9007199254740993.0 is itself, and 1e999999999 costs nothing.
-func integerOfNumber(literal string) (n int64, ok bool) {
+// IntegerOfNumber reads a JSON number; ok tells whether its value is an integer (7.0 and 1e2 are). It computes in decimal:
+// 9007199254740993.0 is itself, and 1e999999999 costs nothing.
+func IntegerOfNumber(literal string) (n int64, ok bool) {
 	mantissa, exponentText := literal, "0"
 	if e := strings.IndexAny(literal, "eE"); e >= 0 {
 		mantissa, exponentText = literal[:e], literal[e+1:]
@@ -114,11 +128,11 @@ func integerOfNumber(literal string) (n int64, ok bool) {
 	case zeros < 0:
 		return 0, false
 	case len(significant)+zeros > 19: // 2^63 has 19 digits
-		return 0, true
+		return Beyond, true
 	}
 	n, err = strconv.ParseInt(sign+significant+strings.Repeat("0", zeros), 10, 64)
 	if err != nil {
-		return 0, true
+		return Beyond, true
 	}
 	return n, true
 }

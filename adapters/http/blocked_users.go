@@ -14,6 +14,7 @@ const (
 	sentenceNoBlock  = "자기 자신은 차단할 수 없습니다."
 	sentenceUnblock  = "차단되지 않은 사용자입니다."
 	sentenceNotFound = "Not found."
+	sentenceTwo      = "The query and the body name different targets."
 )
 
 // targetBody is the answer to a target that was added to a list.
@@ -40,7 +41,39 @@ func readTarget(c *fiber.Ctx) (domain.UserID, error) {
 	if err != nil {
 		return fields.Nobody, err
 	}
-	target, complaint := body[fields.TargetField].AsUser()
+	return targetOf(body[fields.TargetField])
+}
+
+// readRemoved returns whom a DELETE names: in the query, because HTTP gives its body no meaning and some clients and proxies
+// leave it out, or in the body, as for the original server. Its error is an answer.
+func readRemoved(c *fiber.Ctx) (domain.UserID, error) {
+	named := queryValue(c, fields.TargetField)
+	if named.Kind == fields.Missing {
+		return readTarget(c)
+	}
+	target, err := targetOf(named)
+	if err != nil {
+		return fields.Nobody, err
+	}
+	body, err := readFields(c)
+	if err != nil {
+		return fields.Nobody, err
+	}
+	switch value := body[fields.TargetField]; value.Kind {
+	case fields.Missing, fields.Null:
+		return target, nil
+	default:
+		other, err := targetOf(value)
+		if err == nil && other != target {
+			err = refusedTarget(sentenceTwo)
+		}
+		return target, err
+	}
+}
+
+// targetOf returns the user of a value, who need not be known. Its error is an answer.
+func targetOf(value fields.Value) (domain.UserID, error) {
+	target, complaint := value.AsUser()
 	if complaint != "" {
 		return fields.Nobody, refusedTarget(complaint)
 	}
@@ -80,7 +113,7 @@ func (a *API) block(ctx context.Context, c *fiber.Ctx, user domain.UserID) error
 }
 
 func (a *API) unblock(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
-	target, err := readTarget(c)
+	target, err := readRemoved(c)
 	if err != nil {
 		return err
 	}
@@ -92,8 +125,7 @@ func (a *API) unblock(ctx context.Context, c *fiber.Ctx, user domain.UserID) err
 
 // getBlocked answers with all whom the user blocks or, where the query names one, whether that one is blocked.
 func (a *API) getBlocked(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
-	named, ok := lastQuery(c, fields.TargetField)
-	if ok {
+	if named := queryValue(c, fields.TargetField); named.Kind != fields.Missing {
 		return a.getBlockedOne(ctx, c, user, named)
 	}
 	blocked, err := a.deps.Block.Blocked(ctx, user)
@@ -103,8 +135,8 @@ func (a *API) getBlocked(ctx context.Context, c *fiber.Ctx, user domain.UserID) 
 	return send(c, http.StatusOK, idBodies(blocked))
 }
 
-func (a *API) getBlockedOne(ctx context.Context, c *fiber.Ctx, user domain.UserID, named string) error {
-	target, complaint := fields.Value{Kind: fields.Text, Text: named}.AsUser()
+func (a *API) getBlockedOne(ctx context.Context, c *fiber.Ctx, user domain.UserID, named fields.Value) error {
+	target, complaint := named.AsUser()
 	if complaint != "" {
 		return refusedTarget(complaint)
 	}
@@ -121,11 +153,11 @@ func (a *API) getBlockedOne(ctx context.Context, c *fiber.Ctx, user domain.UserI
 	return send(c, http.StatusOK, map[string]bool{"is_blocked": blocked})
 }
 
-// lastQuery returns the last value of a parameter of the query, and whether it is there at all.
-func lastQuery(c *fiber.Ctx, name string) (string, bool) {
+// queryValue returns a parameter of the query as a form would hold it: of one that comes twice the last counts.
+func queryValue(c *fiber.Ctx, name string) fields.Value {
 	all := c.Context().QueryArgs().PeekMulti(name)
 	if len(all) == 0 {
-		return "", false
+		return fields.Value{}
 	}
-	return string(all[len(all)-1]), true
+	return fields.Value{Kind: fields.Text, Text: string(all[len(all)-1])}
 }

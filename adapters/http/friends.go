@@ -27,7 +27,7 @@ func (a *API) addFriend(ctx context.Context, c *fiber.Ctx, user domain.UserID) e
 }
 
 func (a *API) removeFriend(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
-	target, err := readTarget(c)
+	target, err := readRemoved(c)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -41,11 +42,14 @@ type messagesBody struct {
 // getMessages answers with a page of the user's conversation with target_id, 0 for what the platform said.
 func (a *API) getMessages(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
 	wrong := fields.InvalidError{}
-	partner := partnerOf(c, wrong)
+	partner, complaint := partnerOf(queryValue(c, fields.TargetField))
+	if complaint != "" {
+		wrong[fields.TargetField] = []string{complaint}
+	}
 	limit := pageLimit(c, wrong)
 	var before *domain.EventID
-	if named, ok := lastQuery(c, beforeField); ok {
-		before = messageID(named, beforeField, wrong)
+	if named := queryValue(c, beforeField); named.Kind != fields.Missing {
+		before = messageID(named.Text, beforeField, wrong)
 	}
 	if len(wrong) > 0 {
 		return &answer{http.StatusBadRequest, wrong}
@@ -88,8 +92,8 @@ func (a *API) getConversations(ctx context.Context, c *fiber.Ctx, user domain.Us
 	wrong := fields.InvalidError{}
 	limit := pageLimit(c, wrong)
 	var before *application.ConversationCursor
-	if named, ok := lastQuery(c, beforeField); ok {
-		if before = parseCursor(named); before == nil {
+	if named := queryValue(c, beforeField); named.Kind != fields.Missing {
+		if before = parseCursor(named.Text); before == nil {
 			wrong[beforeField] = []string{sentenceCursor}
 		}
 	}
@@ -133,8 +137,9 @@ type readBody struct {
 
 // markRead moves the user's mark up to the message that the body names, to the newest where it names none.
 func (a *API) markRead(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
-	partner, complaint := parsePartner(c.Params("partner"))
-	if complaint != "" {
+	named, err := url.PathUnescape(c.Params("partner"))
+	partner, complaint := partnerOf(fields.Value{Kind: fields.Text, Text: named})
+	if err != nil || complaint != "" {
 		return send(c, http.StatusNotFound, problem.Of(http.StatusNotFound, "Not found."))
 	}
 	body, err := readFields(c)
@@ -161,11 +166,7 @@ func (a *API) markRead(ctx context.Context, c *fiber.Ctx, user domain.UserID) er
 
 // eraseUser erases a user for the platform.
 func (a *API) eraseUser(ctx context.Context, c *fiber.Ctx) error {
-	named, _ := lastQuery(c, "user_id")
-	user, complaint := fields.Value{Kind: fields.Text, Text: named}.AsUser()
-	if named == "" {
-		complaint = "This field is required."
-	}
+	user, complaint := queryValue(c, "user_id").AsUser()
 	if complaint != "" {
 		return refused("user_id", complaint)
 	}
@@ -176,42 +177,28 @@ func (a *API) eraseUser(ctx context.Context, c *fiber.Ctx) error {
 	return send(c, http.StatusOK, nil)
 }
 
-// partnerOf reads target_id, where 0 is the platform.
-func partnerOf(c *fiber.Ctx, wrong fields.InvalidError) domain.UserID {
-	named, ok := lastQuery(c, fields.TargetField)
-	if !ok {
-		wrong[fields.TargetField] = []string{"This field is required."}
-		return fields.Nobody
+// partnerOf reads the other side of a conversation: a user, or 0 for the platform.
+func partnerOf(named fields.Value) (partner domain.UserID, complaint string) {
+	n, complaint := named.AsInteger()
+	if complaint == "" && n < 0 {
+		complaint = fields.SentenceNever
 	}
-	partner, complaint := parsePartner(named)
 	if complaint != "" {
-		wrong[fields.TargetField] = []string{complaint}
-	}
-	return partner
-}
-
-// parsePartner reads the other side of a conversation: a user, or 0 for the platform.
-func parsePartner(named string) (partner domain.UserID, complaint string) {
-	n, integer := fields.IntegerOfText(named)
-	switch {
-	case !integer:
-		return fields.Nobody, fields.SentenceInteger
-	case n < 0, n == 0 && strings.Trim(named, " 0") != "": // negative, or beyond 64 bits
-		return fields.Nobody, fields.SentenceNever
+		return fields.Nobody, complaint
 	}
 	return domain.UserID(n), ""
 }
 
 func pageLimit(c *fiber.Ctx, wrong fields.InvalidError) int {
-	named, ok := lastQuery(c, limitField)
-	if !ok {
+	named := queryValue(c, limitField)
+	if named.Kind == fields.Missing {
 		return defaultPage
 	}
-	n, err := strconv.Atoi(named)
-	if err != nil || n < 1 || n > maxPage {
+	n, complaint := named.AsInteger()
+	if complaint != "" || n < 1 || n > maxPage {
 		wrong[limitField] = []string{fmt.Sprintf("Must be a number from 1 to %d.", maxPage)}
 	}
-	return n
+	return int(n)
 }
 
 func messageID(s, field string, wrong fields.InvalidError) *domain.EventID {

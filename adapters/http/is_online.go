@@ -27,16 +27,15 @@ func (a *API) isOnline() fiber.Handler {
 }
 
 func (a *API) askOnline(ctx context.Context, c *fiber.Ctx, asker domain.UserID) error {
-	named, _ := lastQuery(c, "id")
-	if named == "" {
+	named := queryValue(c, "id")
+	if named.Text == "" {
 		return &answer{http.StatusBadRequest, errorBody{"id parameter is required"}}
 	}
-	n, ok := fields.IntegerOfText(named)
-	if !ok {
+	user, complaint := named.AsUser()
+	if complaint != "" {
 		return &answer{http.StatusBadRequest, errorBody{"id must be an integer"}}
 	}
 	never := &answer{http.StatusNotFound, errorBody{"User not found"}}
-	user := fields.UserOf(n)
 	if user == fields.Nobody {
 		return never
 	}

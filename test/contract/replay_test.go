@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"chatting/test/harness"
 )
 
 // replayRow runs the steps of a row, on sockets and users that nobody else has. The error says what was not so; it is
@@ -302,6 +304,9 @@ func (r *replay) expect(s *socket, kind, want string) error {
 	case got.kind != kind:
 		return fmt.Errorf("got %s", got)
 	case kind == "frame":
+		if err := harness.CheckFrame([]byte(got.text)); err != nil && !r.target.original {
+			return err
+		}
 		if err := r.matcher.match(want, got.text); err != nil {
 			return fmt.Errorf("got %.2000s\n%w", compact(got.text), err)
 		}

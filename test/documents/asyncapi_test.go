@@ -1,21 +1,19 @@
 package documents
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	yamlv3 "go.yaml.in/yaml/v3"
 
 	"chatting/adapters/frame"
 	"chatting/domain"
@@ -23,80 +21,15 @@ import (
 )
 
 // asyncAPI is the document.
-type asyncAPI struct {
-	Operations map[string]struct {
-		Messages []reference `yaml:"messages"`
-	} `yaml:"operations"`
-	Channels map[string]struct {
-		Address  string               `yaml:"address"`
-		Messages map[string]reference `yaml:"messages"`
-	} `yaml:"channels"`
-	Components struct {
-		Messages map[string]struct {
-			Examples []struct {
-				Payload map[string]any `yaml:"payload"`
-			} `yaml:"examples"`
-		} `yaml:"messages"`
-	} `yaml:"components"`
-
-	schemas map[string]*jsonschema.Schema // of the payloads, by the name of the message
-	letter  *jsonschema.Schema            // of the headers of a dead letter
-	whole   any
-}
-
-type reference struct {
-	Ref string `yaml:"$ref"`
-}
-
-// name returns the last part.
-func (r reference) name() string { return r.Ref[strings.LastIndex(r.Ref, "/")+1:] }
+type asyncAPI struct{ *harness.AsyncAPI }
 
 func readAsyncAPI(t *testing.T) *asyncAPI {
 	t.Helper()
-	content, err := os.ReadFile("../../docs/asyncapi.yaml")
+	d, err := harness.ReadAsyncAPI()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &asyncAPI{schemas: map[string]*jsonschema.Schema{}}
-	if err := yamlv3.Unmarshal(content, d); err != nil {
-		t.Fatal(err)
-	}
-	if err := yamlv3.Unmarshal(content, &d.whole); err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := json.Marshal(d.whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resource, err := jsonschema.UnmarshalJSON(bytes.NewReader(encoded))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiler := harness.NewSchemaCompiler()
-	compiler.DefaultDraft(jsonschema.Draft7) // whose superset AsyncAPI's schemas are
-	// Beside the schemas that it refers to.
-	location := strings.TrimSuffix(harness.SchemaURL(""), "schemas/.json") + "asyncapi.json"
-	if err := compiler.AddResource(location, resource); err != nil {
-		t.Fatal(err)
-	}
-	for name := range d.Components.Messages {
-		if d.schemas[name], err = compiler.Compile(location + "#/components/messages/" + name + "/payload"); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-	if d.letter, err = compiler.Compile(location + "#/components/messages/deadLetter/headers"); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-// check validates a payload against a message.
-func (d *asyncAPI) check(message string, payload []byte) error {
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(payload))
-	if err != nil {
-		return err
-	}
-	return d.schemas[message].Validate(value)
+	return &asyncAPI{d}
 }
 
 // examples returns those of a message as JSON.
@@ -120,8 +53,8 @@ func TestEveryExampleOfAsyncAPIFitsItsMessageAndNoOther(t *testing.T) {
 	d := readAsyncAPI(t)
 	for channel, c := range d.Channels {
 		for message, ref := range c.Messages {
-			if ref.name() != message {
-				t.Errorf("%s has %s under the name %s", channel, ref.name(), message)
+			if ref.Name() != message {
+				t.Errorf("%s has %s under the name %s", channel, ref.Name(), message)
 			}
 		}
 	}
@@ -133,11 +66,41 @@ func TestEveryExampleOfAsyncAPIFitsItsMessageAndNoOther(t *testing.T) {
 					(name == "say" || name == "deadLetter") && other == "producedMessage" {
 					continue
 				}
-				if err := d.check(other, example); (err == nil) != (other == name) {
+				if err := d.Check(other, example); (err == nil) != (other == name) {
 					t.Errorf("an example of %s as %s: %v: %s", name, other, err, example)
 				}
 			}
 		}
+	}
+}
+
+// Generators make the names of types of the titles, and of payloads without one AnonymousSchema_11.
+func TestEveryPayloadHasATitleThatIsTheNameOfAType(t *testing.T) {
+	d := readAsyncAPI(t)
+	name, seen := regexp.MustCompile(`^[A-Z][A-Za-z]+$`), map[string]string{}
+	var check func(place string, schema *jsonschema.Schema)
+	check = func(place string, schema *jsonschema.Schema) {
+		for schema.Ref != nil && schema.Title == "" {
+			schema = schema.Ref
+		}
+		if !name.MatchString(schema.Title) {
+			t.Errorf("the title of %s is %q", place, schema.Title)
+		}
+		if other, twice := seen[schema.Title]; twice && other != schema.Location {
+			t.Errorf("%s is the title of %s and of %s", schema.Title, other, schema.Location)
+		}
+		seen[schema.Title] = schema.Location
+		for i, one := range schema.OneOf {
+			check(fmt.Sprint(place, " ", i), one)
+		}
+		for name, property := range schema.Properties {
+			if part := property; part.Types != nil && slices.Contains(part.Types.ToStrings(), "object") || part.Enum != nil {
+				check(place+" "+name, part)
+			}
+		}
+	}
+	for message, schema := range d.Payloads {
+		check(message, schema)
 	}
 }
 
@@ -240,12 +203,12 @@ func TestTheDocumentedCodesAreThoseOfErrorFrames(t *testing.T) {
 		domain.CodeNoUserOrOffline, domain.CodeRateLimited, domain.CodeInviteEnded, domain.CodeNotInvited, domain.CodeUnavailable,
 		domain.CodeUnconfirmed,
 	} {
-		if err := d.check("error", frame.Error(1, code, "x", nil, "", time.Now())); err != nil {
+		if err := d.Check("error", frame.Error(1, code, "x", nil, "", time.Now())); err != nil {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
 	for _, code := range []domain.Code{domain.CodeInternal, domain.CodeUnauthenticated} {
-		if err := d.check("error", frame.Error(1, code, "x", nil, "", time.Now())); err == nil {
+		if err := d.Check("error", frame.Error(1, code, "x", nil, "", time.Now())); err == nil {
 			t.Errorf("%s is no code of frames", code)
 		}
 	}
@@ -258,29 +221,13 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 	// classify finds the one message of a list that a payload is.
 	classify := func(payload []byte, names []string) {
 		t.Helper()
-		var fits []string
-		for _, name := range names {
-			if d.check(name, payload) == nil {
-				fits = append(fits, name)
-			}
+		name, err := d.Classify(payload, names)
+		if err != nil {
+			t.Error(err)
 		}
-		if len(fits) != 1 {
-			t.Errorf("%s is %v of %v", payload, fits, names)
-			return
-		}
-		seen[fits[0]] = true
-		if unknown := d.undocumented(fits[0], payload); len(unknown) > 0 {
-			t.Errorf("%s: the document lacks %v: %s", fits[0], unknown, payload)
-		}
+		seen[name] = true
 	}
-	messages := func(operation string) []string {
-		var names []string
-		for _, ref := range d.Operations[operation].Messages {
-			names = append(names, ref.name())
-		}
-		return names
-	}
-	toClients := messages("toClients")
+	toClients := d.ToClients()
 
 	ann, answer := s.login(201)
 	classify(answer, toClients)
@@ -349,47 +296,4 @@ func (s *server) post(path, body, token string, want int) {
 	if response.StatusCode != want {
 		s.t.Fatalf("%s: %d", path, response.StatusCode)
 	}
-}
-
-// undocumented returns the fields of a payload, those of its data included, that the message's schema does not name.
-func (d *asyncAPI) undocumented(message string, payload []byte) []string {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(payload, &fields) != nil {
-		return []string{"it is no object"}
-	}
-	known := named(d.schemas[message])
-	var unknown []string
-	for name, value := range fields {
-		sub, there := known[name]
-		if !there {
-			unknown = append(unknown, name)
-			continue
-		}
-		var inner map[string]json.RawMessage
-		if name == "data" && json.Unmarshal(value, &inner) == nil {
-			for field := range inner {
-				if !slices.ContainsFunc(sub, func(s *jsonschema.Schema) bool { _, there := named(s)[field]; return there }) {
-					unknown = append(unknown, fmt.Sprint("data.", field))
-				}
-			}
-		}
-	}
-	return unknown
-}
-
-// named returns the properties that a schema names, wherever it does.
-func named(s *jsonschema.Schema) map[string][]*jsonschema.Schema {
-	found := map[string][]*jsonschema.Schema{}
-	for s.Ref != nil {
-		s = s.Ref
-	}
-	for name, sub := range s.Properties {
-		found[name] = append(found[name], sub)
-	}
-	for _, part := range append(slices.Clone(s.AllOf), s.OneOf...) {
-		for name, subs := range named(part) {
-			found[name] = append(found[name], subs...)
-		}
-	}
-	return found
 }

@@ -36,7 +36,7 @@ func TestTheExamplesOfWhatProgramsSayAreDelivered(t *testing.T) {
 		for _, example := range d.examples(t, c.message) {
 			s.produce(topic, &kgo.Record{Value: example, Headers: c.headers})
 			got := s.next(bob)
-			if err := d.check("systemMessage", got); err != nil {
+			if err := d.Check("systemMessage", got); err != nil {
 				t.Errorf("%s comes to %s: %v", example, got, err)
 			}
 		}
@@ -70,11 +70,11 @@ func TestADeadLetterHasTheDocumentedHeadersAndNoOthers(t *testing.T) {
 		for _, h := range letters[0].Headers {
 			headers[h.Key] = string(h.Value)
 		}
-		if err := d.letter.Validate(headers); err != nil {
+		if err := d.DeadLetterHeaders.Validate(headers); err != nil {
 			t.Errorf("%v: %v", headers, err)
 		}
 		for name := range headers {
-			if _, known := d.letter.Properties[name]; !known {
+			if _, known := d.DeadLetterHeaders.Properties[name]; !known {
 				t.Errorf("%s is not documented", name)
 			}
 		}
@@ -86,7 +86,7 @@ func TestADeadLetterHasTheDocumentedHeadersAndNoOthers(t *testing.T) {
 
 func TestTheDocumentedCodesOfDeadLettersAreThoseThatThereAre(t *testing.T) {
 	d := readAsyncAPI(t)
-	code := d.letter.Properties["kafka_dlt-exception-fqcn"]
+	code := d.DeadLetterHeaders.Properties["kafka_dlt-exception-fqcn"]
 	var documented []string
 	for _, value := range code.Enum.Values {
 		text, _ := value.(string)

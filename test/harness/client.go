@@ -34,6 +34,9 @@ type Frame struct {
 // FrameWait is how long a frame that must come is waited for.
 const FrameWait = 30 * time.Second
 
+// checkedFrames is how many of a connection's frames are held against the document: crowds get many of one kind.
+const checkedFrames = 100
+
 // Client is a logged-in connection. Its frames are recorded as they come, the answer to the login first, so that a test
 // may look at them at any time and in any order.
 type Client struct {
@@ -96,6 +99,11 @@ func (c *Client) take() error {
 		return err
 	}
 	f := Frame{At: time.Now()}
+	if len(c.frames) < checkedFrames { // which only this goroutine writes
+		if err := CheckFrame(data); err != nil {
+			return err
+		}
+	}
 	if err := json.Unmarshal(data, &f); err != nil {
 		return fmt.Errorf("%s: %w", data, err)
 	}
