@@ -8,7 +8,7 @@ import (
 )
 
 // Masked returns the effective configuration as YAML, every option in its place. A comment tells where a value comes
-// from that is not the default. Secrets and the passwords of URLs are masked.
+// from that is not the default. Secrets are masked, and what stands before and after the host of a URL.
 func (c Config) Masked() string {
 	root := &yamlv3.Node{Kind: yamlv3.MappingNode}
 	root.HeadComment = "The effective configuration. What has no comment is the default."
@@ -46,12 +46,8 @@ func (c Config) shown(s setting) string {
 		return strconv.Itoa(c.Limit.UserFramesPerSecond)
 	case s.option.Key == "database.url":
 		return c.Database.URL.String()
-	case s.option.Secret:
-		return Secret{value: s.text}.String()
-	case s.option.Unit == "URL" && s.text != "":
-		return maskURL(s.text)
 	default:
-		return strings.TrimSpace(s.text)
+		return s.option.shown(strings.TrimSpace(s.text.Reveal()))
 	}
 }
 
