@@ -1,0 +1,104 @@
+package sqlstore
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// scrubber takes what a database URL has beside its host out of texts. The driver and the server quote users, names of
+// databases and values of parameters, and who has put a password in a wrong place would find it there.
+type scrubber struct{ parts *regexp.Regexp }
+
+// longPart is from which length on a part is also found within a word.
+const longPart = 12
+
+// newScrubber returns the scrubber of a URL and of what the driver made of it and of its environment.
+func newScrubber(raw string, config pq.Config) scrubber {
+	parts := []string{config.User, config.Password, config.Database}
+	for _, value := range config.Runtime {
+		parts = append(parts, value)
+	}
+	if u, err := url.Parse(raw); err == nil {
+		password, _ := u.User.Password()
+		parts = append(parts, u.User.Username(), password, strings.TrimPrefix(u.Path, "/"), strings.TrimPrefix(u.EscapedPath(), "/"), u.Fragment)
+		for parameter := range strings.SplitSeq(u.RawQuery, "&") {
+			name, value, _ := strings.Cut(parameter, "=")
+			parts = append(parts, value)
+			if !knownParameter.MatchString(name) {
+				parts = append(parts, name)
+			}
+			for _, part := range []string{name, value} {
+				if decoded, err := url.QueryUnescape(part); err == nil && !knownParameter.MatchString(decoded) {
+					parts = append(parts, decoded)
+				}
+			}
+		}
+		userinfo := u.User.String()
+		user, secret, _ := strings.Cut(userinfo, ":")
+		parts = append(parts, user, secret)
+	}
+	var patterns []string
+	for _, part := range parts {
+		inner := strconv.Quote(part)
+		for _, form := range []string{part, inner[1 : len(inner)-1]} {
+			if form == "" {
+				continue
+			}
+			pattern := regexp.QuoteMeta(form)
+			if len(form) < longPart {
+				if isWord(form[0]) {
+					pattern = `\b` + pattern
+				}
+				if isWord(form[len(form)-1]) {
+					pattern += `\b`
+				}
+			}
+			patterns = append(patterns, pattern)
+		}
+	}
+	if len(patterns) == 0 {
+		return scrubber{}
+	}
+	slices.SortFunc(patterns, func(a, b string) int { return len(b) - len(a) }) // of two that begin alike the longer one
+	return scrubber{regexp.MustCompile(strings.Join(patterns, "|"))}
+}
+
+// knownParameter matches the names of parameters, which say what is wrong. They are no secret.
+var knownParameter = regexp.MustCompile(`^(ssl[a-z_]+|connect_timeout|application_name|fallback_application_name|options|target_session_attrs|` +
+	`load_balance_hosts|host|hostaddr|port|dbname|user|password|passfile|service|client_encoding|datestyle|binary_parameters|` +
+	`(min|max)_protocol_version|statement_timeout|lock_timeout|search_path|timezone)$`)
+
+func isWord(b byte) bool {
+	return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+// text returns a text without the parts.
+func (s scrubber) text(text string) string {
+	if s.parts == nil {
+		return text
+	}
+	return s.parts.ReplaceAllLiteralString(text, "***")
+}
+
+// error returns an error whose text has none of the parts, and which wraps err.
+func (s scrubber) error(err error) error {
+	if text := s.text(err.Error()); text != err.Error() {
+		return &scrubbedError{text, err}
+	}
+	return err
+}
+
+type scrubbedError struct {
+	text string
+	err  error
+}
+
+func (e *scrubbedError) Error() string { return e.text }
+
+// Unwrap returns the error as it was: for its type and code, not for its text.
+func (e *scrubbedError) Unwrap() error { return e.err }
