@@ -69,6 +69,16 @@ func (c Config) checkKafka() error {
 	return nil
 }
 
+// IsDefault tells whether no source says anything of an option, by its key.
+func (c Config) IsDefault(key string) bool {
+	for _, s := range c.settings {
+		if s.option.Key == key {
+			return s.source == ""
+		}
+	}
+	return true
+}
+
 // given tells whether an option, by its key, has a value of its own.
 func (c Config) given(key string) bool {
 	for _, s := range c.settings {

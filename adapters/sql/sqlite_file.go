@@ -90,6 +90,23 @@ func (f sqliteFile) check(ctx context.Context) error {
 	case found != "ok":
 		return f.damaged(strings.Join(strings.Fields(found), " "))
 	}
+	var pageSize int64
+	if err := db.GetContext(ctx, &pageSize, "PRAGMA page_size"); err != nil {
+		return f.unusable(err)
+	}
+	return f.checkEnd(pageSize)
+}
+
+// checkEnd sees that the file ends with a whole page: SQLite reads zeros behind the end. A page may be cut while the log has it.
+func (f sqliteFile) checkEnd(pageSize int64) error {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return f.unusable(err)
+	}
+	log, err := os.Stat(f.log())
+	if info.Size()%pageSize != 0 && (err != nil || log.Size() == 0) {
+		return f.damaged("its last page is cut")
+	}
 	return nil
 }
 

@@ -37,7 +37,7 @@ var damages = map[string]struct {
 	"zeros":              {func(t *testing.T, path string, content []byte) { put(t, path, make([]byte, len(content))) }, "header"},
 	"truncated":          {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)/2]) }, "pages"},
 	"last page is gone":  {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)-4096]) }, "pages"},
-	"within a page":      {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)-100]) }, "damaged"},
+	"within a page":      {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)-100]) }, "cut"},
 	"emptied":            {func(t *testing.T, path string, _ []byte) { put(t, path, nil) }, "it is empty, and was not"},
 	"pages overwritten": {func(t *testing.T, path string, content []byte) {
 		for at := 4096; at < len(content); at += 4096 {
