@@ -76,7 +76,6 @@ func TestOnlyTheHostOfAURLIsShown(t *testing.T) {
 		"host=h password=p":              "***",
 		"sqlite:data/chatting.db":        "sqlite:data/chatting.db",
 		"sqlite:/a b/100%/?x.db":         "sqlite:/a b/100%/?x.db",
-		"sqlite:x.db?key=p":              "sqlite:x.db?***",
 		"sqlite://u:p@h/x":               "sqlite://***@h/***",
 		"":                               "",
 	} {

@@ -215,6 +215,9 @@ func databaseURL(c *Config, text string) error {
 		if strings.Trim(file, "/") == "" || strings.ContainsFunc(file, unicode.IsControl) || strings.Contains(file, "@") {
 			return errors.New("names no file: write sqlite:PATH, without @ in the path")
 		}
+		if _, parameters, has := strings.Cut(file, "?"); has && strings.Contains(parameters, "=") {
+			return errors.New("has parameters: write sqlite:PATH alone")
+		}
 		c.Database.URL = URL{hide(text)}
 		return nil
 	}

@@ -45,16 +45,13 @@ var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 
 // ShownURL returns a URL as it may be printed: its scheme, host and port, with *** for what stands before and after them. If
 // the host may be a part of a password that is not percent-encoded, or the text is no URL, it is hidden too. The name of an SQLite
-// file is shown, but not what looks like parameters behind it.
+// file is shown.
 func ShownURL(text string) string {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return ""
 	}
 	if file, is := strings.CutPrefix(text, sqliteScheme); is && !strings.Contains(file, "@") && !hasAuthority(file) {
-		if name, parameters, has := strings.Cut(file, "?"); has && strings.Contains(parameters, "=") {
-			return sqliteScheme + name + "?" + mask
-		}
 		return text
 	}
 	name, _, has := strings.Cut(text, "://")

@@ -113,8 +113,8 @@ func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 func madeSecret(dir string) ([]byte, error) {
 	secret, err := auth.LoadSecret(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no server has made its token secret in %s yet: name the server's data directory with --data-dir or "+
-			"CHATTING_DATA_DIR, or the server's secret with CHATTING_JWT_SECRET", absolute(dir))
+		return nil, fmt.Errorf("no server has made its token secret in %s: name the server's data directory with --data-dir or "+
+			"CHATTING_DATA_DIR, or its secret with CHATTING_JWT_SECRET_FILE; a server makes one when it starts", absolute(dir))
 	}
 	return secret, err
 }

@@ -58,12 +58,16 @@ Input from a pipe is sent line by line; after its end, connect stays until no fr
 			if err != nil {
 				return err
 			}
-			if c.token == "" {
-				if c.token, err = mint(cfg, *user, tokenTTL); err != nil {
-					return err
-				}
+			c.mint = func() (string, error) { return mint(cfg, *user, tokenTTL) }
+			if *user == "" && c.token == "" {
+				return errNoUser
 			}
 			if address.value == "" {
+				if c.token == "" { // whose server may be away as well, for the same reason
+					if c.token, err = c.mint(); err != nil {
+						return err
+					}
+				}
 				if address.value, err = defaultSocket(cfg); err != nil {
 					return err
 				}
@@ -105,6 +109,7 @@ type chat struct {
 	linger      time.Duration
 	socket      *url.URL
 	token       string
+	mint        func() (string, error) // makes the token if none was given
 }
 
 // run logs in and chats until the input ends, ctx does, or the server closes the connection, which is an error unless
@@ -116,6 +121,11 @@ func (c *chat) run(ctx context.Context) error {
 	}
 	r := startReceiving(conn)
 	defer r.stop()
+	if c.token == "" {
+		if c.token, err = c.mint(); err != nil {
+			return err
+		}
+	}
 	login, err := json.Marshal(map[string]string{"token": c.token})
 	if err != nil {
 		return err

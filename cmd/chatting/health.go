@@ -59,12 +59,21 @@ answers at all. The exit code is 0 or 1: it is the health check of containers, w
 		}
 		told, err := askHealth(cmd.Context(), target)
 		if err != nil {
-			return fmt.Errorf("%s: %w", configs.ShownURL(target), err)
+			return fmt.Errorf("%s: %w", shownTarget(target), err)
 		}
 		_, err = fmt.Fprintln(s.out, "ok"+told.note())
 		return err
 	}
 	return cmd
+}
+
+// shownTarget returns what was asked: the paths of this server are known to everybody, other parts of a URL are not shown.
+func shownTarget(target string) string {
+	shown := configs.ShownURL(target)
+	if host, _ := strings.CutSuffix(shown, "/***"); target == host+"/readyz" || target == host+"/healthz" {
+		return target
+	}
+	return shown
 }
 
 // ownAddress returns host:port of a server with this configuration as its own machine reaches it.
