@@ -133,7 +133,7 @@ func TestOnlyAServerMakesData(t *testing.T) {
 	}{
 		{"token --user 7", "no server has made its token secret in DIR: name the server's data directory with --data-dir"},
 		{"connect --user 7", "no server has made its token secret in DIR"},
-		{"connect --user 7 --url ws://" + away + "/", "no server has made its token secret in DIR"},
+		{"connect --user 7 --url ws://" + away + "/", "no server answers at " + away},
 		{"migrate", "there is no data directory DIR: name the server's with --data-dir"},
 		{"adopt", "there is no database at DIR/chatting.db: name the server's data directory with --data-dir"},
 		{"history rebuild", "there is no database at DIR/chatting.db"},

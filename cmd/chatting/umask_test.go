@@ -31,13 +31,14 @@ func serveUnder(t *testing.T, program, umask, dir string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = cmd.Process.Kill() }() // it has left, unless the test failed
 	_ = writer.Close()
 	if err := reader.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
 	buffer := make([]byte, 4096)
-	for !strings.Contains(log.String(), `"msg":"serving`) {
+	for !strings.Contains(log.String(), `"msg":"ready`) {
 		n, err := reader.Read(buffer)
 		log.Write(buffer[:n])
 		if err != nil {
