@@ -14,8 +14,14 @@ import (
 // databases and values of parameters, and who has put a password in a wrong place would find it there.
 type scrubber struct{ parts *regexp.Regexp }
 
-// longPart is from which length on a part is also found within a word.
-const longPart = 12
+const (
+	// longPart is from which length on a part is also found within a word.
+	longPart = 12
+	// shortPiece is from which length on a piece of a part is looked for.
+	shortPiece = 4
+	// maxIdentifier is NAMEDATALEN - 1 of PostgreSQL.
+	maxIdentifier = 63
+)
 
 // newScrubber returns the scrubber of a URL and of what the driver made of it and of its environment.
 func newScrubber(raw string, config pq.Config) scrubber {
@@ -41,6 +47,16 @@ func newScrubber(raw string, config pq.Config) scrubber {
 		userinfo := u.User.String()
 		user, secret, _ := strings.Cut(userinfo, ":")
 		parts = append(parts, user, secret)
+	}
+	for _, part := range slices.Clone(parts) {
+		if len(part) > maxIdentifier { // the server cuts names
+			parts = append(parts, part[:maxIdentifier])
+		}
+		for piece := range strings.FieldsFuncSeq(part, func(r rune) bool { return strings.ContainsRune(",;=/ \t\n", r) }) {
+			if len(piece) >= shortPiece { // lists of hosts, options of the server
+				parts = append(parts, piece)
+			}
+		}
 	}
 	var patterns []string
 	for _, part := range parts {

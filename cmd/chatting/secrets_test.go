@@ -53,6 +53,7 @@ func markedURLs(scheme, at string) []string {
 		"://AT/c?sslmode=disable&min_protocol_version=MARK", "://AT/c?binary_parameters=MARK", "://AT/c?sslmode=disable&host=MARK,b&port=1,2,3", "://AT/c?krbsrvname=MARK", "://AT/c?sslinline=MARK",
 		"://user:p@MARK/w0rd@AT/c", "://user:p@ss/MARK@AT/c", "://user:1/MARK@AT/c", "://user:MARK%zz@AT/c", "://user:MARK x@AT/c", "://AT/c#MARK", ":MARK", "://user:MARK",
 		"://%4Darker:MARK@AT/c", "://user:%22MARK%22@AT/%22MARK%22", "://user:MARK%0a@AT/MARK%0a",
+		"://AT/" + marker + strings.Repeat("x", 80) + "?sslmode=disable", "://AT/c?sslmode=disable&options=-c%20x.y%3DMARK", "://AT/c?sslmode=disable&search_path=MARK,b",
 	} {
 		all = append(all, scheme+strings.NewReplacer("MARK", marker, "AT", at).Replace(shape))
 	}
