@@ -75,7 +75,8 @@ func (p *strictYAML) section(node *yamlv3.Node, prefix string, known keyTree) (m
 		var err error
 		switch {
 		case strings.Contains(name.Value, "."):
-			return nil, fmt.Errorf("line %d: unknown key %s: levels are nested by indentation, not joined by dots", name.Line, quotedKey(key, known.names))
+			return nil, fmt.Errorf("line %d: unknown key %s: levels are nested by indentation, not joined by dots",
+				name.Line, quotedKey(key, known.names))
 		case known.sections[key]:
 			values[name.Value], err = p.section(value, key+".", known)
 		case known.options[key] != nil:

@@ -37,14 +37,14 @@ func (c Config) Masked() string {
 
 // shown returns a value as it may be printed. For an option whose default depends on others it is what the option comes to.
 func (c Config) shown(s setting) string {
-	switch {
-	case s.option.Key == "chat.html_escape":
+	switch s.option.Key {
+	case "chat.html_escape":
 		return strconv.FormatBool(c.Chat.HTMLEscape)
-	case s.option.Key == "s2s.trust_loopback":
+	case "s2s.trust_loopback":
 		return strconv.FormatBool(c.S2S.TrustLoopback)
-	case s.option.Key == "limit.user_frames_per_second":
+	case "limit.user_frames_per_second":
 		return strconv.Itoa(c.Limit.UserFramesPerSecond)
-	case s.option.Key == "database.url":
+	case "database.url":
 		return c.Database.URL.String()
 	default:
 		return s.option.shown(strings.TrimSpace(s.text.Reveal()))

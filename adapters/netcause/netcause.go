@@ -14,7 +14,9 @@ import (
 )
 
 // plain are errors of net/http that have no type, and repeat nothing.
-var plain = []string{"http: server gave HTTP response to HTTPS client", "net/http: TLS handshake timeout", "http: server closed idle connection"}
+var plain = []string{
+	"http: server gave HTTP response to HTTPS client", "net/http: TLS handshake timeout", "http: server closed idle connection",
+}
 
 // errNoHTTP stands for all errors that may quote what was sent or received: a service can send a request back, and the address of a
 // proxy that cannot be read is quoted with its password.

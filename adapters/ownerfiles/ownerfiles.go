@@ -61,14 +61,14 @@ func Narrow(paths ...string) error {
 
 // NarrowTree is Narrow for a directory and all below it. It follows no links below it.
 func NarrowTree(dir string) error {
-	real, err := filepath.EvalSymlinks(dir)
+	root, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return filepath.WalkDir(real, func(path string, entry fs.DirEntry, err error) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil

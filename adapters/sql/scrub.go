@@ -25,28 +25,9 @@ const (
 
 // newScrubber returns the scrubber of a URL and of what the driver made of it and of its environment.
 func newScrubber(raw string, config pq.Config) scrubber {
-	parts := []string{config.User, config.Password, config.Database}
+	parts := append(partsOfURL(raw), config.User, config.Password, config.Database)
 	for _, value := range config.Runtime {
 		parts = append(parts, value)
-	}
-	if u, err := url.Parse(raw); err == nil {
-		password, _ := u.User.Password()
-		parts = append(parts, u.User.Username(), password, strings.TrimPrefix(u.Path, "/"), strings.TrimPrefix(u.EscapedPath(), "/"), u.Fragment)
-		for parameter := range strings.SplitSeq(u.RawQuery, "&") {
-			name, value, _ := strings.Cut(parameter, "=")
-			parts = append(parts, value)
-			if !knownParameter.MatchString(name) {
-				parts = append(parts, name)
-			}
-			for _, part := range []string{name, value} {
-				if decoded, err := url.QueryUnescape(part); err == nil && !knownParameter.MatchString(decoded) {
-					parts = append(parts, decoded)
-				}
-			}
-		}
-		userinfo := u.User.String()
-		user, secret, _ := strings.Cut(userinfo, ":")
-		parts = append(parts, user, secret)
 	}
 	for _, part := range slices.Clone(parts) {
 		if len(part) > maxIdentifier { // the server cuts names
@@ -62,19 +43,9 @@ func newScrubber(raw string, config pq.Config) scrubber {
 	for _, part := range parts {
 		inner := strconv.Quote(part)
 		for _, form := range []string{part, inner[1 : len(inner)-1]} {
-			if form == "" {
-				continue
+			if form != "" {
+				patterns = append(patterns, patternOf(form))
 			}
-			pattern := regexp.QuoteMeta(form)
-			if len(form) < longPart {
-				if isWord(form[0]) {
-					pattern = `\b` + pattern
-				}
-				if isWord(form[len(form)-1]) {
-					pattern += `\b`
-				}
-			}
-			patterns = append(patterns, pattern)
 		}
 	}
 	if len(patterns) == 0 {
@@ -84,10 +55,51 @@ func newScrubber(raw string, config pq.Config) scrubber {
 	return scrubber{regexp.MustCompile(strings.Join(patterns, "|"))}
 }
 
+// partsOfURL returns all but the host, as it is written and decoded. The driver and the server use the one or the other.
+func partsOfURL(raw string) []string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	password, _ := u.User.Password()
+	user, secret, _ := strings.Cut(u.User.String(), ":")
+	parts := []string{
+		u.User.Username(), password, user, secret, strings.TrimPrefix(u.Path, "/"), strings.TrimPrefix(u.EscapedPath(), "/"), u.Fragment,
+	}
+	for parameter := range strings.SplitSeq(u.RawQuery, "&") {
+		name, value, _ := strings.Cut(parameter, "=")
+		for i, written := range []string{name, value} {
+			decoded, err := url.QueryUnescape(written)
+			if err != nil {
+				decoded = written
+			}
+			if i > 0 || !knownParameter.MatchString(decoded) {
+				parts = append(parts, written, decoded)
+			}
+		}
+	}
+	return parts
+}
+
+// patternOf matches a part. A short one is only found as a word of its own.
+func patternOf(part string) string {
+	pattern := regexp.QuoteMeta(part)
+	if len(part) >= longPart {
+		return pattern
+	}
+	if isWord(part[0]) {
+		pattern = `\b` + pattern
+	}
+	if isWord(part[len(part)-1]) {
+		pattern += `\b`
+	}
+	return pattern
+}
+
 // knownParameter matches the names of parameters, which say what is wrong. They are no secret.
-var knownParameter = regexp.MustCompile(`^(ssl[a-z_]+|connect_timeout|application_name|fallback_application_name|options|target_session_attrs|` +
-	`load_balance_hosts|host|hostaddr|port|dbname|user|password|passfile|service|client_encoding|datestyle|binary_parameters|` +
-	`(min|max)_protocol_version|statement_timeout|lock_timeout|search_path|timezone)$`)
+var knownParameter = regexp.MustCompile(`^(ssl[a-z_]+|connect_timeout|application_name|fallback_application_name|options|` +
+	`target_session_attrs|load_balance_hosts|host|hostaddr|port|dbname|user|password|passfile|service|client_encoding|datestyle|` +
+	`binary_parameters|(min|max)_protocol_version|statement_timeout|lock_timeout|search_path|timezone)$`)
 
 func isWord(b byte) bool {
 	return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'

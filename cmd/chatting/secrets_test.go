@@ -26,8 +26,8 @@ import (
 	"chatting/domain"
 )
 
-// The marker is in every secret of these tests. TestMain of the package does not look at it.
 const (
+	// marker is in every secret of these tests.
 	marker       = "Zq9Marker7xV"
 	markedSecret = marker + "0123456789abcdefghijklmnop"
 )
@@ -228,7 +228,7 @@ func TestNoServiceHasASecretOfItsURLOrATokenLogged(t *testing.T) {
 
 // TestNoServerShowsASecret runs servers that cannot start, or that start and wait for parts that are away.
 func TestNoServerShowsASecret(t *testing.T) {
-	post := func(c *http.Client, u string) string {
+	get := func(c *http.Client, u string) string {
 		response, err := c.Get(u)
 		if err != nil {
 			return ""
@@ -264,7 +264,7 @@ func TestNoServerShowsASecret(t *testing.T) {
 			base := "http://" + listener.Addr().String()
 			var answers strings.Builder
 			for _, path := range []string{"/readyz", "/healthz", "/ws/chatting/?token=" + marker, "/api/chatting/friends/?token=" + marker, "/" + marker, "/%zz" + marker, "/s2sapi/users/?user_id=" + marker} {
-				answers.WriteString(post(client, base+path))
+				answers.WriteString(get(client, base+path))
 			}
 			hidesMarker(t, "the answers", answers.String())
 			stop, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
