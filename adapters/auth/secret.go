@@ -64,7 +64,9 @@ func checkBearer(token []byte) error {
 var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 // LoadSecret returns the token secret as LoadOrCreateSecret does, but makes none: fs.ErrNotExist if there is none.
-func LoadSecret(dir string) ([]byte, error) { return tokenSecret.read(filepath.Join(dir, tokenSecret.file)) }
+func LoadSecret(dir string) ([]byte, error) {
+	return tokenSecret.read(filepath.Join(dir, tokenSecret.file))
+}
 
 // LoadOrCreateSecret returns the token secret kept in the file jwt-secret of the data directory, and makes both if they are
 // missing. Callers at the same time, in this process or another, get the same secret: the file appears under its name

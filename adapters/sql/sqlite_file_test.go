@@ -29,28 +29,42 @@ var damages = map[string]struct {
 	do   func(t *testing.T, path string, content []byte)
 	says string
 }{
-	"header overwritten": {func(t *testing.T, path string, content []byte) { copy(content, "not SQLite at all"); put(t, path, content) }, "header"},
-	"first byte":         {func(t *testing.T, path string, content []byte) { content[0]++; put(t, path, content) }, "header"},
-	"header of zeros":    {func(t *testing.T, path string, content []byte) { copy(content, make([]byte, 100)); put(t, path, content) }, "header"},
-	"page size":          {func(t *testing.T, path string, content []byte) { content[16], content[17] = 3, 3; put(t, path, content) }, "header"},
-	"text":               {func(t *testing.T, path string, _ []byte) { put(t, path, []byte("key: value\n")) }, "header"},
-	"zeros":              {func(t *testing.T, path string, content []byte) { put(t, path, make([]byte, len(content))) }, "header"},
-	"truncated":          {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)/2]) }, "pages"},
-	"last page is gone":  {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)-4096]) }, "pages"},
-	"within a page":      {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)-100]) }, "cut"},
-	"emptied":            {func(t *testing.T, path string, _ []byte) { put(t, path, nil) }, "it is empty, and was not"},
+	"header overwritten": {func(t *testing.T, path string, content []byte) {
+		copy(content, "not SQLite at all")
+		put(t, path, content)
+	}, "header"},
+	"first byte": {func(t *testing.T, path string, content []byte) { content[0]++; put(t, path, content) }, "header"},
+	"header of zeros": {func(t *testing.T, path string, content []byte) {
+		copy(content, make([]byte, 100))
+		put(t, path, content)
+	}, "header"},
+	"page size": {func(t *testing.T, path string, content []byte) {
+		content[16], content[17] = 3, 3
+		put(t, path, content)
+	}, "header"},
+	"text":              {func(t *testing.T, path string, _ []byte) { put(t, path, []byte("key: value\n")) }, "header"},
+	"zeros":             {func(t *testing.T, path string, content []byte) { put(t, path, make([]byte, len(content))) }, "header"},
+	"truncated":         {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)/2]) }, "pages"},
+	"last page is gone": {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)-4096]) }, "pages"},
+	"within a page":     {func(t *testing.T, path string, content []byte) { put(t, path, content[:len(content)-100]) }, "cut"},
+	"emptied":           {func(t *testing.T, path string, _ []byte) { put(t, path, nil) }, "it is empty, and was not"},
 	"pages overwritten": {func(t *testing.T, path string, content []byte) {
 		for at := 4096; at < len(content); at += 4096 {
 			copy(content[at:], bytes.Repeat([]byte{0xa5}, 512))
 		}
 		put(t, path, content)
 	}, "damaged"},
-	"one page overwritten": {func(t *testing.T, path string, content []byte) { copy(content[2*4096:], make([]byte, 4096)); put(t, path, content) }, "damaged"},
+	"one page overwritten": {func(t *testing.T, path string, content []byte) {
+		copy(content[2*4096:], make([]byte, 4096))
+		put(t, path, content)
+	}, "damaged"},
 	"the schema overwritten": {func(t *testing.T, path string, content []byte) {
 		copy(content[100:4096], bytes.Repeat([]byte{0xff}, 4096))
 		put(t, path, content)
 	}, "damaged"},
-	"log overwritten": {func(t *testing.T, path string, _ []byte) { put(t, path+"-wal", []byte("something else that is long enough for a header")) }, "-wal"},
+	"log overwritten": {func(t *testing.T, path string, _ []byte) {
+		put(t, path+"-wal", []byte("something else that is long enough for a header"))
+	}, "-wal"},
 	"a directory": {func(t *testing.T, path string, _ []byte) {
 		noError(t, os.Remove(path))
 		noError(t, os.Mkdir(path, 0o700))
