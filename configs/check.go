@@ -11,7 +11,7 @@ func (c Config) check() error {
 		for _, s := range c.settings {
 			switch s.option.Key {
 			case "jwt.secret", "jwt.public_key_file", "jwt.issuer", "jwt.audience", "jwt.user_claim", "jwks.url":
-				if s.text != "" {
+				if s.text.IsSet() {
 					return fmt.Errorf("%s cannot be set beside %s: in drop-in mode that service alone decides on tokens",
 						s.name(), c.named("user_management.url"))
 				}
@@ -69,11 +69,21 @@ func (c Config) checkKafka() error {
 	return nil
 }
 
+// IsDefault tells whether no source says anything of an option, by its key.
+func (c Config) IsDefault(key string) bool {
+	for _, s := range c.settings {
+		if s.option.Key == key {
+			return s.source == ""
+		}
+	}
+	return true
+}
+
 // given tells whether an option, by its key, has a value of its own.
 func (c Config) given(key string) bool {
 	for _, s := range c.settings {
 		if s.option.Key == key {
-			return strings.TrimSpace(s.text) != ""
+			return strings.TrimSpace(s.text.Reveal()) != ""
 		}
 	}
 	return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/yaml"
@@ -22,7 +23,7 @@ type strictYAML struct {
 
 // source tells where a key was found.
 func (p *strictYAML) source(key string) string {
-	return fmt.Sprintf("file %s line %d", p.path, p.lines[key])
+	return fmt.Sprintf("file %s line %d", fileName(p.path, false), p.lines[key])
 }
 
 // Unmarshal implements koanf.Parser.
@@ -32,13 +33,13 @@ func (p *strictYAML) Unmarshal(data []byte) (map[string]any, error) {
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return map[string]any{}, nil
 	} else if err != nil {
-		return nil, errors.New(oneLine(err))
+		return nil, notYAML(err)
 	}
 	var second yamlv3.Node
 	if err := decoder.Decode(&second); err == nil {
 		return nil, fmt.Errorf("line %d: a second document begins: one is allowed", second.Line)
 	} else if !errors.Is(err, io.EOF) {
-		return nil, errors.New(oneLine(err))
+		return nil, notYAML(err)
 	}
 	if document.Kind != yamlv3.DocumentNode || len(document.Content) == 0 {
 		return map[string]any{}, nil
@@ -74,16 +75,17 @@ func (p *strictYAML) section(node *yamlv3.Node, prefix string, known keyTree) (m
 		var err error
 		switch {
 		case strings.Contains(name.Value, "."):
-			return nil, fmt.Errorf("line %d: unknown key %q: levels are nested by indentation, not joined by dots", name.Line, key)
+			return nil, fmt.Errorf("line %d: unknown key %s: levels are nested by indentation, not joined by dots",
+				name.Line, quotedKey(key, known.names))
 		case known.sections[key]:
 			values[name.Value], err = p.section(value, key+".", known)
 		case known.options[key] != nil:
 			if isNull(value) {
 				continue // written down without a value, which is the same as left out
 			}
-			values[name.Value], err = text(value, key)
+			values[name.Value], err = text(value, key, known.options[key].Secret)
 		default:
-			return nil, fmt.Errorf("line %d: unknown key %q%s", name.Line, key, didYouMean(key, known.names))
+			return nil, fmt.Errorf("line %d: unknown key %s%s", name.Line, quotedKey(key, known.names), didYouMean(key, known.names))
 		}
 		if err != nil {
 			return nil, err
@@ -93,15 +95,19 @@ func (p *strictYAML) section(node *yamlv3.Node, prefix string, known keyTree) (m
 }
 
 // text returns a scalar as it is written, and a sequence of scalars joined by commas, as the environment has lists.
-func text(node *yamlv3.Node, key string) (string, error) {
+func text(node *yamlv3.Node, key string, isSecret bool) (string, error) {
 	switch node.Kind {
 	case yamlv3.ScalarNode:
 		switch node.ShortTag() {
 		case "!!str", "!!int", "!!float", "!!bool", "!!timestamp":
 			return node.Value, nil
 		}
-		return "", fmt.Errorf("line %d: %s has a type (%s) that is not supported", node.Line, key, node.ShortTag())
+		// The tag may be a value that begins with an exclamation mark.
+		return "", fmt.Errorf("line %d: %s has a type or tag that is not supported: put what begins with ! in quotes", node.Line, key)
 	case yamlv3.SequenceNode:
+		if isSecret {
+			return "", fmt.Errorf("line %d: %s is one text, not a list", node.Line, key)
+		}
 		items := make([]string, 0, len(node.Content))
 		for _, item := range node.Content {
 			if item.Kind != yamlv3.ScalarNode || isNull(item) {
@@ -123,7 +129,7 @@ func isNull(node *yamlv3.Node) bool {
 type keyTree struct {
 	options  map[string]*Option
 	sections map[string]bool
-	names    []string // of all options, for suggestions
+	names    []string // of all options and sections, for suggestions
 }
 
 func newKeyTree() keyTree {
@@ -133,6 +139,9 @@ func newKeyTree() keyTree {
 		tree.names = append(tree.names, key)
 		if section, _, nested := strings.Cut(key, "."); nested {
 			tree.sections[section] = true
+			if !slices.Contains(tree.names, section) {
+				tree.names = append(tree.names, section)
+			}
 		}
 	}
 	for i := range options {
@@ -145,7 +154,12 @@ func newKeyTree() keyTree {
 	return tree
 }
 
-// oneLine joins the lines of the library's errors.
-func oneLine(err error) string {
-	return strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " ")
+// notYAML says what the library found, in one line and without the names of anchors, which may be values that begin with an
+// asterisk. The library's other errors repeat nothing of the text.
+func notYAML(err error) error {
+	found := strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " ")
+	if strings.Contains(found, "anchor") {
+		return errors.New("anchors and aliases are not supported: put a value that begins with * or & in quotes")
+	}
+	return errors.New(found)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/knadh/koanf/providers/confmap"
@@ -32,7 +33,7 @@ const maxSecretFile = 64 << 10
 // setting is the value of one option as text, and where it comes from.
 type setting struct {
 	option Option
-	text   string
+	text   Secret // whatever the option is
 	source string // "" for the default
 }
 
@@ -45,7 +46,7 @@ func Load(sources Sources) (Config, error) {
 	}
 	c := Config{settings: settings}
 	for _, s := range settings {
-		text := s.text
+		text := s.text.Reveal()
 		if !s.option.Secret {
 			text = strings.TrimSpace(text)
 		}
@@ -57,7 +58,7 @@ func Load(sources Sources) (Config, error) {
 		return Config{}, err
 	}
 	if c.Database.Embedded = c.Database.URL.IsZero(); c.Database.Embedded {
-		c.Database.URL = URL{raw: c.sqliteFile()}
+		c.Database.URL = URL{hide(c.sqliteFile())}
 	}
 	if !c.given("s2s.trust_loopback") {
 		c.S2S.TrustLoopback = c.isTrial()
@@ -110,13 +111,15 @@ func merge(sources Sources) ([]setting, error) {
 	}
 	settings := make([]setting, 0, len(options))
 	for _, o := range options {
-		s := setting{option: o, text: merged.String(o.Key), source: found[o.Key]}
+		s := setting{option: o, text: Secret{hide(merged.String(o.Key))}, source: found[o.Key]}
 		if o.Secret && merged.Exists(o.FileKey()) {
 			name := merged.String(o.FileKey())
 			s.source = "file " + name + ", named by " + found[o.FileKey()]
-			if s.text, err = readSecret(name); err != nil {
+			text, err := readSecret(name)
+			if err != nil {
 				return nil, fmt.Errorf("%s (%s): %w", o.Key, found[o.FileKey()], err)
 			}
+			s.text = Secret{hide(text)}
 		}
 		settings = append(settings, s)
 	}
@@ -158,7 +161,7 @@ func layers(sources Sources) ([]layer, error) {
 		}
 		values := koanf.New(".")
 		if err := values.Load(s.provider, s.parser); err != nil {
-			return nil, readable("the configuration file "+path, err)
+			return nil, readable("the configuration file "+fileName(path, false), err)
 		}
 		layers = append(layers, layer{values, s.source})
 	}
@@ -185,6 +188,9 @@ func readEnvironment(environ []string) (provider *env.Env, path string, err erro
 		case name == configEnv:
 			path = value
 		case keys[name] == "":
+			if !variable.MatchString(name) {
+				name = mask
+			}
 			return nil, "", fmt.Errorf("unknown environment variable %q%s", name, didYouMean(name, known))
 		}
 	}
@@ -194,6 +200,9 @@ func readEnvironment(environ []string) (provider *env.Env, path string, err erro
 		TransformFunc: func(name, value string) (string, any) { return keys[name], value },
 	}), path, nil
 }
+
+// variable is what a name in the environment looks like: what does not may have a value in it.
+var variable = regexp.MustCompile(`^[A-Za-z0-9_]{1,100}$`)
 
 func isForeign(name string) bool {
 	for _, prefix := range foreignPrefixes {
@@ -206,21 +215,22 @@ func isForeign(name string) bool {
 
 // readSecret returns what a file holds, without the newline that editors and echo leave at its end.
 func readSecret(name string) (string, error) {
+	what := "its file " + fileName(name, true)
 	f, err := os.Open(name)
 	if err != nil {
-		return "", readable("its file "+name, err)
+		return "", readable(what, err)
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	switch {
 	case err != nil:
-		return "", readable("its file "+name, err)
+		return "", readable(what, err)
 	case len(content) > maxSecretFile:
-		return "", fmt.Errorf("its file %s has more than %d bytes", name, maxSecretFile)
+		return "", fmt.Errorf("%s has more than %d bytes", what, maxSecretFile)
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 	if text == "" {
-		return "", fmt.Errorf("its file %s is empty", name)
+		return "", fmt.Errorf("%s is empty", what)
 	}
 	return text, nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Masked returns the effective configuration as YAML, every option in its place. A comment tells where a value comes
-// from that is not the default. Secrets and the passwords of URLs are masked.
+// from that is not the default. Secrets are masked, and what stands before and after the host of a URL.
 func (c Config) Masked() string {
 	root := &yamlv3.Node{Kind: yamlv3.MappingNode}
 	root.HeadComment = "The effective configuration. What has no comment is the default."
@@ -37,23 +37,19 @@ func (c Config) Masked() string {
 
 // shown returns a value as it may be printed. For an option whose default depends on others it is what the option comes to.
 func (c Config) shown(s setting) string {
-	switch {
-	case s.option.Key == "chat.html_escape":
+	switch s.option.Key {
+	case "chat.html_escape":
 		return strconv.FormatBool(c.Chat.HTMLEscape)
-	case s.option.Key == "presence.hide_from_blocked":
+	case "presence.hide_from_blocked":
 		return strconv.FormatBool(c.Presence.HideFromBlocked)
-	case s.option.Key == "s2s.trust_loopback":
+	case "s2s.trust_loopback":
 		return strconv.FormatBool(c.S2S.TrustLoopback)
-	case s.option.Key == "limit.user_frames_per_second":
+	case "limit.user_frames_per_second":
 		return strconv.Itoa(c.Limit.UserFramesPerSecond)
-	case s.option.Key == "database.url":
+	case "database.url":
 		return c.Database.URL.String()
-	case s.option.Secret:
-		return Secret{value: s.text}.String()
-	case s.option.Unit == "URL" && s.text != "":
-		return maskURL(s.text)
 	default:
-		return strings.TrimSpace(s.text)
+		return s.option.shown(strings.TrimSpace(s.text.Reveal()))
 	}
 }
 

@@ -24,7 +24,7 @@ func TestMaskedShowsEveryOptionAndWhereItComesFrom(t *testing.T) {
 		"  level: debug # file " + file + " line 2\n",
 		"  token: '***' # environment CHATTING_S2S_TOKEN\n",
 		"  secret: '***' # file " + secretFile + ", named by environment CHATTING_JWT_SECRET_FILE\n",
-		"  url: postgres://chat:***@db:5432/chat?password=***&sslmode=disable # environment CHATTING_DATABASE_URL\n",
+		"  url: postgres://***@db:5432/*** # environment CHATTING_DATABASE_URL\n",
 		"  addr: :81 # flag --http-addr\n",
 		"topic_prefix: chatting\n",
 	} {
@@ -58,19 +58,28 @@ func TestThePrintedConfigurationLoadsAgainToTheSame(t *testing.T) {
 	}
 }
 
-func TestPasswordsOfURLsAreMasked(t *testing.T) {
+func TestOnlyTheHostOfAURLIsShown(t *testing.T) {
 	for url, want := range map[string]string{
-		"postgres://u:p@h/d":               "postgres://u:***@h/d",
-		"postgres://u@h/d":                 "postgres://u@h/d",
-		"postgres://h/d?user=a&password=b": "postgres://h/d?user=a&password=***",
-		"postgres://h/d?pass%77ord=b":      "postgres://h/d?pass%77ord=***",
-		"http://u:***@h":                   "http://u:***@h",
-		"sqlite:data/chatting.db":          "sqlite:data/chatting.db",
-		"sqlite:/a b/100%/?x.db":           "sqlite:/a b/100%/?x.db",
-		"postgres://u:p@h:port/d":          "***",
-		"":                                 "",
+		"postgres://u:p@h/d":             "postgres://***@h/***",
+		"postgres://u@h1:1,h2:2":         "postgres://***@h1:1,h2:2",
+		"postgres://h?user=a":            "postgres://h/***",
+		"https://h#f":                    "https://h/***",
+		"https://h/":                     "https://h/",
+		"https://[::1]:80/x":             "https://[::1]:80/***",
+		"https://*.example.com":          "https://*.example.com",
+		"http://h\\x@y":                  "http://***",
+		"postgres://chat:p@ss/w0rd@db/c": "postgres://***",
+		"postgres://chat:p@ss@db/c":      "postgres://***",
+		"postgres://chat:12/34@db/c":     "postgres://***",
+		"postgres://u:p@h:port/d":        "postgres://***",
+		"postgres://user:password":       "postgres://***",
+		"host=h password=p":              "***",
+		"sqlite:data/chatting.db":        "sqlite:data/chatting.db",
+		"sqlite:/a b/100%/?x.db":         "sqlite:/a b/100%/?x.db",
+		"sqlite://u:p@h/x":               "sqlite://***@h/***",
+		"":                               "",
 	} {
-		if got := maskURL(url); got != want {
+		if got := ShownURL(url); got != want {
 			t.Errorf("%s: %s, want %s", url, got, want)
 		}
 	}

@@ -14,10 +14,13 @@ type Option struct {
 	Default string // as it would be written in the environment; "" where there is none
 	Unit    string // what kind of value it is: "host:port", "duration", "size", "URL", ...
 	Doc     string // one or more sentences; what an empty value means, what the bounds are for
-	Secret  bool   // never printed, and readable from a file: see FileKey
+	Secret  bool   // never printed, but for the host of a URL, and readable from a file: see FileKey
 
 	set setter
 }
+
+// unitURL is the unit of options that are a URL of their own. Nothing of it but its host is ever printed.
+const unitURL = "URL"
 
 // envPrefix begins the name of every environment variable that is for this server.
 const envPrefix = "CHATTING_"
@@ -152,7 +155,7 @@ var options = []Option{
 			"The server's own connections do not count.",
 		set: size(32*mib, 1024*mib, func(c *Config) *int { return &c.EmbeddedKafka.ClientBytes })},
 
-	{Key: "database.url", Unit: "URL", Secret: true,
+	{Key: "database.url", Unit: unitURL, Secret: true,
 		Doc: "postgres://user:password@host:port/database, or sqlite:PATH. Empty: chatting.db in the data directory.",
 		set: databaseURL},
 	{Key: "database.max_open_conns", Default: "16", Unit: "number",
@@ -185,7 +188,7 @@ var options = []Option{
 	{Key: "jwt.leeway", Default: "5s", Unit: "duration",
 		Doc: "How far the issuer's clock may be ahead: nbf of a token may lie that much in the future. exp has no leeway.",
 		set: duration(0, 5*time.Minute, func(c *Config) *time.Duration { return &c.JWT.Leeway })},
-	{Key: "jwks.url", Flag: true, Unit: "URL",
+	{Key: "jwks.url", Flag: true, Unit: unitURL,
 		Doc: "Key set (JWKS) of the identity provider that issues tokens.",
 		set: webURL(func(c *Config) *URL { return &c.JWKS.URL })},
 	{Key: "jwks.refresh", Default: "5m", Unit: "duration",
@@ -196,7 +199,7 @@ var options = []Option{
 			"Must be more than jwks.refresh.",
 		set: duration(2*time.Second, 30*24*time.Hour, func(c *Config) *time.Duration { return &c.JWKS.MaxAge })},
 
-	{Key: "user_management.url", Flag: true, Unit: "URL",
+	{Key: "user_management.url", Flag: true, Unit: unitURL,
 		Doc: "The user-management service of the original server. Set: drop-in mode, where it decides on tokens and " +
 			"friends alone, so that no token key may be set as well.",
 		set: webURL(func(c *Config) *URL { return &c.UserManagement.URL })},

@@ -26,7 +26,7 @@ func duration(lowest, highest time.Duration, field func(*Config) *time.Duration)
 	return func(c *Config, text string) error {
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return fmt.Errorf("%q is no duration: write a number with its unit, such as 500ms, 10s or 5m", text)
+			return fmt.Errorf("%s is no duration: write a number with its unit, such as 500ms, 10s or 5m", quoted(text))
 		}
 		if d < lowest || d > highest {
 			return fmt.Errorf("%s is out of range: from %s to %s", text, shortDuration(lowest), shortDuration(highest))
@@ -52,7 +52,7 @@ func size(lowest, highest int, field func(*Config) *int) setter {
 	return func(c *Config, text string) error {
 		n, err := humanize.ParseBytes(text)
 		if err != nil {
-			return fmt.Errorf("%q is no size: write bytes, or a number with its unit, such as 64KiB or 1MiB", text)
+			return fmt.Errorf("%s is no size: write bytes, or a number with its unit, such as 64KiB or 1MiB", quoted(text))
 		}
 		if n < uint64(lowest) || n > uint64(highest) {
 			return fmt.Errorf("%s is out of range: from %s to %s", text, humanize.IBytes(uint64(lowest)), humanize.IBytes(uint64(highest)))
@@ -78,7 +78,7 @@ func integer(lowest, highest int, field func(*Config) *int) setter {
 	return func(c *Config, text string) error {
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return fmt.Errorf("%q is no whole number", text)
+			return fmt.Errorf("%s is no whole number", quoted(text))
 		}
 		if n < lowest || n > highest {
 			return fmt.Errorf("%d is out of range: from %d to %d", n, lowest, highest)
@@ -104,7 +104,7 @@ func brokers(field func(*Config) *[]string) setter {
 	return list(field, func(text string) (string, error) {
 		a, err := parseAddress(text)
 		if err == nil && (a.host == "" || a.port == 0) {
-			err = fmt.Errorf("%q needs a host and a port: write host:port", text)
+			err = fmt.Errorf("%s needs a host and a port: write host:port", quoted(text))
 		}
 		return a.String(), err
 	})
@@ -117,7 +117,11 @@ func originList(field func(*Config) *[]string) setter {
 			if text == origins.Any {
 				return text, nil
 			}
-			return origins.Entry(text)
+			entry, err := origins.Entry(text)
+			if err != nil {
+				return "", fmt.Errorf("%s is %w", quoted(text), err)
+			}
+			return entry, nil
 		})(c, text)
 		if err == nil && len(*field(c)) > 1 {
 			for _, origin := range *field(c) {
@@ -135,7 +139,7 @@ func headerNames(field func(*Config) *[]string) setter {
 	return list(field, func(text string) (string, error) {
 		for _, c := range []byte(text) {
 			if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
-				return "", fmt.Errorf("%q is no name of a header", text)
+				return "", fmt.Errorf("%s is no name of a header", quoted(text))
 			}
 		}
 		if text == "" {
@@ -167,10 +171,10 @@ func parseNetwork(text string) (string, error) {
 	}
 	network, err := netip.ParsePrefix(text)
 	if err != nil || network.Addr().Is4In6() {
-		return "", fmt.Errorf("%q is neither an address nor a network: write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32", text)
+		return "", fmt.Errorf("%s is neither an address nor a network: write 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32", quoted(text))
 	}
 	if network != network.Masked() {
-		return "", fmt.Errorf("%q has bits behind its length: write %s", text, network.Masked())
+		return "", fmt.Errorf("%s has bits behind its length: write %s", quoted(text), network.Masked())
 	}
 	return network.String(), nil
 }
@@ -200,17 +204,27 @@ func webURL(field func(*Config) *URL) setter {
 		if text == "" {
 			return nil
 		}
-		// The library's errors quote parts of the URL, which may be its password.
-		u, err := url.Parse(text)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		u, err := parseURL(text)
+		switch {
+		case err != nil:
+			return err
+		case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
 			return errors.New("is no http:// or https:// URL")
-		}
-		if u.Fragment != "" || strings.ContainsAny(text, " \t\r\n") {
+		case u.Fragment != "" || strings.ContainsAny(text, " \t\r\n"):
 			return errors.New("is no http:// or https:// URL without blanks and fragment")
 		}
-		*field(c) = URL{raw: text}
+		*field(c) = URL{hide(text)}
 		return nil
 	}
+}
+
+// parseURL reads a URL. Its errors hold nothing of it: those of the library quote parts, which may be of its password.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if _, _, _, plain := splitURL(text); err != nil || !plain {
+		return nil, errPercentEncoded
+	}
+	return u, nil
 }
 
 // databaseURL reads a postgres:, postgresql: or sqlite: URL; empty for the file in the data directory.
@@ -219,16 +233,21 @@ func databaseURL(c *Config, text string) error {
 		return nil
 	}
 	if file, is := strings.CutPrefix(text, sqliteScheme); is {
-		if strings.Trim(file, "/") == "" || strings.ContainsRune(file, 0) {
-			return errors.New("names no file: write sqlite:PATH")
+		if strings.Trim(file, "/") == "" || strings.ContainsFunc(file, unicode.IsControl) || strings.Contains(file, "@") {
+			return errors.New("names no file: write sqlite:PATH, without @ in the path")
 		}
-		c.Database.URL = URL{raw: text}
+		if _, parameters, has := strings.Cut(file, "?"); has && strings.Contains(parameters, "=") {
+			return errors.New("has parameters: write sqlite:PATH alone")
+		}
+		c.Database.URL = URL{hide(text)}
 		return nil
 	}
-	u, err := url.Parse(text)
+	u, err := parseURL(text)
 	switch {
+	case err != nil && !strings.Contains(text, "://"):
+		return errors.New("must begin with sqlite:, postgres:// or postgresql://, as in sqlite:FILE")
 	case err != nil:
-		return errors.New("is no URL (a password in it must be percent-encoded)")
+		return err
 	case u.Scheme == "postgres" || u.Scheme == "postgresql":
 		if u.Opaque != "" || !strings.HasPrefix(text, u.Scheme+"://") {
 			return errors.New("is no PostgreSQL URL: write postgres://user:password@host:port/database")
@@ -236,7 +255,7 @@ func databaseURL(c *Config, text string) error {
 	default:
 		return errors.New("must begin with sqlite:, postgres:// or postgresql://, as in sqlite:FILE")
 	}
-	c.Database.URL = URL{raw: text}
+	c.Database.URL = URL{hide(text)}
 	return nil
 }
 
@@ -246,7 +265,7 @@ func secret(lowest int, field func(*Config) *Secret) setter {
 		if text != "" && len(text) < lowest {
 			return fmt.Errorf("has %d bytes: at least %d are needed", len(text), lowest)
 		}
-		*field(c) = Secret{value: text}
+		*field(c) = Secret{hide(text)}
 		return nil
 	}
 }
@@ -257,8 +276,8 @@ func path(mayBeEmpty bool, field func(*Config) *string) setter {
 		if text == "" && !mayBeEmpty {
 			return errors.New("is empty")
 		}
-		if strings.ContainsRune(text, 0) {
-			return errors.New("is no file name")
+		if strings.ContainsFunc(text, unicode.IsControl) || strings.Contains(text, "-----BEGIN") || strings.Contains(text, "://") {
+			return errors.New("is no file name: it is the name that is needed, not the content")
 		}
 		*field(c) = text
 		return nil
@@ -269,7 +288,7 @@ func path(mayBeEmpty bool, field func(*Config) *string) setter {
 func host(field func(*Config) *string) setter {
 	return func(c *Config, text string) error {
 		if !isHost(text) {
-			return fmt.Errorf("%q is no host name", text)
+			return fmt.Errorf("%s is no host name", quoted(text))
 		}
 		*field(c) = text
 		return nil
@@ -319,7 +338,7 @@ func saslMechanism(c *Config, text string) error {
 		c.Kafka.SASL.Mechanism = mechanism
 		return nil
 	default:
-		return fmt.Errorf("%q is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", text)
+		return fmt.Errorf("%s is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", quoted(text))
 	}
 }
 
@@ -329,7 +348,7 @@ func topicsMode(c *Config, text string) error {
 		c.Kafka.Topics = mode
 		return nil
 	default:
-		return fmt.Errorf("%q is neither create nor verify", text)
+		return fmt.Errorf("%s is neither create nor verify", quoted(text))
 	}
 }
 
@@ -339,7 +358,7 @@ func offline(c *Config, text string) error {
 		c.Chat.Offline = mode
 		return nil
 	default:
-		return fmt.Errorf("%q is neither reject nor store", text)
+		return fmt.Errorf("%s is neither reject nor store", quoted(text))
 	}
 }
 
@@ -357,7 +376,7 @@ func topicPrefix(c *Config, text string) error {
 	for i := range len(text) {
 		b := text[i]
 		if (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') && (b < '0' || b > '9') && b != '.' && b != '_' && b != '-' {
-			return fmt.Errorf("%q has a character that topic names may not have: letters, digits, dot, _ and - are legal", text)
+			return fmt.Errorf("%s has a character that topic names may not have: letters, digits, dot, _ and - are legal", quoted(text))
 		}
 	}
 	if longest := maxTopicName - len(longestTopicSuffix); len(text) > longest {
@@ -371,7 +390,7 @@ func boolean(field func(*Config) *bool) setter {
 	return func(c *Config, text string) error {
 		on, err := strconv.ParseBool(text)
 		if err != nil {
-			return fmt.Errorf("%q is neither true nor false", text)
+			return fmt.Errorf("%s is neither true nor false", quoted(text))
 		}
 		*field(c) = on
 		return nil
@@ -424,7 +443,7 @@ func logLevel(c *Config, text string) error {
 	case "error":
 		c.Log.Level = slog.LevelError
 	default:
-		return fmt.Errorf("%q is none of debug, info, warn and error", text)
+		return fmt.Errorf("%s is none of debug, info, warn and error", quoted(text))
 	}
 	return nil
 }
@@ -435,6 +454,6 @@ func logFormat(c *Config, text string) error {
 		c.Log.Format = format
 		return nil
 	default:
-		return fmt.Errorf("%q is none of auto, text and json", text)
+		return fmt.Errorf("%s is none of auto, text and json", quoted(text))
 	}
 }

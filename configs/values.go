@@ -5,26 +5,40 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 )
 
-// mask stands where a secret would be printed.
-const mask = "***"
+// hidden is a text that package fmt does not reach. It prints the value of an unexported field without asking the methods of
+// that value, but follows no pointer there.
+type hidden struct{ text *string }
+
+func hide(text string) hidden {
+	if text == "" {
+		return hidden{}
+	}
+	return hidden{&text}
+}
+
+func (h hidden) reveal() string {
+	if h.text == nil {
+		return ""
+	}
+	return *h.text
+}
 
 // Secret is a value that is never printed: every way of formatting it gives ***.
-type Secret struct{ value string }
+type Secret struct{ value hidden }
 
 // IsSet tells whether there is a secret.
-func (s Secret) IsSet() bool { return s.value != "" }
+func (s Secret) IsSet() bool { return s.Reveal() != "" }
 
 // Reveal returns the secret itself, for its one use.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string { return s.value.reveal() }
 
 // String returns *** or, where there is none, "".
 func (s Secret) String() string {
-	if s.value == "" {
+	if !s.IsSet() {
 		return ""
 	}
 	return mask
@@ -74,14 +88,14 @@ func (a Address) everywhere() bool {
 func parseAddress(text string) (Address, error) {
 	host, portText, err := net.SplitHostPort(text)
 	if err != nil {
-		return Address{}, fmt.Errorf("%q is no address: write host:port, such as 127.0.0.1:8000", text)
+		return Address{}, fmt.Errorf("%s is no address: write host:port, such as 127.0.0.1:8000", quoted(text))
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return Address{}, fmt.Errorf("%q has no port from 0 to 65535", text)
+		return Address{}, fmt.Errorf("%s has no port from 0 to 65535", quoted(text))
 	}
 	if !isHost(host) {
-		return Address{}, fmt.Errorf("%q has no valid host", text)
+		return Address{}, fmt.Errorf("%s has no valid host", quoted(text))
 	}
 	return Address{host: host, port: uint16(port)}, nil
 }
@@ -100,61 +114,23 @@ func isHost(host string) bool {
 	return len(host) <= 253
 }
 
-// URL is an absolute URL that may hold a password. Formatting it masks the password; Reveal does not.
-type URL struct{ raw string }
+// URL is an absolute URL, any part of which but its host may be a secret. Formatting it shows scheme and host; Reveal all.
+type URL struct{ raw hidden }
 
 // IsZero tells whether there is no URL.
-func (u URL) IsZero() bool { return u.raw == "" }
+func (u URL) IsZero() bool { return u.Reveal() == "" }
 
-// Reveal returns the URL with its password, for its one use.
-func (u URL) Reveal() string { return u.raw }
+// Reveal returns the whole URL, for its one use.
+func (u URL) Reveal() string { return u.raw.reveal() }
 
-// String returns the URL with *** for passwords, both before the host and in the query.
-func (u URL) String() string { return maskURL(u.raw) }
+// String returns the URL with *** for what stands before and after its host. The name of an SQLite file is shown.
+func (u URL) String() string { return ShownURL(u.Reveal()) }
 
-// Format keeps the password out of every verb of package fmt.
+// Format keeps the rest out of every verb of package fmt.
 func (u URL) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(u.String())) }
 
-// MarshalText keeps the password out of JSON and the like.
+// MarshalText keeps the rest out of JSON and the like.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// LogValue keeps the password out of logs.
+// LogValue keeps the rest out of logs.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
-
-// sqliteScheme begins the URL of an SQLite file; the rest is the file's name as it is, without escapes.
-const sqliteScheme = "sqlite:"
-
-// maskURL replaces the password of the authority and the values of query parameters whose names tell of a secret. What
-// is no URL is masked whole.
-func maskURL(raw string) string {
-	if strings.HasPrefix(raw, sqliteScheme) {
-		return raw
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return mask
-	}
-	if _, has := u.User.Password(); has {
-		u.User = url.UserPassword(u.User.Username(), mask)
-	}
-	parameters := strings.Split(u.RawQuery, "&")
-	for i, parameter := range parameters {
-		name, _, has := strings.Cut(parameter, "=")
-		if decoded, err := url.QueryUnescape(name); has && (err != nil || tellsOfSecret(decoded)) {
-			parameters[i] = name + "=" + mask
-		}
-	}
-	u.RawQuery = strings.Join(parameters, "&")
-	// The library percent-encodes the asterisks.
-	return strings.Replace(u.String(), ":"+strings.Repeat("%2A", len(mask))+"@", ":"+mask+"@", 1)
-}
-
-func tellsOfSecret(parameter string) bool {
-	parameter = strings.ToLower(parameter)
-	for _, word := range []string{"password", "secret", "token", "key"} {
-		if strings.Contains(parameter, word) {
-			return true
-		}
-	}
-	return false
-}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"chatting/adapters/netcause"
 	"chatting/domain"
 )
 
@@ -260,11 +261,7 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]byte, error) {
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	response, err := r.client.Do(request)
 	if err != nil {
-		// The client's error quotes the URL, whose query may hold a secret.
-		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		return nil, err
+		return nil, netcause.Of(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -272,7 +269,7 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, jwksMaxBytes+1))
 	if err != nil {
-		return nil, err
+		return nil, netcause.Of(err)
 	}
 	if len(body) > jwksMaxBytes {
 		return nil, fmt.Errorf("the answer is larger than %d bytes", jwksMaxBytes)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -12,6 +13,10 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"chatting/adapters/ownerfiles"
 )
 
 // MinSecretBytes is the least length of a symmetric key: that of the hash of HS256 (RFC 7518 §3.2).
@@ -58,14 +63,19 @@ func checkBearer(token []byte) error {
 // bearerToken is b64token of RFC 6750 §2.1.
 var bearerToken = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
+// LoadSecret returns the token secret as LoadOrCreateSecret does, but makes none: fs.ErrNotExist if there is none.
+func LoadSecret(dir string) ([]byte, error) {
+	return tokenSecret.read(filepath.Join(dir, tokenSecret.file))
+}
+
 // LoadOrCreateSecret returns the token secret kept in the file jwt-secret of the data directory, and makes both if they are
 // missing. Callers at the same time, in this process or another, get the same secret: the file appears under its name
 // complete and on disk, or not at all, and never changes.
 //
 // The secret is the file's text without the white space around it, as it stands (64 hexadecimal digits if it was made
 // here), so that the text can also be configured as the secret of another node. A file that everybody may read or write
-// is refused. Group permissions are accepted: Kubernetes adds them to the files of a volume that has an fsGroup.
-// Permissions are not looked at on Windows. Errors hold no part of the secret.
+// is refused, because it may be known. Permissions of a group are taken away, or accepted if that is not possible: Kubernetes
+// adds them to the files of a volume that has an fsGroup. Permissions are not looked at on Windows. Errors hold no part of the secret.
 func LoadOrCreateSecret(dir string) ([]byte, error) { return tokenSecret.loadOrCreate(dir) }
 
 // LoadOrCreateS2SToken returns the bearer token of the platform's other servers, kept in the file s2s-token of the data
@@ -99,6 +109,9 @@ func (k secretKind) read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: everybody on this machine may use %s (mode %04o): "+
 			"delete it to get a new one, or chmod 600 it if nobody did", k.name, path, info.Mode().Perm())
 	}
+	if err := ownerfiles.Narrow(path); err != nil {
+		return nil, fmt.Errorf("%s: %w", k.name, err)
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.name, err)
@@ -112,6 +125,9 @@ func (k secretKind) read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s is larger than %d bytes", k.name, path, maxSecretBytes)
 	}
 	secret := []byte(strings.TrimSpace(string(text)))
+	if !utf8.Valid(secret) || bytes.ContainsFunc(secret, unicode.IsControl) {
+		return nil, fmt.Errorf("%s: %s is damaged: it holds more than one line of text", k.name, path)
+	}
 	if err := k.check(secret); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -129,6 +145,9 @@ func (k secretKind) create(dir, path string) error {
 		return err
 	}
 	defer os.Remove(draft.Name())
+	if err := draft.Chmod(0o600); err != nil { // whatever the umask is
+		return errors.Join(err, draft.Close())
+	}
 	random := make([]byte, 32)
 	rand.Read(random) // never fails: it would end the process
 	_, err = draft.WriteString(hex.EncodeToString(random) + "\n")

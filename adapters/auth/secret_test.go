@@ -122,6 +122,9 @@ func TestABadSecretFileIsRefusedAndNotReplaced(t *testing.T) {
 		"group may read":  {good, 0o660, true},
 		"empty":           {"", 0o600, false},
 		"too short":       {good[:31], 0o600, false},
+		"zeros":           {strings.Repeat("\x00", 65), 0o600, false},
+		"no text":         {good + "\xff\xfe", 0o600, false},
+		"two lines":       {good + "\n" + good, 0o600, false},
 		"blanks only":     {strings.Repeat(" \n", 32), 0o600, false},
 		"too long":        {strings.Repeat("x", maxSecretBytes+1), 0o600, false},
 		"others may read": {good, 0o604, false},
@@ -140,6 +143,9 @@ func TestABadSecretFileIsRefusedAndNotReplaced(t *testing.T) {
 			if c.good {
 				if err != nil || string(secret) != good {
 					t.Fatalf("got %q, %v", secret, err)
+				}
+				if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
+					t.Errorf("afterwards the file has %v, %v", info.Mode(), err)
 				}
 				return
 			}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"chatting/adapters/ownerfiles"
 )
 
 // segmentBytes is where kfake begins a new file; it cuts files by size only (segment.ms does nothing) and frees disk
@@ -34,8 +36,9 @@ type Options struct {
 	// Own are the topics of the server, and the settings that it makes each with. Clients cannot make them or change their
 	// settings, and settings that are others at the start are set right.
 	Own map[string]map[string]string
-	// Dir is the broker's own directory; it is created, for its owner only, where it is missing. No other process may
-	// use it: the caller holds the lock of the data directory around it.
+	// Dir is the broker's own directory; it is created, for its owner only, where it is missing, and the rights of others on
+	// it and all files in it are taken away. The files that are made later are as the umask of the process lets them. No other
+	// process may use it: the caller holds the lock of the data directory around it.
 	Dir string
 	// Logger gets what goes wrong: refused frames and connections (at most a line in ten seconds), bytes cut from
 	// damaged files, failed writes.
@@ -59,6 +62,9 @@ type Broker struct {
 // file is read and checked. The error is one line that names the address or the directory. ctx bounds the start only.
 func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err := makeDir(o.Dir); err != nil {
+		return nil, err
+	}
+	if err := ownerfiles.NarrowTree(o.Dir); err != nil {
 		return nil, err
 	}
 	listener, err := listen(ctx, o)

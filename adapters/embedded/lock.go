@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/gofrs/flock"
+
+	"chatting/adapters/ownerfiles"
 )
 
 // lockFile is the file in the data directory whose lock is the directory's.
@@ -24,7 +26,11 @@ func LockDir(dir string) (*DirLock, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	file := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
+	path := filepath.Join(dir, lockFile)
+	if err := ownerfiles.Narrow(path); err != nil {
+		return nil, err
+	}
+	file := flock.New(path, flock.SetPermissions(0o600))
 	locked, err := file.TryLock()
 	if err != nil {
 		return nil, describeDirError(dir, err)

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,5 +63,40 @@ func TestUnusableDataDirectoryIsNamedInOneLine(t *testing.T) {
 	err := describeDirError("/d", &fs.PathError{Op: "open", Path: "/d/lock", Err: fs.ErrPermission})
 	if err.Error() != "the data directory /d cannot be written: permission denied" {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestFilesOfTheBrokerAreNarrowedToTheirOwner: older versions made them for everybody.
+func TestFilesOfTheBrokerAreNarrowedToTheirOwner(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"meta.json", "partitions/x-0/00000000000000000000.log", "partitions/x-0/00000000000000000000.index", "damaged/x"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What the files hold is not what a broker wrote. They are narrowed before that is looked at.
+	if b, err := Start(t.Context(), Options{Addr: "127.0.0.1:0", Dir: dir, Logger: slog.New(slog.DiscardHandler)}); err == nil {
+		if err := b.Close(); err != nil {
+			t.Log(err)
+		}
+	}
+	if err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil && strings.HasSuffix(path, "00.log") && info.Mode().Perm() != 0o600 || err == nil && info.IsDir() && path == dir && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %04o", path, info.Mode().Perm())
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -2,7 +2,7 @@
 package origins
 
 import (
-	"fmt"
+	"errors"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -88,7 +88,8 @@ func Name(header string) string {
 //   - scheme://*.host: all names below the host, with any number of labels more, but not the host itself;
 //   - null, or a scheme without a host, such as file://, as browsers name pages that have no host.
 //
-// Case, the scheme's usual port and one slash at the end make no difference. The error is a sentence for an operator.
+// Case, the scheme's usual port and one slash at the end make no difference. The error ends a sentence for an operator ("... is
+// no origin: why"); it does not repeat the text, which may be a secret in the wrong place.
 func Entry(text string) (string, error) {
 	o, err := parseEntry(text)
 	if err != nil {
@@ -109,26 +110,9 @@ func parseEntry(text string) (origin, error) {
 		reason = o.refusedAsEntry()
 	}
 	if reason != "" {
-		return origin{}, fmt.Errorf("%q is no origin: %s", shown(text), reason)
+		return origin{}, errors.New("no origin: " + reason)
 	}
 	return o, nil
-}
-
-// shown returns what may be shown of a text that is no origin: of a URL its scheme and its host. What stands around the host
-// may be a secret.
-func shown(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if ok = ok && isScheme(scheme); !ok {
-		rest = text
-	}
-	if end := strings.IndexAny(rest, "/?#\\"); end >= 0 {
-		rest = rest[:end]
-	}
-	rest = rest[strings.LastIndexByte(rest, '@')+1:]
-	if ok {
-		rest = scheme + "://" + rest
-	}
-	return rest[:min(len(rest), maxOrigin)]
 }
 
 // refusedAsEntry returns why an origin that a header may name makes no sense in a list; "" if it does.

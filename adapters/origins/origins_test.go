@@ -92,7 +92,7 @@ func TestWhatIsNoEntryIsRefusedInPlainWords(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q is shown: %v", entry, err)
 		}
-		if err == nil || !strings.Contains(err.Error(), "is no origin: ") || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), "no origin: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q gives %q, %v", entry, got, err)
 		}
 		if _, err := NewSet([]string{"https://a", entry}); err == nil {

@@ -35,6 +35,10 @@ type dialect struct {
 	pages func() pageStatements
 	// lockInstallation reads the recorded log, which then stays recorded until the transaction ends.
 	lockInstallation string
+	// prepare looks at the files of the database before any connection is made; nil where there are none.
+	prepare func(context.Context, Options) error
+	// scrub takes what may be a secret out of the texts of errors.
+	scrub scrubber
 	// outage tells that the database cannot do anything now, through no fault of the statement.
 	outage func(error) bool
 }

@@ -33,7 +33,7 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 	}
 	config, err := pq.NewConfig(rawURL)
 	if err != nil {
-		return dialect{}, fmt.Errorf("sql: postgres: the database URL cannot be used: %w", err)
+		return dialect{}, fmt.Errorf("sql: postgres: the database URL cannot be used: %s", newScrubber(rawURL, config).text(err.Error()))
 	}
 	if config.ConnectTimeout <= 0 {
 		config.ConnectTimeout = timeout
@@ -65,6 +65,7 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 		blocksBefore: postgresBlocksBefore, insertMessages: postgresInsertMessages, pages: boundedPages,
 		lockInstallation: selectInstallation + " FOR SHARE",
 		outage:           isPostgresOutage,
+		scrub:            newScrubber(rawURL, config),
 	}, nil
 }
 

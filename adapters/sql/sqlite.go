@@ -37,6 +37,7 @@ func newSQLite(path string, timeout time.Duration) (dialect, error) {
 	if err != nil {
 		return dialect{}, fmt.Errorf("sql: sqlite: %w", err)
 	}
+	file := sqliteFile{path}
 	busy := strconv.FormatInt(timeout.Milliseconds(), 10)
 	writing := sqliteDSN(path, url.Values{
 		"_busy_timeout": {busy},
@@ -51,6 +52,7 @@ func newSQLite(path string, timeout time.Duration) (dialect, error) {
 	reading := sqliteDSN(path, url.Values{"_busy_timeout": {busy}, "_query_only": {"1"}, "_error_rc": {"1"}})
 	return dialect{
 		goose: goose.DialectSQLite3, migrations: migrations.SQLite,
+		prepare: file.prepare,
 		open: func(o Options) (writer, reader *sqlx.DB, err error) {
 			if writer, err = openSQLite(writing); err != nil {
 				return nil, nil, err
@@ -63,7 +65,7 @@ func newSQLite(path string, timeout time.Duration) (dialect, error) {
 			return writer, reader, nil
 		},
 		openToMigrate: func(ctx context.Context) (*sql.DB, func() error, error) {
-			lock := flock.New(path + ".migrate.lock")
+			lock := flock.New(file.migrateLock(), flock.SetPermissions(0o600))
 			if _, err := lock.TryLockContext(ctx, migrationPoll); err != nil {
 				return nil, nil, errors.Join(fmt.Errorf("lock %s: %w", lock.Path(), err), lock.Close())
 			}

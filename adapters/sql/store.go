@@ -33,6 +33,8 @@ type Options struct {
 	// URL is sqlite:PATH or postgres://user:password@host:port/database?parameters as lib/pq takes them (its sslmode is
 	// "require" unless the URL says otherwise). It is never logged and appears in no error.
 	URL string
+	// MustExist lets Open fail instead of making an SQLite file.
+	MustExist bool
 	// MaxOpen bounds the connections in use at once, by default 16 to PostgreSQL. On SQLite it bounds the readers, 4 by
 	// default; there is one writer. Callers beyond it wait, as long as Timeout lets them.
 	MaxOpen int
@@ -82,7 +84,7 @@ const (
 )
 
 // Open connects to the database and sees that it answers; it does not migrate. Errors: a plain one for a URL that cannot
-// be used or a database that refuses; CodeUnavailable for one that is away.
+// be used, a damaged SQLite file, which is left as it is, or a database that refuses; CodeUnavailable for one that is away.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
@@ -97,6 +99,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if dialect.prepare != nil {
+		if err := dialect.prepare(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	known, err := lru.New[domain.UserID, time.Time](knownUsers)
 	if err != nil {
 		return nil, fmt.Errorf("sql: cache of known users: %w", err)
@@ -104,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{dialect: dialect, timeout: o.Timeout, logger: o.Logger, notices: o.Notices, now: o.Now, known: known}
 	s.writer, s.reader, err = dialect.open(o)
 	if err != nil {
-		return nil, fmt.Errorf("sql: open: %w", err)
+		return nil, fmt.Errorf("sql: open: %w", dialect.scrub.error(err))
 	}
 	s.history, s.pages = historyShare(s.reader.Stats().MaxOpenConnections), dialect.pages()
 	// The writer first: on SQLite its first connection makes the file.
@@ -209,6 +216,9 @@ func (s *Store) classify(ctx context.Context, op string, err error) error {
 		return nil
 	case errors.As(err, &classified):
 		return err
+	}
+	err = s.dialect.scrub.error(err)
+	switch {
 	case ctx.Err() != nil, isOutage(err), s.dialect.outage(err), s.dialect.conflict(err):
 		return domain.WrapError(domain.CodeUnavailable, "The database is not available.", fmt.Errorf("sql: %s: %w", op, err))
 	default:

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
+	"chatting/adapters/netcause"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -170,16 +170,12 @@ func (c *Client) get(ctx context.Context, address, token string, limit int64) (s
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		// Errors about malformed headers quote them, and what answers so may have sent ours back.
-		if token != "" && strings.Contains(err.Error(), token) {
-			err = errors.New("the answer is no HTTP")
-		}
-		return 0, nil, err
+		return 0, nil, netcause.Of(err)
 	}
 	defer response.Body.Close()
 	body, err = io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, netcause.Of(err)
 	}
 	if int64(len(body)) > limit {
 		return response.StatusCode, nil, errTooLarge

@@ -46,6 +46,9 @@ wait, before the servers are stopped, until their /readyz says that the history 
 
 // adopt moves the database to the configured log, and says in a sentence what became of it.
 func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said string, err error) {
+	if err := mustHaveDatabase(cfg); err != nil {
+		return "", err
+	}
 	if cfg.Database.Embedded || cfg.Kafka.Embedded() { // no server may run on them
 		lock, err := embedded.LockDir(cfg.DataDir)
 		if err != nil {
@@ -59,7 +62,7 @@ func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said s
 	}
 	defer func() { err = errors.Join(err, disconnect()) }()
 	store, err := sqlstore.Open(ctx, sqlstore.Options{
-		URL: cfg.Database.URL.Reveal(), Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
+		URL: cfg.Database.URL.Reveal(), MustExist: true, Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
 	})
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", cfg.Database.URL, err)

@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,7 +49,7 @@ func newTokenCommand(s surroundings) *cobra.Command {
 		Use:   "token --user ID",
 		Short: "Print a token (JWT) for a user",
 		Long: `Print a token that a server with the same configuration accepts. With no key configured it is signed with
-the secret in the data directory, which is made here if the server has not been started yet.`,
+the secret in the data directory, which the server made at its first start.`,
 		Example: `  chatting token --user 7
   chatting token --user 7 --ttl 24h
   curl -H "Authorization: Bearer $(chatting token --user 7)" http://127.0.0.1:8000/api/chatting/friends/`,
@@ -94,7 +97,7 @@ func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 	case cfg.JWT.Secret.IsSet():
 		secret = []byte(cfg.JWT.Secret.Reveal())
 	case cfg.GeneratesSecret():
-		if secret, err = auth.LoadOrCreateSecret(cfg.DataDir); err != nil {
+		if secret, err = madeSecret(cfg.DataDir); err != nil {
 			return "", err
 		}
 	case cfg.DropIn():
@@ -106,12 +109,52 @@ func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 	return auth.MintHS256(secret, id, ttl, time.Now(), requiredOfTokens(cfg))
 }
 
+// madeSecret returns the secret that a server made in its data directory. It makes none: no server would know it.
+func madeSecret(dir string) ([]byte, error) {
+	secret, err := auth.LoadSecret(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no server has made its token secret in %s: name the server's data directory with --data-dir or "+
+			"CHATTING_DATA_DIR, or its secret with CHATTING_JWT_SECRET_FILE; a server makes one when it starts", absolute(dir))
+	}
+	return secret, err
+}
+
+// absolute returns a directory as it is found from anywhere.
+func absolute(dir string) string {
+	if path, err := filepath.Abs(dir); err == nil {
+		return path
+	}
+	return dir
+}
+
+// mustHaveDataDir fails if there is no data directory where this command looks for the one of a server.
+func mustHaveDataDir(cfg configs.Config) error {
+	if _, err := os.Stat(cfg.DataDir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no data directory %s: name the server's with --data-dir or CHATTING_DATA_DIR", absolute(cfg.DataDir))
+	}
+	return nil
+}
+
+// mustHaveDatabase fails if the database is a file, and there is none.
+func mustHaveDatabase(cfg configs.Config) error {
+	file, isFile := strings.CutPrefix(cfg.Database.URL.Reveal(), "sqlite:")
+	if !isFile {
+		return nil
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no database at %s: name the server's data directory with --data-dir or CHATTING_DATA_DIR, "+
+			"or its database with CHATTING_DATABASE_URL", absolute(file))
+	}
+	return nil
+}
+
 func newMigrateCommand(s surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database to this program's schema",
 		Long: `Bring the database to the schema version that this program knows, and print the version. A server does so
-when it starts; this is for doing it before, with the rights it takes. Repeating it changes nothing.`,
+when it starts; this is for doing it before, with the rights it takes. Repeating it changes nothing. An embedded
+database is made if it is missing, and its data directory too if that is named.`,
 		Example: `  chatting migrate
   CHATTING_DATABASE_URL='postgres://chatting@db/chatting?sslmode=require' chatting migrate`,
 	}
@@ -122,6 +165,11 @@ when it starts; this is for doing it before, with the rights it takes. Repeating
 			return err
 		}
 		if cfg.Database.Embedded {
+			if cfg.IsDefault("data_dir") { // who has named it means to make it
+				if err := mustHaveDataDir(cfg); err != nil {
+					return err
+				}
+			}
 			if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 				return fmt.Errorf("the data directory: %w", err)
 			}
@@ -151,7 +199,7 @@ func newConfigCommand(s surroundings) *cobra.Command {
 		Use:   "config",
 		Short: "Print the effective configuration, secrets masked",
 		Long: `Print every option with the value that the file, the environment and the flags come to, as YAML. A comment
-tells where a value comes from that is not the default. Secrets and passwords are masked.`,
+tells where a value comes from that is not the default. Secrets are masked, and all of a URL but its host.`,
 		Example: `  chatting config
   CHATTING_HTTP_ADDR=:8000 chatting config --config chatting.yaml`,
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"github.com/spf13/cobra"
 
+	"chatting/adapters/netcause"
 	"chatting/configs"
 )
 
@@ -36,7 +37,7 @@ func newConnectCommand(s surroundings) *cobra.Command {
 		Short: "Chat in this terminal, seeing every frame",
 		Long: `Log in to a server and chat. Every frame of the server is shown as it comes, one JSON line each, on standard
 output; answers to REST calls and complaints go to standard error. A token is made as chatting token does,
-unless one is given. What is typed:
+with the secret that the server uses, unless one is given. What is typed:
 
 ` + commandHelp + `
 Input from a pipe is sent line by line; after its end, connect stays until no frame has come for --linger.`,
@@ -57,12 +58,16 @@ Input from a pipe is sent line by line; after its end, connect stays until no fr
 			if err != nil {
 				return err
 			}
-			if c.token == "" {
-				if c.token, err = mint(cfg, *user, tokenTTL); err != nil {
-					return err
-				}
+			c.mint = func() (string, error) { return mint(cfg, *user, tokenTTL) }
+			if *user == "" && c.token == "" {
+				return errNoUser
 			}
 			if address.value == "" {
+				if c.token == "" { // whose server may be away as well, for the same reason
+					if c.token, err = c.mint(); err != nil {
+						return err
+					}
+				}
 				if address.value, err = defaultSocket(cfg); err != nil {
 					return err
 				}
@@ -90,7 +95,7 @@ func defaultSocket(cfg configs.Config) (string, error) {
 func parseSocketURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%q is no ws:// or wss:// URL", text)
+		return nil, fmt.Errorf("%q is no ws:// or wss:// URL", configs.ShownURL(text))
 	}
 	return u, nil
 }
@@ -104,6 +109,7 @@ type chat struct {
 	linger      time.Duration
 	socket      *url.URL
 	token       string
+	mint        func() (string, error) // makes the token if none was given
 }
 
 // run logs in and chats until the input ends, ctx does, or the server closes the connection, which is an error unless
@@ -115,6 +121,11 @@ func (c *chat) run(ctx context.Context) error {
 	}
 	r := startReceiving(conn)
 	defer r.stop()
+	if c.token == "" {
+		if c.token, err = c.mint(); err != nil {
+			return err
+		}
+	}
 	login, err := json.Marshal(map[string]string{"token": c.token})
 	if err != nil {
 		return err
@@ -219,7 +230,7 @@ func (c *chat) dial(ctx context.Context) (*websocket.Conn, error) {
 	}
 	if response != nil && errors.Is(err, websocket.ErrBadHandshake) {
 		body, _ := io.ReadAll(response.Body) // the library keeps at most 1 KiB of it
-		return nil, fmt.Errorf("%s opened no socket but answered %s %s", c.socket.Redacted(), response.Status, printable(body))
+		return nil, fmt.Errorf("%s opened no socket but answered %s %s", configs.ShownURL(c.socket.String()), response.Status, printable(body))
 	}
 	var unreachable *net.OpError
 	if errors.As(err, &unreachable) && unreachable.Op == "dial" {
@@ -229,7 +240,7 @@ func (c *chat) dial(ctx context.Context) (*websocket.Conn, error) {
 		}
 		return nil, fmt.Errorf("no server answers at %s (%w): is it running? chatting serve starts one", c.socket.Host, cause)
 	}
-	return nil, fmt.Errorf("%s: %w", c.socket.Redacted(), err)
+	return nil, fmt.Errorf("%s: %w", configs.ShownURL(c.socket.String()), netcause.Of(err))
 }
 
 // receiver reads a connection in a goroutine of its own, until stop.

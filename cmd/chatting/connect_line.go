@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"chatting/adapters/netcause"
 )
 
 // commandHelp tells what connect understands.
@@ -136,11 +137,7 @@ func (c *chat) rest(ctx context.Context, call restCall) error {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := client.Do(request)
 	if err != nil {
-		var urlError *url.Error
-		if errors.As(err, &urlError) {
-			err = urlError.Err // the rest repeats the URL
-		}
-		return fmt.Errorf("%s %s: %w", call.method, call.path, err)
+		return fmt.Errorf("%s %s: %w", call.method, call.path, netcause.Of(err))
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxServerFrame))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"chatting/adapters/netcause"
 	"chatting/configs"
 )
 
@@ -54,16 +55,25 @@ answers at all. The exit code is 0 or 1: it is the health check of containers, w
 		} else if *live {
 			return errors.New("--live and --url exclude each other")
 		} else if u, err := url.Parse(target); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-			return fmt.Errorf("--url: %q is no http:// or https:// URL", target)
+			return fmt.Errorf("--url: %q is no http:// or https:// URL", configs.ShownURL(target))
 		}
 		told, err := askHealth(cmd.Context(), target)
 		if err != nil {
-			return fmt.Errorf("%s: %w", target, err)
+			return fmt.Errorf("%s: %w", shownTarget(target), err)
 		}
 		_, err = fmt.Fprintln(s.out, "ok"+told.note())
 		return err
 	}
 	return cmd
+}
+
+// shownTarget returns what was asked: the paths of this server are known to everybody, other parts of a URL are not shown.
+func shownTarget(target string) string {
+	shown := configs.ShownURL(target)
+	if host, _ := strings.CutSuffix(shown, "/***"); target == host+"/readyz" || target == host+"/healthz" {
+		return target
+	}
+	return shown
 }
 
 // ownAddress returns host:port of a server with this configuration as its own machine reaches it.
@@ -115,7 +125,7 @@ func askHealth(ctx context.Context, target string) (health, error) {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return health{}, err
+		return health{}, errors.New("the URL is not valid") // the library's error repeats it
 	}
 	client := http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true}, // and no proxy
@@ -123,11 +133,7 @@ func askHealth(ctx context.Context, target string) (health, error) {
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err // without the URL, which the caller names
-		}
-		return health{}, err
+		return health{}, netcause.Of(err)
 	}
 	defer response.Body.Close()
 	var told health

@@ -70,6 +70,9 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 	if !cfg.History.Enabled {
 		return errors.New("history.enabled is false: there is no history to rebuild")
 	}
+	if err := mustHaveDatabase(cfg); err != nil {
+		return err
+	}
 	topic := kafka.NamesFor(cfg.TopicPrefix).Conversations
 	cluster, err := dialKafka(ctx, cfg, topic)
 	if err != nil {
@@ -85,7 +88,7 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 	}
 	logger := newLogger(cfg.Log, s.err)
 	store, err := sqlstore.Open(ctx, sqlstore.Options{
-		URL: cfg.Database.URL.Reveal(), Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
+		URL: cfg.Database.URL.Reveal(), MustExist: true, Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", cfg.Database.URL, err)

@@ -7,12 +7,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"chatting/adapters/ownerfiles"
 )
 
 func main() {
+	ownerfiles.Umask()
 	os.Exit(run(untilSignal(), os.Args[1:], surroundings{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ()}))
 }
 
@@ -67,7 +73,7 @@ chatting config shows what that comes to.`,
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), ".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 110", 1))
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
+		return fmt.Errorf("%w (see %s --help)", flagError(err), cmd.CommandPath())
 	})
 	asServe(root, s)
 	root.AddCommand(
@@ -99,12 +105,37 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = ": did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fmt.Errorf("unknown command %q%s (see %s --help)", args[0], hint, cmd.CommandPath())
+	return fmt.Errorf("unknown command %s%s (see %s --help)", word(args[0]), hint, cmd.CommandPath())
 }
+
+// flagError returns an error about a flag without what may be a value: -pSECRET is a flag for the library.
+func flagError(err error) error {
+	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
+		if name := unknown.GetSpecifiedName(); plainWord.MatchString(name) && unknown.GetSpecifiedShortnames() == "" {
+			return fmt.Errorf("unknown flag: --%s", name)
+		}
+		return errors.New("unknown flag")
+	}
+	if wrong := (*pflag.InvalidSyntaxError)(nil); errors.As(err, &wrong) {
+		return errors.New("bad flag syntax")
+	}
+	return err
+}
+
+// word returns an argument in quotes. What may be a secret that has lost its flag is not repeated: a token, a password, a URL.
+func word(argument string) string {
+	if plainWord.MatchString(argument) {
+		return strconv.Quote(argument)
+	}
+	return "***"
+}
+
+// plainWord matches what reads like the name of a command or a flag.
+var plainWord = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("%s takes no argument such as %q (see %s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
+		return fmt.Errorf("%s takes no argument such as %s (see %s --help)", cmd.CommandPath(), word(args[0]), cmd.CommandPath())
 	}
 	return nil
 }

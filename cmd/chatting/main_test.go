@@ -114,18 +114,47 @@ func TestConfigPrintsWhatIsInForceAndNoSecret(t *testing.T) {
 }
 
 func TestATokenIsAcceptedWithTheSecretOfTheDataDirectory(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
-	first := command(t, nil, "token", "--user", "7", "--data-dir", dir)
-	if first.code != 0 || first.err != "" {
-		t.Fatalf("%+v", first)
-	}
+	dir := t.TempDir()
 	secret, err := auth.LoadOrCreateSecret(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := command(t, nil, "token", "--user", "7", "--data-dir", dir)
 	accepted(t, secret, first.out, 7, time.Hour)
 	second := command(t, []string{"CHATTING_DATA_DIR=" + dir}, "token", "--user=9007199254740993", "--ttl=10m")
 	accepted(t, secret, second.out, 9007199254740993, 10*time.Minute)
+}
+
+// TestOnlyAServerMakesData: a command that runs where no server has its data says where it looked, and makes nothing.
+func TestOnlyAServerMakesData(t *testing.T) {
+	for _, row := range []struct {
+		line string
+		want string // DIR stands for the data directory
+	}{
+		{"token --user 7", "no server has made its token secret in DIR: name the server's data directory with --data-dir"},
+		{"connect --user 7", "no server has made its token secret in DIR"},
+		{"connect --user 7 --url ws://" + away + "/", "no server answers at " + away},
+		{"migrate", "there is no data directory DIR: name the server's with --data-dir"},
+		{"adopt", "there is no database at DIR/chatting.db: name the server's data directory with --data-dir"},
+		{"history rebuild", "there is no database at DIR/chatting.db"},
+		{"events tail --end --embedded-kafka-addr 127.0.0.1:2", "no Kafka broker answers"},
+		{"dlt list --embedded-kafka-addr 127.0.0.1:2", "no Kafka broker answers"},
+		{"dlt replay --all --embedded-kafka-addr 127.0.0.1:2", "no Kafka broker answers"},
+		{"health", "connection refused"},
+		{"config", ""},
+	} {
+		t.Run(row.line, func(t *testing.T) {
+			work := t.TempDir()
+			t.Chdir(work)
+			o := command(t, []string{"CHATTING_HTTP_ADDR=" + away}, strings.Fields(row.line)...)
+			if row.want != "" {
+				o.complains(t, strings.ReplaceAll(row.want, "DIR", filepath.Join(work, "data")))
+			}
+			if entries, err := os.ReadDir(work); err != nil || len(entries) > 0 {
+				t.Errorf("it made %v, %v", entries, err)
+			}
+		})
+	}
 }
 
 func TestATokenIsSignedWithTheConfiguredSecret(t *testing.T) {
@@ -212,7 +241,7 @@ func TestMigratePrintsTheVersionEachTime(t *testing.T) {
 func TestMigrateSaysWhatIsWrongWithTheDatabase(t *testing.T) {
 	command(t, []string{"CHATTING_DATABASE_URL=sqlite:/nowhere/x.db"}, "migrate").complains(t, "chatting: sqlite:/nowhere/x.db: ")
 	o := command(t, []string{"CHATTING_DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/d?sslmode=disable"}, "migrate")
-	o.complains(t, "chatting: postgres://u:***@127.0.0.1:1/d?sslmode=disable: The database is not available: ")
+	o.complains(t, "chatting: postgres://***@127.0.0.1:1/***: The database is not available: ")
 	if strings.Contains(o.err, "hunter2") {
 		t.Error(o.err)
 	}
@@ -231,7 +260,8 @@ func TestTheProgramExitsWithTheCodeOfItsCommand(t *testing.T) {
 		err     string
 	}{
 		{args: []string{"version"}, out: "chatting "},
-		{args: []string{"token", "--user", "7"}, out: "eyJ"},
+		{args: []string{"token", "--user", "7"}, environ: "CHATTING_JWT_SECRET=0123456789abcdef0123456789abcdef", out: "eyJ"},
+		{args: []string{"token", "--user", "7"}, code: 1, err: "chatting: no server has made its token secret in /"},
 		{args: []string{"config"}, out: "# The effective configuration."},
 		{args: []string{"nonsense"}, code: 1, err: "chatting: unknown command"},
 		{args: nil, environ: "CHATTING_JWT_SECRET=short", code: 1, err: "chatting: jwt.secret (environment CHATTING_JWT_SECRET): has 5 bytes"},

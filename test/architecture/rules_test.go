@@ -44,14 +44,17 @@ var layers = map[string]layer{
 		notStandard: []string{"os", "net", "database/sql", "encoding/json"},
 		why:         "what a use case needs from outside is a port",
 	},
-	"adapters/fields": {module: []string{"domain"}},
-	"adapters/frame":  {module: []string{"domain"}},
+	"adapters/fields":     {module: []string{"domain"}},
+	"adapters/frame":      {module: []string{"domain"}},
+	"adapters/netcause":   {},
+	"adapters/ownerfiles": {},
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
 	"adapters/origins": {libraries: true},
 	"adapters/problem": {module: []string{"domain"}},
 	"adapters": {
 		module: []string{
-			"domain", "application", "adapters/fields", "adapters/frame", "adapters/origins", "adapters/problem", "migrations",
+			"domain", "application", "adapters/fields", "adapters/frame", "adapters/netcause", "adapters/origins",
+			"adapters/ownerfiles", "adapters/problem", "migrations",
 		},
 		libraries: true,
 	},

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,8 +81,29 @@ func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
 	if blocked != "" && !strings.Contains(blocked, `"type":"chatting.user_blocked.v1"`) {
 		t.Errorf("the log does not hold the block:\n%s", blocked)
 	}
+	s.chatByHand()
 	if err := s.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)
+	}
+}
+
+// chatByHand does what the README says after its tour: 1 and 2 talk with each other, in both directions.
+func (s *server) chatByHand() {
+	s.t.Helper()
+	one, two := mustConnect(s.t, s.HTTP, s.token(1)), mustConnect(s.t, s.HTTP, s.token(2))
+	ctx, cancel := context.WithTimeout(s.t.Context(), harness.FrameWait)
+	defer cancel()
+	for _, say := range []struct {
+		from, to *client
+		target   int
+	}{{one, two, 2}, {two, one, 1}} {
+		text := fmt.Sprint("by hand to ", say.target)
+		if err := say.from.Send(say.target, text); err != nil {
+			s.t.Fatal(err)
+		}
+		if _, err := say.to.Find(ctx, 0, func(f harness.Frame) bool { return f.Type == "chat_message" && f.Message == text }); err != nil {
+			s.t.Errorf("after the tour nothing of %q comes: %v", text, err)
+		}
 	}
 }
 

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package ownerfiles
+
+// Umask does nothing: files have no modes here.
+func Umask() {}

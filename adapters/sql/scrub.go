@@ -1,0 +1,132 @@
+package sqlstore
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// scrubber takes what a database URL has beside its host out of texts. The driver and the server quote users, names of
+// databases and values of parameters, and who has put a password in a wrong place would find it there.
+type scrubber struct{ parts *regexp.Regexp }
+
+const (
+	// longPart is from which length on a part is also found within a word.
+	longPart = 12
+	// shortPiece is from which length on a piece of a part is looked for.
+	shortPiece = 4
+	// maxIdentifier is NAMEDATALEN - 1 of PostgreSQL.
+	maxIdentifier = 63
+)
+
+// newScrubber returns the scrubber of a URL and of what the driver made of it and of its environment.
+func newScrubber(raw string, config pq.Config) scrubber {
+	parts := append(partsOfURL(raw), config.User, config.Password, config.Database)
+	for _, value := range config.Runtime {
+		parts = append(parts, value)
+	}
+	for _, part := range slices.Clone(parts) {
+		if len(part) > maxIdentifier { // the server cuts names
+			parts = append(parts, part[:maxIdentifier])
+		}
+		for piece := range strings.FieldsFuncSeq(part, func(r rune) bool { return strings.ContainsRune(",;=/ \t\n", r) }) {
+			if len(piece) >= shortPiece { // lists of hosts, options of the server
+				parts = append(parts, piece)
+			}
+		}
+	}
+	var patterns []string
+	for _, part := range parts {
+		inner := strconv.Quote(part)
+		for _, form := range []string{part, inner[1 : len(inner)-1]} {
+			if form != "" {
+				patterns = append(patterns, patternOf(form))
+			}
+		}
+	}
+	if len(patterns) == 0 {
+		return scrubber{}
+	}
+	slices.SortFunc(patterns, func(a, b string) int { return len(b) - len(a) }) // of two that begin alike the longer one
+	return scrubber{regexp.MustCompile(strings.Join(patterns, "|"))}
+}
+
+// partsOfURL returns all but the host, as it is written and decoded. The driver and the server use the one or the other.
+func partsOfURL(raw string) []string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	password, _ := u.User.Password()
+	user, secret, _ := strings.Cut(u.User.String(), ":")
+	parts := []string{
+		u.User.Username(), password, user, secret, strings.TrimPrefix(u.Path, "/"), strings.TrimPrefix(u.EscapedPath(), "/"), u.Fragment,
+	}
+	for parameter := range strings.SplitSeq(u.RawQuery, "&") {
+		name, value, _ := strings.Cut(parameter, "=")
+		for i, written := range []string{name, value} {
+			decoded, err := url.QueryUnescape(written)
+			if err != nil {
+				decoded = written
+			}
+			if i > 0 || !knownParameter.MatchString(decoded) {
+				parts = append(parts, written, decoded)
+			}
+		}
+	}
+	return parts
+}
+
+// patternOf matches a part. A short one is only found as a word of its own.
+func patternOf(part string) string {
+	pattern := regexp.QuoteMeta(part)
+	if len(part) >= longPart {
+		return pattern
+	}
+	if isWord(part[0]) {
+		pattern = `\b` + pattern
+	}
+	if isWord(part[len(part)-1]) {
+		pattern += `\b`
+	}
+	return pattern
+}
+
+// knownParameter matches the names of parameters, which say what is wrong. They are no secret.
+var knownParameter = regexp.MustCompile(`^(ssl[a-z_]+|connect_timeout|application_name|fallback_application_name|options|` +
+	`target_session_attrs|load_balance_hosts|host|hostaddr|port|dbname|user|password|passfile|service|client_encoding|datestyle|` +
+	`binary_parameters|(min|max)_protocol_version|statement_timeout|lock_timeout|search_path|timezone)$`)
+
+func isWord(b byte) bool {
+	return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+// text returns a text without the parts.
+func (s scrubber) text(text string) string {
+	if s.parts == nil {
+		return text
+	}
+	return s.parts.ReplaceAllLiteralString(text, "***")
+}
+
+// error returns an error whose text has none of the parts, and which wraps err.
+func (s scrubber) error(err error) error {
+	if text := s.text(err.Error()); text != err.Error() {
+		return &scrubbedError{text, err}
+	}
+	return err
+}
+
+type scrubbedError struct {
+	text string
+	err  error
+}
+
+func (e *scrubbedError) Error() string { return e.text }
+
+// Unwrap returns the error as it was: for its type and code, not for its text.
+func (e *scrubbedError) Unwrap() error { return e.err }
