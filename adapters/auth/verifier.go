@@ -152,6 +152,14 @@ func (v *Verifier) Close() {
 	}
 }
 
+// Ended is closed when the loading of the JWK Set has ended, which is to be after Close. It is nil where none is loaded.
+func (v *Verifier) Ended() <-chan struct{} {
+	if v.remote == nil {
+		return nil
+	}
+	return v.remote.ended
+}
+
 // Verify implements application.Tokens. Expires is the token's exp. It waits for the network only for a JWK Set that is
 // being loaded or lacks the token's key, and then for keyWait at most. CodeUnavailable only if the token could be
 // signed with a key of a JWK Set that was never loaded, is too old or has no usable key. No error holds the token or a part of it.

@@ -105,9 +105,19 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	var retentionCtx context.Context
 	retentionCtx, b.stopRetention = context.WithCancel(context.WithoutCancel(ctx))
 	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger}
-	b.retention.Go(func() { r.run(retentionCtx) })
-	b.retention.Go(func() { b.watchFiles(retentionCtx) })
+	b.keepUp(retentionCtx, "its retention", r.run)
+	b.keepUp(retentionCtx, "the watch over its files", b.watchFiles)
 	return b, nil
+}
+
+// keepUp runs a part of the broker, which fails if the part ends before ctx.
+func (b *Broker) keepUp(ctx context.Context, name string, part func(context.Context)) {
+	b.retention.Go(func() {
+		part(ctx)
+		if ctx.Err() == nil {
+			b.log.fail(fmt.Errorf("the embedded Kafka broker: %s ended although nobody stopped it", name))
+		}
+	})
 }
 
 // begin sets the settings of the server's own topics right and lets clients in.

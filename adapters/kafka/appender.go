@@ -31,19 +31,30 @@ type Appender struct {
 	lanes   []*lane
 	abort   context.CancelFunc
 	done    sync.WaitGroup
+	ended   chan struct{}
 }
 
 // NewAppender starts an appender, one goroutine a partition. It dials at the first append. The caller must Close it.
 func NewAppender(cluster *Cluster, options AppenderOptions) *Appender {
 	ctx, abort := context.WithCancel(context.Background())
-	a := &Appender{options: options, numbers: partitionNumbers(options.Partitions), abort: abort}
+	a := &Appender{options: options, numbers: partitionNumbers(options.Partitions), abort: abort, ended: make(chan struct{})}
+	oneEnded := sync.OnceFunc(func() { close(a.ended) })
 	for partition := range options.Partitions {
 		l := newLane(cluster, options, partition)
 		a.lanes = append(a.lanes, l)
-		a.done.Go(func() { l.run(ctx) })
+		a.done.Go(func() {
+			defer oneEnded()
+			l.run(ctx)
+		})
 	}
 	return a
 }
+
+// Ended is closed when one of the goroutines has ended, which is to be after Close.
+func (a *Appender) Ended() <-chan struct{} { return a.ended }
+
+// Topic returns the name of the topic.
+func (a *Appender) Topic() string { return a.options.Topic }
 
 // Partitions returns how many partitions the topic has.
 func (a *Appender) Partitions() int { return len(a.lanes) }

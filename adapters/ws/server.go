@@ -256,6 +256,9 @@ func (s *Server) Mount(app *fiber.App) error {
 	return nil
 }
 
+// Ended is closed when the keeper has ended, which is to be after Shutdown.
+func (s *Server) Ended() <-chan struct{} { return s.keeperDone }
+
 // Connections returns how many sockets there are, logged in or not.
 func (s *Server) Connections() int {
 	s.mu.Lock()

@@ -93,6 +93,15 @@ type appenders struct {
 	conversations, sessions, presence, deadLetters *kafka.Appender
 }
 
+// all returns them by their topics.
+func (a appenders) all() map[string]*kafka.Appender {
+	all := make(map[string]*kafka.Appender)
+	for _, appender := range []*kafka.Appender{a.conversations, a.sessions, a.presence, a.deadLetters} {
+		all[appender.Topic()] = appender
+	}
+	return all
+}
+
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
 const appendQueueBytes = 8 << 20
 
