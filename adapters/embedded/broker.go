@@ -204,6 +204,23 @@ func (b *Broker) Close() error {
 	return b.log.err()
 }
 
+// ListenError tells why the broker cannot listen on its address.
+type ListenError struct {
+	Addr string
+	Err  error // that of the network
+}
+
+// Error implements error: one line.
+func (e *ListenError) Error() string {
+	if errors.Is(e.Err, syscall.EADDRINUSE) {
+		return fmt.Sprintf("the address %s of the embedded Kafka broker is in use", e.Addr)
+	}
+	return fmt.Sprintf("the embedded Kafka broker cannot listen on %s: %s", e.Addr, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Err }
+
 // listen opens the one address that addr names.
 func listen(ctx context.Context, o Options) (net.Listener, error) {
 	addr := o.Addr
@@ -217,11 +234,8 @@ func listen(ctx context.Context, o Options) (net.Listener, error) {
 	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("the address %s of the embedded Kafka broker is in use", addr)
-	case err != nil:
-		return nil, fmt.Errorf("the embedded Kafka broker cannot listen on %s: %w", addr, err)
+	if err != nil {
+		return nil, &ListenError{Addr: addr, Err: err}
 	}
 	if at, ok := listener.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
 		if !o.AllowRemote {

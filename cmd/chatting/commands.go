@@ -123,7 +123,7 @@ when it starts; this is for doing it before, with the rights it takes. Repeating
 		}
 		if cfg.Database.Embedded {
 			if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-				return fmt.Errorf("the data directory: %w", err)
+				return causedBy("data_dir", err)
 			}
 		}
 		store, err := sqlstore.Open(cmd.Context(), sqlstore.Options{

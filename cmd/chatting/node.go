@@ -235,7 +235,7 @@ func lookback() time.Duration { return application.DefaultPresenceTimes.Lookback
 // prepare migrates the database, sees that it belongs to the configured log from now on, and sets up the topics.
 func (n *node) prepare(ctx context.Context) error {
 	if err := n.parts.Store.Migrate(ctx); err != nil {
-		return err
+		return causedBy(databaseOption(n.parts.Config), err)
 	}
 	topics := topicSetup(n.parts.Config, n.parts.Logger)
 	own, err := ownLog(ctx, n.parts.Config, topics, n.parts.Cluster)

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"go.uber.org/fx"
@@ -40,7 +38,7 @@ func openDataDir(lc fx.Lifecycle, cfg configs.Config) (dataDir, error) {
 	}
 	lock, err := embedded.LockDir(cfg.DataDir)
 	if err != nil {
-		return "", err
+		return "", causedBy("data_dir", err)
 	}
 	lc.Append(fx.StopHook(lock.Close))
 	return dataDir(cfg.DataDir), nil
@@ -61,7 +59,7 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.
 		Dir: filepath.Join(string(dir), "kafka"), Logger: logger,
 	})
 	if err != nil {
-		return broker{}, err
+		return broker{}, brokerError(cfg, err)
 	}
 	lc.Append(fx.StopHook(started.Close))
 	return broker{started}, nil
@@ -74,10 +72,18 @@ func openStore(lc fx.Lifecycle, cfg configs.Config, _ dataDir, notices *applicat
 	options.Notices = notices
 	store, err := sqlstore.Open(ctx, options)
 	if err != nil {
-		return nil, err
+		return nil, causedBy(databaseOption(cfg), err)
 	}
 	lc.Append(fx.StopHook(store.Close))
 	return store, nil
+}
+
+// databaseOption names the option that says where the database is.
+func databaseOption(cfg configs.Config) string {
+	if cfg.Database.Embedded {
+		return "data_dir"
+	}
+	return "database.url"
 }
 
 // storeOptions are those of the configured database, for the server and for `chatting migrate`.
@@ -148,7 +154,7 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 			Concurrency: cfg.UserManagement.Concurrency, CacheFor: cfg.UserManagement.CacheTTL,
 		})
 		if err != nil {
-			return tokens{}, err
+			return tokens{}, causedBy("user_management.url", err)
 		}
 		lc.Append(fx.StopHook(client.Close))
 		return tokens{Tokens: client, Rechecks: client, Service: client}, nil
@@ -163,13 +169,13 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 	case cfg.GeneratesSecret():
 		secret, err := auth.LoadOrCreateSecret(string(dir))
 		if err != nil {
-			return tokens{}, err
+			return tokens{}, causedBy("data_dir", err)
 		}
 		options.Secret = secret
 	}
 	verifier, err := auth.New(options)
 	if err != nil {
-		return tokens{}, err
+		return tokens{}, keyError(err)
 	}
 	lc.Append(fx.StopHook(verifier.Close))
 	return tokens{Tokens: verifier, Rechecks: verifier, Keys: verifier}, nil
@@ -234,7 +240,7 @@ func newS2SToken(cfg configs.Config, dir dataDir, logger *slog.Logger) (s2sToken
 	}
 	token, err := auth.LoadOrCreateS2SToken(string(dir))
 	if err != nil {
-		return "", fmt.Errorf("%w (s2s.token is not set)", err)
+		return "", causedBy("data_dir", fmt.Errorf("%w (s2s.token is not set)", err))
 	}
 	logger.Info("other servers call /s2sapi/ with the token in this file; all nodes of a cluster need the same one: set CHATTING_S2S_TOKEN",
 		"file", filepath.Join(string(dir), auth.S2STokenFile))
@@ -352,11 +358,8 @@ func listen(lc fx.Lifecycle, cfg configs.Config) (net.Listener, error) {
 	defer cancel()
 	addr := cfg.HTTP.Addr.String()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is in use by another process: set CHATTING_HTTP_ADDR to another address", addr)
-	case err != nil:
-		return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
+	if err != nil {
+		return nil, listenError("http.addr", addr, err)
 	}
 	lc.Append(fx.StopHook(func() { _ = listener.Close() })) // the app has closed it before, unless it never served
 	return listener, nil
