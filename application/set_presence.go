@@ -45,6 +45,8 @@ type SetPresence struct {
 	// Forgotten, where it is set, is called when the log says that a user was forgotten, before the user may be remembered
 	// again. It must not block.
 	Forgotten func(domain.UserID)
+	// Name is what operators know this node by; other nodes' log lines name it so.
+	Name string
 
 	log     SessionLog
 	now     Clock
@@ -56,6 +58,7 @@ type SetPresence struct {
 	self       domain.Incarnation
 	partitions []*domain.Sessions
 	lease      *domain.Lease
+	nodes      map[domain.Incarnation]*knownNode // that gave a beat and are not buried
 	members    map[domain.UserID]*member
 	watchers   map[domain.UserID]map[*member]struct{}
 	lastCount  int64
@@ -68,6 +71,12 @@ type SetPresence struct {
 	stale   map[domain.UserID]struct{}
 	unknown map[domain.UserID]struct{}
 	wake    chan struct{}
+}
+
+// knownNode is a node as the log knows it.
+type knownNode struct {
+	name    string
+	burying bool // a burial was logged
 }
 
 // member is a user with a connection here, or one whose session the log still has to end.
@@ -117,6 +126,7 @@ func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, n
 		log: log, now: now, newID: newID, times: times, notices: notices,
 		members:  make(map[domain.UserID]*member),
 		watchers: make(map[domain.UserID]map[*member]struct{}),
+		nodes:    make(map[domain.Incarnation]*knownNode),
 		stale:    make(map[domain.UserID]struct{}),
 		unknown:  make(map[domain.UserID]struct{}),
 		wake:     make(chan struct{}, 1),
@@ -127,6 +137,13 @@ func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, n
 	p.self = domain.Incarnation(newID())
 	p.lease = domain.NewLease(p.self, times.Lease)
 	return p
+}
+
+// Incarnation returns what the log knows this node by now.
+func (p *SetPresence) Incarnation() domain.Incarnation {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.self
 }
 
 // errLeaving is why nobody logs in on a node that departs.

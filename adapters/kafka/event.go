@@ -159,13 +159,14 @@ type sessionValue struct {
 	User        domain.UserID      `json:"user,omitempty"`
 	Count       int64              `json:"count,omitempty"`
 	GraceMillis int64              `json:"grace_ms,omitempty"`
+	Node        string             `json:"node,omitempty"`
 }
 
 // maxGraceMillis is an hour: no node asks for so much.
 const maxGraceMillis = 3_600_000
 
 func encodeSession(r domain.SessionRecord) ([]byte, error) {
-	value := sessionValue{Type: r.Kind, User: r.User, Count: r.Count, GraceMillis: r.Grace.Milliseconds()}
+	value := sessionValue{Type: r.Kind, User: r.User, Count: r.Count, GraceMillis: r.Grace.Milliseconds(), Node: r.Node}
 	if r.Incarnation != (domain.Incarnation{}) {
 		value.Incarnation = r.Incarnation.String()
 	}
@@ -231,6 +232,7 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 	}
 	r := domain.SessionRecord{
 		Kind: v.Type, User: v.User, Count: v.Count, Grace: time.Duration(v.GraceMillis) * time.Millisecond,
+		Node: domain.NodeName(v.Node),
 	}
 	if v.Incarnation != "" {
 		id, ok := domain.ParseEventID(v.Incarnation)

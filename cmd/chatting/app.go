@@ -16,10 +16,14 @@ import (
 
 // app is the graph of a server: the parts, the use cases, the transports, and the node that runs them.
 func app(cfg configs.Config, logger *slog.Logger) fx.Option {
+	return appOf(newIdentity(cfg), cfg, logger)
+}
+
+func appOf(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 	return fx.Options(
-		fx.Supply(cfg, logger),
+		fx.Supply(own, cfg, logger),
 		fx.Provide(
-			clock, ids, application.NewNotices, newRates,
+			clock, ids, application.NewNotices, application.NewLoginLog, newRates,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
 			newTokens, newRecheckTokens, newS2SToken, newFriendLists,
 		),
@@ -79,12 +83,13 @@ var useCases = fx.Provide(
 		return &application.SendSystemMessage{Log: log, Online: presence, Now: now, NewID: newID, Stored: stored.to}
 	},
 	func(
-		cfg configs.Config, sessions *kafka.Sessions, store *sqlstore.Store,
+		own identity, cfg configs.Config, sessions *kafka.Sessions, store *sqlstore.Store,
 		now application.Clock, newID application.IDs, notices *application.Notices,
 	) *application.SetPresence {
 		times := application.DefaultPresenceTimes
 		times.Lease = cfg.Presence.Lease
-		presence := application.NewSetPresence(sessions, now, newID, times, notices)
+		presence := application.NewSetPresence(sessions, now, own.first(newID), times, notices)
+		presence.Name = own.node
 		presence.Forgotten = store.LookUpAgain
 		return presence
 	},

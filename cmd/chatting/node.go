@@ -38,9 +38,11 @@ type node struct {
 type nodeParts struct {
 	fx.In
 
-	Config  configs.Config
-	Logger  *slog.Logger
-	Notices *application.Notices
+	Identity identity
+	Config   configs.Config
+	Logger   *slog.Logger
+	Notices  *application.Notices
+	Logins   *application.LoginLog
 	// Listener is the port, and Connections what is accepted there.
 	Listener    net.Listener
 	Connections *httpconn.Listener
@@ -84,6 +86,7 @@ func (n *node) start(context.Context) error {
 	n.cancel = cancel
 	parts := n.background
 	parts.startEndless(ctx, "held back log lines", n.parts.Notices.Run)
+	parts.startEndless(ctx, "the counts of logins", n.parts.Logins.Run)
 	parts.start(ctx, "serving HTTP", func(context.Context) error {
 		return n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Connections))
 	})
@@ -330,7 +333,8 @@ func within(ctx context.Context, share int, f func(context.Context) error) error
 // announce says in one line that the node serves, what is embedded, and what that is not for.
 func (n *node) announce() {
 	http := n.parts.Listener.Addr().String()
-	attributes := []any{"http", "http://" + http, "websocket", "ws://" + http + ws.Path}
+	attributes := n.parts.Identity.attrs(n.parts.Presence.Incarnation())
+	attributes = append(attributes, "http", "http://"+http, "websocket", "ws://"+http+ws.Path)
 	if n.parts.Broker.Broker != nil {
 		attributes = append(attributes, "embedded_kafka", n.parts.Broker.Addr())
 	} else {

@@ -334,7 +334,7 @@ func newByteLedger(cfg configs.Config, now application.Clock) *application.ByteL
 func newSockets(
 	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
 	ready *readiness, places places, rates rates, bytes *application.ByteLedger, now application.Clock, logger *slog.Logger,
-	notices *application.Notices,
+	notices *application.Notices, logins *application.LoginLog,
 ) (*ws.Server, error) {
 	return ws.New(ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
@@ -348,7 +348,7 @@ func newSockets(
 		},
 	}, ws.Deps{
 		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Bytes: bytes, Now: now, Logger: logger,
-		Notices: notices, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+		Notices: notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 	})
 }
 
