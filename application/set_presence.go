@@ -66,9 +66,10 @@ type SetPresence struct {
 	// beatSent is when the beat under way was sent, zero when there is none; beats counts them.
 	beatSent time.Time
 	beats    int64
-	// stale holds the members whose friends have to be loaded again, unknown those that have to be remembered; wake says that
-	// there are some.
-	stale   map[domain.UserID]struct{}
+	// stale holds the members whose friends have to be loaded again, failed those whose last load failed, and when, and
+	// unknown those that have to be remembered before their friends are loaded; wake says that there are some stale ones.
+	stale   *reloadQueue
+	failed  map[domain.UserID]time.Time
 	unknown map[domain.UserID]struct{}
 	wake    chan struct{}
 }
@@ -99,6 +100,7 @@ type member struct {
 	friends      []domain.UserID
 	friendsEpoch int64 // grows when the list changes somewhere, so that an older one being loaded is not taken
 	loadedAt     time.Time
+	reloadAfter  float64 // the share of the longest age after which the list is loaded again
 }
 
 // sessionStart is the wait for a session: done is closed once the session came back from the log, or failed with err.
@@ -127,7 +129,8 @@ func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, n
 		members:  make(map[domain.UserID]*member),
 		watchers: make(map[domain.UserID]map[*member]struct{}),
 		nodes:    make(map[domain.Incarnation]*knownNode),
-		stale:    make(map[domain.UserID]struct{}),
+		stale:    newReloadQueue(),
+		failed:   make(map[domain.UserID]time.Time),
 		unknown:  make(map[domain.UserID]struct{}),
 		wake:     make(chan struct{}, 1),
 	}
@@ -328,6 +331,7 @@ func (p *SetPresence) reconcile(m *member) actions {
 		return p.write(m, domain.SessionRecord{Kind: domain.SessionDown, Incarnation: p.self, User: m.user, Count: written}, now)
 	case len(m.memberships) == 0 && len(m.replaced) == 0:
 		delete(p.members, m.user)
+		delete(p.failed, m.user)
 	}
 	return nil
 }

@@ -145,8 +145,9 @@ var useCases = fx.Provide(
 	func(
 		cfg configs.Config, presence *application.SetPresence, store *sqlstore.Store, friends application.FriendLists,
 	) *application.FriendRefresh {
-		refresh := &application.FriendRefresh{Presence: presence, Users: store, Lists: friends, Retry: refreshRetry}
+		refresh := &application.FriendRefresh{Presence: presence, Users: store, Lists: friends, Retry: refreshRetry, AtATime: refreshAtATime}
 		if cfg.DropIn() {
+			refresh.AtATime = max(1, cfg.UserManagement.Concurrency/2) // the others are for logins
 			refresh.MaxAge = cfg.UserManagement.FriendsReload
 		}
 		return refresh
@@ -176,4 +177,6 @@ const (
 	relayEvery   = 5 * time.Second
 	expireEvery  = time.Minute
 	refreshRetry = 5 * time.Second
+	// refreshAtATime is how many lists are loaded from the database at a time: few of its connections.
+	refreshAtATime = 4
 )
