@@ -39,9 +39,10 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 		switch {
 		case buried:
 		case record.Incarnation == p.self:
+			p.met(record, at)
 			actions = p.came(record, at)
 		default:
-			p.met(record)
+			p.met(record, at)
 			p.lease.Alive(record.Incarnation)
 		}
 	}
@@ -95,11 +96,17 @@ func (p *SetPresence) died(incarnation domain.Incarnation) actions {
 	return actions
 }
 
-// met notes the name of a node that gave a beat.
-func (p *SetPresence) met(record domain.SessionRecord) {
-	if record.Kind == domain.SessionBeat && p.nodes[record.Incarnation] == nil {
-		p.nodes[record.Incarnation] = &knownNode{name: record.Node}
+// met notes a beat of a node, stamped at.
+func (p *SetPresence) met(record domain.SessionRecord, at time.Time) {
+	if record.Kind != domain.SessionBeat {
+		return
 	}
+	known := p.nodes[record.Incarnation]
+	if known == nil {
+		known = &knownNode{}
+		p.nodes[record.Incarnation] = known
+	}
+	known.name, known.beatAt = record.Node, at
 }
 
 // names returns the attributes that name another node, and whose line it is.

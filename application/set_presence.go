@@ -77,7 +77,8 @@ type SetPresence struct {
 // knownNode is a node as the log knows it.
 type knownNode struct {
 	name    string
-	burying bool // a burial was logged
+	beatAt  time.Time // when its latest beat was stamped; zero while there was none
+	burying bool      // a burial was logged
 }
 
 // member is a user with a connection here, or one whose session the log still has to end.
@@ -147,6 +148,20 @@ func (p *SetPresence) Incarnation() domain.Incarnation {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.self
+}
+
+// LogTime returns the time that the log of sessions has come to: that of the latest beat of the node whose clock is the
+// furthest behind. It is zero before the first beat. So one node whose clock is ahead does not move it.
+func (p *SetPresence) LogTime() time.Time {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var least time.Time
+	for _, node := range p.nodes {
+		if !node.beatAt.IsZero() && (least.IsZero() || node.beatAt.Before(least)) {
+			least = node.beatAt
+		}
+	}
+	return least
 }
 
 // errLeaving is why nobody logs in on a node that departs.

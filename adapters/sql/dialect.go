@@ -35,6 +35,8 @@ type dialect struct {
 	pages func() pageStatements
 	// lockInstallation reads the recorded log, which then stays recorded until the transaction ends.
 	lockInstallation string
+	// now asks the database's server what time it is, in milliseconds; "" where there is no server.
+	now string
 	// outage tells that the database cannot do anything now, through no fault of the statement.
 	outage func(error) bool
 }

@@ -134,6 +134,15 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		if err != nil {
 			return err
 		}
+		if batch.Retention > 0 {
+			clock, err := trustedClock(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if !clock.At.IsZero() {
+				batch.Oldest = clock.At.Add(-batch.Retention)
+			}
+		}
 		batch, err := s.withoutForged(ctx, tx, key, batch)
 		if err != nil {
 			return err

@@ -137,9 +137,9 @@ var useCases = fx.Provide(
 	) *application.RelayBlocks {
 		return &application.RelayBlocks{Outbox: store, Log: log, Now: now, Every: relayEvery, Logger: logger}
 	},
-	func(cfg configs.Config, store *sqlstore.Store, now application.Clock, logger *slog.Logger) *application.ExpireHistory {
+	func(cfg configs.Config, store *sqlstore.Store, presence *application.SetPresence, logger *slog.Logger) *application.ExpireHistory {
 		return &application.ExpireHistory{
-			Store: store, Retention: cfg.History.Retention, Now: now, Every: expireEvery, Logger: logger,
+			Store: store, Clock: store, LogTime: presence.LogTime, Retention: cfg.History.Retention, Every: expireEvery, Logger: logger,
 		}
 	},
 	func(
