@@ -84,15 +84,28 @@ func (s *Store) AdvanceClock(ctx context.Context, log time.Time) (next domain.Tr
 	return next, err
 }
 
-// Clock implements application.ReferenceClock.
-func (s *Store) Clock(ctx context.Context) (at time.Time, err error) {
-	err = s.read(ctx, "read the clock", func(ctx context.Context, db *sqlx.DB) error {
-		if at, err = s.clock(ctx, db); err != nil || s.dialect.now != "" {
-			return err
-		}
-		trusted, err := trustedClock(ctx, db)
-		at = trusted.Limit(at)
+// Time returns the time of the database: that of its server, or with SQLite, which has none, this process's. Nodes on one
+// server have the same.
+func (s *Store) Time(ctx context.Context) (at time.Time, err error) {
+	err = s.read(ctx, "read the time", func(ctx context.Context, db *sqlx.DB) error {
+		at, err = s.clock(ctx, db)
 		return err
 	})
 	return at, err
+}
+
+// ReferenceTime returns the time that a node's own clock is compared with, and whether that is independent of it. With
+// PostgreSQL it is the server's. With SQLite there is only what was last trusted, which the own clock cannot be behind:
+// zero where nothing was yet.
+func (s *Store) ReferenceTime(ctx context.Context) (at time.Time, independent bool, err error) {
+	err = s.read(ctx, "read the time", func(ctx context.Context, db *sqlx.DB) error {
+		if s.dialect.now != "" {
+			at, err = s.clock(ctx, db)
+			return err
+		}
+		trusted, err := trustedClock(ctx, db)
+		at = trusted.At
+		return err
+	})
+	return at, s.dialect.now != "", err
 }

@@ -315,10 +315,14 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	})
 }
 
-// idempotency is the store as the API asks it.
+// idempotency is the store as the API asks it. The database's clock counts: nodes whose clocks differ would take each
+// other's requests for dead.
 type idempotency struct{ *sqlstore.Store }
 
 func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte, now time.Time) (int, []byte, bool, error) {
+	if at, err := i.Store.Time(ctx); err == nil { // else Begin fails, too
+		now = at
+	}
 	stored, err := i.Store.Begin(ctx, key, fingerprint, now)
 	if err != nil || stored == nil {
 		return 0, nil, false, err
