@@ -37,6 +37,8 @@ type Options struct {
 	// Dir is the broker's own directory; it is created, for its owner only, where it is missing. No other process may
 	// use it: the caller holds the lock of the data directory around it.
 	Dir string
+	// Now is the clock that records are refused and deleted by; nil means time.Now.
+	Now func() time.Time
 	// Logger gets what goes wrong: refused frames and connections (at most a line in ten seconds), bytes cut from
 	// damaged files, failed writes.
 	Logger *slog.Logger
@@ -60,6 +62,13 @@ type Broker struct {
 func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err := makeDir(o.Dir); err != nil {
 		return nil, err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	clock, err := readClock(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
 	}
 	listener, err := listen(ctx, o)
 	if err != nil {
@@ -104,7 +113,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	var retentionCtx context.Context
 	retentionCtx, b.stopRetention = context.WithCancel(context.WithoutCancel(ctx))
-	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger}
+	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger, dir: o.Dir, now: o.Now, clock: clock}
 	b.keepUp(retentionCtx, "its retention", r.run)
 	b.keepUp(retentionCtx, "the watch over its files", b.watchFiles)
 	return b, nil

@@ -21,6 +21,8 @@ type AppenderOptions struct {
 	// its owner more of the queue than is free (see lane.hasShare): one sender cannot fill the queue of the others.
 	QueueBytes int
 	Logger     *slog.Logger
+	// Now is the clock that records are stamped by; nil means time.Now.
+	Now func() time.Time
 }
 
 // Appender appends records to one topic: idempotent, in order, at most one batch under way for each partition. Load sets
@@ -36,6 +38,9 @@ type Appender struct {
 
 // NewAppender starts an appender, one goroutine a partition. It dials at the first append. The caller must Close it.
 func NewAppender(cluster *Cluster, options AppenderOptions) *Appender {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
 	ctx, abort := context.WithCancel(context.Background())
 	a := &Appender{options: options, numbers: partitionNumbers(options.Partitions), abort: abort, ended: make(chan struct{})}
 	oneEnded := sync.OnceFunc(func() { close(a.ended) })
@@ -69,6 +74,7 @@ func (a *Appender) appendTo(partition int, r record, done func(error)) {
 		done(domain.NewError(domain.CodeInternal, fmt.Sprintf("topic %s has no partition %d", a.options.Topic, partition)))
 		return
 	}
+	r.time = a.options.Now()
 	a.lanes[partition].append(r, done)
 }
 

@@ -258,10 +258,9 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 	return r, nil
 }
 
-// eventRecord is an event record stamped now.
+// eventRecord is an event record. The appender stamps it.
 func eventRecord(key, value []byte) record {
-	return record{key: key, value: value, headers: eventHeaders, time: now()}
+	return record{key: key, value: value, headers: eventHeaders}
 }
 
-// now is the time that records are stamped with.
 func now() time.Time { return time.Now() }

@@ -28,7 +28,7 @@ func appOf(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 			newTokens, newRecheckTokens, newS2SToken, newFriendLists,
 		),
 		useCases,
-		fx.Provide(newReadiness, newByteLedger, newAPI, newSockets, listen, newPlaces, newConnections, newNode),
+		fx.Provide(newReadiness, newNodeClock, newByteLedger, newAPI, newSockets, listen, newPlaces, newConnections, newNode),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
 	)
 }

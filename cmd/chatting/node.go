@@ -67,6 +67,7 @@ type nodeParts struct {
 	HistoryLag    *application.HistoryLag
 	Recheck       *application.RecheckTokens
 	Readiness     *readiness
+	Clock         *nodeClock
 	Shutdown      fx.Shutdowner
 }
 
@@ -126,7 +127,12 @@ func (n *node) run(ctx context.Context) error {
 	if err := n.prepare(ctx); err != nil {
 		return err
 	}
-	from, to, err := kafka.Lookback(ctx, n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, lookback())
+	at, err := n.parts.Clock.await(ctx)
+	if err != nil {
+		return err
+	}
+	from, to, err := kafka.LookbackFrom(
+		ctx, n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, at, lookback())
 	if err != nil {
 		return err
 	}
@@ -134,8 +140,8 @@ func (n *node) run(ctx context.Context) error {
 		Topic: n.topics.Sessions, From: from, Logger: n.parts.Logger,
 		Handler: &kafka.SessionTail{Presence: n.parts.Presence, Notices: n.parts.Notices, Lost: n.lostSessions},
 	})
-	recalled, ends, err := kafka.Lookback(
-		ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions, domain.InviteLookback)
+	recalled, ends, err := kafka.LookbackFrom(
+		ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions, at, domain.InviteLookback)
 	if err != nil {
 		return err
 	}

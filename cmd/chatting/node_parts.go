@@ -47,7 +47,7 @@ func openDataDir(lc fx.Lifecycle, cfg configs.Config) (dataDir, error) {
 // broker is the embedded broker; nil where brokers are configured.
 type broker struct{ *embedded.Broker }
 
-func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Logger) (broker, error) {
+func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, now application.Clock, logger *slog.Logger) (broker, error) {
 	if !cfg.Kafka.Embedded() {
 		return broker{}, nil
 	}
@@ -56,7 +56,7 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.
 	started, err := embedded.Start(ctx, embedded.Options{
 		Addr: cfg.EmbeddedKafka.Addr.String(), AllowRemote: cfg.EmbeddedKafka.AllowRemote,
 		ClientBytes: cfg.EmbeddedKafka.ClientBytes, Own: kafka.NamesFor(cfg.TopicPrefix).Configs(),
-		Dir: filepath.Join(string(dir), "kafka"), Logger: logger,
+		Dir: filepath.Join(string(dir), "kafka"), Logger: logger, Now: now,
 	})
 	if err != nil {
 		return broker{}, brokerError(cfg, err)
@@ -65,11 +65,13 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.
 	return broker{started}, nil
 }
 
-func openStore(lc fx.Lifecycle, cfg configs.Config, _ dataDir, notices *application.Notices, logger *slog.Logger) (*sqlstore.Store, error) {
+func openStore(
+	lc fx.Lifecycle, cfg configs.Config, _ dataDir, now application.Clock, notices *application.Notices, logger *slog.Logger,
+) (*sqlstore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	options := storeOptions(cfg, logger)
-	options.Notices = notices
+	options.Notices, options.Now = notices, now
 	store, err := sqlstore.Open(ctx, options)
 	if err != nil {
 		return nil, causedBy(databaseOption(cfg), err)
@@ -111,12 +113,14 @@ func (a appenders) all() map[string]*kafka.Appender {
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
 const appendQueueBytes = 8 << 20
 
-func newAppenders(lc fx.Lifecycle, cfg configs.Config, cluster *kafka.Cluster, logger *slog.Logger) appenders {
+func newAppenders(
+	lc fx.Lifecycle, cfg configs.Config, cluster *kafka.Cluster, now application.Clock, logger *slog.Logger,
+) appenders {
 	names := kafka.NamesFor(cfg.TopicPrefix)
 	start := func(topic string) *kafka.Appender {
 		appender := kafka.NewAppender(cluster, kafka.AppenderOptions{
 			Topic: topic, Partitions: cfg.Kafka.Partitions, Deadline: cfg.Kafka.AppendDeadline,
-			QueueBytes: appendQueueBytes, Logger: logger,
+			QueueBytes: appendQueueBytes, Logger: logger, Now: now,
 		})
 		lc.Append(fx.StopHook(appender.Close))
 		return appender
@@ -272,6 +276,7 @@ type apiDeps struct {
 	Cluster      *kafka.Cluster
 	Appenders    appenders
 	Readiness    *readiness
+	Clock        *nodeClock
 	Rates        rates
 	Notices      *application.Notices
 	Places       places
@@ -296,6 +301,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		}},
 		{Name: "database", Probe: d.Store.Ping},
 		{Name: "tail", Probe: d.Readiness.probe},
+		{Name: "clock", Probe: d.Clock.probe},
 	}
 	if !d.Config.JWKS.URL.IsZero() {
 		checks = append(checks, rest.Check{Name: "keys", Probe: d.Keys.Ready})
