@@ -13,9 +13,12 @@ const (
 	maxLeapStep = 5 * time.Minute
 )
 
+// EarliestTime is before all times that this program can run at: a clock that tells an earlier one was not set.
+var EarliestTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // TrustedClock is the time by which data is deleted for its age. What is deleted cannot be brought back, so it does not
 // follow a clock that leaps: one that is more than MaxLeap from where it was, in either direction, is refused until it has
-// gone on for LeapHold. The zero value has trusted no clock yet. A TrustedClock is a value to be kept: a restart would
+// gone on for LeapHold, and one before EarliestTime for good. The zero value has trusted no clock yet. A TrustedClock is a value to be kept: a restart would
 // otherwise make every leap trusted.
 type TrustedClock struct {
 	// At is what the clock told when it was last trusted.
@@ -28,6 +31,9 @@ type TrustedClock struct {
 
 // Next returns what becomes of c when the clock tells a time. It is trusted then unless Refused is set.
 func (c TrustedClock) Next(told time.Time) TrustedClock {
+	if told.Before(EarliestTime) {
+		return TrustedClock{At: c.At, Refused: told}
+	}
 	if c.At.IsZero() || c.near(told) {
 		return TrustedClock{At: told}
 	}

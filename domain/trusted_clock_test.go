@@ -30,7 +30,7 @@ func TestAClockThatGoesOnIsTrusted(t *testing.T) {
 }
 
 func TestALeapIsRefusedUntilTheClockHasGoneOnForADay(t *testing.T) {
-	for _, leap := range []time.Duration{day + 1, 100 * day, -3 * day, -56 * 365 * day} {
+	for _, leap := range []time.Duration{day + 1, 100 * day, -3 * day, -20 * 365 * day} {
 		c := TrustedClock{At: clockStart}
 		told := clockStart.Add(leap)
 		if c = c.run(told, LeapHold-2*time.Minute); c.Refused.IsZero() || !c.At.Equal(clockStart) {
@@ -68,5 +68,17 @@ func TestOnlyTimeThatPassesCountsForAClockThatLeapt(t *testing.T) {
 	c := TrustedClock{At: clockStart, Refused: clockStart.Add(100 * day), Held: LeapHold - time.Minute}
 	if c = c.Next(c.Refused.Add(-time.Second)); c.Held != 0 {
 		t.Errorf("after the clock went back: %+v", c)
+	}
+}
+
+func TestAClockThatWasNotSetIsNeverTrusted(t *testing.T) {
+	for _, before := range []TrustedClock{{}, {At: clockStart}} {
+		c := before.run(time.Unix(60, 0), 3*day)
+		if c.Refused.IsZero() || !c.At.Equal(before.At) {
+			t.Errorf("after three days in 1970: %+v", c)
+		}
+		if c = c.Next(clockStart); c != (TrustedClock{At: clockStart}) {
+			t.Errorf("once it is set: %+v", c)
+		}
 	}
 }

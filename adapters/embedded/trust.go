@@ -61,7 +61,7 @@ func (r *retention) advance(now time.Time) (bool, error) {
 	before := r.clock
 	r.clock = before.Next(now)
 	content, err := json.Marshal(keptClock(r.clock))
-	if err == nil {
+	if err == nil && !r.clock.At.IsZero() {
 		err = replaceFile(filepath.Join(r.dir, clockFile), content)
 	}
 	if err != nil {

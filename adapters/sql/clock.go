@@ -76,7 +76,9 @@ func (s *Store) AdvanceClock(ctx context.Context, log time.Time) (next domain.Tr
 		if log.Before(told) {
 			told = log
 		}
-		next = before.Next(told)
+		if next = before.Next(told); next.At.IsZero() {
+			return nil // no clock that was set has told the time yet
+		}
 		refused := sql.NullInt64{Int64: next.Refused.UnixMilli(), Valid: !next.Refused.IsZero()}
 		_, err = tx.ExecContext(ctx, keepTrustedClock, next.At.UnixMilli(), refused, next.Held.Milliseconds())
 		return err

@@ -33,28 +33,23 @@ const (
 // probe is what /readyz asks: an error while the node's clock is wrong. A database that is away has a check of its own.
 func (c *nodeClock) probe(ctx context.Context) error {
 	_, err := c.read(ctx)
-	var wrong *clockError
-	if domain.CodeOf(err) == domain.CodeUnavailable && !errors.As(err, &wrong) {
+	if domain.CodeOf(err) == domain.CodeUnavailable && !errors.Is(err, errWrongClock) {
 		return nil
 	}
 	return err
 }
 
-// clockError tells that the node's clock is wrong.
-type clockError struct{ offset time.Duration }
+// errWrongClock is the cause of errors that tell that the node's clock is wrong.
+var errWrongClock = errors.New("wrong clock")
 
-// Error implements error.
-func (e *clockError) Error() string {
-	direction := "ahead of"
-	if e.offset < 0 {
-		direction = "behind"
-	}
-	return fmt.Sprintf("The clock of this node is %s %s the database's.", e.offset.Abs().Round(time.Second), direction)
-}
+func clockIsWrong(how string) error { return domain.WrapError(domain.CodeUnavailable, how, errWrongClock) }
 
 // read returns the earlier of the node's time and the one that it is compared with, and an error if the node's is wrong.
 func (c *nodeClock) read(ctx context.Context) (time.Time, error) {
 	own := c.now()
+	if own.Before(domain.EarliestTime) {
+		return own, clockIsWrong("The clock of this node is not set: it tells " + own.UTC().Format(time.DateTime) + ".")
+	}
 	reference, independent, err := c.store.ReferenceTime(ctx)
 	if err != nil || reference.IsZero() {
 		return own, err
@@ -62,8 +57,12 @@ func (c *nodeClock) read(ctx context.Context) (time.Time, error) {
 	// Without a server's clock the node's may be right to be ahead: the node was not there for a while.
 	offset := own.Sub(reference)
 	if offset < -maxClockOffset || independent && offset > maxClockOffset {
-		wrong := &clockError{offset}
-		return own, domain.WrapError(domain.CodeUnavailable, wrong.Error(), wrong)
+		direction := "ahead of"
+		if offset < 0 {
+			direction = "behind"
+		}
+		return own, clockIsWrong(fmt.Sprintf(
+			"The clock of this node is %s %s the database's.", offset.Abs().Round(time.Second), direction))
 	}
 	if reference.Before(own) {
 		return reference, nil
