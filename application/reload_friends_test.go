@@ -208,7 +208,7 @@ func TestReloadsEndWithTheirContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lists := &slowLists{fate: func(domain.UserID) error { return errHangs }}
 		_, stop := reloading(t, 100, lists, 16)
-		time.Sleep(50 * time.Second) // they are under way, and others wait
+		time.Sleep(50*time.Second + 500*time.Millisecond) // they are under way, and others wait
 		if lists.now != 16 {
 			t.Fatalf("%d loads are under way, want 16", lists.now)
 		}
