@@ -53,10 +53,10 @@ func (r *retention) run(ctx context.Context) {
 // round removes what is too old by the clock, unless that leapt.
 func (r *retention) round(ctx context.Context) error {
 	trusted, err := r.advance(r.now())
-	if err != nil || !trusted {
+	if !trusted {
 		return err
 	}
-	return r.apply(ctx, r.clock.At)
+	return errors.Join(err, r.apply(ctx, r.clock.At)) // a full disk is no reason to delete nothing
 }
 
 // apply removes what is too old at now.

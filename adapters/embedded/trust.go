@@ -65,7 +65,7 @@ func (r *retention) advance(now time.Time) (bool, error) {
 		err = replaceFile(filepath.Join(r.dir, clockFile), content)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", clockFile, err)
+		err = fmt.Errorf("%s: %w", clockFile, err)
 	}
 	trusted := r.clock.Refused.IsZero()
 	switch {
@@ -75,5 +75,5 @@ func (r *retention) advance(now time.Time) (bool, error) {
 	case trusted && !before.Refused.IsZero():
 		r.logger.Info("embedded Kafka broker: the clock is trusted again", "clock", now.UTC())
 	}
-	return trusted, nil
+	return trusted, err
 }
