@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 // agedHistory is a history, its clock, and the database's and the log's time.
 type agedHistory struct {
+	mu            sync.Mutex
 	database, log func() time.Time
 	clock         domain.TrustedClock
 	said          []time.Time
@@ -21,6 +23,8 @@ type agedHistory struct {
 }
 
 func (h *agedHistory) AdvanceClock(_ context.Context, log time.Time) (domain.TrustedClock, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.err != nil {
 		return domain.TrustedClock{}, h.err
 	}
@@ -33,6 +37,8 @@ func (h *agedHistory) AdvanceClock(_ context.Context, log time.Time) (domain.Tru
 }
 
 func (h *agedHistory) Expire(_ context.Context, before time.Time, limit int) (expired int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	var kept []time.Time
 	for _, at := range h.said {
 		if expired < limit && at.Before(before) {
@@ -45,6 +51,26 @@ func (h *agedHistory) Expire(_ context.Context, before time.Time, limit int) (ex
 	return expired, nil
 }
 
+func (h *agedHistory) logTime() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.log()
+}
+
+// left returns how many messages are left.
+func (h *agedHistory) left() int {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.said)
+}
+
+func (h *agedHistory) set(change func(*agedHistory)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change(h)
+}
+
 // expiring runs the expiry of a history of 90 days, of which each day has a message, until the test ends.
 func expiring(t *testing.T) (*agedHistory, *output) {
 	h := &agedHistory{database: time.Now, log: time.Now}
@@ -53,7 +79,7 @@ func expiring(t *testing.T) (*agedHistory, *output) {
 	}
 	out := &output{}
 	expire := &application.ExpireHistory{
-		Store: h, Clock: h, LogTime: func() time.Time { return h.log() }, Retention: 90 * 24 * time.Hour, Every: time.Minute,
+		Store: h, Clock: h, LogTime: h.logTime, Retention: 90 * 24 * time.Hour, Every: time.Minute,
 		Logger: slog.New(slog.NewTextHandler(out, nil)),
 	}
 	go expire.Run(t.Context())
@@ -67,46 +93,52 @@ func TestTheHistoryIsDeletedAsItGrowsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _ := expiring(t)
 		time.Sleep(10*24*time.Hour + 2*time.Minute)
-		if len(h.said) != 80 {
-			t.Errorf("%d messages are left of the 80 that are younger than 90 days", len(h.said))
+		if n := h.left(); n != 80 {
+			t.Errorf("%d messages are left of the 80 that are younger than 90 days", n)
 		}
 	})
 }
 
 func TestAClockThatLeapsDeletesNothing(t *testing.T) {
 	const leap = 100 * 24 * time.Hour
+	bothAhead := func(h *agedHistory) { h.database, h.log = ahead(leap), ahead(leap) }
 	for name, c := range map[string]struct {
-		set  func(*agedHistory)
-		says bool
+		set, then func(*agedHistory)
+		says      bool
 	}{
-		"both ahead":           {func(h *agedHistory) { h.database, h.log = ahead(leap), ahead(leap) }, true},
-		"the database's ahead": {func(h *agedHistory) { h.database = ahead(leap) }, false},
-		"the log's ahead":      {func(h *agedHistory) { h.log = ahead(leap) }, false},
-		"both in 1970":         {func(h *agedHistory) { h.database, h.log = ahead(-60*365*24*time.Hour), ahead(-60*365*24*time.Hour) }, true},
-		"the log is not read":  {func(h *agedHistory) { h.database = ahead(leap); h.log = func() time.Time { return time.Time{} } }, false},
-		"the database is away": {func(h *agedHistory) { h.err = errRefused }, false},
-		"ahead, and then behind": {func(h *agedHistory) {
-			h.database, h.log = ahead(leap), ahead(leap)
-			time.Sleep(time.Minute)
-			h.database = ahead(-leap)
-		}, true},
+		"both ahead":           {set: bothAhead, says: true},
+		"the database's ahead": {set: func(h *agedHistory) { h.database = ahead(leap) }},
+		"the log's ahead":      {set: func(h *agedHistory) { h.log = ahead(leap) }},
+		"both in 1970": {set: func(h *agedHistory) {
+			h.database, h.log = ahead(-30*365*24*time.Hour), ahead(-30*365*24*time.Hour)
+		}, says: true},
+		"the log is not read": {set: func(h *agedHistory) {
+			h.database = ahead(leap)
+			h.log = func() time.Time { return time.Time{} }
+		}},
+		"the database is away":   {set: func(h *agedHistory) { h.err = errRefused }},
+		"ahead, and then behind": {set: bothAhead, then: func(h *agedHistory) { h.database = ahead(-leap) }, says: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, out := expiring(t)
 				time.Sleep(90 * time.Second)
-				c.set(h)
-				time.Sleep(3 * time.Minute)
-				if len(h.said) != 90 {
-					t.Errorf("%d messages of 90 are left", len(h.said))
+				h.set(c.set)
+				time.Sleep(90 * time.Second)
+				if c.then != nil {
+					h.set(c.then)
+				}
+				time.Sleep(90 * time.Second)
+				if n := h.left(); n != 90 {
+					t.Errorf("%d messages of 90 are left", n)
 				}
 				if lines := strings.Count(out.take(), "the clock leapt"); lines != map[bool]int{true: 1}[c.says] {
 					t.Errorf("the log says %d times that the clock leapt", lines)
 				}
-				h.database, h.log, h.err = time.Now, time.Now, nil
+				h.set(func(h *agedHistory) { h.database, h.log, h.err = time.Now, time.Now, nil })
 				time.Sleep(24*time.Hour + 2*time.Minute)
-				if len(h.said) != 89 {
-					t.Errorf("a day after the clock is right again %d messages are left, want 89", len(h.said))
+				if n := h.left(); n != 89 {
+					t.Errorf("a day after the clock is right again %d messages are left, want 89", n)
 				}
 			})
 		})
