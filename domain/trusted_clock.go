@@ -18,7 +18,8 @@ var EarliestTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // TrustedClock is the time by which data is deleted for its age. What is deleted cannot be brought back, so it does not
 // follow a clock that leaps: one that is more than MaxLeap from where it was, in either direction, is refused until it has
-// gone on for LeapHold, and one before EarliestTime for good. The zero value has trusted no clock yet. A TrustedClock is a value to be kept: a restart would
+// gone on for LeapHold, and one before EarliestTime for good. The zero value has trusted no clock yet. A TrustedClock is a
+// value to be kept: a restart would
 // otherwise make every leap trusted.
 type TrustedClock struct {
 	// At is what the clock told when it was last trusted.

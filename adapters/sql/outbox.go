@@ -12,7 +12,8 @@ import (
 )
 
 // A change is too young if its time is within the 70 s after the one given. A later time is of a clock that was ahead, and
-// says nothing of the change's age. selectPending leaves out a change whose pair has an earlier one that is not old enough (clocks of nodes differ): the
+// says nothing of the change's age. selectPending leaves out a change whose pair has an earlier one that is not old enough
+// (clocks of nodes differ): the
 // versions of a pair come out in order and without a gap, whatever their times and wherever the limit cuts.
 const (
 	selectPendingOf = `

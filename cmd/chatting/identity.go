@@ -27,7 +27,7 @@ func newIdentity(cfg configs.Config) identity {
 		host = "localhost"
 	}
 	if port := cfg.HTTP.Addr.Port(); port != 0 {
-		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+		host = net.JoinHostPort(host, strconv.Itoa(port))
 	}
 	return identity{node: host, incarnation: domain.Incarnation(uuid.New())}
 }

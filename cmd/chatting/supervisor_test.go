@@ -16,8 +16,8 @@ import (
 	"chatting/configs"
 )
 
-// supervised runs one part and returns what the process ended with, if it did, and what was logged.
-func supervised(t *testing.T, begin func(ctx context.Context, s *supervisor)) (died error, logged string) {
+// supervised runs one part and returns what was logged, and what the process ended with, if it did.
+func supervised(t *testing.T, begin func(ctx context.Context, s *supervisor)) (logged string, died error) {
 	t.Helper()
 	var log strings.Builder
 	times := 0
@@ -29,7 +29,7 @@ func supervised(t *testing.T, begin func(ctx context.Context, s *supervisor)) (d
 	if times > 1 {
 		t.Errorf("the process was ended %d times", times)
 	}
-	return died, log.String()
+	return log.String(), died
 }
 
 func TestAPartThatEndsUntoldEndsTheProcess(t *testing.T) {
@@ -57,7 +57,7 @@ func TestAPartThatEndsUntoldEndsTheProcess(t *testing.T) {
 		}, "it broke"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			died, _ := supervised(t, c.begin)
+			_, died := supervised(t, c.begin)
 			if died == nil || died.Error() != c.want {
 				t.Errorf("the process ended with %v, want %s", died, c.want)
 			}
@@ -66,7 +66,7 @@ func TestAPartThatEndsUntoldEndsTheProcess(t *testing.T) {
 }
 
 func TestOnlyTheFirstPartThatEndsIsTheReason(t *testing.T) {
-	died, logged := supervised(t, func(ctx context.Context, s *supervisor) {
+	logged, died := supervised(t, func(ctx context.Context, s *supervisor) {
 		s.startEndless(ctx, "first", func(context.Context) {})
 		s.wait()
 		s.startEndless(ctx, "second", func(context.Context) {})
@@ -99,7 +99,7 @@ func TestAPartMayEndOnceItIsTold(t *testing.T) {
 		"a part that there is not": func(ctx context.Context, s *supervisor) { s.watch(ctx, "keys", nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if died, logged := supervised(t, begin); died != nil || logged != "" {
+			if logged, died := supervised(t, begin); died != nil || logged != "" {
 				t.Errorf("the process ended with %v, and the log says %q", died, logged)
 			}
 		})
@@ -107,7 +107,7 @@ func TestAPartMayEndOnceItIsTold(t *testing.T) {
 }
 
 func TestAPartThatFailsWhileTheNodeLeavesIsLogged(t *testing.T) {
-	died, logged := supervised(t, func(ctx context.Context, s *supervisor) {
+	logged, died := supervised(t, func(ctx context.Context, s *supervisor) {
 		s.stopping()
 		s.start(ctx, "the tail", func(context.Context) error { return errors.New("it broke") })
 	})
