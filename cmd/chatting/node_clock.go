@@ -42,7 +42,9 @@ func (c *nodeClock) probe(ctx context.Context) error {
 // errWrongClock is the cause of errors that tell that the node's clock is wrong.
 var errWrongClock = errors.New("wrong clock")
 
-func clockIsWrong(how string) error { return domain.WrapError(domain.CodeUnavailable, how, errWrongClock) }
+func clockIsWrong(how string) error {
+	return domain.WrapError(domain.CodeUnavailable, how, errWrongClock)
+}
 
 // read returns the earlier of the node's time and the one that it is compared with, and an error if the node's is wrong.
 func (c *nodeClock) read(ctx context.Context) (time.Time, error) {
