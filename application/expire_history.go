@@ -6,17 +6,26 @@ import (
 	"time"
 )
 
-// ExpireHistory keeps the history from reaching back further than Retention. Every node may run one.
+// ExpireHistory keeps the history from reaching back further than Retention. Every node may run one. It does not go by the
+// node's own clock, which may be wrong: a node that is ahead would delete what all nodes still show.
 type ExpireHistory struct {
-	Store     HistoryRetention
+	Store HistoryRetention
+	Clock RetentionClock
+	// LogTime returns the time that the log has come to; zero while that is not known.
+	LogTime   func() time.Time
 	Retention time.Duration
-	Now       Clock
 	Every     time.Duration
 	Logger    *slog.Logger
+
+	refused int // rounds since the clock was last trusted. It belongs to Run.
 }
 
-// expireAtOnce bounds the entries that one transaction deletes.
-const expireAtOnce = 1000
+const (
+	// expireAtOnce bounds the entries that one transaction deletes.
+	expireAtOnce = 1000
+	// refusedRepeat is after how many rounds the log says again that nothing is deleted.
+	refusedRepeat = 60
+)
 
 // Run deletes what is too old until ctx ends. Failures are logged and tried again in the next round.
 func (e *ExpireHistory) Run(ctx context.Context) {
@@ -35,7 +44,27 @@ func (e *ExpireHistory) Run(ctx context.Context) {
 }
 
 func (e *ExpireHistory) round(ctx context.Context) error {
-	before := e.Now.stamp().Add(-e.Retention)
+	log := e.LogTime()
+	if log.IsZero() {
+		return nil
+	}
+	clock, err := e.Clock.AdvanceClock(ctx, log)
+	if err != nil {
+		return err
+	}
+	if !clock.Refused.IsZero() {
+		if e.refused%refusedRepeat == 0 {
+			e.Logger.Error("the clock leapt: nothing is deleted for its age until it is right again, or has gone on for a day",
+				"from", clock.At.UTC(), "to", clock.Refused.UTC(), "gone_on_for", clock.Held.String())
+		}
+		e.refused++
+		return nil
+	}
+	if e.refused > 0 {
+		e.Logger.Info("the clock is trusted again: what is too old is deleted", "clock", clock.At.UTC())
+		e.refused = 0
+	}
+	before := clock.At.UTC().Truncate(time.Millisecond).Add(-e.Retention)
 	for {
 		expired, err := e.Store.Expire(ctx, before, expireAtOnce)
 		if err != nil || expired < expireAtOnce {

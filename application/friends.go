@@ -118,11 +118,8 @@ func (f *Friends) Run(ctx context.Context) {
 		f.mu.Lock()
 		users := slices.Collect(maps.Keys(f.unannounced))
 		f.mu.Unlock()
-		for _, user := range users {
-			if f.announce(ctx, user, false) != nil {
-				break // the log is away for the others, too; all are tried again
-			}
-		}
+		// Where one fails the log is away for the others, too. All are tried again.
+		_ = atOnce(users, func(user domain.UserID) error { return f.announce(ctx, user, false) })
 	}
 }
 

@@ -115,6 +115,13 @@ type HistoryRetention interface {
 	Expire(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
+// RetentionClock is the time by which data is deleted for its age: see domain.TrustedClock.
+type RetentionClock interface {
+	// AdvanceClock has the clock go on to the earlier of the database's time and the log's, and returns it. The database
+	// keeps it, for all nodes.
+	AdvanceClock(ctx context.Context, log time.Time) (domain.TrustedClock, error)
+}
+
 // ProjectedOffsets tells how far the history follows the log.
 type ProjectedOffsets interface {
 	// Projected returns, of each of the first so many partitions, the place that is projected next. One that was never

@@ -48,6 +48,11 @@ func (n *Notices) Warn(message string, attrs ...slog.Attr) { n.note(slog.LevelWa
 // Error is Warn for faults of the server.
 func (n *Notices) Error(message string, attrs ...slog.Attr) { n.note(slog.LevelError, message, attrs) }
 
+// Always writes a line at once, whatever was written before. It is for what clients cannot cause.
+func (n *Notices) Always(level slog.Level, message string, attrs ...slog.Attr) {
+	n.logger.LogAttrs(context.Background(), level, message, attrs...) //nolint:sloglint // the caller's is a constant
+}
+
 func (n *Notices) note(level slog.Level, message string, attrs []slog.Attr) {
 	n.mu.Lock()
 	kind := n.messages[message]

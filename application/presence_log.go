@@ -35,14 +35,16 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 		actions = p.died(record.Incarnation)
 	case domain.SessionLeaving:
 		if !buried {
-			p.lease.Leaving(record.Incarnation, min(record.Grace, maxGrace))
+			p.left(record)
 		}
 	case domain.SessionUp, domain.SessionDown, domain.SessionBeat:
 		switch {
 		case buried:
 		case record.Incarnation == p.self:
+			p.met(record, at)
 			actions = p.came(record, at)
 		default:
+			p.met(record, at)
 			p.lease.Alive(record.Incarnation)
 		}
 	}
@@ -89,7 +91,44 @@ func (p *SetPresence) died(incarnation domain.Incarnation) actions {
 		}
 	}
 	p.lease.Buried(incarnation)
+	if p.beats > 0 && incarnation != p.self { // else it is from before this node
+		p.notices.Always(slog.LevelInfo, "a node is buried: its users are offline", p.names(incarnation)...)
+	}
+	delete(p.nodes, incarnation)
 	return actions
+}
+
+// met notes a beat of a node, stamped at.
+func (p *SetPresence) met(record domain.SessionRecord, at time.Time) {
+	if record.Kind != domain.SessionBeat {
+		return
+	}
+	known := p.nodes[record.Incarnation]
+	if known == nil {
+		known = &knownNode{}
+		p.nodes[record.Incarnation] = known
+	}
+	known.name, known.beatAt = record.Node, at
+}
+
+// names returns the attributes that name another node, and whose line it is.
+func (p *SetPresence) names(other domain.Incarnation, more ...slog.Attr) []slog.Attr {
+	name := "unknown"
+	if known := p.nodes[other]; known != nil && known.name != "" {
+		name = known.name
+	}
+	return append([]slog.Attr{
+		slog.String("node", name), slog.String("incarnation", other.String()), slog.String("by", p.self.String()),
+	}, more...)
+}
+
+// left handles that another node goes away on purpose.
+func (p *SetPresence) left(record domain.SessionRecord) {
+	grace := min(record.Grace, maxGrace)
+	p.lease.Leaving(record.Incarnation, grace)
+	if p.beats > 0 && record.Incarnation != p.self {
+		p.notices.Always(slog.LevelInfo, "a node is leaving", p.names(record.Incarnation, slog.Duration("grace", grace))...)
+	}
 }
 
 // came handles an own record, stamped at, that came back from the log.
@@ -133,9 +172,11 @@ func (p *SetPresence) rise() actions {
 	old := p.self
 	p.self = domain.Incarnation(p.newID())
 	p.lease.Continue(p.self)
+	p.nodes[old] = &knownNode{name: p.Name}
 	p.beatSent = time.Time{}
 	p.notices.Warn("this node was buried: going on as a new incarnation",
-		slog.Any("old", old), slog.Any("new", p.self), slog.Int("users", len(p.members)))
+		slog.String("node", p.Name), slog.String("incarnation", p.self.String()), slog.String("old", old.String()),
+		slog.Int("users", len(p.members)))
 	var actions actions
 	for _, m := range p.members {
 		m.appending = time.Time{}
@@ -160,11 +201,20 @@ func (p *SetPresence) Forget() {
 
 // bury returns the append of another node's death.
 func (p *SetPresence) bury(dead domain.Incarnation) func() {
+	known := p.nodes[dead]
+	if known == nil {
+		known = &knownNode{}
+		p.nodes[dead] = known
+	}
+	names, first := p.names(dead), !known.burying
+	known.burying = true
 	return func() {
-		p.notices.Info("burying a node whose heartbeats ended", slog.Any("incarnation", dead))
+		if first {
+			p.notices.Always(slog.LevelInfo, "burying a node whose heartbeats ended", names...)
+		}
 		p.log.Bury(dead, func(err error) {
 			if err != nil {
-				p.notices.Warn("burying a node failed, will try again", slog.Any("incarnation", dead), slog.Any("error", err))
+				p.notices.Warn("burying a node failed, will try again", append(names, slog.Any("error", err))...)
 			}
 		})
 	}
@@ -188,8 +238,13 @@ func (p *SetPresence) BuryOthers(ctx context.Context) error {
 	p.mu.Lock()
 	var others []domain.Incarnation
 	p.lease.EachOther(func(other domain.Incarnation) { others = append(others, other) })
+	names := make([][]slog.Attr, len(others))
+	for i, other := range others {
+		names[i] = p.names(other)
+	}
 	p.mu.Unlock()
-	for _, other := range others {
+	for i, other := range others {
+		p.notices.Always(slog.LevelInfo, "burying a node that ended with its broker", names[i]...)
 		if err := p.buryAndWait(ctx, other); err != nil {
 			return err
 		}
@@ -222,7 +277,7 @@ func (p *SetPresence) Depart(ctx context.Context, grace time.Duration) error {
 	if grace == 0 {
 		return p.buryAndWait(ctx, self)
 	}
-	return appendSessionAndWait(ctx, p.log, domain.SessionRecord{Kind: domain.SessionLeaving, Incarnation: self, Grace: grace})
+	return appendSessionAndWait(ctx, p.log, domain.SessionRecord{Kind: domain.SessionLeaving, Incarnation: self, Grace: grace, Node: p.Name})
 }
 
 func (p *SetPresence) buryAndWait(ctx context.Context, incarnation domain.Incarnation) error {
@@ -251,7 +306,7 @@ func (p *SetPresence) tick() {
 	if p.beatSent.IsZero() || now.Sub(p.beatSent) > appendStale {
 		p.beatSent = now
 		p.beats++
-		beat := domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: p.self, Count: p.beats}
+		beat := domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: p.self, Count: p.beats, Node: p.Name}
 		actions = append(actions, func() {
 			p.log.Append(beat, func(err error) {
 				if domain.CodeOf(err) != domain.CodeUnavailable {

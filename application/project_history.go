@@ -65,8 +65,10 @@ type StoredBlock struct {
 type ProjectionBatch struct {
 	From, To Projection
 	Events   []ProjectedEvent // in the log's order, with places from From.Next to To.Next
-	// Oldest is the time before which the history does not reach back.
-	Oldest time.Time
+	// Oldest is the time before which the history does not reach back. With a Retention the store finds it: so long before
+	// what its RetentionClock last trusted.
+	Oldest    time.Time
+	Retention time.Duration
 	// Supersedes names changes of blocks that need not be kept once a later one takes effect: the offset of that one, and the
 	// offset of the change that it replaces, which may stand before the batch. Nothing was said between the two in their
 	// conversation.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"chatting/domain"
@@ -50,10 +51,15 @@ func (r *RelayBlocks) round(ctx context.Context) error {
 		if err != nil || len(events) == 0 {
 			return err
 		}
+		var mu sync.Mutex
 		var failed error
-		for _, ofPair := range byPair(events) {
-			failed = errors.Join(failed, publish(ctx, r.Outbox, r.Log, ofPair))
-		}
+		_ = atOnce(byPair(events), func(ofPair []domain.Event) error {
+			err := publish(ctx, r.Outbox, r.Log, ofPair)
+			mu.Lock()
+			defer mu.Unlock()
+			failed = errors.Join(failed, err)
+			return nil // the others are published all the same
+		})
 		if failed != nil {
 			return failed
 		}

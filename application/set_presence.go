@@ -48,6 +48,8 @@ type SetPresence struct {
 	// HidesFromBlocked tells that the presence of a user is kept from those whom that user blocks; see HidePresence. It is set
 	// before the first record comes.
 	HidesFromBlocked bool
+	// Name is what operators know this node by; other nodes' log lines name it so.
+	Name string
 
 	log     SessionLog
 	now     Clock
@@ -59,6 +61,7 @@ type SetPresence struct {
 	self       domain.Incarnation
 	partitions []*domain.Sessions
 	lease      *domain.Lease
+	nodes      map[domain.Incarnation]*knownNode // that gave a beat and are not buried
 	members    map[domain.UserID]*member
 	watchers   map[domain.UserID]map[*member]struct{}
 	lastCount  int64
@@ -66,11 +69,19 @@ type SetPresence struct {
 	// beatSent is when the beat under way was sent, zero when there is none; beats counts them.
 	beatSent time.Time
 	beats    int64
-	// stale holds the members whose friends have to be loaded again, unknown those that have to be remembered; wake says that
-	// there are some.
-	stale   map[domain.UserID]struct{}
+	// stale holds the members whose friends have to be loaded again, failed those whose last load failed, and when, and
+	// unknown those that have to be remembered before their friends are loaded; wake says that there are some stale ones.
+	stale   *reloadQueue
+	failed  map[domain.UserID]time.Time
 	unknown map[domain.UserID]struct{}
 	wake    chan struct{}
+}
+
+// knownNode is a node as the log knows it.
+type knownNode struct {
+	name    string
+	beatAt  time.Time // when its latest beat was stamped; zero while there was none
+	burying bool      // a burial was logged
 }
 
 // member is a user with a connection here, or one whose session the log still has to end.
@@ -94,6 +105,8 @@ type member struct {
 	hiding   map[domain.UserID]struct{} // those of friends whose presence is kept from the user
 	epoch    listEpoch
 	loadedAt time.Time
+	// reloadAfter is the share of the longest age after which the list is loaded again.
+	reloadAfter float64
 }
 
 // listEpoch grows when a user's list changes somewhere: what is loaded is compared with what was read meanwhile.
@@ -127,7 +140,9 @@ func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, n
 		log: log, now: now, newID: newID, times: times, notices: notices,
 		members:  make(map[domain.UserID]*member),
 		watchers: make(map[domain.UserID]map[*member]struct{}),
-		stale:    make(map[domain.UserID]struct{}),
+		nodes:    make(map[domain.Incarnation]*knownNode),
+		stale:    newReloadQueue(),
+		failed:   make(map[domain.UserID]time.Time),
 		unknown:  make(map[domain.UserID]struct{}),
 		wake:     make(chan struct{}, 1),
 	}
@@ -137,6 +152,27 @@ func NewSetPresence(log SessionLog, now Clock, newID IDs, times PresenceTimes, n
 	p.self = domain.Incarnation(newID())
 	p.lease = domain.NewLease(p.self, times.Lease)
 	return p
+}
+
+// Incarnation returns what the log knows this node by now.
+func (p *SetPresence) Incarnation() domain.Incarnation {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.self
+}
+
+// LogTime returns the time that the log of sessions has come to: that of the latest beat of the node whose clock is the
+// furthest behind. It is zero before the first beat. So one node whose clock is ahead does not move it.
+func (p *SetPresence) LogTime() time.Time {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var least time.Time
+	for _, node := range p.nodes {
+		if !node.beatAt.IsZero() && (least.IsZero() || node.beatAt.Before(least)) {
+			least = node.beatAt
+		}
+	}
+	return least
 }
 
 // errLeaving is why nobody logs in on a node that departs.
@@ -322,6 +358,7 @@ func (p *SetPresence) reconcile(m *member) actions {
 		return p.write(m, domain.SessionRecord{Kind: domain.SessionDown, Incarnation: p.self, User: m.user, Count: written}, now)
 	case len(m.memberships) == 0 && len(m.replaced) == 0:
 		delete(p.members, m.user)
+		delete(p.failed, m.user)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -29,6 +30,10 @@ func (p *SetPresence) setFriends(m *member, loaded listEpoch, friends, hiding []
 	}
 	m.friends = friends
 	m.loadedAt = p.now()
+	m.reloadAfter = (reloadFrom + rand.Float64()*(reloadTo-reloadFrom)) / 100 //nolint:gosec // a time that is guessed helps nobody
+	if _, isUnknown := p.unknown[m.user]; !isUnknown {
+		delete(p.failed, m.user)
+	}
 	for _, friend := range friends {
 		watchers := p.watchers[friend]
 		if watchers == nil {
@@ -131,7 +136,7 @@ func (p *SetPresence) friendsChanged(user domain.UserID) {
 }
 
 func (p *SetPresence) markStale(user domain.UserID) {
-	p.stale[user] = struct{}{}
+	p.stale.add(user, reloadChanged)
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -146,76 +151,117 @@ type FriendRefresh struct {
 	Lists    FriendLists
 	// Hide tells which friends hide their presence; nil where nobody does.
 	Hide *HidePresence
-	// MaxAge is after how long a list is loaded again without being asked to; 0 means never: changes are announced.
+	// MaxAge is after how long, at most, a list is loaded again without being asked to; 0 means never: changes are announced.
+	// It holds as long as AtATime loads can be made in a fifth of it for each list. The times are spread by chance, so that
+	// the lists of users who came together are not loaded together.
 	MaxAge time.Duration
-	// Retry is the pause after a round in which a list could not be loaded.
+	// Retry is after how long, at most, a list that could not be loaded is tried again.
 	Retry time.Duration
+	// AtATime is how many lists are loaded at the same time; less than 1 counts as 1.
+	AtATime int
 }
 
-// Run refreshes until ctx ends, one list at a time.
+// A list is loaded again after reloadFrom to reloadTo percent of MaxAge; the rest is for those that have to wait.
+const (
+	reloadFrom = 70
+	reloadTo   = 80
+)
+
+// scan is how often Run looks for lists that grew old or failed.
+func (r *FriendRefresh) scan() time.Duration {
+	every := min(r.Retry/5, time.Second)
+	if r.MaxAge > 0 {
+		every = min(every, r.MaxAge/50)
+	}
+	return max(every, time.Millisecond)
+}
+
+// Run refreshes until ctx ends. It waits for the loads under way, which ctx ends, too. A load that takes long holds up only
+// its own user: as long as fewer than AtATime of them hang, all others are loaded.
 func (r *FriendRefresh) Run(ctx context.Context) {
-	ticker := time.NewTicker(r.Retry)
+	ticker := time.NewTicker(r.scan())
 	defer ticker.Stop()
+	done := make(chan domain.UserID)
+	underWay := 0
 	for {
+		for underWay < max(r.AtATime, 1) && ctx.Err() == nil {
+			user, epoch, ok := r.Presence.takeStale()
+			if !ok {
+				break
+			}
+			underWay++
+			go func() {
+				r.load(ctx, user, epoch)
+				done <- user
+			}()
+		}
 		select {
+		case user := <-done:
+			underWay--
+			r.Presence.reloadEnded(user)
 		case <-ctx.Done():
+			for ; underWay > 0; underWay-- {
+				<-done
+			}
 			return
 		case <-ticker.C:
-			r.Presence.markAged(r.MaxAge)
+			r.Presence.markDue(r.MaxAge, r.Retry)
 		case <-r.Presence.wake:
 		}
-		r.round(ctx)
 	}
 }
 
-// round remembers who is unknown now, and loads every list that is stale. What fails is tried again at the next tick.
-func (r *FriendRefresh) round(ctx context.Context) {
-	for _, user := range r.Presence.takeUnknown() {
+// load remembers a user who is unknown now, and loads its list. What fails is tried again after a while.
+func (r *FriendRefresh) load(ctx context.Context, user domain.UserID, epoch listEpoch) {
+	if r.Presence.takeUnknown(user) {
 		if err := r.Users.Remember(ctx, user); err != nil {
 			r.Presence.stillUnknown(user)
 		}
 	}
-	for user, epoch := range r.Presence.takeStale() {
-		friends, hiding, err := watchList(ctx, r.Lists, r.Hide, user)
-		if ctx.Err() != nil {
-			return
-		}
+	friends, hiding, err := watchList(ctx, r.Lists, r.Hide, user)
+	if ctx.Err() == nil {
 		r.Presence.refreshed(user, epoch, friends, hiding, err)
 	}
 }
 
-// takeUnknown empties the set of users to be remembered and returns those of them who are here still.
-func (p *SetPresence) takeUnknown() []domain.UserID {
+// takeUnknown tells whether the user is to be remembered: it was forgotten, and has come since.
+func (p *SetPresence) takeUnknown(user domain.UserID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var here []domain.UserID
-	for user := range p.unknown {
-		if m := p.members[user]; m != nil && m.cameSinceErased() {
-			here = append(here, user)
-		}
-	}
-	clear(p.unknown)
-	return here
+	_, isUnknown := p.unknown[user]
+	delete(p.unknown, user)
+	m := p.members[user]
+	return isUnknown && m != nil && m.cameSinceErased()
 }
 
 func (p *SetPresence) stillUnknown(user domain.UserID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unknown[user] = struct{}{}
+	p.failed[user] = p.now()
 }
 
-// takeStale empties the set of stale lists and returns it with the epochs that the lists to be loaded belong to.
-func (p *SetPresence) takeStale() map[domain.UserID]listEpoch {
+// takeStale takes a user whose list is to be loaded, with the epoch that the list belongs to; false if there is none.
+func (p *SetPresence) takeStale() (user domain.UserID, epoch listEpoch, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	taken := make(map[domain.UserID]listEpoch, len(p.stale))
-	for user := range p.stale {
-		if m := p.members[user]; m != nil {
-			taken[user] = m.epoch
+	for {
+		if user, ok = p.stale.take(); !ok {
+			return 0, listEpoch{}, false
 		}
+		if m := p.members[user]; m != nil {
+			return user, m.epoch, true
+		}
+		p.stale.done(user)
+		delete(p.unknown, user)
 	}
-	clear(p.stale)
-	return taken
+}
+
+// reloadEnded lets a user's list be loaded again.
+func (p *SetPresence) reloadEnded(user domain.UserID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stale.done(user)
 }
 
 // refreshed takes over a list that was loaded again. Who turns out to be online, or no longer to be watched, is not told:
@@ -227,7 +273,7 @@ func (p *SetPresence) refreshed(user domain.UserID, epoch listEpoch, friends, hi
 	switch {
 	case m == nil:
 	case err != nil:
-		p.stale[user] = struct{}{} // without waking: at the next tick
+		p.failed[user] = p.now()
 	case m.epoch.friends != epoch.friends:
 		p.markStale(user)
 	default:
@@ -235,17 +281,26 @@ func (p *SetPresence) refreshed(user domain.UserID, epoch listEpoch, friends, hi
 	}
 }
 
-// markAged marks the lists older than maxAge.
-func (p *SetPresence) markAged(maxAge time.Duration) {
-	if maxAge == 0 {
-		return
-	}
+// markDue queues the lists that failed longer ago than retry, and those that grew old.
+func (p *SetPresence) markDue(maxAge, retry time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
+	for user, at := range p.failed {
+		if now.Sub(at) >= retry*3/4 { // it is looked at only now and then
+			delete(p.failed, user)
+			p.stale.add(user, reloadFailed)
+		}
+	}
+	if maxAge == 0 {
+		return
+	}
 	for user, m := range p.members {
-		if len(m.memberships) > 0 && now.Sub(m.loadedAt) > maxAge {
-			p.stale[user] = struct{}{}
+		if _, hasFailed := p.failed[user]; hasFailed || len(m.memberships) == 0 || p.stale.has(user) {
+			continue
+		}
+		if now.Sub(m.loadedAt) >= time.Duration(m.reloadAfter*float64(maxAge)) {
+			p.stale.add(user, reloadAged)
 		}
 	}
 }

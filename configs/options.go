@@ -213,7 +213,8 @@ var options = []Option{
 		Doc: "For how long the answer about a token counts without asking again; 0s asks every time.",
 		set: duration(0, 10*time.Minute, func(c *Config) *time.Duration { return &c.UserManagement.CacheTTL })},
 	{Key: "user_management.friends_reload", Default: "60s", Unit: "duration",
-		Doc: "After how long the friends of a user who is online are asked for again.",
+		Doc: "Within which time the friends of a user who is online are asked for again, with at most half of " +
+			"user_management.concurrency at a time.",
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.UserManagement.FriendsReload })},
 
 	{Key: "s2s.token", Unit: "secret", Secret: true,

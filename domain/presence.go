@@ -45,6 +45,25 @@ type SessionRecord struct {
 	Target      UserID // of UserBlocked and UserUnblocked
 	Count       int64
 	Grace       time.Duration
+	// Node is the name that operators know the node by, in Beat and Leaving: see NodeName. "" where it is not known.
+	Node string
+}
+
+// maxNodeName is the longest name of a node, in bytes.
+const maxNodeName = 300
+
+// NodeName returns name if log lines can name a node by it: it has at most 300 bytes, which are printable ASCII. Otherwise
+// it returns "". Anybody who may write the topic could have written it.
+func NodeName(name string) string {
+	if len(name) > maxNodeName {
+		return ""
+	}
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] > '~' {
+			return ""
+		}
+	}
+	return name
 }
 
 // Transition is a user's change between offline and online, as every node derives it from the log.

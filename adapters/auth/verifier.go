@@ -85,18 +85,40 @@ type keySource interface {
 
 var errNoKey = errors.New("no key for the token")
 
+// OptionName names one of the Options.
+type OptionName string
+
+// The options that may hold a value that cannot be used.
+const (
+	OptionSecret        OptionName = "Secret"
+	OptionPublicKeyFile OptionName = "PublicKeyFile"
+	OptionJWKSURL       OptionName = "JWKSURL"
+)
+
+// OptionError tells which option holds a value that cannot be used.
+type OptionError struct {
+	Option OptionName
+	Err    error
+}
+
+// Error returns the cause's message, which does not hold the value of a secret.
+func (e *OptionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *OptionError) Unwrap() error { return e.Err }
+
 // New checks the keys and starts to load the JWK Set, without waiting for it. Errors are about the configuration and
 // hold no secret. Close must be called in the end.
 func New(o Options) (*Verifier, error) {
 	local := make(localKeys)
 	if o.Secret != nil {
 		if err := local.addSecret(o.Secret); err != nil {
-			return nil, err
+			return nil, &OptionError{OptionSecret, err}
 		}
 	}
 	if o.PublicKeyFile != "" {
 		if err := local.addPublicKeyFile(o.PublicKeyFile); err != nil {
-			return nil, err
+			return nil, &OptionError{OptionPublicKeyFile, err}
 		}
 	}
 	v := &Verifier{}
@@ -107,7 +129,7 @@ func New(o Options) (*Verifier, error) {
 	if o.JWKSURL != "" {
 		endpoint, err := parseJWKSURL(o.JWKSURL)
 		if err != nil {
-			return nil, err
+			return nil, &OptionError{OptionJWKSURL, err}
 		}
 		if o.Refresh <= 0 || o.MaxAge <= 0 {
 			return nil, errors.New("a JWKS URL needs times for its key set")
@@ -150,6 +172,14 @@ func (v *Verifier) Close() {
 	if v.remote != nil {
 		v.remote.close()
 	}
+}
+
+// Ended is closed when the loading of the JWK Set has ended, which is to be after Close. It is nil where none is loaded.
+func (v *Verifier) Ended() <-chan struct{} {
+	if v.remote == nil {
+		return nil
+	}
+	return v.remote.ended
 }
 
 // Verify implements application.Tokens. Expires is the token's exp. It waits for the network only for a JWK Set that is

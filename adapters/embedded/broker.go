@@ -40,6 +40,8 @@ type Options struct {
 	// it and all files in it are taken away. The files that are made later are as the umask of the process lets them. No other
 	// process may use it: the caller holds the lock of the data directory around it.
 	Dir string
+	// Now is the clock that records are refused and deleted by; nil means time.Now.
+	Now func() time.Time
 	// Logger gets what goes wrong: refused frames and connections (at most a line in ten seconds), bytes cut from
 	// damaged files, failed writes.
 	Logger *slog.Logger
@@ -66,6 +68,13 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	if err := ownerfiles.NarrowTree(o.Dir); err != nil {
 		return nil, err
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	clock, err := readClock(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
 	}
 	listener, err := listen(ctx, o)
 	if err != nil {
@@ -110,10 +119,20 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	var retentionCtx context.Context
 	retentionCtx, b.stopRetention = context.WithCancel(context.WithoutCancel(ctx))
-	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger}
-	b.retention.Go(func() { r.run(retentionCtx) })
-	b.retention.Go(func() { b.watchFiles(retentionCtx) })
+	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger, dir: o.Dir, now: o.Now, clock: clock}
+	b.keepUp(retentionCtx, "its retention", r.run)
+	b.keepUp(retentionCtx, "the watch over its files", b.watchFiles)
 	return b, nil
+}
+
+// keepUp runs a part of the broker, which fails if the part ends before ctx.
+func (b *Broker) keepUp(ctx context.Context, name string, part func(context.Context)) {
+	b.retention.Go(func() {
+		part(ctx)
+		if ctx.Err() == nil {
+			b.log.fail(fmt.Errorf("the embedded Kafka broker: %s ended although nobody stopped it", name))
+		}
+	})
 }
 
 // begin sets the settings of the server's own topics right and lets clients in.
@@ -200,6 +219,23 @@ func (b *Broker) Close() error {
 	return b.log.err()
 }
 
+// ListenError tells why the broker cannot listen on its address.
+type ListenError struct {
+	Addr string
+	Err  error // that of the network
+}
+
+// Error implements error: one line.
+func (e *ListenError) Error() string {
+	if errors.Is(e.Err, syscall.EADDRINUSE) {
+		return fmt.Sprintf("the address %s of the embedded Kafka broker is in use", e.Addr)
+	}
+	return fmt.Sprintf("the embedded Kafka broker cannot listen on %s: %s", e.Addr, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Err }
+
 // listen opens the one address that addr names.
 func listen(ctx context.Context, o Options) (net.Listener, error) {
 	addr := o.Addr
@@ -213,11 +249,8 @@ func listen(ctx context.Context, o Options) (net.Listener, error) {
 	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("the address %s of the embedded Kafka broker is in use", addr)
-	case err != nil:
-		return nil, fmt.Errorf("the embedded Kafka broker cannot listen on %s: %w", addr, err)
+	if err != nil {
+		return nil, &ListenError{Addr: addr, Err: err}
 	}
 	if at, ok := listener.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
 		if !o.AllowRemote {

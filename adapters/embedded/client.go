@@ -27,7 +27,7 @@ type client struct {
 
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
-	// idleSince is when the last answer was written, or the connection came: Unix time in nanoseconds. It is 0 while a
+	// idleSince is when the last answer was written, or the connection came: as upFor. It is 0 while a
 	// request is being answered.
 	idleSince atomic.Int64
 
@@ -38,11 +38,16 @@ type client struct {
 	request, answer room // of the serving goroutine only
 }
 
+var began = time.Now()
+
+// upFor is for how long this process has run, in nanoseconds: a time that does not leap. It is never 0.
+func upFor() int64 { return int64(time.Since(began)) + 1 }
+
 func newClient(g *guard, conn net.Conn, own bool) *client {
 	ctx, cancel := context.WithCancel(g.ctx)
 	c := &client{conn: conn, guard: g, own: own, reader: bufio.NewReader(conn), ctx: ctx, cancel: cancel}
 	c.request.of, c.answer.of = g.requests, g.answers
-	c.idleSince.Store(time.Now().UnixNano())
+	c.idleSince.Store(upFor())
 	return c
 }
 
@@ -86,7 +91,7 @@ func (c *client) serve() {
 				err = c.write(answer)
 			}
 			c.answer.shrink(0)
-			c.idleSince.Store(time.Now().UnixNano())
+			c.idleSince.Store(upFor())
 		}
 		if err != nil {
 			var refusal refusalError

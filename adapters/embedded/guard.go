@@ -44,6 +44,7 @@ type guard struct {
 	policy   policy
 	logger   *slog.Logger
 	dir      string // Options.Dir
+	now      func() time.Time
 	keeping  sync.Mutex
 	newest   map[string]int64 // under keeping: what keepTopics returned last
 	appends  appends
@@ -78,6 +79,7 @@ func newGuard(listener net.Listener, o Options) *guard {
 	return &guard{
 		listener: listener, engine: engine, turns: newTurns(engine, turnsAtOnce), policy: policy{o.Own}, logger: o.Logger,
 		dir:      o.Dir,
+		now:      o.Now,
 		requests: semaphore.NewWeighted(int64(bytes / 2)),
 		answers:  semaphore.NewWeighted(int64(bytes / 2)),
 
@@ -138,7 +140,7 @@ func (g *guard) admit(conn net.Conn) error {
 // idlest returns the connection that has asked for nothing longest, if that is longer than spareIdle; else nil.
 func (g *guard) idlest() *client {
 	var idlest *client
-	oldest := time.Now().Add(-g.spareIdle).UnixNano()
+	oldest := upFor() - int64(g.spareIdle)
 	for c := range g.clients {
 		if idle := c.idleSince.Load(); idle != 0 && idle < oldest {
 			idlest, oldest = c, idle

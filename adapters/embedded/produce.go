@@ -23,7 +23,7 @@ func (c *client) produce(l *lane, r request, body *kmsg.ProduceRequest) (*kmsg.P
 		body.Acks = 1 // so that each request has an answer; the client gets none
 	}
 	for _, part := range parts {
-		kept, refused := c.judge(part, body.TransactionID != nil, time.Now())
+		kept, refused := c.judge(part, body.TransactionID != nil, c.guard.now())
 		answers := [][]kmsg.ProduceResponseTopic{refused}
 		if len(kept) > 0 || len(refused) == 0 {
 			body.Topics = kept

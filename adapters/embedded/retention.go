@@ -10,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/domain"
 )
 
 const (
@@ -26,6 +28,10 @@ type retention struct {
 	cluster *kfake.Cluster
 	engine  *engine
 	logger  *slog.Logger
+
+	dir   string
+	now   func() time.Time
+	clock domain.TrustedClock
 }
 
 // run works until ctx ends.
@@ -33,7 +39,7 @@ func (r *retention) run(ctx context.Context) {
 	ticker := time.NewTicker(retentionEvery)
 	defer ticker.Stop()
 	for {
-		if err := r.apply(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := r.round(ctx); err != nil && ctx.Err() == nil {
 			r.logger.Warn("embedded Kafka broker: retention", "error", err)
 		}
 		select {
@@ -42,6 +48,15 @@ func (r *retention) run(ctx context.Context) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// round removes what is too old by the clock, unless that leapt.
+func (r *retention) round(ctx context.Context) error {
+	trusted, err := r.advance(r.now())
+	if !trusted {
+		return err
+	}
+	return errors.Join(err, r.apply(ctx, r.clock.At)) // a full disk is no reason to delete nothing
 }
 
 // apply removes what is too old at now.

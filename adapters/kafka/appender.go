@@ -21,6 +21,8 @@ type AppenderOptions struct {
 	// its owner more of the queue than is free (see lane.hasShare): one sender cannot fill the queue of the others.
 	QueueBytes int
 	Logger     *slog.Logger
+	// Now is the clock that records are stamped by; nil means time.Now.
+	Now func() time.Time
 }
 
 // Appender appends records to one topic: idempotent, in order, at most one batch under way for each partition. Load sets
@@ -31,19 +33,33 @@ type Appender struct {
 	lanes   []*lane
 	abort   context.CancelFunc
 	done    sync.WaitGroup
+	ended   chan struct{}
 }
 
 // NewAppender starts an appender, one goroutine a partition. It dials at the first append. The caller must Close it.
 func NewAppender(cluster *Cluster, options AppenderOptions) *Appender {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
 	ctx, abort := context.WithCancel(context.Background())
-	a := &Appender{options: options, numbers: partitionNumbers(options.Partitions), abort: abort}
+	a := &Appender{options: options, numbers: partitionNumbers(options.Partitions), abort: abort, ended: make(chan struct{})}
+	oneEnded := sync.OnceFunc(func() { close(a.ended) })
 	for partition := range options.Partitions {
 		l := newLane(cluster, options, partition)
 		a.lanes = append(a.lanes, l)
-		a.done.Go(func() { l.run(ctx) })
+		a.done.Go(func() {
+			defer oneEnded()
+			l.run(ctx)
+		})
 	}
 	return a
 }
+
+// Ended is closed when one of the goroutines has ended, which is to be after Close.
+func (a *Appender) Ended() <-chan struct{} { return a.ended }
+
+// Topic returns the name of the topic.
+func (a *Appender) Topic() string { return a.options.Topic }
 
 // Partitions returns how many partitions the topic has.
 func (a *Appender) Partitions() int { return len(a.lanes) }
@@ -58,6 +74,7 @@ func (a *Appender) appendTo(partition int, r record, done func(error)) {
 		done(domain.NewError(domain.CodeInternal, fmt.Sprintf("topic %s has no partition %d", a.options.Topic, partition)))
 		return
 	}
+	r.time = a.options.Now()
 	a.lanes[partition].append(r, done)
 }
 

@@ -231,3 +231,17 @@ func FuzzDecodeSession(f *testing.F) {
 		}
 	})
 }
+
+func TestABeatNamesItsNode(t *testing.T) {
+	for name, want := range map[string]string{
+		"chat-1:8000": "chat-1:8000", "": "", "two words": "", "line\nbreak": "", "käse": "", strings.Repeat("x", 301): "",
+	} {
+		value, err := encodeSession(domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: domain.Incarnation{1}, Count: 2, Node: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read, err := decodeSession(value); err != nil || read.Node != want || read.Count != 2 {
+			t.Errorf("%q is read as %q (%v), want %q", name, read.Node, err, want)
+		}
+	}
+}

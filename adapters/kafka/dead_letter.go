@@ -79,7 +79,7 @@ func (r *foreignRecord) failures() int { return int(max(r.number(headerCount, 32
 func (r *foreignRecord) deadLetter(why *refusedError) record {
 	from := r.origin()
 	letter := record{
-		key: r.key, value: r.value, time: now(),
+		key: r.key, value: r.value,
 		headers: append(from.headers(), r.leftOut...),
 	}
 	letter.headers = append(letter.headers,

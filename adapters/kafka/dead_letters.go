@@ -204,7 +204,7 @@ func (r *Replayer) Replay(ctx context.Context, letter DeadLetter, value []byte) 
 	headers = append(headers, withoutHeaders(letter.Headers, deadLetterHeaders...)...)
 	partition := letter.FirstPartition % r.appender.Partitions()
 	outcome := make(chan error, 1)
-	r.appender.appendTo(partition, record{key: letter.Key, value: value, headers: headers, time: now()},
+	r.appender.appendTo(partition, record{key: letter.Key, value: value, headers: headers},
 		func(err error) { outcome <- err })
 	select {
 	case err := <-outcome:

@@ -160,13 +160,16 @@ type sessionValue struct {
 	Target      domain.UserID      `json:"target,omitempty"`
 	Count       int64              `json:"count,omitempty"`
 	GraceMillis int64              `json:"grace_ms,omitempty"`
+	Node        string             `json:"node,omitempty"`
 }
 
 // maxGraceMillis is an hour: no node asks for so much.
 const maxGraceMillis = 3_600_000
 
 func encodeSession(r domain.SessionRecord) ([]byte, error) {
-	value := sessionValue{Type: r.Kind, User: r.User, Target: r.Target, Count: r.Count, GraceMillis: r.Grace.Milliseconds()}
+	value := sessionValue{
+		Type: r.Kind, User: r.User, Target: r.Target, Count: r.Count, GraceMillis: r.Grace.Milliseconds(), Node: r.Node,
+	}
 	if r.Incarnation != (domain.Incarnation{}) {
 		value.Incarnation = r.Incarnation.String()
 	}
@@ -232,6 +235,7 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 	}
 	r := domain.SessionRecord{
 		Kind: v.Type, User: v.User, Target: v.Target, Count: v.Count, Grace: time.Duration(v.GraceMillis) * time.Millisecond,
+		Node: domain.NodeName(v.Node),
 	}
 	if v.Incarnation != "" {
 		id, ok := domain.ParseEventID(v.Incarnation)
@@ -261,10 +265,9 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 	return r, nil
 }
 
-// eventRecord is an event record stamped now.
+// eventRecord is an event record. The appender stamps it.
 func eventRecord(key, value []byte) record {
-	return record{key: key, value: value, headers: eventHeaders, time: now()}
+	return record{key: key, value: value, headers: eventHeaders}
 }
 
-// now is the time that records are stamped with.
 func now() time.Time { return time.Now() }

@@ -278,7 +278,7 @@ func (h *projection) project(next int64) {
 		to.Last, to.Fingerprint = h.last.offset, h.last.fingerprint()
 	}
 	err := options.Store.Project(h.ctx, application.ProjectionBatch{
-		From: h.at, To: to, Events: h.events, Oldest: now().Add(-options.Retention), Supersedes: h.supersedes,
+		From: h.at, To: to, Events: h.events, Retention: options.Retention, Supersedes: h.supersedes,
 	})
 	if err != nil {
 		h.stop(err)

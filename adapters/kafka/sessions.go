@@ -68,7 +68,7 @@ func (s *Sessions) append(partition int, key []byte, r domain.SessionRecord, don
 		return
 	}
 	// What nodes say of themselves has no owner: no user must be able to keep it out.
-	appended := record{key: key, value: value, time: now()}
+	appended := record{key: key, value: value}
 	if r.User != 0 {
 		appended.owner = ownedBy(r.User)
 	}
@@ -121,8 +121,15 @@ func readSession(r *TailRecord) (domain.SessionRecord, error) {
 func Lookback(
 	ctx context.Context, cluster *Cluster, topic string, partitions int, lookback time.Duration,
 ) (from, to map[int]int64, err error) {
+	return LookbackFrom(ctx, cluster, topic, partitions, now(), lookback)
+}
+
+// LookbackFrom is Lookback for a node that knows better than by its own clock what time it is.
+func LookbackFrom(
+	ctx context.Context, cluster *Cluster, topic string, partitions int, at time.Time, lookback time.Duration,
+) (from, to map[int]int64, err error) {
 	numbers := partitionNumbers(partitions)
-	starts, err := cluster.listOffsets(ctx, topic, numbers, now().Add(-lookback).UnixMilli())
+	starts, err := cluster.listOffsets(ctx, topic, numbers, sinceMillis(at, lookback))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,6 +140,11 @@ func Lookback(
 	return byPartition(starts), byPartition(ends), nil
 }
 
+// sinceMillis returns a time in milliseconds for listOffsets. A clock in 1970 must not make it negative: such are no times.
+func sinceMillis(at time.Time, lookback time.Duration) int64 {
+	return max(at.Add(-lookback).UnixMilli(), 0)
+}
+
 // SessionRetention is for how long the sessions topic holds what happened.
 const SessionRetention = time.Hour
 
@@ -141,7 +153,11 @@ const SessionRetention = time.Hour
 // nobody else would bury them, and chatting.presence would not tell of the end of their sessions. It reads no further back
 // than SessionRetention, however long the topic is kept.
 func Unburied(ctx context.Context, cluster *Cluster, topic string, before int64) ([]domain.Incarnation, error) {
-	starts, err := cluster.listOffsets(ctx, topic, []int{0}, now().Add(-SessionRetention).UnixMilli())
+	at, err := cluster.logTime(ctx, topic, before)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := cluster.listOffsets(ctx, topic, []int{0}, sinceMillis(at, SessionRetention))
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +179,20 @@ func Unburied(ctx context.Context, cluster *Cluster, topic string, before int64)
 		delete(unburied, node)
 	}
 	return slices.Collect(maps.Keys(unburied)), err
+}
+
+// logTime returns when the record before an offset of partition 0 was stamped, or what the own clock tells if that is
+// earlier or there is none.
+func (c *Cluster) logTime(ctx context.Context, topic string, before int64) (time.Time, error) {
+	starts, err := c.listOffsets(ctx, topic, []int{0}, timestampEarliest)
+	if err != nil || before <= starts[0] {
+		return now(), err
+	}
+	at, err := c.timeOf(ctx, topic, 0, before-1)
+	if own := now(); err != nil || at.IsZero() || own.Before(at) {
+		return own, err
+	}
+	return at, nil
 }
 
 // EndsOf returns where the committed records of each partition of a topic end now, up to which a tail can read.

@@ -1,8 +1,10 @@
 package kafka
 
 import (
+	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"chatting/domain"
 )
@@ -33,6 +35,53 @@ func TestNodesThatEndedBeforeWhatIsReadBackAreFound(t *testing.T) {
 		}
 		if none, err := Unburied(testContext(t), cluster, names.Sessions, 0); err != nil || len(none) != 0 {
 			t.Errorf("before the start there are %v, %v", none, err)
+		}
+	})
+}
+
+// A clock in 1970 would ask for a time before all times, which brokers take for another question or refuse.
+func TestTheLookbackOfAClockThatIsWrongIsAnswered(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		names := testTopics(t, cluster, 1)
+		sessions := testAppender(t, cluster, names.Sessions, 1)
+		defer sessions.Close(testContext(t))
+		for range 3 {
+			writeSessions(t, sessions, domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: domain.Incarnation{1}, Count: 1})
+		}
+		for name, c := range map[string]struct {
+			at   time.Time
+			from int64
+		}{
+			"in 1970":          {time.Unix(60, 0), 0},
+			"a day behind":     {time.Now().Add(-24 * time.Hour), 0},
+			"right":            {time.Now(), 0},
+			"a hundred ahead":  {time.Now().Add(100 * 24 * time.Hour), 3},
+			"before all times": {time.Time{}, 0},
+		} {
+			from, to, err := LookbackFrom(testContext(t), cluster, names.Sessions, 1, c.at, 20*time.Minute)
+			if err != nil || from[0] != c.from || to[0] != 3 {
+				t.Errorf("%s: from %v to %v, %v, want from %d to 3", name, from, to, err, c.from)
+			}
+		}
+		if at, err := cluster.logTime(testContext(t), names.Sessions, 3); err != nil || time.Since(at).Abs() > time.Hour {
+			t.Errorf("the log has come to %s, %v", at, err)
+		}
+	})
+}
+
+// Records are stamped when they are appended, by the clock of the appender.
+func TestRecordsAreStampedByTheAppendersClock(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		names := testTopics(t, cluster, 1)
+		at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+		appender := NewAppender(cluster, AppenderOptions{
+			Topic: names.Sessions, Partitions: 1, Deadline: 10 * time.Second, QueueBytes: 1 << 20,
+			Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return at },
+		})
+		defer appender.Close(testContext(t))
+		writeSessions(t, appender, domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: domain.Incarnation{1}, Count: 1})
+		if got, err := cluster.timeOf(testContext(t), names.Sessions, 0, 0); err != nil || !got.Equal(at) {
+			t.Errorf("stamped %s, %v, want %s", got, err, at)
 		}
 	})
 }

@@ -39,6 +39,8 @@ type dialect struct {
 	prepare func(context.Context, Options) error
 	// scrub takes what may be a secret out of the texts of errors.
 	scrub scrubber
+	// now asks the database's server what time it is, in milliseconds; "" where there is no server.
+	now string
 	// outage tells that the database cannot do anything now, through no fault of the statement.
 	outage func(error) bool
 }

@@ -26,15 +26,18 @@ const (
 	purgeAtOnce = 1000
 )
 
-// beginKey makes the key the caller's where it is new, expired, or its request of the same content is taken for dead. It
-// returns no row otherwise, and then holds the key's lock.
+// beginKey makes the key the caller's where it is new, expired, or its request of the same content is taken for dead: it
+// began neither within the last KeyProgress nor, because clocks differ, within the next. It returns no row otherwise, and
+// then holds the key's lock.
 const (
+	progressMillis = "30000" // KeyProgress
+
 	beginKey = `
 		INSERT INTO idempotency_keys (key_hash, fingerprint, started_at) VALUES ($1, $2, $3)
 		ON CONFLICT (key_hash) DO UPDATE
 			SET fingerprint = excluded.fingerprint, started_at = excluded.started_at, status = NULL, body = NULL
 			WHERE idempotency_keys.started_at <= $4
-				OR (idempotency_keys.status IS NULL AND idempotency_keys.started_at <= $5
+				OR (idempotency_keys.status IS NULL AND (idempotency_keys.started_at <= $5 OR idempotency_keys.started_at > $3 + ` + progressMillis + `)
 					AND idempotency_keys.fingerprint = excluded.fingerprint)
 		RETURNING started_at`
 	selectKey   = `SELECT fingerprint, status, body FROM idempotency_keys WHERE key_hash = $1`
@@ -62,9 +65,13 @@ func (s *Store) Begin(
 	hash := hashKey(key)
 	err = s.write(ctx, "begin idempotency key", func(ctx context.Context, tx *sqlx.Tx) error {
 		stored = nil
+		expired, err := keyExpiry(ctx, tx, now)
+		if err != nil {
+			return err
+		}
 		var started int64
-		err := tx.GetContext(ctx, &started, beginKey, hash, fingerprint[:],
-			now.UnixMilli(), now.Add(-KeyLifetime).UnixMilli(), now.Add(-KeyProgress).UnixMilli())
+		err = tx.GetContext(ctx, &started, beginKey, hash, fingerprint[:], now.UnixMilli(),
+			expired.UnixMilli(), now.Add(-KeyProgress).UnixMilli())
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
@@ -118,12 +125,17 @@ func (s *Store) Abandon(ctx context.Context, key string) error {
 // purge deletes expired keys, now and then. It may fail: expired keys count for nothing, and the next call tries again.
 func (s *Store) purge(ctx context.Context, now time.Time) {
 	due := s.purgeAt.Load()
-	if now.UnixMilli() < due || !s.purgeAt.CompareAndSwap(due, now.Add(purgeEvery).UnixMilli()) {
+	waits := due - now.UnixMilli() // more than purgeEvery only after the clock went back
+	if waits > 0 && waits <= purgeEvery.Milliseconds() || !s.purgeAt.CompareAndSwap(due, now.Add(purgeEvery).UnixMilli()) {
 		return
 	}
 	var deleted int64
 	err := s.write(ctx, "purge idempotency keys", func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		deleted, err = rowsAffected(tx.ExecContext(ctx, purgeKeys, now.Add(-KeyLifetime).UnixMilli(), int64(purgeAtOnce)))
+		expired, err := keyExpiry(ctx, tx, now)
+		if err != nil {
+			return err
+		}
+		deleted, err = rowsAffected(tx.ExecContext(ctx, purgeKeys, expired.UnixMilli(), int64(purgeAtOnce)))
 		return err
 	})
 	switch {
@@ -132,6 +144,13 @@ func (s *Store) purge(ctx context.Context, now time.Time) {
 	case deleted == purgeAtOnce:
 		s.purgeAt.Store(now.UnixMilli())
 	}
+}
+
+// keyExpiry returns when a key that is expired at now has begun at the latest. A key that expires too early has its request
+// carried out twice: so a clock that leapt does not count.
+func keyExpiry(ctx context.Context, tx *sqlx.Tx, now time.Time) (time.Time, error) {
+	clock, err := trustedClock(ctx, tx)
+	return clock.Limit(now).Add(-KeyLifetime), err
 }
 
 // hashKey is what is stored of a key: of one length, and useless to whoever reads the database.

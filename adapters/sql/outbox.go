@@ -11,7 +11,9 @@ import (
 	"chatting/domain"
 )
 
-// selectPending leaves out a change whose pair has an earlier one that is not old enough (clocks of nodes differ): the
+// A change is too young if its time is within the 70 s after the one given. A later time is of a clock that was ahead, and
+// says nothing of the change's age. selectPending leaves out a change whose pair has an earlier one that is not old enough
+// (clocks of nodes differ): the
 // versions of a pair come out in order and without a gap, whatever their times and wherever the limit cuts.
 const (
 	selectPendingOf = `
@@ -19,10 +21,10 @@ const (
 		WHERE blocker = $1 AND target = $2 ORDER BY version`
 	selectPending = `
 		SELECT event_id, blocker, target, blocked, version, occurred_at FROM outbox AS o
-		WHERE occurred_at < $1 AND NOT EXISTS (
+		WHERE occurred_at NOT BETWEEN $1 AND $1 + 70000 AND NOT EXISTS (
 			SELECT 1 FROM outbox AS earlier
 			WHERE earlier.blocker = o.blocker AND earlier.target = o.target
-				AND earlier.version < o.version AND earlier.occurred_at >= $1)
+				AND earlier.version < o.version AND earlier.occurred_at BETWEEN $1 AND $1 + 70000)
 		ORDER BY blocker, target, version LIMIT $2`
 	deleteOutbox = `DELETE FROM outbox WHERE event_id IN (?)`
 )

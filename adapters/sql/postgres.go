@@ -64,6 +64,7 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 		},
 		blocksBefore: postgresBlocksBefore, insertMessages: postgresInsertMessages, pages: boundedPages,
 		lockInstallation: selectInstallation + " FOR SHARE",
+		now:              postgresNow,
 		outage:           isPostgresOutage,
 		scrub:            newScrubber(rawURL, config),
 	}, nil

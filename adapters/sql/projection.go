@@ -134,8 +134,11 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		if err != nil {
 			return err
 		}
-		batch, err := s.withoutForged(ctx, tx, key, batch)
+		batch, err := withOldest(ctx, tx, batch)
 		if err != nil {
+			return err
+		}
+		if batch, err = s.withoutForged(ctx, tx, key, batch); err != nil {
 			return err
 		}
 		blocks, err := s.dialect.blocksBefore(ctx, tx, from, batch.Pairs())
@@ -158,6 +161,18 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 		}
 		return s.dialect.insertMessages(ctx, tx, entries)
 	})
+}
+
+// withOldest sets how far the history reaches back, unless the batch has no retention.
+func withOldest(ctx context.Context, tx *sqlx.Tx, batch application.ProjectionBatch) (application.ProjectionBatch, error) {
+	if batch.Retention == 0 {
+		return batch, nil
+	}
+	clock, err := trustedClock(ctx, tx)
+	if err == nil && !clock.At.IsZero() {
+		batch.Oldest = clock.At.Add(-batch.Retention)
+	}
+	return batch, err
 }
 
 // withoutForged leaves out the changes of blocks that this database never gave out. A change is committed before it is

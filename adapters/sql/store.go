@@ -63,6 +63,8 @@ type Store struct {
 	logger  *slog.Logger
 	notices *application.Notices
 	now     func() time.Time
+	// ownClock has now taken for the clock of the database server: tests set it.
+	ownClock bool
 
 	// known holds users that the database had, and when: a hit of late needs no query.
 	known *lru.Cache[domain.UserID, time.Time]

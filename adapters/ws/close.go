@@ -34,6 +34,38 @@ var reasons = map[closeCode]string{
 	closeReplaced: "replaced by a newer connection",
 }
 
+// why returns what log lines say of a connection that was closed with the code for no reason of its own.
+func (c closeCode) why() string {
+	switch c {
+	case closeNormal:
+		return "closed by the client"
+	case closeGone:
+		return "silent for too long"
+	case closeProtocol:
+		return "protocol error"
+	case closeUnsupported:
+		return "binary message"
+	case closeNotUTF8:
+		return "not UTF-8"
+	case closePolicy:
+		return "misbehaving client"
+	case closeTooBig:
+		return "frame too long"
+	case closeRestart:
+		return "the node leaves"
+	case closeTryLater:
+		return "overload"
+	case closeUnauthenticated:
+		return "not authenticated"
+	case closeReplaced:
+		return "replaced by a newer connection"
+	case closeNoStatus, closeAbnormal:
+		return "connection lost"
+	default:
+		return "server error"
+	}
+}
+
 // payload returns the body of the close frame.
 func (c closeCode) payload() []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(c)), reasons[c]...)

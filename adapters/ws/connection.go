@@ -39,6 +39,7 @@ const (
 // connection is a WebSocket connection from its upgrade on.
 type connection struct {
 	server *Server
+	number uint64 // tells it from others in log lines
 	sock   *socket
 	inner  *websocket.Conn
 	out    outbound
@@ -59,6 +60,8 @@ type connection struct {
 	user    domain.UserID
 	badJSON int
 	refused *rate.Limiter // of frames over a rate; nil until there was one
+	// notIn is why the login was refused; "" while it was not.
+	notIn string
 
 	// What follows is guarded by out.mu.
 	began    time.Time
@@ -74,7 +77,7 @@ type connection struct {
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
 func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
-	c := &connection{server: s, sock: sock, inner: inner, address: sock.client, began: time.Now()}
+	c := &connection{server: s, number: s.lastNumber.Add(1), sock: sock, inner: inner, address: sock.client, began: time.Now()}
 	c.out.init(sock, s.options.QueueBytes, &s.options.Times, s.guard, s.deps.Bytes)
 	c.receiving = s.deps.Bytes.Open(c.cutReceiving)
 	if tcp, ok := sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
@@ -109,6 +112,7 @@ func (c *connection) run(release func()) {
 	if c.session != nil {
 		c.server.guard(c.session.Close, func() {})
 	}
+	c.logEnd()
 }
 
 // read takes messages until one ends the connection, and begins its closing.
@@ -252,6 +256,7 @@ func (c *connection) readFailed(err error) {
 		c.out.close(closeTooBig)
 	case errors.Is(err, errBinary) && c.session == nil, errors.Is(err, errNotUTF8) && c.session == nil:
 		c.server.deps.Notices.Warn(notALogin, c.whence())
+		c.notIn = noToken
 		c.out.close(closeUnauthenticated)
 	case errors.Is(err, errBinary):
 		c.out.close(closeUnsupported)
@@ -361,12 +366,14 @@ func (c *connection) logIn(data []byte) bool {
 	// Before the token is looked at: to check a bad one costs as much.
 	if wait := c.server.takeLogin(c.address); wait > 0 {
 		c.server.deps.Notices.Warn("login refused: too many from its address", c.whence())
+		c.notIn = "too many logins from its address"
 		c.refuseLogin()
 		return false
 	}
 	token, named, ok := parseLogin(data)
 	if !ok {
 		c.server.deps.Notices.Warn(notALogin, c.whence())
+		c.notIn = noToken
 		c.out.close(closeUnauthenticated)
 		return false
 	}
@@ -386,6 +393,7 @@ func (c *connection) logIn(data []byte) bool {
 	c.out.held.Of(c.user)
 	c.receiving.Of(c.user)
 	c.expireAt(identity.Expires)
+	c.server.deps.Logins.LoggedIn(c.visitor())
 	return true
 }
 
@@ -400,7 +408,7 @@ func (c *connection) renew(req request) bool {
 	case "":
 		c.expireAt(identity.Expires)
 	case domain.CodeUnauthenticated:
-		c.out.close(closeUnauthenticated)
+		c.out.closeBecause(closeUnauthenticated, "its new token was refused: "+application.WhyRefused(err))
 		return false
 	default:
 		c.refuse(req, err)

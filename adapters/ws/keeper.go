@@ -41,9 +41,9 @@ func (c *connection) keep() {
 			do = c.abort
 		}
 	case !c.named && now.Sub(c.began) >= times.FirstFrame:
-		do = func() { c.out.close(closeUnauthenticated) }
+		do = func() { c.out.closeBecause(closeUnauthenticated, "no token in time") }
 	case !c.expires.IsZero() && !c.server.deps.Now().Before(c.expires):
-		do = func() { c.out.close(closeUnauthenticated) }
+		do = func() { c.out.closeBecause(closeUnauthenticated, "its token expired") }
 	case c.busy || now.Sub(heard) < times.Silence:
 	case !c.pinged.After(heard):
 		c.pinged = now

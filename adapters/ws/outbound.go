@@ -68,6 +68,7 @@ type outbound struct {
 	// closing is set for good when nothing more is taken. code is sent last.
 	closing bool
 	code    closeCode
+	reason  string    // why, for log lines
 	closeBy time.Time // when closing: until when the rest must be written
 	dropped bool      // what the writer has taken and not written is to be left out
 	sent    bool      // the close frame was handed to the writer
@@ -181,6 +182,16 @@ func (o *outbound) close(code closeCode) {
 	o.closeLocked(code, false)
 }
 
+// closeBecause is close for a reason that log lines name: a constant of the code.
+func (o *outbound) closeBecause(code closeCode, reason string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closing {
+		o.reason = reason
+	}
+	o.closeLocked(code, false)
+}
+
 // closeDropping is close without what is queued.
 func (o *outbound) closeDropping(code closeCode) {
 	o.mu.Lock()
@@ -193,6 +204,9 @@ func (o *outbound) closeLocked(code closeCode, drop bool) {
 		return
 	}
 	o.closing, o.code = true, code
+	if o.reason == "" {
+		o.reason = code.why()
+	}
 	now := time.Now()
 	o.closeBy = now.Add(o.times.Close)
 	o.pingDue, o.pongDue = false, false
@@ -216,7 +230,7 @@ func (o *outbound) closeLocked(code closeCode, drop bool) {
 func (o *outbound) abort() {
 	o.mu.Lock()
 	if !o.closing {
-		o.closing, o.code = true, closeAbnormal
+		o.closing, o.code, o.reason = true, closeAbnormal, closeAbnormal.why()
 		if o.cancel != nil {
 			o.cancel()
 		}

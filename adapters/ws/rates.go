@@ -83,9 +83,11 @@ func (s *Server) loginWait(address netip.Addr) time.Duration {
 // loginFailed logs why a login failed, and closes the connection. A refused token is not logged here.
 func (c *connection) loginFailed(err error) {
 	who := slog.Attr{}
+	c.notIn = application.WhyRefused(err)
 	var failed *application.LoginError
 	if errors.As(err, &failed) {
 		who = slog.Any("user", failed.User)
+		c.user = failed.User
 	}
 	switch domain.CodeOf(err) {
 	case domain.CodeRateLimited:

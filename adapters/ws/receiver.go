@@ -100,7 +100,7 @@ func (c *connection) Close(reason application.CloseReason) {
 	case application.CloseCut:
 		c.abort()
 	default:
-		c.out.close(codeOfReason(reason))
+		c.out.closeBecause(codeOfReason(reason), string(reason))
 	}
 }
 

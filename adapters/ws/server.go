@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -162,7 +163,9 @@ type Deps struct {
 	Logger *slog.Logger
 	// Notices take the log lines that clients can cause in any number; nil makes some that write to Logger.
 	Notices *application.Notices
-	Rates   Rates
+	// Logins logs who logs in and out; nil for no log.
+	Logins *application.LoginLog
+	Rates  Rates
 }
 
 // Server serves WebSocket connections on a Fiber app. Mount it, serve the app on a listener that WrapListener returned,
@@ -183,6 +186,9 @@ type Server struct {
 	// strangers are the connections that have not sent a token, and checking those whose token is being checked, oldest
 	// first. They make room for others, strangers before the rest.
 	strangers, checking *list.List
+
+	// lastNumber is that of the latest connection.
+	lastNumber atomic.Uint64
 
 	// sockets counts what was admitted and has not ended.
 	sockets tally
@@ -256,6 +262,9 @@ func (s *Server) Mount(app *fiber.App) error {
 	go s.keep()
 	return nil
 }
+
+// Ended is closed when the keeper has ended, which is to be after Shutdown.
+func (s *Server) Ended() <-chan struct{} { return s.keeperDone }
 
 // Connections returns how many sockets there are, logged in or not.
 func (s *Server) Connections() int {
@@ -358,6 +367,7 @@ func (s *Server) admit(address netip.Addr) (release func(), err error) {
 	case s.options.MaxPerAddress > 0 && s.perAddress[address] >= s.options.MaxPerAddress, full && !s.evict():
 		s.deps.Notices.Warn("WebSocket connection refused: too many",
 			slog.Any("address", address), slog.Int("of_address", s.perAddress[address]), slog.Int("connections", s.admitted))
+		s.deps.Logins.Refused(application.Visitor{Address: addressText(address)}, "too many connections")
 		return nil, errFull
 	case !s.sockets.begin():
 		return nil, errDraining

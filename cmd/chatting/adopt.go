@@ -52,7 +52,7 @@ func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said s
 	if cfg.Database.Embedded || cfg.Kafka.Embedded() { // no server may run on them
 		lock, err := embedded.LockDir(cfg.DataDir)
 		if err != nil {
-			return "", err
+			return "", causedBy("data_dir", err)
 		}
 		defer func() { err = errors.Join(err, lock.Close()) }()
 	}

@@ -16,15 +16,19 @@ import (
 
 // app is the graph of a server: the parts, the use cases, the transports, and the node that runs them.
 func app(cfg configs.Config, logger *slog.Logger) fx.Option {
+	return appOf(newIdentity(cfg), cfg, logger)
+}
+
+func appOf(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 	return fx.Options(
-		fx.Supply(cfg, logger),
+		fx.Supply(own, cfg, logger),
 		fx.Provide(
-			clock, ids, application.NewNotices, newRates,
+			clock, ids, application.NewNotices, application.NewLoginLog, newRates,
 			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
 			newTokens, newRecheckTokens, newS2SToken, newFriendLists,
 		),
 		useCases,
-		fx.Provide(newReadiness, newByteLedger, newAPI, newSockets, listen, newPlaces, newConnections, newNode),
+		fx.Provide(newReadiness, newNodeClock, newByteLedger, newAPI, newSockets, listen, newPlaces, newConnections, newNode),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
 	)
 }
@@ -87,12 +91,13 @@ var useCases = fx.Provide(
 		return &application.SendSystemMessage{Log: log, Online: presence, Now: now, NewID: newID, Stored: stored.to}
 	},
 	func(
-		cfg configs.Config, sessions *kafka.Sessions, store *sqlstore.Store,
+		own identity, cfg configs.Config, sessions *kafka.Sessions, store *sqlstore.Store,
 		now application.Clock, newID application.IDs, notices *application.Notices,
 	) *application.SetPresence {
 		times := application.DefaultPresenceTimes
 		times.Lease = cfg.Presence.Lease
-		presence := application.NewSetPresence(sessions, now, newID, times, notices)
+		presence := application.NewSetPresence(sessions, now, own.first(newID), times, notices)
+		presence.Name = own.node
 		presence.Forgotten = store.LookUpAgain
 		presence.HidesFromBlocked = cfg.Presence.HideFromBlocked
 		return presence
@@ -144,17 +149,20 @@ var useCases = fx.Provide(
 	) *application.RelayBlocks {
 		return &application.RelayBlocks{Outbox: store, Log: log, Now: now, Every: relayEvery, Logger: logger}
 	},
-	func(cfg configs.Config, store *sqlstore.Store, now application.Clock, logger *slog.Logger) *application.ExpireHistory {
+	func(cfg configs.Config, store *sqlstore.Store, presence *application.SetPresence, logger *slog.Logger) *application.ExpireHistory {
 		return &application.ExpireHistory{
-			Store: store, Retention: cfg.History.Retention, Now: now, Every: expireEvery, Logger: logger,
+			Store: store, Clock: store, LogTime: presence.LogTime, Retention: cfg.History.Retention, Every: expireEvery, Logger: logger,
 		}
 	},
 	func(
 		cfg configs.Config, presence *application.SetPresence, store *sqlstore.Store, friends application.FriendLists,
 		hide *application.HidePresence,
 	) *application.FriendRefresh {
-		refresh := &application.FriendRefresh{Presence: presence, Users: store, Lists: friends, Hide: hide, Retry: refreshRetry}
+		refresh := &application.FriendRefresh{
+			Presence: presence, Users: store, Lists: friends, Hide: hide, Retry: refreshRetry, AtATime: refreshAtATime,
+		}
 		if cfg.DropIn() {
+			refresh.AtATime = max(1, cfg.UserManagement.Concurrency/2) // the others are for logins
 			refresh.MaxAge = cfg.UserManagement.FriendsReload
 		}
 		return refresh
@@ -187,4 +195,6 @@ const (
 	relayEvery   = 5 * time.Second
 	expireEvery  = time.Minute
 	refreshRetry = 5 * time.Second
+	// refreshAtATime is how many lists are loaded from the database at a time: few of its connections.
+	refreshAtATime = 4
 )

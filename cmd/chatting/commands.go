@@ -171,7 +171,7 @@ database is made if it is missing, and its data directory too if that is named.`
 				}
 			}
 			if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-				return fmt.Errorf("the data directory: %w", err)
+				return causedBy("data_dir", err)
 			}
 		}
 		store, err := sqlstore.Open(cmd.Context(), sqlstore.Options{

@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"sync"
 	"time"
 
 	"go.uber.org/fx"
 
+	"chatting/adapters/auth"
 	rest "chatting/adapters/http"
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
@@ -29,23 +29,24 @@ type node struct {
 	topics kafka.TopicNames
 	// database is the id of the database, once it is prepared.
 	database string
-	// background is everything that runs until the sockets are closed and the sessions buried.
-	background sync.WaitGroup
+	// background is everything that runs until the sockets are closed and the sessions buried, and the HTTP server.
+	background *supervisor
 	cancel     context.CancelFunc
-	// serving ends when the HTTP server has ended.
-	serving sync.WaitGroup
 }
 
 // nodeParts are the parts that a node runs.
 type nodeParts struct {
 	fx.In
 
-	Config  configs.Config
-	Logger  *slog.Logger
-	Notices *application.Notices
+	Identity identity
+	Config   configs.Config
+	Logger   *slog.Logger
+	Notices  *application.Notices
+	Logins   *application.LoginLog
 	// Listener is the port, and Connections what is accepted there.
 	Listener    net.Listener
 	Connections *httpconn.Listener
+	Keys        *auth.Verifier // nil in drop-in mode
 	API         *rest.API
 	Sockets     *ws.Server
 	Broker      broker
@@ -66,6 +67,7 @@ type nodeParts struct {
 	HistoryLag    *application.HistoryLag
 	Recheck       *application.RecheckTokens
 	Readiness     *readiness
+	Clock         *nodeClock
 	Shutdown      fx.Shutdowner
 }
 
@@ -73,7 +75,9 @@ func newNode(parts nodeParts) (*node, error) {
 	if err := parts.Sockets.Mount(parts.API.App()); err != nil {
 		return nil, err
 	}
-	return &node{parts: parts, topics: kafka.NamesFor(parts.Config.TopicPrefix)}, nil
+	n := &node{parts: parts, topics: kafka.NamesFor(parts.Config.TopicPrefix)}
+	n.background = &supervisor{logger: parts.Logger, fail: n.fail}
+	return n, nil
 }
 
 // start serves at once, though until the node is ready only the health paths, and gets ready in the background: a broker
@@ -81,26 +85,30 @@ func newNode(parts nodeParts) (*node, error) {
 func (n *node) start(context.Context) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	n.background.Go(func() { n.parts.Notices.Run(ctx) })
-	n.serving.Go(func() {
-		if err := n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Connections)); err != nil {
-			n.fail(fmt.Errorf("serving HTTP: %w", err))
-		}
+	parts := n.background
+	parts.startEndless(ctx, "held back log lines", n.parts.Notices.Run)
+	parts.startEndless(ctx, "the counts of logins", n.parts.Logins.Run)
+	parts.start(ctx, "serving HTTP", func(context.Context) error {
+		return n.parts.API.App().Listener(n.parts.Sockets.WrapListener(n.parts.Connections))
 	})
-	n.background.Go(func() {
-		if err := n.run(ctx); err != nil && ctx.Err() == nil {
-			n.fail(err)
-		}
-	})
+	parts.watch(ctx, "the keeper of the WebSocket connections", n.parts.Sockets.Ended())
+	for topic, appender := range n.parts.Appenders.all() {
+		parts.watch(ctx, "appending to "+topic, appender.Ended())
+	}
+	if n.parts.Keys != nil {
+		parts.watch(ctx, "loading the JWK set", n.parts.Keys.Ended())
+	}
 	if n.parts.Broker.Broker != nil {
-		n.background.Go(func() {
+		parts.start(ctx, "the embedded broker", func(ctx context.Context) error {
 			select {
 			case <-n.parts.Broker.Failed():
-				n.fail(errors.New("the embedded broker stopped, for the reason in the line before"))
+				return errors.New("it stopped, for the reason in the line before")
 			case <-ctx.Done():
+				return nil
 			}
 		})
 	}
+	parts.once(ctx, n.run)
 	return nil
 }
 
@@ -119,7 +127,12 @@ func (n *node) run(ctx context.Context) error {
 	if err := n.prepare(ctx); err != nil {
 		return err
 	}
-	from, to, err := kafka.Lookback(ctx, n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, lookback())
+	at, err := n.parts.Clock.await(ctx)
+	if err != nil {
+		return err
+	}
+	from, to, err := kafka.LookbackFrom(
+		ctx, n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, at, lookback())
 	if err != nil {
 		return err
 	}
@@ -127,8 +140,8 @@ func (n *node) run(ctx context.Context) error {
 		Topic: n.topics.Sessions, From: from, Logger: n.parts.Logger,
 		Handler: &kafka.SessionTail{Presence: n.parts.Presence, Notices: n.parts.Notices, Lost: n.lostSessions},
 	})
-	recalled, ends, err := kafka.Lookback(
-		ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions, domain.InviteLookback)
+	recalled, ends, err := kafka.LookbackFrom(
+		ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions, at, domain.InviteLookback)
 	if err != nil {
 		return err
 	}
@@ -141,21 +154,16 @@ func (n *node) run(ctx context.Context) error {
 		Presence: n.parts.Appenders.presence, Lookback: kafka.SessionRetention, Logger: n.parts.Logger,
 	})
 	present := kafka.NewReadBarrier(n.parts.Cluster, n.topics.Sessions, n.parts.Config.Kafka.Partitions, sessions)
-	defer present.Close()
 	ingest := kafka.NewIngest(n.parts.Cluster, kafka.IngestOptions{
 		Topic: n.topics.SystemMessages, Group: n.parts.Config.TopicPrefix + ".system-messages", Database: n.database, Messages: n.parts.System,
 		DeadLetters: n.parts.Appenders.deadLetters, Presence: present.Wait, Logger: n.parts.Logger, Notices: n.parts.Notices,
 	})
 
-	var running sync.WaitGroup
-	defer running.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make(chan error, 5)
-	running.Go(func() { errs <- sessions.Run(ctx) })
-	running.Go(func() { errs <- conversations.Run(ctx) })
-	running.Go(func() { n.parts.Echoes.Run(ctx) })
-	running.Go(func() { n.parts.Delivery.Run(ctx) })
+	parts := n.background
+	parts.start(ctx, "the tail of "+n.topics.Sessions, sessions.Run)
+	parts.start(ctx, "the tail of "+n.topics.Conversations, conversations.Run)
+	parts.startEndless(ctx, "the deadlines of echoes", n.parts.Echoes.Run)
+	parts.startEndless(ctx, "the lookup of block versions", n.parts.Delivery.Run)
 	if err := sessions.WaitFor(ctx, to); err != nil {
 		return err
 	}
@@ -168,40 +176,37 @@ func (n *node) run(ctx context.Context) error {
 			return err
 		}
 	}
-	running.Go(func() { n.parts.Presence.Run(ctx) })
-	running.Go(func() { n.parts.Relay.Run(ctx) })
-	running.Go(func() { n.parts.ExpireInvites.Run(ctx) })
-	running.Go(func() { n.parts.Refresh.Run(ctx) })
-	running.Go(func() { n.parts.Recheck.Run(ctx) })
+	parts.startEndless(ctx, "heartbeats and sessions", n.parts.Presence.Run)
+	parts.startEndless(ctx, "the relay of blocks", n.parts.Relay.Run)
+	parts.startEndless(ctx, "the expiry of invites", n.parts.ExpireInvites.Run)
+	parts.startEndless(ctx, "the reload of friends", n.parts.Refresh.Run)
+	parts.startEndless(ctx, "the recheck of tokens", n.parts.Recheck.Run)
 	if n.parts.Friends != nil {
-		running.Go(func() { n.parts.Friends.Run(ctx) })
+		parts.startEndless(ctx, "the announcement of friends", n.parts.Friends.Run)
 	}
-	running.Go(func() { errs <- audit.Run(ctx) })
-	running.Go(func() { n.parts.Expire.Run(ctx) }) // what was kept grows old also once nothing is added
+	parts.start(ctx, "the presence audit", audit.Run)
+	parts.startEndless(ctx, "the expiry of the history", n.parts.Expire.Run) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
-		running.Go(func() {
-			errs <- newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.database, n.parts.Logger, n.parts.Notices).Run(ctx)
-		})
-		running.Go(func() { n.parts.HistoryLag.Run(ctx) })
+		projector := newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.database, n.parts.Logger, n.parts.Notices)
+		parts.start(ctx, "the projection of the history", projector.Run)
+		parts.startEndless(ctx, "the watch over the history's lag", n.parts.HistoryLag.Run)
 	}
 	if messages := n.parts.Stored.messages; messages != nil {
 		if err := n.beginStoring(ctx, messages); err != nil {
 			return err
 		}
-		running.Go(func() { messages.Run(ctx) })
+		parts.startEndless(ctx, "the saving of delivery cursors", messages.Run)
 	}
 	n.parts.Readiness.open(sessions, conversations)
 	if err := n.parts.Readiness.wait(ctx); err != nil {
 		return err
 	}
-	running.Go(func() { errs <- ingest.Run(ctx) })
+	parts.start(ctx, "the ingest of system messages", func(ctx context.Context) error {
+		defer present.Close()
+		return ingest.Run(ctx)
+	})
 	n.announce()
-	select {
-	case err := <-errs:
-		return err
-	case <-ctx.Done():
-		return nil
-	}
+	return nil
 }
 
 // suspectEarlier has nodes buried that stand in the sessions topic before where this one reads from, as when all were away
@@ -239,7 +244,7 @@ func lookback() time.Duration { return application.DefaultPresenceTimes.Lookback
 // prepare migrates the database, sees that it belongs to the configured log from now on, and sets up the topics.
 func (n *node) prepare(ctx context.Context) error {
 	if err := n.parts.Store.Migrate(ctx); err != nil {
-		return err
+		return causedBy(databaseOption(n.parts.Config), err)
 	}
 	topics := topicSetup(n.parts.Config, n.parts.Logger)
 	own, err := ownLog(ctx, n.parts.Config, topics, n.parts.Cluster)
@@ -255,11 +260,7 @@ func (n *node) prepare(ctx context.Context) error {
 	if err := claimLog(ctx, n.parts.Store, own); err != nil {
 		return err
 	}
-	n.background.Go(func() {
-		if err := n.beat(ctx); err != nil {
-			n.fail(err)
-		}
-	})
+	n.background.start(ctx, "the beat on the database", n.beat)
 	if n.database, err = n.parts.Store.DatabaseID(ctx); err != nil {
 		return err
 	}
@@ -297,6 +298,7 @@ func (n *node) lostSessions() {
 func (n *node) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.parts.Config.Shutdown.Deadline*9/10)
 	defer cancel()
+	n.background.stopping()
 	n.parts.API.SetDraining()
 	n.parts.Presence.Freeze()
 	var failed error
@@ -313,8 +315,7 @@ func (n *node) stop(ctx context.Context) error {
 		}
 	}
 	n.cancel()
-	n.background.Wait()
-	n.serving.Wait()
+	n.background.wait()
 	return failed
 }
 
@@ -338,7 +339,8 @@ func within(ctx context.Context, share int, f func(context.Context) error) error
 // announce says in one line that the node serves, what is embedded, and what that is not for.
 func (n *node) announce() {
 	http := n.parts.Listener.Addr().String()
-	attributes := []any{"http", "http://" + http, "websocket", "ws://" + http + ws.Path}
+	attributes := n.parts.Identity.attrs(n.parts.Presence.Incarnation())
+	attributes = append(attributes, "http", "http://"+http, "websocket", "ws://"+http+ws.Path)
 	if n.parts.Broker.Broker != nil {
 		attributes = append(attributes, "embedded_kafka", n.parts.Broker.Addr())
 	} else {

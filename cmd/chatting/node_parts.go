@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"go.uber.org/fx"
@@ -40,7 +38,7 @@ func openDataDir(lc fx.Lifecycle, cfg configs.Config) (dataDir, error) {
 	}
 	lock, err := embedded.LockDir(cfg.DataDir)
 	if err != nil {
-		return "", err
+		return "", causedBy("data_dir", err)
 	}
 	lc.Append(fx.StopHook(lock.Close))
 	return dataDir(cfg.DataDir), nil
@@ -49,7 +47,7 @@ func openDataDir(lc fx.Lifecycle, cfg configs.Config) (dataDir, error) {
 // broker is the embedded broker; nil where brokers are configured.
 type broker struct{ *embedded.Broker }
 
-func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Logger) (broker, error) {
+func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, now application.Clock, logger *slog.Logger) (broker, error) {
 	if !cfg.Kafka.Embedded() {
 		return broker{}, nil
 	}
@@ -58,26 +56,36 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.
 	started, err := embedded.Start(ctx, embedded.Options{
 		Addr: cfg.EmbeddedKafka.Addr.String(), AllowRemote: cfg.EmbeddedKafka.AllowRemote,
 		ClientBytes: cfg.EmbeddedKafka.ClientBytes, Own: kafka.NamesFor(cfg.TopicPrefix).Configs(),
-		Dir: filepath.Join(string(dir), "kafka"), Logger: logger,
+		Dir: filepath.Join(string(dir), "kafka"), Logger: logger, Now: now,
 	})
 	if err != nil {
-		return broker{}, err
+		return broker{}, brokerError(cfg, err)
 	}
 	lc.Append(fx.StopHook(started.Close))
 	return broker{started}, nil
 }
 
-func openStore(lc fx.Lifecycle, cfg configs.Config, _ dataDir, notices *application.Notices, logger *slog.Logger) (*sqlstore.Store, error) {
+func openStore(
+	lc fx.Lifecycle, cfg configs.Config, _ dataDir, now application.Clock, notices *application.Notices, logger *slog.Logger,
+) (*sqlstore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	options := storeOptions(cfg, logger)
-	options.Notices = notices
+	options.Notices, options.Now = notices, now
 	store, err := sqlstore.Open(ctx, options)
 	if err != nil {
-		return nil, err
+		return nil, causedBy(databaseOption(cfg), err)
 	}
 	lc.Append(fx.StopHook(store.Close))
 	return store, nil
+}
+
+// databaseOption names the option that says where the database is.
+func databaseOption(cfg configs.Config) string {
+	if cfg.Database.Embedded {
+		return "data_dir"
+	}
+	return "database.url"
 }
 
 // storeOptions are those of the configured database, for the server and for `chatting migrate`.
@@ -93,15 +101,26 @@ type appenders struct {
 	conversations, sessions, presence, deadLetters *kafka.Appender
 }
 
+// all returns them by their topics.
+func (a appenders) all() map[string]*kafka.Appender {
+	all := make(map[string]*kafka.Appender)
+	for _, appender := range []*kafka.Appender{a.conversations, a.sessions, a.presence, a.deadLetters} {
+		all[appender.Topic()] = appender
+	}
+	return all
+}
+
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
 const appendQueueBytes = 8 << 20
 
-func newAppenders(lc fx.Lifecycle, cfg configs.Config, cluster *kafka.Cluster, logger *slog.Logger) appenders {
+func newAppenders(
+	lc fx.Lifecycle, cfg configs.Config, cluster *kafka.Cluster, now application.Clock, logger *slog.Logger,
+) appenders {
 	names := kafka.NamesFor(cfg.TopicPrefix)
 	start := func(topic string) *kafka.Appender {
 		appender := kafka.NewAppender(cluster, kafka.AppenderOptions{
 			Topic: topic, Partitions: cfg.Kafka.Partitions, Deadline: cfg.Kafka.AppendDeadline,
-			QueueBytes: appendQueueBytes, Logger: logger,
+			QueueBytes: appendQueueBytes, Logger: logger, Now: now,
 		})
 		lc.Append(fx.StopHook(appender.Close))
 		return appender
@@ -139,7 +158,7 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 			Concurrency: cfg.UserManagement.Concurrency, CacheFor: cfg.UserManagement.CacheTTL,
 		})
 		if err != nil {
-			return tokens{}, err
+			return tokens{}, causedBy("user_management.url", err)
 		}
 		lc.Append(fx.StopHook(client.Close))
 		return tokens{Tokens: client, Rechecks: client, Service: client}, nil
@@ -154,13 +173,13 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 	case cfg.GeneratesSecret():
 		secret, err := auth.LoadOrCreateSecret(string(dir))
 		if err != nil {
-			return tokens{}, err
+			return tokens{}, causedBy("data_dir", err)
 		}
 		options.Secret = secret
 	}
 	verifier, err := auth.New(options)
 	if err != nil {
-		return tokens{}, err
+		return tokens{}, keyError(err)
 	}
 	lc.Append(fx.StopHook(verifier.Close))
 	return tokens{Tokens: verifier, Rechecks: verifier, Keys: verifier}, nil
@@ -225,7 +244,7 @@ func newS2SToken(cfg configs.Config, dir dataDir, logger *slog.Logger) (s2sToken
 	}
 	token, err := auth.LoadOrCreateS2SToken(string(dir))
 	if err != nil {
-		return "", fmt.Errorf("%w (s2s.token is not set)", err)
+		return "", causedBy("data_dir", fmt.Errorf("%w (s2s.token is not set)", err))
 	}
 	logger.Info("other servers call /s2sapi/ with the token in this file; all nodes of a cluster need the same one: set CHATTING_S2S_TOKEN",
 		"file", filepath.Join(string(dir), auth.S2STokenFile))
@@ -257,6 +276,7 @@ type apiDeps struct {
 	Cluster      *kafka.Cluster
 	Appenders    appenders
 	Readiness    *readiness
+	Clock        *nodeClock
 	Rates        rates
 	Notices      *application.Notices
 	Places       places
@@ -281,6 +301,7 @@ func newAPI(d apiDeps) (*rest.API, error) {
 		}},
 		{Name: "database", Probe: d.Store.Ping},
 		{Name: "tail", Probe: d.Readiness.probe},
+		{Name: "clock", Probe: d.Clock.probe},
 	}
 	if !d.Config.JWKS.URL.IsZero() {
 		checks = append(checks, rest.Check{Name: "keys", Probe: d.Keys.Ready})
@@ -300,10 +321,14 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	})
 }
 
-// idempotency is the store as the API asks it.
+// idempotency is the store as the API asks it. The database's clock counts: nodes whose clocks differ would take each
+// other's requests for dead.
 type idempotency struct{ *sqlstore.Store }
 
 func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte, now time.Time) (int, []byte, bool, error) {
+	if at, err := i.Store.Time(ctx); err == nil { // else Begin fails, too
+		now = at
+	}
 	stored, err := i.Store.Begin(ctx, key, fingerprint, now)
 	if err != nil || stored == nil {
 		return 0, nil, false, err
@@ -319,7 +344,7 @@ func newByteLedger(cfg configs.Config, now application.Clock) *application.ByteL
 func newSockets(
 	cfg configs.Config, login *application.Login, messages *application.SendMessage, invites *application.Invite,
 	ready *readiness, places places, rates rates, bytes *application.ByteLedger, now application.Clock, logger *slog.Logger,
-	notices *application.Notices,
+	notices *application.Notices, logins *application.LoginLog,
 ) (*ws.Server, error) {
 	return ws.New(ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
@@ -333,7 +358,7 @@ func newSockets(
 		},
 	}, ws.Deps{
 		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Bytes: bytes, Now: now, Logger: logger,
-		Notices: notices, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+		Notices: notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 	})
 }
 
@@ -343,11 +368,8 @@ func listen(lc fx.Lifecycle, cfg configs.Config) (net.Listener, error) {
 	defer cancel()
 	addr := cfg.HTTP.Addr.String()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is in use by another process: set CHATTING_HTTP_ADDR to another address", addr)
-	case err != nil:
-		return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
+	if err != nil {
+		return nil, listenError("http.addr", addr, err)
 	}
 	lc.Append(fx.StopHook(func() { _ = listener.Close() })) // the app has closed it before, unless it never served
 	return listener, nil

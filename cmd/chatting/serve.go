@@ -17,8 +17,9 @@ func serve(ctx context.Context, cfg configs.Config, version string, stderr io.Wr
 	queue := newLogQueue(format, stderr)
 	defer queue.close()
 	logger := newLogger(format, queue)
-	logger.Info("starting", "version", version)
-	server := fx.New(app(cfg, logger), fx.NopLogger, fx.StopTimeout(cfg.Shutdown.Deadline))
+	own := newIdentity(cfg)
+	logger.Info("starting", append(own.attrs(own.incarnation), "version", version)...)
+	server := fx.New(appOf(own, cfg, logger), fx.NopLogger, fx.StopTimeout(cfg.Shutdown.Deadline))
 	if err := server.Err(); err != nil {
 		return dig.RootCause(err)
 	}

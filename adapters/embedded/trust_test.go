@@ -1,0 +1,105 @@
+package embedded
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// retained starts a broker on a directory, and its retention on a clock of the test's own.
+func retained(t *testing.T, dir string, now func() time.Time) (*Broker, *retention) {
+	t.Helper()
+	clock, err := readClock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, dir)
+	return b, &retention{
+		cluster: b.cluster, engine: b.guard.engine, logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		dir: dir, now: now, clock: clock,
+	}
+}
+
+func TestRetentionDoesNotFollowAClockThatLeaps(t *testing.T) {
+	const leap = 100 * 24 * time.Hour
+	dir, at := t.TempDir(), time.Now()
+	now := func() time.Time { return at }
+	b, r := retained(t, dir, now)
+	createTopic(t, b.Addr(), "week", 1)
+	produce := func(n int) {
+		for range n {
+			mustProduce(t, b.Addr(), "week", batchOf(noStamp, time.Now(), "x"))
+		}
+	}
+	produce(3)
+	round := func(left int) {
+		t.Helper()
+		if err := r.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(readAll(t, b.Addr(), "week")); got != left {
+			t.Fatalf("with a clock that tells %s %d records are left, want %d", at, got, left)
+		}
+	}
+	round(3)
+	at = at.Add(leap)
+	round(3)
+	at = time.Unix(60, 0)
+	round(3)
+	at = time.Now()
+	round(3)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	at = time.Now().Add(leap)
+	b, r = retained(t, dir, now) // it is ahead when it starts
+	round(3)
+	for range 24 * 60 / 5 {
+		at = at.Add(5 * time.Minute)
+		if _, err := r.advance(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round(1) // after a day it is believed
+}
+
+// A directory from before there was such a file, or one whose file is lost or damaged.
+func TestTheClockBeginsAtTheLastWriteToTheLog(t *testing.T) {
+	dir := t.TempDir()
+	if clock, err := readClock(dir); err != nil || !clock.At.IsZero() {
+		t.Errorf("of an empty log: %+v, %v", clock, err)
+	}
+	b := start(t, dir)
+	createTopic(t, b.Addr(), "week", 1)
+	mustProduce(t, b.Addr(), "week", batchOf(noStamp, time.Now(), "x"))
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{"", "{", `{"at":"0001-01-01T00:00:00Z"}`} {
+		file := filepath.Join(dir, clockFile)
+		_ = os.Remove(file)
+		if content != "" {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clock, err := readClock(dir)
+		if off := time.Since(clock.At); err != nil || off < 0 || off > time.Hour {
+			t.Errorf("with %q: %+v, %v", content, clock, err)
+		}
+	}
+}
+
+func TestABrokerWhosePartEndsFails(t *testing.T) {
+	b := start(t, t.TempDir())
+	b.keepUp(t.Context(), "a part", func(context.Context) {})
+	<-b.Failed()
+	if err := b.Close(); err == nil || !strings.Contains(err.Error(), "a part ended although nobody stopped it") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+func TestTheStartLinesNameNodeAndIncarnation(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	lines, stderr := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"serve"}, surroundings{in: strings.NewReader(""), out: io.Discard, err: stderr, environ: []string{
+			"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_DATA_DIR=" + t.TempDir(),
+			"CHATTING_LOG_FORMAT=json",
+		}})
+		_ = stderr.Close()
+	}()
+	type line struct{ Msg, Node, Incarnation string }
+	var starting, ready line
+	decoder := json.NewDecoder(lines)
+	for {
+		var l line
+		if err := decoder.Decode(&l); err != nil {
+			break
+		}
+		switch {
+		case l.Msg == "starting":
+			starting = l
+		case strings.HasPrefix(l.Msg, "ready"):
+			ready = l
+			cancel()
+		}
+	}
+	if code := <-ended; code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, l := range []line{starting, ready} {
+		if _, err := uuid.Parse(l.Incarnation); err != nil || l.Node == "" {
+			t.Errorf("%+v names no node and incarnation", l)
+		}
+	}
+	if starting.Incarnation != ready.Incarnation || starting.Node != ready.Node {
+		t.Errorf("%+v and %+v are two nodes", starting, ready)
+	}
+}

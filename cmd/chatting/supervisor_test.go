@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.uber.org/fx"
+
+	"chatting/configs"
+)
+
+// supervised runs one part and returns what was logged, and what the process ended with, if it did.
+func supervised(t *testing.T, begin func(ctx context.Context, s *supervisor)) (logged string, died error) {
+	t.Helper()
+	var log strings.Builder
+	times := 0
+	s := &supervisor{logger: slog.New(slog.NewTextHandler(&log, nil)), fail: func(err error) { died = err; times++ }}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	begin(ctx, s)
+	s.wait()
+	if times > 1 {
+		t.Errorf("the process was ended %d times", times)
+	}
+	return log.String(), died
+}
+
+func TestAPartThatEndsUntoldEndsTheProcess(t *testing.T) {
+	broken := errors.New("it broke")
+	closed := make(chan struct{})
+	close(closed)
+	for name, c := range map[string]struct {
+		begin func(ctx context.Context, s *supervisor)
+		want  string
+	}{
+		"with an error": {func(ctx context.Context, s *supervisor) {
+			s.start(ctx, "the tail", func(context.Context) error { return broken })
+		}, "the tail: it broke"},
+		"without one": {func(ctx context.Context, s *supervisor) {
+			s.start(ctx, "the tail", func(context.Context) error { return nil })
+		}, "the tail: it ended although nobody stopped it"},
+		"a part that cannot fail": {func(ctx context.Context, s *supervisor) {
+			s.startEndless(ctx, "heartbeats", func(context.Context) {})
+		}, "heartbeats: it ended although nobody stopped it"},
+		"a part of an adapter": {func(ctx context.Context, s *supervisor) {
+			s.watch(ctx, "appending", closed)
+		}, "appending: it ended although nobody stopped it"},
+		"work that fails": {func(ctx context.Context, s *supervisor) {
+			s.once(ctx, func(context.Context) error { return broken })
+		}, "it broke"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, died := supervised(t, c.begin)
+			if died == nil || died.Error() != c.want {
+				t.Errorf("the process ended with %v, want %s", died, c.want)
+			}
+		})
+	}
+}
+
+func TestOnlyTheFirstPartThatEndsIsTheReason(t *testing.T) {
+	logged, died := supervised(t, func(ctx context.Context, s *supervisor) {
+		s.startEndless(ctx, "first", func(context.Context) {})
+		s.wait()
+		s.startEndless(ctx, "second", func(context.Context) {})
+	})
+	if died == nil || !strings.HasPrefix(died.Error(), "first: ") || !strings.Contains(logged, "second: ") {
+		t.Errorf("the process ended with %v, and the log says %s", died, logged)
+	}
+}
+
+func TestAPartMayEndOnceItIsTold(t *testing.T) {
+	untilDone := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	for name, begin := range map[string]func(ctx context.Context, s *supervisor){
+		"with its context": func(ctx context.Context, s *supervisor) {
+			ctx, cancel := context.WithCancel(ctx)
+			s.start(ctx, "the tail", untilDone)
+			s.once(ctx, untilDone)
+			s.watch(ctx, "appending", make(chan struct{}))
+			cancel()
+		},
+		"while the node leaves": func(ctx context.Context, s *supervisor) {
+			s.stopping()
+			s.startEndless(ctx, "serving", func(context.Context) {})
+		},
+		"work that is done": func(ctx context.Context, s *supervisor) {
+			s.once(ctx, func(context.Context) error { return nil })
+		},
+		"a part that there is not": func(ctx context.Context, s *supervisor) { s.watch(ctx, "keys", nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if logged, died := supervised(t, begin); died != nil || logged != "" {
+				t.Errorf("the process ended with %v, and the log says %q", died, logged)
+			}
+		})
+	}
+}
+
+func TestAPartThatFailsWhileTheNodeLeavesIsLogged(t *testing.T) {
+	logged, died := supervised(t, func(ctx context.Context, s *supervisor) {
+		s.stopping()
+		s.start(ctx, "the tail", func(context.Context) error { return errors.New("it broke") })
+	})
+	if died != nil || !strings.Contains(logged, "the tail: it broke") {
+		t.Errorf("the process ended with %v, and the log says %q", died, logged)
+	}
+}
+
+// A goroutine that the node starts beside the supervisor could end without a word.
+func TestTheNodeStartsNoGoroutineBesideItsSupervisor(t *testing.T) {
+	files, err := filepath.Glob("node*.go")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("the files of the node: %v, %v", files, err)
+	}
+	starts := regexp.MustCompile(`^\s*go |\.Go\(|errgroup|AfterFunc`)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(source), "\n") {
+			if !strings.HasPrefix(strings.TrimSpace(line), "//") && starts.MatchString(line) &&
+				!strings.Contains(line, "w.done.Go(") { // brokerWait ends once a broker has answered
+				t.Errorf("%s: %s", file, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// It also holds for goroutines that an adapter owns: here those that append to a topic.
+func TestTheProcessEndsWithAPartOfAnAdapter(t *testing.T) {
+	cfg, err := configs.Load(configs.Sources{Environ: []string{
+		"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_DATA_DIR=" + t.TempDir(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	server := fx.New(
+		app(cfg, slog.New(slog.NewTextHandler(&log, nil))), fx.NopLogger,
+		fx.Invoke(func(lc fx.Lifecycle, appenders appenders, _ net.Listener) {
+			lc.Append(fx.StartHook(appenders.presence.Close))
+		}),
+	)
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	signal := <-server.Wait()
+	if err := server.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if want := "appending to chatting.presence: it ended although nobody stopped it"; signal.ExitCode != 1 || !strings.Contains(log.String(), want) {
+		t.Errorf("exit code %d, and the log says %s", signal.ExitCode, log.String())
+	}
+}
