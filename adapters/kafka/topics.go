@@ -158,7 +158,7 @@ func (t TopicSetup) repeat(ctx context.Context, cluster *Cluster, try func(conte
 	for {
 		err := try(ctx, cluster)
 		var permanent *TopicError
-		if err == nil || errors.As(err, &permanent) {
+		if err == nil || errors.As(err, &permanent) || ctx.Err() != nil {
 			return err
 		}
 		if retry.count == 0 {

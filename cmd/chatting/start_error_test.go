@@ -43,7 +43,7 @@ func TestAFailedStartNamesTheOptionThatCausedIt(t *testing.T) {
 		"a data directory that is a file": {"CHATTING_DATA_DIR=" + file, "data_dir", file + " is not a directory"},
 		"a data directory in use":         {"CHATTING_DATA_DIR=" + locked, "data_dir", locked + " is in use by another chatting"},
 		"a secret that is none":           {"CHATTING_DATA_DIR=" + noKey, "data_dir", "5 bytes"},
-		"no folder for the database":      {"CHATTING_DATABASE_URL=sqlite:" + file + "/x.db", "database.url", "unable to open"},
+		"no folder for the database":      {"CHATTING_DATABASE_URL=sqlite:" + file + "/x.db", "database.url", "x.db cannot be used: not a directory"},
 		"a database that is away":         {away, "database.url", "connection refused"},
 		"no file with the public key":     {"CHATTING_JWT_PUBLIC_KEY_FILE=" + file + ".pem", "jwt.public_key_file", "no such file"},
 		"a public key that is none":       {"CHATTING_JWT_PUBLIC_KEY_FILE=" + file, "jwt.public_key_file", "it is no PEM file"},
