@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -244,12 +245,14 @@ func TestAClientThatLeavesWhileItWaitsIsForgotten(t *testing.T) {
 // until polls a condition.
 func until(t *testing.T, holds func() bool) {
 	t.Helper()
+	limit, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for !holds() {
 		select {
 		case <-ticker.C:
-		case <-t.Context().Done():
+		case <-limit.Done():
 			t.Fatal("waited in vain")
 		}
 	}

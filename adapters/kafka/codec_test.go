@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"chatting/adapters/frame"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -156,15 +157,21 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, value []byte) {
-		event, frame, err := decodeEvent(domain.Between(9, 10), value)
+		event, shown, err := decodeEvent(domain.Between(9, 10), value)
 		if err != nil {
 			return
 		}
 		if event.Body.Conversation() != domain.Between(9, 10) {
 			t.Errorf("accepted an event of another conversation: %s", value)
 		}
-		if frame != nil && !bytes.Contains(frame, []byte("id")) {
-			t.Errorf("shows %q", frame)
+		if _, isChange := event.Body.(domain.BlockChanged); isChange {
+			if shown != nil {
+				t.Errorf("shows %q of a block", shown)
+			}
+			return
+		}
+		if said, err := frame.Decode(shown); err != nil || said.ID != event.ID || said.Body != event.Body {
+			t.Errorf("shows %q (%v) of %+v", shown, err, event)
 		}
 	})
 }

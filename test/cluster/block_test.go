@@ -65,12 +65,32 @@ func TestNothingBehindABlockReachesTheBlockerOnAnyDevice(t *testing.T) {
 			t.Errorf("pair %d: %d blocks, %d texts, %d behind a block: that shows nothing", i, blocks, sent, len(behind))
 		}
 		hidden += len(behind)
+		// What the blocker says last comes to its open devices behind all of that.
+		marker := fmt.Sprintf("the last of %d", i)
+		if err := devices[i][0].Send(2*i+2, marker); err != nil {
+			t.Fatal(err)
+		}
+		open := 0
+		for _, device := range devices[i] {
+			if device.Err() != nil {
+				continue // closed by this test
+			}
+			if _, err := device.Find(ctx, 0, func(f harness.Frame) bool { return f.Message == marker }); err != nil && device.Err() == nil {
+				t.Errorf("user %d on %s does not get %q: %v", device.User, device.Addr, marker, err)
+			}
+			open++
+		}
+		if open < 3 {
+			t.Errorf("pair %d: the blocker has %d devices left", i, open)
+		}
 		for _, device := range devices[i] {
 			for _, f := range device.Frames() {
 				if f.Type != "chat_message" {
 					continue
 				}
-				shown++
+				if f.From != device.User {
+					shown++
+				}
 				if event, is := behind[f.Message]; is {
 					t.Errorf("%q stands behind a block, at %d:%d, and reached user %d on %s", f.Message, event.Partition,
 						event.Offset, device.User, device.Addr)
@@ -84,13 +104,16 @@ func TestNothingBehindABlockReachesTheBlockerOnAnyDevice(t *testing.T) {
 		}
 		echoes := 0
 		for _, f := range floods[i].Frames() {
-			if f.Type == "chat_message" {
+			if f.Type == "chat_message" && f.From == floods[i].User {
 				echoes++
 			}
 		}
 		if echoes != sent {
 			t.Errorf("user %d got %d echoes of %d texts", floods[i].User, echoes, sent)
 		}
+	}
+	if shown == 0 {
+		t.Error("the blockers were shown nothing at all")
 	}
 	t.Logf("%d blocks; %d texts stand behind one, %d frames were shown to %d devices", pairs*rounds, hidden, shown, pairs*(rounds+2))
 }

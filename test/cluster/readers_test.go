@@ -19,8 +19,9 @@ import (
 	"chatting/test/harness"
 )
 
-// live lets users on two nodes do one of everything that is logged, and returns how many chat messages there were.
-func (c *cluster) live(ctx context.Context) (messages int) {
+// live lets users on two nodes do one of everything that is logged, and returns how many chat messages there were, and how
+// many conversation events in all.
+func (c *cluster) live(ctx context.Context) (messages, events int) {
 	c.t.Helper()
 	nodes := c.startAll(2)
 	ann, bob := connect(c.t, nodes[0], 201), connect(c.t, nodes[1], 202)
@@ -53,7 +54,8 @@ func (c *cluster) live(ctx context.Context) (messages int) {
 	call(http.MethodDelete, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusOK)
 	ann.Close()
 	bob.Close()
-	return 40
+	const others = 5 // an invite, its cancel, a system message, a block and its end
+	return 40, 40 + others
 }
 
 // await waits until the events of a topic are as they shall be, and returns how many there are.
@@ -70,8 +72,8 @@ func (c *cluster) await(ctx context.Context, topic string, holds func([]harness.
 func TestOthersReadTheTopicsOfARunningClusterAsTheDocumentsSay(t *testing.T) {
 	ctx := testContext(t)
 	c := newCluster(t, harness.SharedParts(t))
-	messages := c.live(ctx)
-	logged := c.await(ctx, c.conversations(), func([]harness.Event) bool { return true })
+	messages, said := c.live(ctx)
+	logged := c.await(ctx, c.conversations(), func(events []harness.Event) bool { return len(events) >= said })
 	changes := c.await(ctx, c.presence(), func(events []harness.Event) bool {
 		return len(events) >= 4 // both have come, and gone
 	})

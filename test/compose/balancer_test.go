@@ -40,7 +40,7 @@ func TestTheBalancerKnowsTheNodesAndWaitsLongerThanTheirPings(t *testing.T) {
 	p := project(t)
 	servers := regexp.MustCompile(`(?m)^ +server (\S+) (\S+):(\d+)$`).FindAllStringSubmatch(config, -1)
 	if len(servers) != len(nodes) {
-		t.Errorf("the servers are %v", servers)
+		t.Fatalf("the servers are %v", servers)
 	}
 	for i, server := range servers {
 		cfg := loadNode(t, p.Services[nodes[i]])
@@ -118,8 +118,37 @@ func startBackend(t *testing.T, name string) *backend {
 	return b
 }
 
-// startBalancer runs HAProxy with the configuration as it is but for its addresses, and returns its own.
-func startBalancer(t *testing.T, backends ...*backend) string {
+// balancer is a running HAProxy.
+type balancer struct {
+	t       *testing.T
+	address string
+
+	mu  sync.Mutex
+	log []byte
+}
+
+// Write takes what HAProxy logs.
+func (b *balancer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.log = append(b.log, p...)
+	return b.t.Output().Write(p)
+}
+
+// awaitState waits until the balancer has noticed that a node is "UP" or "DOWN".
+func (b *balancer) awaitState(node, state string) {
+	b.t.Helper()
+	noticed := regexp.MustCompile(`Server nodes/` + node + ` is (UP|DOWN)`)
+	eventually(b.t, node+" that is "+state, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		all := noticed.FindAllSubmatch(b.log, -1)
+		return len(all) > 0 && string(all[len(all)-1][1]) == state
+	})
+}
+
+// startBalancer runs HAProxy with the configuration as it is but for its addresses.
+func startBalancer(t *testing.T, backends ...*backend) *balancer {
 	t.Helper()
 	haproxy := cmp.Or(os.Getenv("CHATTING_TEST_HAPROXY"), "haproxy")
 	if _, err := exec.LookPath(haproxy); err != nil {
@@ -142,7 +171,8 @@ func startBalancer(t *testing.T, backends ...*backend) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	process := exec.CommandContext(ctx, haproxy, "-db", "-f", path)
-	process.Stderr, process.Stdout = t.Output(), t.Output()
+	b := &balancer{t: t, address: address}
+	process.Stderr, process.Stdout = b, b
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +187,7 @@ func startBalancer(t *testing.T, backends ...*backend) string {
 		}
 		return err == nil
 	})
-	return address
+	return b
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {
@@ -195,7 +225,7 @@ func get(t *testing.T, address, path string) (int, string) {
 
 func TestTheBalancerPassesOnOnlyWhatIsForUsers(t *testing.T) {
 	b := startBackend(t, "one")
-	address := startBalancer(t, b, b)
+	address := startBalancer(t, b, b).address
 	for _, path := range []string{"/", "/ws/chatting/", "/ws/chatting", "/api/chatting/blockedusers/", "/api/chatting/is-online/?id=7",
 		"/api/chatting/friends", "http://chat.example/api/chatting/friends/"} {
 		if status, body := get(t, address, path); status != 200 || body != "one" {
@@ -224,7 +254,7 @@ func TestTheBalancerPassesOnOnlyWhatIsForUsers(t *testing.T) {
 
 func TestASocketThatALeavingNodeRefusesGoesToAnother(t *testing.T) {
 	one, two := startBackend(t, "one"), startBackend(t, "two")
-	address := startBalancer(t, one, two)
+	address := startBalancer(t, one, two).address
 	one.leaving.Store(true)
 	asked := func() int {
 		one.mu.Lock()
@@ -256,10 +286,9 @@ func TestASocketThatALeavingNodeRefusesGoesToAnother(t *testing.T) {
 
 func TestANodeThatIsNotReadyGetsNobodyNewAndKeepsItsUsers(t *testing.T) {
 	one, two := startBackend(t, "one"), startBackend(t, "two")
-	address := startBalancer(t, one, two)
-	ask := func() string { _, body := get(t, address, "/api/"); return body }
+	balancer := startBalancer(t, one, two)
 	connect := func() *websocket.Conn {
-		conn, response, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+address+"/ws/chatting/", nil)
+		conn, response, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+balancer.address+"/ws/chatting/", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -278,33 +307,33 @@ func TestANodeThatIsNotReadyGetsNobodyNewAndKeepsItsUsers(t *testing.T) {
 		}
 		return string(message)
 	}
+	// More come than the other node has: the one with the fewest is the one that is not ready.
+	const newcomers = 5
+	mustGoTo := func(name string) (users []*websocket.Conn) {
+		t.Helper()
+		for range newcomers {
+			users = append(users, connect())
+			if got := say(users[len(users)-1]); got != name+" hello" {
+				t.Fatalf("a newcomer to node %s hears %q", name, got)
+			}
+			if status, body := get(t, balancer.address, "/api/"); status != http.StatusOK || body != name {
+				t.Fatalf("a request to node %s is answered with %d %q", name, status, body)
+			}
+		}
+		return users
+	}
 	two.unready.Store(true)
-	eventually(t, "balancer without node two", func() bool {
-		for range 10 {
-			if ask() != "one" {
-				return false
-			}
-		}
-		return true
-	})
-	user := connect()
-	if got := say(user); got != "one hello" {
-		t.Fatal(got)
-	}
+	balancer.awaitState("node2", "DOWN")
+	users := mustGoTo("one")
 	two.unready.Store(false)
+	balancer.awaitState("node2", "UP")
 	one.unready.Store(true)
-	eventually(t, "balancer without node one", func() bool {
-		for range 10 {
-			if ask() != "two" {
-				return false
-			}
+	balancer.awaitState("node1", "DOWN")
+	mustGoTo("two")
+	mustGoTo("two") // more than node one has
+	for _, user := range users {
+		if got := say(user); got != "one hello" {
+			t.Errorf("a user of node one hears %q", got)
 		}
-		return true
-	})
-	if got := say(user); got != "one hello" {
-		t.Error(got)
-	}
-	if got := say(connect()); got != "two hello" {
-		t.Error(got)
 	}
 }

@@ -3,6 +3,7 @@
 package compose
 
 import (
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -22,6 +23,9 @@ import (
 // root is the folder that holds the files.
 const root = "../.."
 
+// services are all of docker-compose.yml.
+var services = []string{"balancer", "kafka", "node1", "node2", "postgres"}
+
 // nodes are the services that run this server.
 var nodes = []string{"node1", "node2"}
 
@@ -36,6 +40,10 @@ func project(t *testing.T, environ ...string) *types.Project {
 	p, err := options.LoadProject(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	// The tests below go over services: without any, they would look at nothing.
+	if names := p.ServiceNames(); !slices.Equal(names, services) {
+		t.Fatalf("the services are %v, not %v", names, services)
 	}
 	return p
 }
@@ -70,7 +78,7 @@ func TestWhatNodesAreToldIsAValidConfigurationOfACluster(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, address := range append(slices.Clone(cfg.Kafka.Brokers), database.Host) {
-			host, port, err := net.SplitHostPort(address)
+			host, _, err := net.SplitHostPort(address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,12 +86,22 @@ func TestWhatNodesAreToldIsAValidConfigurationOfACluster(t *testing.T) {
 			if !there || service.DependsOn[host].Condition != types.ServiceConditionHealthy || part.HealthCheck == nil {
 				t.Errorf("%s does not wait for %s to be healthy", name, host)
 			}
-			if listeners := part.Environment["KAFKA_ADVERTISED_LISTENERS"]; listeners != nil && !strings.Contains(*listeners, address) {
-				t.Errorf("%s says that it is at %s, not %s", host, *listeners, address)
+		}
+		for _, address := range cfg.Kafka.Brokers {
+			host, port, err := net.SplitHostPort(address)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if listeners := part.Environment["KAFKA_LISTENERS"]; listeners != nil && !strings.Contains(*listeners, ":"+port) {
-				t.Errorf("%s listens at %s, not %s", host, *listeners, port)
+			broker := p.Services[host].Environment
+			if listeners := broker["KAFKA_ADVERTISED_LISTENERS"]; !names(listeners, "PLAINTEXT://"+address) {
+				t.Errorf("%s says that it is at %s, not %s", host, said(listeners), address)
 			}
+			if listeners := broker["KAFKA_LISTENERS"]; !names(listeners, "PLAINTEXT://:"+port) {
+				t.Errorf("%s listens at %s, not %s", host, said(listeners), port)
+			}
+		}
+		if port := database.Port(); port != "5432" { // which the image serves on
+			t.Errorf("%s asks PostgreSQL on port %s", name, port)
 		}
 		password, _ := database.User.Password()
 		if postgres := p.Services[database.Hostname()].Environment; *postgres["POSTGRES_PASSWORD"] != password ||
@@ -94,9 +112,23 @@ func TestWhatNodesAreToldIsAValidConfigurationOfACluster(t *testing.T) {
 			t.Errorf("%s is killed before it has left", name)
 		}
 	}
-	if len(p.Services["node1"].Environment) != len(p.Services["node2"].Environment) {
-		t.Error("the nodes are not alike")
+	one, two := p.Services["node1"].Environment, p.Services["node2"].Environment
+	if !maps.EqualFunc(one, two, func(a, b *string) bool { return said(a) == said(b) }) {
+		t.Errorf("the nodes are not alike: %v, %v", one, two)
 	}
+}
+
+// said is what a variable has, "" if it is not set.
+func said(variable *string) string {
+	if variable == nil {
+		return ""
+	}
+	return *variable
+}
+
+// names tells whether a variable has an entry, of those between commas.
+func names(variable *string, entry string) bool {
+	return slices.Contains(strings.Split(said(variable), ","), entry)
 }
 
 // loadNode loads what the image and the service say together.
@@ -122,10 +154,10 @@ func TestSecretsComeFromTheEnvironmentAndTheirDefaultsSayWhatTheyAre(t *testing.
 	given := project(t, "POSTGRES_PASSWORD=given-password", "CHATTING_JWT_SECRET=given-secret-of-32-bytes-or-more-", "CHATTING_S2S_TOKEN=given-token-of-16-bytes")
 	for _, name := range nodes {
 		for _, variable := range []string{"CHATTING_DATABASE_URL", "CHATTING_JWT_SECRET", "CHATTING_S2S_TOKEN"} {
-			if value := *plain.Services[name].Environment[variable]; !strings.Contains(value, "for-development-only") {
+			if value := said(plain.Services[name].Environment[variable]); !strings.Contains(value, "for-development-only") {
 				t.Errorf("%s: %s has a default that does not say what it is: %s", name, variable, value)
 			}
-			if value := *given.Services[name].Environment[variable]; !strings.Contains(value, "given-") || strings.Contains(value, "development") {
+			if value := said(given.Services[name].Environment[variable]); !strings.Contains(value, "given-") || strings.Contains(value, "development") {
 				t.Errorf("%s: %s is not taken from the environment: %s", name, variable, value)
 			}
 		}
@@ -145,8 +177,10 @@ func TestOnlyTheBalancerIsReachableFromOutside(t *testing.T) {
 
 func TestWhatIsMountedIsThere(t *testing.T) {
 	p := project(t)
+	mounted := map[string]string{} // by service and place
 	for name, service := range p.Services {
 		for _, volume := range service.Volumes {
+			mounted[name+":"+volume.Target] = volume.Source
 			switch volume.Type {
 			case types.VolumeTypeBind:
 				if _, err := os.Stat(volume.Source); err != nil {
@@ -158,5 +192,17 @@ func TestWhatIsMountedIsThere(t *testing.T) {
 				}
 			}
 		}
+	}
+	config, err := filepath.Abs(filepath.Join(root, "configs", "haproxy.cfg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"balancer:/usr/local/etc/haproxy/haproxy.cfg":                      config,
+		"kafka:" + said(p.Services["kafka"].Environment["KAFKA_LOG_DIRS"]): "kafka",
+		"postgres:/var/lib/postgresql/data":                                "postgres",
+	}
+	if !maps.Equal(mounted, want) {
+		t.Errorf("mounted is %v, not %v", mounted, want)
 	}
 }

@@ -108,6 +108,7 @@ func TestReplayNoticesWhatIsNotSo(t *testing.T) {
 	const connect = "  ann connects\n  ann > {\"token\":\"{token ann}\"}\n  ann < " + greeting + "\n"
 	for steps, complaint := range map[string]string{
 		connect + "  ann > {}":                                    "also frame",
+		"  bob watches ann\n  bob logs in\n  ann logs in":         "also frame",
 		connect + "  ann > {}\n  ann closed 1000":                 "got frame",
 		connect + "  ann sends close\n  ann closed 1001":          "got closed 1000",
 		connect + "  ann sends close\n  ann < {}":                 "got closed 1000",

@@ -3,6 +3,7 @@ package contract
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -327,24 +328,34 @@ func (r *replay) expect(s *socket, kind, want string) error {
 }
 
 // nothingElse ends the row's connections and complains about frames that no step expected. That users who watch each
-// other see the others go is no surprise here.
+// other see the others go, each once, is no surprise here.
 func (r *replay) nothingElse() error {
-	var open []*socket
-	for _, s := range r.sockets {
+	open, leaving := map[string]*socket{}, map[int64]bool{}
+	for name, s := range r.sockets {
 		if !s.closed {
 			_ = send(s, "close 1000") // where it fails, the reading says what happened
-			open = append(open, s)
+			open[name], leaving[r.id(userOf(name))] = s, true
 		}
 	}
-	for _, s := range open {
+	for name, s := range open {
+		gone := map[int64]bool{}
 		for !s.closed {
 			got, err := s.next("")
 			if err != nil {
 				return err
 			}
-			if got.kind == "frame" && !strings.Contains(got.text, `"send_status"`) {
-				return fmt.Errorf("at the end there was also %s", got)
+			if got.kind != "frame" {
+				continue
 			}
+			var frame struct {
+				Type, Status string
+				From         int64 `json:"from_id"`
+			}
+			_ = json.Unmarshal([]byte(got.text), &frame) // what is none is a surprise
+			if frame.Type != "send_status" || frame.Status != "offline" || !leaving[frame.From] || gone[frame.From] {
+				return fmt.Errorf("at the end %s got also %s", name, got)
+			}
+			gone[frame.From] = true
 		}
 	}
 	return nil

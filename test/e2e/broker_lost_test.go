@@ -3,7 +3,6 @@ package e2e
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,8 +30,12 @@ func TestAServerWhoseListOfTopicsIsLostBringsItBackOrSaysSo(t *testing.T) {
 	s = startServer(t, dir)
 	c = mustConnect(t, s.HTTP, s.token(1))
 	c.say(t, 1, "after")
-	if log := s.kcat("chatting.conversations"); !strings.Contains(log, "before") || !strings.Contains(log, "after") {
-		t.Errorf("the log holds:\n%s", log)
+	var log []string
+	for _, event := range harness.ReadEvents(waiting(t), t, s.Kafka, "chatting.conversations") {
+		log = append(log, event.Data.Message)
+	}
+	if got := strings.Join(log, " "); got != "before after" {
+		t.Errorf("the log holds %s", got)
 	}
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
@@ -64,19 +67,17 @@ func TestAServerDoesNotPutItsBrokerOnANetworkCardUnasked(t *testing.T) {
 // cannotStart runs a server in dir and expects that it ends with code 1 and one line that says what is wrong.
 func cannotStart(t *testing.T, dir, says string, settings ...string) {
 	t.Helper()
-	command := exec.Command(harness.Binary)
-	command.Dir, command.Env = dir, harness.Environ(embedded(settings...)...)
-	out, err := command.CombinedOutput()
-	if command.ProcessState.ExitCode() != 1 {
-		t.Errorf("it ended with %v", err)
+	code, out := (&server{t: t, dir: dir}).ends(settings)
+	if code != 1 {
+		t.Errorf("it ended with %d", code)
 	}
 	var complaints []string
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(out) {
 		if !strings.HasPrefix(line, "{") { // not a log line
 			complaints = append(complaints, line)
 		}
 	}
-	if len(complaints) != 1 || !strings.Contains(complaints[0], says) {
+	if len(complaints) != 1 || !strings.HasPrefix(complaints[0], "chatting: ") || !strings.Contains(complaints[0], says) {
 		t.Errorf("it says:\n%s\nnot one line with %q", out, says)
 	}
 }

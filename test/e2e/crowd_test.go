@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,22 +63,6 @@ func crowd(t *testing.T, addr string, size int) (closed *atomic.Int64) {
 	return closed
 }
 
-// resident returns how much memory a process has, in MiB.
-func resident(t *testing.T, pid int) (mib int) {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Skip("no /proc: ", err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &mib); err == nil {
-			return mib / 1024
-		}
-	}
-	t.Fatal("no VmRSS")
-	return 0
-}
-
 // serves looks whether a server has ears for everybody: probes, requests, logins, and a pair that chats all the while.
 func (s *server) serves(one, two *client, tokens [2]string, rounds int) {
 	s.t.Helper()
@@ -124,19 +106,19 @@ func (s *server) serves(one, two *client, tokens [2]string, rounds int) {
 }
 
 func TestACrowdThatSaysNothingKeepsNobodyOut(t *testing.T) {
-	const size, memory = 10_500, 400 // more than there are places for HTTP; MiB
+	const size, memory = 10_500, 400 << 20 // more than there are places for HTTP; bytes
 	s := &server{Node: nil, t: t, dir: t.TempDir()}
 	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_CONNECTIONS=1000")...)
 	tokens := [2]string{s.token(1), s.token(2)}
 	one, two := mustConnect(t, s.HTTP, tokens[0]), mustConnect(t, s.HTTP, tokens[1])
-	before := resident(t, s.PID)
+	before := harness.ResidentMemory(t, s.PID)
 	closed := crowd(t, s.HTTP, size)
 	s.serves(one, two, tokens, 20)
 	if closed.Load() == 0 {
 		t.Error("nobody had to make room: the crowd is too small for this test")
 	}
-	if after := resident(t, s.PID); after > before+memory {
-		t.Errorf("%d MiB resident, %d before", after, before)
+	if after := harness.ResidentMemory(t, s.PID); after > before+memory {
+		t.Errorf("%d MiB resident, %d before", after>>20, before>>20)
 	}
 }
 

@@ -77,6 +77,17 @@ func TestTheHistoryIsWhatClientsGot(t *testing.T) {
 			if f.Message == text {
 				return f
 			}
+			if c == two {
+				t.Fatalf("bob got %+v before %q", f, text)
+			}
+		}
+	}
+	hears := func(texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			if f, err := two.next(); err != nil || f.Message != text {
+				t.Fatalf("bob got %+v, %v; want %q", f, err, text)
+			}
 		}
 	}
 	first := say(one, 2, "<hello> & good day")
@@ -88,6 +99,7 @@ func TestTheHistoryIsWhatClientsGot(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	last := say(one, 2, "again")
+	hears("<hello> & good day", "again")
 	back := say(two, 1, "and back")
 
 	mustBe := func(got []harness.Frame, want ...harness.Frame) {
@@ -168,8 +180,12 @@ func TestTheHistoryHasTheBytesThatClientsGot(t *testing.T) {
 	sayAnn(`{"target_id":2,"type":"invite_game","status":"invite","client_msg_id":"i"}`)
 	frames := nextBob(7)
 	for i, echo := range nextAnn(7) { // the sender's own differ by its name of them
-		if name := fmt.Sprintf(`,"client_msg_id":"n%d"}`, i); i < 6 && strings.TrimSuffix(echo, name)+"}" != frames[i] {
-			t.Errorf("the echo of %s is %s", frames[i], echo)
+		name := fmt.Sprintf(`"n%d"`, i)
+		if i == 6 {
+			name = `"i"`
+		}
+		if want := strings.TrimSuffix(frames[i], "}") + `,"client_msg_id":` + name + "}"; echo != want {
+			t.Errorf("the echo is %s, not %s", echo, want)
 		}
 	}
 	if status, body := s.rest("POST", "/s2sapi/system-message/", "", `{"target_id":1,"message":"<round> & 2"}`); status != http.StatusOK {

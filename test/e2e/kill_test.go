@@ -18,14 +18,19 @@ import (
 )
 
 // A server is killed in the middle of traffic, again and again, and started on the same directory: every text that was
-// echoed is in the log, once, and every block that was answered is in the database.
+// echoed is in the log, once, and who blocks whom in the database is what was answered last.
 func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 	const rounds, pairs = 3, 10
+	const texts, changes = 2000, 400 // of a round, before the kill
 	dir := t.TempDir()
-	echoed := &texts{count: make(map[string]int)}
-	blocked := &texts{count: make(map[string]int)}
+	echoed := &textSet{texts: make(map[string]bool)}
+	blocks := make([]map[int]bool, 2*pairs) // what each user was answered last, by target; nothing while an answer is missing
+	for i := range blocks {
+		blocks[i] = make(map[int]bool)
+	}
 	for round := range rounds {
-		s := startServer(t, dir)
+		settings := embedded("CHATTING_LIMIT_USER_WRITES_PER_SECOND=0")
+		s := &server{Node: harness.StartNode(t, dir, settings...), t: t, dir: dir}
 		tokens := make([]string, 2*pairs)
 		clients := make([]*client, 2*pairs)
 		for i := range clients {
@@ -33,61 +38,83 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 			clients[i] = mustConnect(t, s.HTTP, tokens[i])
 		}
 		var traffic sync.WaitGroup
-		var answered atomic.Int64
+		var killed atomic.Bool
+		var textsLeft, changesLeft atomic.Int64
+		textsLeft.Store(texts)
+		changesLeft.Store(changes)
 		enough := make(chan struct{})
-		count := func() {
-			if answered.Add(1) == 2000 {
-				close(enough)
+		stop := sync.OnceFunc(func() { close(enough) })
+		count := func(left *atomic.Int64) {
+			left.Add(-1)
+			if textsLeft.Load() <= 0 && changesLeft.Load() <= 0 {
+				stop()
+			}
+		}
+		// failed takes how one user's traffic ended: by the kill, or too early.
+		failed := func(user int, what string, err error) {
+			if !killed.Load() {
+				t.Errorf("round %d, user %d, %s: %v", round, user, what, err)
+				stop()
 			}
 		}
 		for i, c := range clients {
 			partner := (i ^ 1) + 1
 			traffic.Go(func() {
 				for n := 0; ; n++ {
-					if c.Send(partner, fmt.Sprintf("%d %d %d", round, i+1, n)) != nil {
-						return // the server is dead
+					if err := c.Send(partner, fmt.Sprintf("%d %d %d", round, i+1, n)); err != nil {
+						failed(i+1, "sending", err)
+						return
 					}
 					// One at a time: what is sent counts when it is echoed, and others' messages come in between.
 					for {
 						f, err := c.next()
+						if err == nil && f.Error != "" {
+							err = fmt.Errorf("got %+v", f)
+						}
 						if err != nil {
+							failed(i+1, "an echo", err)
 							return
 						}
 						if f.From == i+1 {
 							echoed.note(f.Message)
-							count()
+							count(&textsLeft)
 							break
 						}
 					}
 				}
 			})
 			traffic.Go(func() {
-				for target := 1; target <= 2*pairs; target++ {
+				for n := 0; ; n++ {
+					target := n%(2*pairs) + 1
 					if target == i+1 || target == partner {
 						continue
 					}
-					if round == rounds-1 && target%2 == 0 {
-						continue
-					}
-					if !block(s.HTTP, tokens[i], target) {
+					blocked := !blocks[i][target]
+					delete(blocks[i], target)
+					if err := setBlocked(s.HTTP, tokens[i], target, blocked); err != nil {
+						failed(i+1, "a block", err)
 						return
 					}
-					blocked.note(fmt.Sprintf("%d %d", i+1, target))
+					blocks[i][target] = blocked
+					count(&changesLeft)
 				}
 			})
 		}
 		select {
 		case <-enough:
 		case <-time.After(2 * time.Minute):
-			t.Error("the traffic does not go on")
+			t.Errorf("the traffic does not go on: %d texts and %d changes of blocks are missing", textsLeft.Load(), changesLeft.Load())
 		}
+		killed.Store(true)
 		s.Kill()
-		traffic.Wait()
+		if traffic.Wait(); t.Failed() {
+			return
+		}
 	}
 
 	s := startServer(t, dir)
 	logged := readLog(t, s.Kafka)
-	for text := range echoed.count {
+	for text := range echoed.texts {
 		if logged[text] != 1 {
 			t.Errorf("%q was echoed and is in the log %d times", text, logged[text])
 		}
@@ -98,46 +125,60 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 		}
 	}
 	stored := readBlocks(t, filepath.Join(dir, "data"))
-	for pair := range blocked.count {
-		if !stored[pair] {
-			t.Errorf("the block %q was answered and is not in the database", pair)
+	answered := 0
+	for i, targets := range blocks {
+		for target, blocked := range targets {
+			answered++
+			if pair := fmt.Sprintf("%d %d", i+1, target); stored[pair] != blocked {
+				t.Errorf("of the pair %q it was answered last that it is blocked: %t; the database says %t", pair, blocked, stored[pair])
+			}
 		}
 	}
-	t.Logf("%d texts echoed, %d logged; %d blocks answered, %d stored", len(echoed.count), len(logged), len(blocked.count), len(stored))
+	t.Logf("%d texts echoed, %d logged; %d pairs answered last, %d of them blocked", len(echoed.texts), len(logged), answered, len(stored))
+	if answered < pairs {
+		t.Error("too few pairs have an answer for the test to mean anything")
+	}
 	if err := s.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)
 	}
 }
 
-// texts counts texts from many goroutines.
-type texts struct {
+// textSet takes texts from many goroutines.
+type textSet struct {
 	mu    sync.Mutex
-	count map[string]int
+	texts map[string]bool
 }
 
-func (x *texts) note(text string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.count[text]++
+func (s *textSet) note(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.texts[text] = true
 }
 
-// block tells whether the block was answered with 201.
-func block(addr, token string, target int) bool {
+// setBlocked blocks a user, or unblocks it. It fails unless that is answered as done.
+func setBlocked(addr, token string, target int, blocked bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), harness.FrameWait)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/api/chatting/blockedusers/",
+	method, want := http.MethodPost, http.StatusCreated
+	if !blocked {
+		method, want = http.MethodDelete, http.StatusOK
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+addr+"/api/chatting/blockedusers/",
 		strings.NewReader(fmt.Sprintf(`{"target_id": %d}`, target)))
 	if err != nil {
-		return false
+		return err
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return false
+		return err
 	}
 	defer response.Body.Close()
-	return response.StatusCode == http.StatusCreated
+	if response.StatusCode != want {
+		return fmt.Errorf("%s is answered with %s", method, response.Status)
+	}
+	return nil
 }
 
 // readLog counts the texts of the conversations topic.

@@ -121,10 +121,12 @@ func (s *server) unread(token string, partner int) int {
 	return 0
 }
 
-// 300 connections of one user ask for long pages, one request behind the other, and read nothing.
+// 300 connections of one user ask for long pages, one request behind the other, and read nothing. Were the pages not counted,
+// they would take 600 MiB together.
 func TestPagesThatNobodyReadsTakeLittleMemory(t *testing.T) {
 	s := &server{t: t, dir: t.TempDir()}
-	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_LOGINS_PER_SECOND=0")...)
+	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_LOGINS_PER_SECOND=0",
+		"CHATTING_HTTP_PAGE_BYTES=2MiB")...)
 	bob := s.token(2)
 	one := mustConnect(t, s.HTTP, s.token(1))
 	two := mustConnect(t, s.HTTP, bob)

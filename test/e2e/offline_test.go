@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fasthttp/websocket"
+
 	"chatting/test/harness"
 )
 
@@ -200,10 +202,20 @@ func TestWhatWasStoredSurvivesSIGKILLAndWhatWasNotConfirmedComesAgainUnderTheSam
 	one.say(t, 2, texts...)
 	s.Kill()
 
+	// A device that confirms nothing gets all of them, and so does the next one. What was confirmed would have been saved: the
+	// server leaves in order.
+	s = startStoring(t, s.dir)
+	ids := s.replaysToMute(tokens[1], texts...)
+	if err := s.Stop(); err != nil {
+		t.Errorf("the server left with %v", err)
+	}
+
 	s = startStoring(t, s.dir)
 	two := mustConnect(t, s.HTTP, tokens[1])
-	ids := two.replays(t, texts...)
-	s.Kill() // before anything can have been saved; or after
+	if again := two.replays(t, texts...); !slices.Equal(again, ids) {
+		t.Fatalf("repeated: %v\nnot %v", again, ids)
+	}
+	s.Kill() // before anything can have been saved of what this one has confirmed; or after
 
 	s = startStoring(t, s.dir)
 	one = mustConnect(t, s.HTTP, tokens[0])
@@ -232,6 +244,34 @@ func TestWhatWasStoredSurvivesSIGKILLAndWhatWasNotConfirmedComesAgainUnderTheSam
 	}
 	s = startStoring(t, s.dir)
 	mustConnect(t, s.HTTP, tokens[1]).isLive(t, mustConnect(t, s.HTTP, tokens[0]))
+}
+
+// replaysToMute logs a user in on a device that answers neither pings nor the server's close, and so confirms nothing, and
+// expects texts as its next frames, marked.
+func (s *server) replaysToMute(token string, texts ...string) (ids []string) {
+	s.t.Helper()
+	conn, response, err := websocket.DefaultDialer.DialContext(s.t.Context(), "ws://"+s.HTTP+"/ws/chatting/", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	s.t.Cleanup(func() { _ = conn.Close() })
+	conn.SetPingHandler(func(string) error { return nil })
+	_ = conn.SetReadDeadline(time.Now().Add(harness.FrameWait))
+	if err := conn.WriteJSON(map[string]string{"token": token}); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, _, err := conn.ReadMessage(); err != nil {
+		s.t.Fatal(err)
+	}
+	for i, text := range texts {
+		var f harness.Frame
+		if err := conn.ReadJSON(&f); err != nil || f.Message != text || !f.Replayed {
+			s.t.Fatalf("number %d is %+v, %v; want %q replayed", i, f, err, text)
+		}
+		ids = append(ids, f.ID)
+	}
+	return ids
 }
 
 func TestABacklogLargerThanAConnectionsQueueIsReplayedInOrder(t *testing.T) {

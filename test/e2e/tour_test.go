@@ -77,9 +77,14 @@ func TestTheTourOfTheREADMEWorksWhenPasted(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("user 1 saw\n%s\nnot\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	blocked := s.kcat("chatting.conversations")
-	if blocked != "" && !strings.Contains(blocked, `"type":"chatting.user_blocked.v1"`) {
-		t.Errorf("the log does not hold the block:\n%s", blocked)
+	var logged []string
+	for _, event := range harness.ReadEvents(waiting(t), t, s.Kafka, "chatting.conversations") {
+		if event.Data.From != 0 { // what the platform says is in another partition
+			logged = append(logged, strings.TrimSuffix(strings.TrimPrefix(event.Type, "chatting."), ".v1"))
+		}
+	}
+	if got, want := strings.Join(logged, " "), "chat_message invite_game user_blocked user_unblocked"; got != want {
+		t.Errorf("the log holds %s, not %s", got, want)
 	}
 	s.chatByHand()
 	if err := s.Stop(); err != nil {
@@ -107,27 +112,26 @@ func (s *server) chatByHand() {
 	}
 }
 
-// kcat prints a topic with a client in another language, where it is installed.
-func (s *server) kcat(topic string) string {
-	s.t.Helper()
+// The README's kcat prints what the server logs.
+func TestKcatReadsTheLog(t *testing.T) {
 	if _, err := exec.LookPath("kcat"); err != nil {
-		return ""
+		t.Skip("kcat is not installed")
 	}
-	command := exec.Command("kcat", "-b", s.Kafka, "-t", topic, "-C", "-e", "-q")
-	command.Stderr = s.t.Output()
+	s := startServer(t, t.TempDir())
+	mustConnect(t, s.HTTP, s.token(1)).say(t, 1, "hello")
+	command := exec.Command("kcat", "-b", s.Kafka, "-t", "chatting.conversations", "-C", "-e", "-q")
+	command.Stderr = t.Output()
 	out, err := command.Output()
 	if err != nil {
-		s.t.Errorf("kcat: %v", err)
+		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(out)) {
-		var event struct {
-			Version string `json:"specversion"`
-		}
-		if json.Unmarshal([]byte(line), &event) != nil || event.Version != "1.0" {
-			s.t.Errorf("kcat prints what is no CloudEvent: %s", line)
-		}
+	var event struct {
+		Version string `json:"specversion"`
+		Data    harness.Frame
 	}
-	return string(out)
+	if err := json.Unmarshal(out, &event); err != nil || event.Version != "1.0" || event.Data.Message != "hello" {
+		t.Errorf("kcat prints %s (%v)", out, err)
+	}
 }
 
 func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
@@ -146,25 +150,7 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 		"bad public key":     {t.TempDir(), "CHATTING_JWT_PUBLIC_KEY_FILE=" + file, "PEM"},
 		"unreadable secret":  {t.TempDir(), "CHATTING_JWT_SECRET_FILE=/nowhere/secret", "/nowhere/secret"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			command := exec.Command(harness.Binary)
-			command.Dir, command.Env = c.dir, harness.Environ(embedded(c.environ)...)
-			var stderr strings.Builder
-			command.Stderr = &stderr
-			err := command.Run()
-			if command.ProcessState.ExitCode() != 1 {
-				t.Errorf("it ended with %v", err)
-			}
-			var complaints []string
-			for line := range strings.Lines(stderr.String()) {
-				if !strings.HasPrefix(line, "{") { // not a log line
-					complaints = append(complaints, line)
-				}
-			}
-			if len(complaints) != 1 || !strings.HasPrefix(complaints[0], "chatting: ") || !strings.Contains(complaints[0], c.says) {
-				t.Errorf("it says:\n%s\nnot one line with %q", stderr.String(), c.says)
-			}
-		})
+		t.Run(name, func(t *testing.T) { cannotStart(t, c.dir, c.says, c.environ) })
 	}
 }
 
@@ -185,10 +171,17 @@ func TestSIGTERMClosesSocketsWith1012AndEndsSessions(t *testing.T) {
 		t.Errorf("the socket ended with %v", err)
 	}
 	again := startServer(t, dir)
-	if presence := again.kcat("chatting.presence"); presence != "" {
-		if !strings.Contains(presence, `"status":"online"`) {
-			t.Errorf("the audit holds no login:\n%s", presence)
+	ctx := waiting(t)
+	var audited []string
+	harness.Until(ctx, t, "the audit holds the login and its end", func() bool {
+		audited = nil
+		for _, event := range harness.ReadEvents(ctx, t, again.Kafka, "chatting.presence") {
+			audited = append(audited, fmt.Sprint(event.Data.User, " ", event.Data.Status))
 		}
+		return len(audited) >= 2
+	})
+	if got := strings.Join(audited, ", "); got != "1 online, 1 offline" {
+		t.Errorf("the audit holds %s", got)
 	}
 	if err := again.Stop(); err != nil {
 		t.Errorf("the server left with %v", err)

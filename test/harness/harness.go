@@ -43,9 +43,17 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Until polls a condition until it holds, and fails the test with what it waits for if ctx ends first.
+const unboundedWait = 2 * FrameWait
+
+// Until polls a condition until it holds, and fails the test with what it waits for if ctx ends first. A context without a
+// deadline, as that of a test, would only end with go test's own limit: then it waits for unboundedWait.
 func Until(ctx context.Context, t *testing.T, what string, holds func() bool) {
 	t.Helper()
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, unboundedWait)
+		defer cancel()
+	}
 	for !holds() {
 		if ctx.Err() != nil {
 			t.Fatalf("waited in vain: %s", what)

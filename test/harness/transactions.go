@@ -20,7 +20,7 @@ type Transactional struct {
 // TransactionalProducers returns how to start those that are possible here, for brokers and under a transactional id:
 // librdkafka's where kcat, which brings the library, and a C compiler are installed, and the Java client's where
 // CHATTING_TEST_INFRA_DIR has its jars. The programs are in the folder sources. A producer ends with the test, and leaves
-// open what it has not ended.
+// open what it has not ended. Without any the test is skipped.
 func TransactionalProducers(t *testing.T, sources string) map[string]func(t *testing.T, brokers, id string) *Transactional {
 	t.Helper()
 	producers := make(map[string]func(t *testing.T, brokers, id string) *Transactional)
@@ -46,6 +46,9 @@ func TransactionalProducers(t *testing.T, sources string) map[string]func(t *tes
 			source := filepath.Join(sources, "Transactions.java")
 			return startTransactional(t, "java", "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", jars, source, brokers, id)
 		}
+	}
+	if len(producers) == 0 {
+		t.Skip("there is no transactional producer")
 	}
 	return producers
 }
