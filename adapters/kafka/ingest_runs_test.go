@@ -1,0 +1,218 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"golang.org/x/sync/semaphore"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+// collector is the handler of an ingest with one partition, whose runs nobody delivers.
+func collector(t *testing.T, ctx context.Context, run int, bytes int64) (*ingestHandler, *ingestedPartition) {
+	t.Helper()
+	p := &ingestedPartition{number: 3, runs: make(chan ingestRun, 100), underWay: semaphore.NewWeighted(bytes)}
+	ctx, stop := context.WithCancelCause(ctx)
+	t.Cleanup(func() { stop(nil) })
+	return &ingestHandler{
+		ctx: ctx, stop: stop, options: IngestOptions{Topic: "t.system-messages", Logger: testLogger(t)},
+		partitions: map[int]*ingestedPartition{3: p}, run: run, underWay: p.underWay,
+	}, p
+}
+
+// takeRuns returns the runs that were handed over, as their offsets and what is to be committed after them.
+func takeRuns(p *ingestedPartition) (runs []string) {
+	for {
+		select {
+		case run := <-p.runs:
+			var offsets []int64
+			for _, r := range run.records {
+				offsets = append(offsets, r.offset)
+			}
+			runs = append(runs, fmt.Sprint(offsets, " then ", run.next))
+		default:
+			return runs
+		}
+	}
+}
+
+func TestRecordsAreHandedOverInRunsWithWhereTheGroupIsAfterThem(t *testing.T) {
+	h, p := collector(t, t.Context(), 3, maxUnderWay)
+	for offset := range int64(7) {
+		h.Record(&TailRecord{Partition: 3, Offset: 10 + 2*offset, Value: []byte("x")}) // every other one is a mark of a transaction
+	}
+	h.BatchEnd(3, 30)
+	h.LeftOut(LeftOut{Partition: 3, From: 30, To: 34, Why: errBadRecord, Size: -1})
+	h.BatchEnd(3, 34)
+	h.LeftOut(LeftOut{Partition: 3, From: 34, To: 100, Why: errBadRecord, Size: -1})
+	h.BatchEnd(3, 100)
+	want := []string{
+		"[10 12 14] then 15", "[16 18 20] then 21", "[22] then 30",
+		"[30 31 32] then 33", "[33] then 34",
+		"[34 35 36] then 37", "[37 38 39] then 40", "[40 41 42] then 43", "[43 44 45] then 46", "[46 47 48] then 49", "[49] then 100",
+	}
+	if got := takeRuns(p); !slices.Equal(got, want) {
+		t.Errorf("the runs are\n%q, want\n%q", got, want)
+	}
+	h.Hole(3, 100, 200)
+	if h.ctx.Err() != nil {
+		t.Error("a hole ends the generation")
+	}
+	h.Hole(3, 200, 5)
+	if cause := context.Cause(h.ctx); !errors.Is(cause, errMadeAnew) {
+		t.Errorf("a topic made anew ends the generation with %v", cause)
+	}
+}
+
+// What waits for its delivery is bounded in bytes, of all partitions together.
+func TestTheIngestHoldsNoMoreThanItsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := foreignRecord{value: make([]byte, 1000)}
+		h, p := collector(t, t.Context(), 100, 2*one.bytes())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for offset := range int64(3) {
+				h.Record(&TailRecord{Partition: 3, Offset: offset, Value: make([]byte, 1000)})
+			}
+			h.BatchEnd(3, 3)
+		}()
+		synctest.Wait()
+		if got := takeRuns(p); !slices.Equal(got, []string{"[0 1] then 2"}) {
+			t.Errorf("with the bound reached, it hands over %q", got)
+		}
+		select {
+		case <-done:
+			t.Error("it takes more than its bound")
+		default:
+		}
+		p.underWay.Release(one.bytes())
+		<-done
+		if got := takeRuns(p); !slices.Equal(got, []string{"[2] then 3"}) {
+			t.Errorf("with room, it hands over %q", got)
+		}
+		// One that alone is more than the bound is taken as one of the bound.
+		ended, end := context.WithCancel(t.Context())
+		h, p = collector(t, ended, 100, 10)
+		end()
+		h.Record(&TailRecord{Partition: 3, Value: make([]byte, 1000)})
+		if len(p.collected) > 0 {
+			t.Error("a generation that has ended takes records")
+		}
+	})
+}
+
+func TestARecordTakesWhatItsBytesAndHeadersTake(t *testing.T) {
+	r := foreignRecord{key: make([]byte, 10), value: make([]byte, 100), headers: []kafka.Header{{Key: "abc", Value: make([]byte, 5)}, {}}}
+	if got, want := r.bytes(), int64(10+100+recordOverhead+3+5+4+4+2*40); got != want {
+		t.Errorf("it takes %d bytes, not %d", got, want)
+	}
+	r.value = make([]byte, maxUnderWay+1) // else it could never be taken
+	if got := r.bytes(); got != maxUnderWay {
+		t.Errorf("a very large one takes %d bytes", got)
+	}
+}
+
+func TestWhichErrorsBuryASystemMessage(t *testing.T) {
+	for code, want := range map[domain.Code]string{
+		domain.CodeNoUserOrOffline: DeadNoUserOrOffline,
+		domain.CodeBadMessage:      DeadInvalidMessage,
+		domain.CodeBadTarget:       DeadInvalidMessage,
+		domain.CodeBadFrame:        DeadInvalidMessage,
+		domain.CodeTooLong:         DeadInvalidMessage,
+		domain.CodeUnavailable:     "", domain.CodeUnconfirmed: "", domain.CodeInternal: "", domain.CodeRateLimited: "", domain.CodeMailboxFull: "",
+	} {
+		got := ""
+		if refused := permanent(domain.NewError(code, "a sentence")); refused != nil {
+			got = refused.code
+			if refused.sentence == "" {
+				t.Errorf("%s: it says nothing", code)
+			}
+		}
+		if got != want {
+			t.Errorf("%s: it is buried as %q, want %q", code, got, want)
+		}
+	}
+	if permanent(errors.New("any other")) != nil {
+		t.Error("an error that nobody knows buries")
+	}
+}
+
+func TestWhichErrorsEndAGeneration(t *testing.T) {
+	for err, want := range map[error]bool{
+		kafka.RebalanceInProgress: true, kafka.IllegalGeneration: true, kafka.UnknownMemberId: true,
+		kafka.NotCoordinatorForGroup: false, kafka.RequestTimedOut: false, context.DeadlineExceeded: false, nil: false,
+	} {
+		if got := isOfNextGeneration(err); got != want {
+			t.Errorf("%v: %t", err, got)
+		}
+	}
+}
+
+// undeliverable is a use case that always fails.
+type undeliverable struct {
+	err   error
+	tries int
+}
+
+func (u *undeliverable) Execute(context.Context, application.SystemMessageCommand) (domain.Event, error) {
+	u.tries++
+	return domain.Event{}, u.err
+}
+
+func TestAUserIsLookedForTwiceBeforeItCountsAsOffline(t *testing.T) {
+	offline, away := domain.NewError(domain.CodeNoUserOrOffline, "offline"), errors.New("away")
+	for what, c := range map[string]struct {
+		fails, presence error
+		tries           int
+		waited          bool
+		want            error
+	}{
+		"offline":                   {offline, nil, 2, true, offline},
+		"offline, and nobody knows": {offline, away, 1, true, away},
+		"another failure":           {away, nil, 1, false, away},
+		"delivered":                 {nil, nil, 1, false, nil},
+	} {
+		waited := false
+		u := &undeliverable{err: c.fails}
+		i := NewIngest(nil, IngestOptions{Messages: u, Logger: testLogger(t), Presence: func(context.Context) error {
+			waited = true
+			return c.presence
+		}})
+		err := i.send(t.Context(), application.SystemMessageCommand{})
+		if !errors.Is(err, c.want) || u.tries != c.tries || waited != c.waited {
+			t.Errorf("%s: %v after %d tries, presence was waited for: %t", what, err, u.tries, waited)
+		}
+	}
+}
+
+// Whatever has no outcome when the generation ends is delivered by the next one: it must not be committed.
+func TestWhatHasNoOutcomeWhenTheGenerationEndsIsNotSettled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := NewAppender(nil, AppenderOptions{Partitions: 1, Logger: testLogger(t)})
+		closed.Close(t.Context()) // it refuses everything
+		u := &undeliverable{err: errors.New("away")}
+		i := NewIngest(nil, IngestOptions{Messages: u, DeadLetters: closed, Logger: testLogger(t)})
+		ctx, end := context.WithTimeout(t.Context(), 10*time.Second)
+		defer end()
+		if (&ingestedPartition{ingest: i}).deliverAll(ctx, []foreignRecord{foreign(good)}) {
+			t.Error("what cannot be delivered is settled")
+		}
+		if u.tries < 15 {
+			t.Errorf("it was tried %d times in ten seconds", u.tries)
+		}
+		ctx, end = context.WithTimeout(t.Context(), 10*time.Second)
+		defer end()
+		if (&ingestedPartition{ingest: i}).deliverAll(ctx, []foreignRecord{foreign("poison")}) {
+			t.Error("what cannot be buried is settled")
+		}
+	})
+}
