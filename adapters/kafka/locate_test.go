@@ -1,13 +1,16 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -304,5 +307,42 @@ func TestALookFromOutsideReadsWhatWasAskedFor(t *testing.T) {
 	}
 	if count != 2 {
 		t.Errorf("%d records were handed over to readers that fail", count)
+	}
+}
+
+// Such a reading would wait for ever, for a right that it does not have.
+func TestATopicThatMayNotBeReadIsRefused(t *testing.T) {
+	for code, refused := range map[kafka.Error]bool{
+		0: false, kafka.TopicAuthorizationFailed: true, kafka.NotLeaderForPartition: false, kafka.OffsetOutOfRange: false,
+	} {
+		broker, cluster, topic := controlledTopic(t)
+		broker.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+			broker.KeepControl()
+			fetch, _ := request.(*kmsg.FetchRequest)
+			if fetch.MaxWaitMillis != 0 || fetch.Topics[0].Topic != topic || fetch.Topics[0].Partitions[0].FetchOffset != 5 {
+				t.Errorf("it asks for %+v", fetch)
+			}
+			response, _ := fetch.ResponseKind().(*kmsg.FetchResponse)
+			partition := kmsg.NewFetchResponseTopicPartition()
+			partition.ErrorCode = int16(code)
+			response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
+			return response, nil, true
+		})
+		err := cluster.mayRead(testContext(t), topic, map[int]int64{0: 5})
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), topic) {
+			t.Errorf("code %d: %v", code, err)
+		}
+	}
+	_, cluster, topic := controlledTopic(t)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := cluster.mayRead(ended, topic, map[int]int64{0: 5}); err != nil {
+		t.Errorf("without an answer: %v", err)
+	}
+	if err := cluster.ReadTopic(ended, TopicReading{Topic: "none", Logger: testLogger(t)}, nil); err != nil {
+		t.Errorf("a reading whose context has ended: %v", err)
+	}
+	if err := cluster.ReadTopic(testContext(t), TopicReading{Topic: "none", Logger: testLogger(t)}, nil); err == nil {
+		t.Error("a topic that is not there is read")
 	}
 }
