@@ -171,7 +171,7 @@ func TestAFetchSpeaksTheVersionsThatItKnows(t *testing.T) {
 			t.Fatalf("version %d: %v", version, err)
 		}
 		p := asked.Topics[0].Partitions[0]
-		if asked.ReplicaID != -1 || asked.MaxWaitMillis != 500 || asked.MinBytes != 1 || asked.MaxBytes != 8<<20 || asked.IsolationLevel != readCommitted ||
+		if asked.ReplicaID != -1 || asked.MaxWaitMillis != 500 || asked.MinBytes != 1 || asked.MaxBytes != 8<<20 || asked.IsolationLevel != 1 ||
 			asked.Topics[0].Topic != "topic" || p.Partition != 1 || p.FetchOffset != 5 || p.PartitionMaxBytes != 1<<20 ||
 			version >= 7 && asked.SessionEpoch != -1 || version >= 9 && p.CurrentLeaderEpoch != -1 {
 			t.Errorf("version %d asks for %+v", version, asked)

@@ -216,3 +216,30 @@ func TestWhatHasNoOutcomeWhenTheGenerationEndsIsNotSettled(t *testing.T) {
 		}
 	})
 }
+
+// A broker whose limit is smaller than ours must not hold up the partition for ever.
+func TestALetterThatTheBrokerFindsTooLargeIsShortened(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	refusing(broker, topic, func(n int64) int16 {
+		if n == 0 {
+			return int16(kafka.MessageSizeTooLarge)
+		}
+		return 0
+	})
+	dead := testAppender(t, cluster, topic, 1)
+	defer dead.Close(testContext(t))
+	i := NewIngest(nil, IngestOptions{DeadLetters: dead, Logger: testLogger(t)})
+	r := foreign("poison") // of partition 3
+	if !i.bury(testContext(t), r, refuse(DeadInvalidJSON, "It is broken.")) {
+		t.Fatal("it is not buried")
+	}
+	var letters []DeadLetter
+	err := cluster.ReadTopic(testContext(t), TopicReading{Topic: topic, Logger: testLogger(t)}, func(r *TailRecord) error {
+		letter := copyRecord(topic, r)
+		letters = append(letters, describe(&letter))
+		return nil
+	})
+	if err != nil || len(letters) != 1 || !letters[0].LeftOut || letters[0].Size != 6 || letters[0].FirstPartition != 3 {
+		t.Errorf("the letters are %+v, %v", letters, err)
+	}
+}

@@ -22,17 +22,18 @@ func idleLane(t *testing.T, options AppenderOptions) *lane {
 func sized(size int) record { return record{value: make([]byte, size-recordOverhead)} }
 
 func TestABatchIsBoundedInRecordsAndInBytes(t *testing.T) {
+	const mostBytes, mostRecords = 512 << 10, 1000 // brokers take 1 MiB
 	repeat := func(n, size int) []int { return slices.Repeat([]int{size}, n) }
 	for what, c := range map[string]struct{ sizes, batches []int }{
 		"few":                    {[]int{100, 200}, []int{2}},
-		"as many as fit":         {repeat(maxBatchRecords, 40), []int{maxBatchRecords}},
-		"one more":               {repeat(maxBatchRecords+1, 40), []int{maxBatchRecords, 1}},
-		"as many bytes as fit":   {[]int{maxBatchBytes - 100, 100}, []int{2}},
-		"a byte more":            {[]int{maxBatchBytes - 100, 101}, []int{1, 1}},
-		"a byte more, of three":  {[]int{100, maxBatchBytes - 200, 101, 50}, []int{2, 2}},
-		"one that is too large":  {[]int{2 * maxBatchBytes, 100}, []int{1, 1}},
-		"one that is, behind":    {[]int{100, 2 * maxBatchBytes, 100, 100}, []int{1, 1, 2}},
-		"many that are too much": {repeat(5, maxBatchBytes/2), []int{2, 2, 1}},
+		"as many as fit":         {repeat(mostRecords, 40), []int{mostRecords}},
+		"one more":               {repeat(mostRecords+1, 40), []int{mostRecords, 1}},
+		"as many bytes as fit":   {[]int{mostBytes - 100, 100}, []int{2}},
+		"a byte more":            {[]int{mostBytes - 100, 101}, []int{1, 1}},
+		"a byte more, of three":  {[]int{100, mostBytes - 200, 101, 50}, []int{2, 2}},
+		"one that is too large":  {[]int{2 * mostBytes, 100}, []int{1, 1}},
+		"one that is, behind":    {[]int{100, 2 * mostBytes, 100, 100}, []int{1, 1, 2}},
+		"many that are too much": {repeat(5, mostBytes/2), []int{2, 2, 1}},
 	} {
 		l := idleLane(t, AppenderOptions{Deadline: time.Minute, QueueBytes: 64 << 20})
 		sum := 0

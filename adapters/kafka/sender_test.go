@@ -15,6 +15,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // produced is a broker's answer to a batch.
@@ -205,4 +206,62 @@ func TestRecordsAreAppendedOnceAcrossTheWrapOfTheSequence(t *testing.T) {
 			t.Errorf("the log holds %s", got)
 		}
 	})
+}
+
+// An event that is shown is on all in-sync replicas (invariant of the design: durable before visible).
+func TestAnAppendAsksForAllInSyncReplicasUnderItsStamp(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	var asked []*kmsg.ProduceRequest
+	broker.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		produce, _ := request.(*kmsg.ProduceRequest)
+		asked = append(asked, produce)
+		return nil, nil, false
+	})
+	appender := testAppender(t, cluster, topic, 1)
+	for _, value := range []string{"a", "b"} {
+		if err := <-appendOne(appender, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appender.Close(testContext(t))
+	stamp := appender.lanes[0].sender.stamp
+	if len(asked) != 2 {
+		t.Fatalf("asked %d times", len(asked))
+	}
+	for i, produce := range asked {
+		if produce.Acks != -1 || produce.TimeoutMillis != 2500 || produce.Topics[0].Topic != topic || produce.Topics[0].Partitions[0].Partition != 0 {
+			t.Errorf("request %d: %+v", i, produce)
+		}
+		var batch kmsg.RecordBatch
+		if err := batch.ReadFrom(produce.Topics[0].Partitions[0].Records); err != nil {
+			t.Fatal(err)
+		}
+		if batch.ProducerID != stamp.id || batch.ProducerEpoch != stamp.epoch || batch.FirstSequence != int32(i) || batch.NumRecords != 1 {
+			t.Errorf("batch %d: %+v, under the stamp %+v", i, batch, stamp)
+		}
+	}
+}
+
+func TestAStampStandsWhereBrokersLookForIt(t *testing.T) {
+	plain, err := encodeBatch(valuesOf("a", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp := producerStamp{id: 1<<40 + 5, epoch: 1<<10 + 7, sequence: 1<<20 + 9}
+	stamped := stampBatch(plain, stamp)
+	var batch kmsg.RecordBatch
+	if err := batch.ReadFrom(stamped[4:]); err != nil {
+		t.Fatal(err)
+	}
+	if batch.ProducerID != stamp.id || batch.ProducerEpoch != stamp.epoch || batch.FirstSequence != stamp.sequence || batch.NumRecords != 2 {
+		t.Errorf("it is read as %+v", batch)
+	}
+	read, ok := readBatch(stamped[4:])
+	if !ok || read.damage() != nil || read.producer != stamp.id {
+		t.Errorf("it is damaged: %v", read.damage())
+	}
+	if other, _ := readBatch(plain[4:]); other.producer == stamp.id {
+		t.Error("the batch itself is stamped, which an earlier attempt may still be reading")
+	}
 }
