@@ -181,6 +181,10 @@ func TestADeadLetterIsDescribedAsOperatorsSeeIt(t *testing.T) {
 	if got := describe(&stored); !got.LeftOut || got.Size != -1 {
 		t.Errorf("without its value, of an unknown size: left out: %t, size %d", got.LeftOut, got.Size)
 	}
+	stored.headers = append(slices.Clone(letter.headers), textHeader(headerLeftOut, "-5"))
+	if got := describe(&stored); !got.LeftOut || got.Size != -1 {
+		t.Errorf("without its value, of a forged size: left out: %t, size %d", got.LeftOut, got.Size)
+	}
 	large := copyRecord("t.dlt", &TailRecord{Value: make([]byte, maxDeadLetterBytes+1), headers: []byte{0}}) // somebody else's
 	if got := describe(&large); !got.LeftOut || got.Size != maxDeadLetterBytes+1 || got.Value != nil {
 		t.Errorf("one that is too large: left out: %t, size %d", got.LeftOut, got.Size)

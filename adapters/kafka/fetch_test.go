@@ -157,6 +157,9 @@ func TestAFetchSpeaksTheVersionsThatItKnows(t *testing.T) {
 			t.Errorf("version %d: %v", version, err)
 		}
 		if !known {
+			if broker.written.Len() > 0 {
+				t.Errorf("version %d: the broker is asked in it", version)
+			}
 			continue
 		}
 		answer, _ := message.(*fetchAnswer)

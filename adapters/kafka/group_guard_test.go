@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/time/rate"
 )
 
 // guarded is a guard of a group whose members the test makes up.
@@ -80,6 +81,9 @@ func TestConsumersOfOtherProgramsAreTakenOutAndNobodyElse(t *testing.T) {
 	if state := g.cluster.Groups()[0]; !state.Joined {
 		t.Errorf("the group is %+v", state)
 	}
+	if strings.Contains(g.log.String(), "again") {
+		t.Error("it says at the first time that the group is this server's again")
+	}
 	g.members("consumer", "range", "analytics", clientID, "dashboard")
 	g.want("the first time", true, 2, true)
 	if !slices.Equal(g.removed, []string{"A", "C"}) {
@@ -101,7 +105,12 @@ func TestConsumersOfOtherProgramsAreTakenOutAndNobodyElse(t *testing.T) {
 	}
 	g.want("after it was a member", true, 10, true)
 	g.refusing = int16(kafka.GroupAuthorizationFailed)
+	g.log.Reset()
+	g.says = rate.Sometimes{First: 1}
 	g.want("not allowed to", false, 12, true)
+	if got := g.log.String(); !strings.Contains(got, "error=") {
+		t.Errorf("it says %s", got)
+	}
 }
 
 func TestNodesOfThisServerAreLeftInTheirGroup(t *testing.T) {
@@ -148,6 +157,9 @@ func TestAMemberThatIsNotToBeSeenIsNoticedTheSecondTime(t *testing.T) {
 	g.members("", "")
 	g.want("once: somebody left meanwhile", false, 0, false)
 	g.want("twice", false, 1, true)
+	if got := g.log.String(); !strings.Contains(got, "group.protocol=consumer") {
+		t.Errorf("it says %s", got)
+	}
 	g.want("three times", false, 1, true)
 	g.joined()
 	g.left()

@@ -235,6 +235,36 @@ func TestAMemberStopsWorkingWhenTheCoordinatorHasNotAnsweredForASession(t *testi
 	}
 }
 
+func TestTheTypeOfAGroupKeepsOthersOut(t *testing.T) {
+	for embedded, want := range map[bool]string{false: "chatting", true: "consumer"} {
+		c := &Cluster{options: ClusterOptions{Embedded: embedded}}
+		if got := c.groupType(); got != want {
+			t.Errorf("embedded: %t: it is %s", embedded, got)
+		}
+	}
+}
+
+func TestAMemberLeavesItsGroupUnderItsID(t *testing.T) {
+	broker, m := controlledGroup(t)
+	left := make(chan string, 2)
+	broker.ControlKey(int16(kmsg.LeaveGroup), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		leave, _ := request.(*kmsg.LeaveGroupRequest)
+		left <- leave.Group + " " + leave.Members[0].MemberID
+		return leave.ResponseKind(), nil, true
+	})
+	ended, end := context.WithCancel(t.Context())
+	end() // it leaves because it ends
+	m.leave(ended)
+	if len(left) > 0 {
+		t.Errorf("without an id, it leaves as %s", <-left)
+	}
+	m.id = "m"
+	if m.leave(ended); len(left) != 1 || <-left != "g m" {
+		t.Error("it does not leave")
+	}
+}
+
 func TestMembersThatAreGoneAlreadyCountAsRemoved(t *testing.T) {
 	broker, m := controlledGroup(t)
 	var codes []int16

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -314,6 +315,94 @@ func TestAHoleClosesTheConnectionsAndLeftOutRecordsDoNot(t *testing.T) {
 	if sessions.Hole(0, 5, 7); lost != 1 {
 		t.Errorf("presence is lost %d times", lost)
 	}
+}
+
+// judged is an application.InviteJudge that takes down what it is told.
+type judged struct{ told []string }
+
+func (j *judged) Judge(partition int, event domain.Event, _ time.Time) domain.InviteVerdict {
+	j.told = append(j.told, fmt.Sprintf("%T in %d", event.Body, partition))
+	return domain.InviteStands
+}
+
+func (j *judged) Restart(partition int) {
+	j.told = append(j.told, fmt.Sprint("restart of ", partition))
+}
+
+// A node that starts knows the invites from before it, and forgets those of a topic that is gone.
+func TestInvitesFromBeforeTheStartAreRecalled(t *testing.T) {
+	value, err := encodeEvent(domain.Event{
+		ID: domain.DerivedID("test", "x"), Time: now(), Body: domain.GameInvite{From: 9, To: 10, Status: domain.InviteCancelled},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := &judged{}
+	var delivered readings
+	tail := &ConversationTail{
+		Delivery: application.NewDelivery(&delivered, judge, application.NewNotices(testLogger(t), now)), From: map[int]int64{3: 100}, Logger: testLogger(t),
+	}
+	for _, offset := range []int64{99, 100} {
+		tail.Record(&TailRecord{Partition: 3, Offset: offset, Key: []byte("9:10"), Value: value})
+	}
+	tail.Hole(3, 101, 5)
+	if want := []string{"domain.GameInvite in 3", "domain.GameInvite in 3", "restart of 3"}; !slices.Equal(judge.told, want) || delivered != 1 {
+		t.Errorf("invites are told %q, and %d records are delivered", judge.told, delivered)
+	}
+}
+
+func TestWhoAsksForEndsIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := make(chan int64)
+		asking := func(name string) *endOffsets {
+			return &endOffsets{topic: name, ask: func(context.Context, string, []int) ([]int64, error) {
+				return []int64{<-answer}, nil
+			}}
+		}
+		tail := NewTail(nil, TailOptions{From: map[int]int64{0: 5}, Handler: &tailEvents{}, Logger: testLogger(t)})
+		barrier := &ReadBarrier{ends: asking("barrier"), tail: tail}
+		conversations := &Conversations{ends: asking("ends"), readable: readableEnds{asking("readable")}}
+		for what, c := range map[string]struct {
+			ask   func(context.Context) error
+			close func()
+		}{
+			"the barrier":   {barrier.Wait, barrier.Close},
+			"the ends":      {func(ctx context.Context) error { _, err := conversations.EndOffsets(ctx); return err }, conversations.Close},
+			"what is there": {func(ctx context.Context) error { _, err := conversations.Readable().EndOffsets(ctx); return err }, conversations.Close},
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			gaveUp := make(chan error)
+			go func() { gaveUp <- c.ask(ctx) }()
+			synctest.Wait()
+			cancel()
+			if err := <-gaveUp; err == nil {
+				t.Errorf("%s: who does not wait any longer gets no error", what)
+			}
+			closed := make(chan struct{})
+			go func() { c.close(); close(closed) }()
+			synctest.Wait()
+			select {
+			case <-closed:
+				t.Errorf("%s: the request under way is left behind", what)
+			default:
+			}
+			answer <- 5
+			<-closed
+		}
+		// The barrier lets through once the tail is there.
+		passed := make(chan error, 1)
+		go func() { passed <- barrier.Wait(t.Context()) }()
+		answer <- 6
+		synctest.Wait()
+		if len(passed) > 0 {
+			t.Error("the barrier does not wait for the tail")
+		}
+		tail.move(tail.partitions[0], 6, true)
+		if err := <-passed; err != nil {
+			t.Error(err)
+		}
+		barrier.Close()
+	})
 }
 
 func TestBlocksAndInvitesShowInTheHeadOfTheirRecords(t *testing.T) {

@@ -62,6 +62,13 @@ func TestRecordsAreHandedOverInRunsWithWhereTheGroupIsAfterThem(t *testing.T) {
 	if got := takeRuns(p); !slices.Equal(got, want) {
 		t.Errorf("the runs are\n%q, want\n%q", got, want)
 	}
+	// The last run ends where the next record is, also if it is full.
+	h.Record(&TailRecord{Partition: 3, Offset: 100})
+	h.Record(&TailRecord{Partition: 3, Offset: 101})
+	h.LeftOut(LeftOut{Partition: 3, From: 102, To: 200, Why: errBadRecord, Size: -1})
+	if got := takeRuns(p); len(got) != 6 || got[5] != "[115 116 117] then 200" {
+		t.Errorf("the runs are %q", got)
+	}
 	h.Hole(3, 100, 200)
 	if h.ctx.Err() != nil {
 		t.Error("a hole ends the generation")
@@ -98,6 +105,16 @@ func TestTheIngestHoldsNoMoreThanItsBound(t *testing.T) {
 		<-done
 		if got := takeRuns(p); !slices.Equal(got, []string{"[2] then 3"}) {
 			t.Errorf("with room, it hands over %q", got)
+		}
+		h, p = collector(t, t.Context(), 1, one.bytes())
+		h.Record(&TailRecord{Partition: 3, Offset: 0, Value: make([]byte, 1000)})
+		go func() {
+			synctest.Wait()
+			p.underWay.Release(one.bytes())
+		}()
+		h.Record(&TailRecord{Partition: 3, Offset: 1, Value: make([]byte, 1000)})
+		if got := takeRuns(p); !slices.Equal(got, []string{"[0] then 1", "[1] then 2"}) {
+			t.Errorf("one at a time, it hands over %q", got)
 		}
 		// One that alone is more than the bound is taken as one of the bound.
 		ended, end := context.WithCancel(t.Context())

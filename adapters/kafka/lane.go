@@ -139,7 +139,7 @@ func (l *lane) stuck() bool {
 	return l.current != nil && time.Since(l.current.since) > l.deadline
 }
 
-// run sends what is queued until the lane is closed and empty, or ctx ends.
+// run sends what is queued until the lane is closed and empty, or ctx ends, which it does only after the lane was closed.
 func (l *lane) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		b, more := l.take()
@@ -156,7 +156,6 @@ func (l *lane) run(ctx context.Context) {
 		}
 	}
 	// What is still queued is not sent any more: after a batch of unknown outcome it could be taken for that one.
-	l.close()
 	l.expire(time.Now().Add(l.deadline)) // everything
 }
 

@@ -163,6 +163,26 @@ func TestAClosedAppenderSaysWhatBecameOfEverything(t *testing.T) {
 	}
 }
 
+func TestACloseWaitsForWhatIsQueued(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	release := make(chan struct{})
+	refusing(broker, topic, func(int64) int16 { <-release; return 0 })
+	appender := testAppender(t, cluster, topic, 1)
+	outcomes := []<-chan error{appendOne(appender, "a"), appendOne(appender, "b")}
+	time.AfterFunc(10*time.Millisecond, func() { close(release) })
+	appender.Close(testContext(t))
+	for i, outcome := range outcomes {
+		select {
+		case err := <-outcome:
+			if err != nil {
+				t.Errorf("record %d: %v", i, err)
+			}
+		default:
+			t.Errorf("record %d has no outcome", i)
+		}
+	}
+}
+
 func TestAnAppenderKnowsItsPartitionsAndWhetherOneIsStuck(t *testing.T) {
 	appender := NewAppender(nil, AppenderOptions{Topic: "t", Partitions: 3, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t)})
 	defer appender.Close(testContext(t))

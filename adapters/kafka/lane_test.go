@@ -65,6 +65,28 @@ func TestABatchIsBoundedInRecordsAndInBytes(t *testing.T) {
 	}
 }
 
+// An owner may have as much of the queue as is free.
+func TestAnOwnerMayHaveAsMuchAsIsFree(t *testing.T) {
+	for what, c := range map[string]struct {
+		queue int
+		want  int // records of 100 bytes
+	}{"just as much": {900, 5}, "a byte less": {899, 4}, "more": {1000, 5}} {
+		l := idleLane(t, AppenderOptions{Deadline: time.Minute, QueueBytes: c.queue})
+		taken := 0
+		for range 9 {
+			r := sized(100)
+			r.owner = ownedBy(7)
+			var outcome error
+			if l.append(r, func(err error) { outcome = err }); outcome == nil {
+				taken++
+			}
+		}
+		if taken != c.want {
+			t.Errorf("%s: %d records are taken, not %d", what, taken, c.want)
+		}
+	}
+}
+
 func TestARecordCountsWithItsKeyAndItsHeaders(t *testing.T) {
 	r := record{key: make([]byte, 3), value: make([]byte, 50), headers: eventHeaders}
 	if got, want := r.size(), 3+50+32+len(contentTypeHeader)+len(contentTypeEvent)+4; got != want {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"sync"
@@ -102,6 +103,15 @@ func TestTheIngestBeginsWhereItsGroupIs(t *testing.T) {
 		if err != nil || len(from) != 1 || from[0] != want {
 			t.Errorf("committed %d: it begins at %v, %v; want %d", committed, from, err, want)
 		}
+	}
+}
+
+func TestTheIngestLocatesEachOfItsPartitions(t *testing.T) {
+	cluster := listed(t, func(*kmsg.ListOffsetsRequest, *kmsg.ListOffsetsResponse) {}) // partition p begins and ends at 10 p
+	ingest := NewIngest(cluster, IngestOptions{Topic: "log", Logger: testLogger(t)})
+	from, err := ingest.locate(testContext(t), []assignment{{5, 50}, {0, -1}, {3, 7}, {2, 100}})
+	if want := (map[int]int64{5: 50, 0: 0, 3: 30, 2: 20}); err != nil || !maps.Equal(from, want) {
+		t.Errorf("it begins at %v, %v; want %v", from, err, want)
 	}
 }
 
