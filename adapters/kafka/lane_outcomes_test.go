@@ -2,10 +2,15 @@ package kafka
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -98,6 +103,71 @@ func TestABatchIsGivenUpAtItsDeadlineOnlyIfItWasNeverSent(t *testing.T) {
 			t.Errorf("%s: after %d answers it ends with %v", what, answers.Load(), err)
 		}
 	}
+}
+
+// A message to a log that is away is surely not in it, and its sender is told so in time.
+func TestALogThatIsAwayIsUnavailableAtTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const deadline = 5 * time.Second
+		cluster := NewCluster(ClusterOptions{
+			Brokers: []string{"broker:9092"}, Dial: func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+			},
+		})
+		defer cluster.Close()
+		appender := NewAppender(cluster, AppenderOptions{
+			Topic: "t", Partitions: 1, Deadline: deadline, QueueBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+		})
+		began := time.Now()
+		want := func(what string, outcome <-chan error, after time.Duration) {
+			t.Helper()
+			if err := <-outcome; codeOf(err) != domain.CodeUnavailable || time.Since(began) != after {
+				t.Errorf("%s: it ends with %v after %s, want %s", what, err, time.Since(began), after)
+			}
+		}
+		first := appendOne(appender, "first")
+		time.Sleep(time.Second)
+		second := appendOne(appender, "second")
+		want("the first", first, deadline)
+		want("the second", second, deadline+time.Second)
+		appender.Close(t.Context())
+	})
+}
+
+func TestAPauseBetweenAttemptsDoesNotHoldUpTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const deadline = 100 * time.Millisecond
+		l := idleLane(t, AppenderOptions{Deadline: deadline, QueueBytes: 1 << 20})
+		began := time.Now()
+		var told []string
+		add := func(name string) {
+			l.append(sized(100), func(err error) {
+				told = append(told, fmt.Sprint(name, " ", codeOf(err), " after ", time.Since(began)))
+			})
+		}
+		add("sent")
+		b, _ := l.take()
+		b.maybeSent = true
+		time.Sleep(50 * time.Millisecond)
+		add("waits")
+		l.pause(t.Context(), b, &backoff{count: 9})
+		if took := time.Since(began); took <= 300*time.Millisecond {
+			t.Errorf("the pause ended after %s", took)
+		}
+		if want := []string{"sent unconfirmed after 100ms", "waits unavailable after 150ms"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+		b.maybeSent, b.since, began = false, time.Now(), time.Now()
+		if l.pause(t.Context(), b, &backoff{count: 9}); time.Since(began) != deadline {
+			t.Errorf("with a batch that was never sent, the pause ended after %s", time.Since(began))
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		b.since, began = time.Now(), time.Now()
+		if l.pause(ended, b, &backoff{count: 9}); time.Since(began) != 0 {
+			t.Errorf("with its context ended, the pause ended after %s", time.Since(began))
+		}
+	})
 }
 
 // The next batch after one that may be in the log, although the broker refused it, must not be taken for it.

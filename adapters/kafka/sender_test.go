@@ -265,3 +265,49 @@ func TestAStampStandsWhereBrokersLookForIt(t *testing.T) {
 		t.Error("the batch itself is stamped, which an earlier attempt may still be reading")
 	}
 }
+
+func TestARequestWithoutAnAnswerMayHaveArrived(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	broker.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		return nil, errors.New("the connection ends"), true
+	})
+	batch, err := encodeBatch(valuesOf("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSender(cluster, topic, 0)
+	if got := s.send(testContext(t), batch, 1); got.verdict != verdictRetry || !got.maybeSent || got.err == nil || !s.known {
+		t.Errorf("it comes to %+v", got)
+	}
+	s = newSender(testCluster(t, []string{"127.0.0.1:1"}), topic, 0)
+	s.known = true
+	if got := s.send(testContext(t), batch, 1); got.verdict != verdictRetry || got.maybeSent || got.err == nil {
+		t.Errorf("without a broker: %+v", got)
+	}
+}
+
+func TestAProducerTakesTheIDAndTheEpochThatItIsGiven(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	asked := 0
+	broker.ControlKey(int16(kmsg.InitProducerID), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		init, _ := request.(*kmsg.InitProducerIDRequest)
+		if init.ProducerID != -1 || init.ProducerEpoch != -1 || init.TransactionalID != nil && *init.TransactionalID != "" {
+			t.Errorf("it asks for %+v", init)
+		}
+		response, _ := init.ResponseKind().(*kmsg.InitProducerIDResponse)
+		if asked++; asked == 1 {
+			response.ErrorCode = int16(kafka.GroupLoadInProgress)
+			return response, nil, true
+		}
+		response.ProducerID, response.ProducerEpoch = 1<<40+5, 9
+		return response, nil, true
+	})
+	s := newSender(cluster, topic, 0)
+	if got := s.send(testContext(t), nil, 1); got.verdict != verdictRetry || got.maybeSent || !errors.Is(got.err, kafka.GroupLoadInProgress) || s.known {
+		t.Errorf("while the coordinator loads: %+v", got)
+	}
+	if err := s.introduce(testContext(t)); err != nil || s.stamp != (producerStamp{1<<40 + 5, 9, 0}) || !s.known {
+		t.Errorf("the stamp is %+v, %v", s.stamp, err)
+	}
+}
