@@ -205,3 +205,17 @@ func TestWhatReachesItsDeadlineIsToldSoOnce(t *testing.T) {
 		want("at the third deadline", "waits too "+string(domain.CodeUnavailable))
 	})
 }
+
+func TestABatchIsAsOldAsItsOldestRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := idleLane(t, AppenderOptions{Deadline: 5 * time.Second, QueueBytes: 1 << 20})
+		began := time.Now()
+		for range 3 {
+			l.append(sized(100), func(error) {})
+			time.Sleep(time.Second)
+		}
+		if b, _ := l.take(); len(b.pending) != 3 || !b.since.Equal(began) || !b.pending[2].since.Equal(began.Add(2*time.Second)) {
+			t.Errorf("it is of %s, %s after its oldest record", b.since, b.since.Sub(began))
+		}
+	})
+}

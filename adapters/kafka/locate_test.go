@@ -159,24 +159,28 @@ func TestAProjectionGoesOnWhereItStoppedUnlessTheLogIsAnotherOne(t *testing.T) {
 		}
 	}
 	none := application.RecordFingerprint{}
+	atStart := loggedRecord{offset: 5, at: hoursApart.Add(5 * time.Hour), key: []byte("1:2"), value: []byte("5")}.fingerprint()
 	for what, c := range map[string]struct {
 		stored    application.Projection
 		lostUntil int64
 		want      application.Projection
 	}{
-		"never projected":                {at(0, 0, -1, none), 0, at(1, 5, -1, none)},
-		"in the middle":                  {at(3, 7, 6, sixth), 0, at(3, 7, 6, sixth)},
-		"nothing was read yet":           {at(3, 7, -1, none), 0, at(3, 7, -1, none)},
-		"at the start":                   {at(3, 5, 4, none), 0, at(3, 5, 4, none)},
-		"at the end":                     {at(3, 10, 6, sixth), 0, at(3, 10, 6, sixth)},
-		"past the end":                   {at(3, 11, 6, sixth), 0, at(4, 5, -1, none)},
-		"another record there":           {at(3, 7, 6, none), 0, at(4, 5, -1, none)},
-		"the last record is lost":        {at(3, 5, 3, none), 0, at(3, 5, 3, none)},
-		"the next ones are lost":         {at(3, 4, 3, none), 0, at(3, 5, -1, none)},
-		"some cannot be read":            {at(3, 7, 6, sixth), 9, at(3, 9, -1, none)},
-		"some before cannot be read":     {at(3, 7, 6, sixth), 7, at(3, 7, 6, sixth)},
-		"anew, and some cannot be read":  {at(3, 7, 6, none), 9, at(4, 5, -1, none)},
-		"never, and some cannot be read": {at(0, 0, -1, none), 9, at(1, 9, -1, none)},
+		"never projected":                  {at(0, 0, -1, none), 0, at(1, 5, -1, none)},
+		"in the middle":                    {at(3, 7, 6, sixth), 0, at(3, 7, 6, sixth)},
+		"nothing was read yet":             {at(3, 7, -1, none), 0, at(3, 7, -1, none)},
+		"at the start":                     {at(3, 5, 4, none), 0, at(3, 5, 4, none)},
+		"at the end":                       {at(3, 10, 6, sixth), 0, at(3, 10, 6, sixth)},
+		"past the end":                     {at(3, 11, 6, sixth), 0, at(4, 5, -1, none)},
+		"another record there":             {at(3, 7, 6, none), 0, at(4, 5, -1, none)},
+		"its last record is the first":     {at(3, 6, 5, atStart), 0, at(3, 6, 5, atStart)},
+		"another record is the first":      {at(3, 6, 5, none), 0, at(4, 5, -1, none)},
+		"its last record is where it ends": {at(3, 11, 10, none), 0, at(4, 5, -1, none)},
+		"the last record is lost":          {at(3, 5, 3, none), 0, at(3, 5, 3, none)},
+		"the next ones are lost":           {at(3, 4, 3, none), 0, at(3, 5, -1, none)},
+		"some cannot be read":              {at(3, 7, 6, sixth), 9, at(3, 9, -1, none)},
+		"some before cannot be read":       {at(3, 7, 6, sixth), 7, at(3, 7, 6, sixth)},
+		"anew, and some cannot be read":    {at(3, 7, 6, none), 9, at(4, 5, -1, none)},
+		"never, and some cannot be read":   {at(0, 0, -1, none), 9, at(1, 9, -1, none)},
 	} {
 		store := newMemoryHistory()
 		store.projections[0] = c.stored
@@ -240,6 +244,60 @@ func TestARebuildBeginsWhereAllInvitesFromBeforeTheLogHaveEnded(t *testing.T) {
 	claims.start = 0 // nothing is missing
 	if from, err := p.rebuildFrom(testContext(t)); err != nil || from != 0 || len(claims.at) > 0 {
 		t.Errorf("a whole log is rebuilt from %d, %v", from, err)
+	}
+}
+
+// As a restore does it, whose history is another log's.
+func TestAProjectionThatIsBegunAnewKeepsTheBlocks(t *testing.T) {
+	cluster, topic, _ := claimedLog(t)
+	store := newMemoryHistory()
+	store.projections[0] = application.Projection{Next: application.LogPosition{Generation: 3, Offset: 900}, Last: 899}
+	block := application.BlockState{BlockPair: application.BlockPair{Blocker: 1, Target: 2}, Blocked: true, Version: 7}
+	store.stored = []application.StoredBlock{{BlockState: block}}
+	end, err := testProjector(t, cluster, topic, store).BeginAnew(testContext(t), 0, 7)
+	want := application.Projection{Next: application.LogPosition{Generation: 7, Offset: 5}, Last: -1}
+	if err != nil || end != 8 || store.projections[0] != want {
+		t.Errorf("it begins at %+v, up to %d, %v", store.projections[0], end, err)
+	}
+	at := want.Next
+	at.Offset--
+	if len(store.changes) != 1 || store.changes[0] != (application.JudgedChange{BlockState: block, At: at}) {
+		t.Errorf("the blocks at its start are %+v", store.changes)
+	}
+}
+
+// The blocks of other partitions are theirs.
+func TestABeginningKnowsTheBlocksOfItsOwnPartition(t *testing.T) {
+	const partitions = 8
+	home := partitionOf([]byte("1:2"), partitionNumbers(partitions))
+	cluster := listed(t, func(_ *kmsg.ListOffsetsRequest, response *kmsg.ListOffsetsResponse) {
+		response.Topics[0].Partitions[0].Offset = 0 // nothing is logged
+	})
+	store := newMemoryHistory()
+	var ours application.BlockState
+	for user := domain.UserID(2); user < 40; user++ {
+		block := application.BlockState{BlockPair: application.BlockPair{Blocker: user, Target: 1}, Blocked: true, Version: 1}
+		store.stored = append(store.stored, application.StoredBlock{BlockState: block})
+		if user == 2 {
+			ours = block
+		}
+	}
+	projector := testProjector(t, cluster, "log", store)
+	projector.options.Partitions = partitions
+	p := &projectedPartition{projector: projector, number: home}
+	to := application.Projection{Next: application.LogPosition{Generation: 1, Partition: home}, Last: -1}
+	if err := p.begin(testContext(t), application.Projection{}, to); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, change := range store.changes {
+		found = found || change.BlockState == ours
+		if key := domain.Between(change.Blocker, change.Target).Key(); projector.partitionOf([]byte(key)) != home {
+			t.Errorf("it takes the block of %s", key)
+		}
+	}
+	if !found || len(store.changes) == len(store.stored) {
+		t.Errorf("it takes %d of %d blocks", len(store.changes), len(store.stored))
 	}
 }
 

@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -135,6 +137,30 @@ func TestWhatIsProjectedInOneTransaction(t *testing.T) {
 	}
 }
 
+// Operators see that something else writes the topic.
+func TestRecordsThatAreNoEventsAreCountedInTheLog(t *testing.T) {
+	hello := domain.ChatMessage{From: 1, To: 2, Text: mustText(t, "hello")}
+	for what, c := range map[string]struct {
+		read func(h *projection)
+		says string // "": nothing
+	}{
+		"none": {func(h *projection) { h.logged(t, 10, "1:2", hello) }, ""},
+		"some": {func(h *projection) { h.logged(t, 10, "1:2", nil); h.logged(t, 11, "1:2", nil) }, "records=2"},
+		"more": {func(h *projection) { h.logged(t, 10, "1:2", nil); h.LeftOut(LeftOut{From: 11, To: 15}) }, "records=5"},
+	} {
+		var out bytes.Buffer
+		h, _ := projecting(t)
+		h.partition.projector = NewProjector(nil, ProjectorOptions{
+			Partitions: 1, Store: &batches{}, Retention: time.Hour, Logger: slog.New(slog.NewTextHandler(&out, nil)),
+		})
+		c.read(h)
+		h.BatchEnd(0, 20)
+		if got := out.String(); (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%s: it says %q", what, got)
+		}
+	}
+}
+
 func TestATransactionIsBoundedInEventsAndInBytes(t *testing.T) {
 	h, store := projecting(t)
 	hello := domain.ChatMessage{From: 1, To: 2, Text: mustText(t, "hello")}
@@ -156,12 +182,12 @@ func TestATransactionIsBoundedInEventsAndInBytes(t *testing.T) {
 	if len(store.took) != 1 {
 		t.Fatal("many bytes are not written")
 	}
-	bytes := 0
+	size := 0
 	for _, event := range store.took[0].Events {
-		bytes += len(event.Frame)
+		size += len(event.Frame)
 	}
-	if last := len(store.took[0].Events[0].Frame); bytes < maxProjectedBytes || bytes-last >= maxProjectedBytes {
-		t.Errorf("%d bytes are written at once", bytes)
+	if last := len(store.took[0].Events[0].Frame); size < maxProjectedBytes || size-last >= maxProjectedBytes {
+		t.Errorf("%d bytes are written at once", size)
 	}
 	if h.bytes != 0 {
 		t.Errorf("the next transaction begins with %d bytes", h.bytes)
