@@ -373,6 +373,15 @@ func TestALookFromOutsideReadsWhatWasAskedFor(t *testing.T) {
 			t.Errorf("following: %t: a reader that fails ends it with %v", follow, err)
 		}
 	}
+	ctx, stop := context.WithCancel(testContext(t))
+	defer stop()
+	err := cluster.ReadTopic(ctx, TopicReading{Topic: topic, Logger: testLogger(t)}, func(*TailRecord) error {
+		stop()
+		return nil
+	})
+	if err != nil {
+		t.Errorf("a reading whose context ends meanwhile: %v", err)
+	}
 	if count != 2 {
 		t.Errorf("%d records were handed over to readers that fail", count)
 	}
@@ -396,6 +405,14 @@ func TestATopicThatMayNotBeReadIsRefused(t *testing.T) {
 			response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
 			return response, nil, true
 		})
+		if refused {
+			claims := &claimedOffsets{start: 5, stable: 8, end: 10}
+			claims.claim(broker)
+			err := cluster.ReadTopic(testContext(t), TopicReading{Topic: topic, Logger: testLogger(t)}, nil)
+			if err == nil || !strings.Contains(err.Error(), "may not read") {
+				t.Errorf("a reading of it ends with %v", err)
+			}
+		}
 		err := cluster.mayRead(testContext(t), topic, map[int]int64{0: 5})
 		if (err != nil) != refused || refused && !strings.Contains(err.Error(), topic) {
 			t.Errorf("code %d: %v", code, err)

@@ -2,12 +2,14 @@ package kafka
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"golang.org/x/sync/semaphore"
 )
 
 func TestWhereADamagedBatchEnds(t *testing.T) {
@@ -108,6 +110,7 @@ func TestWhatOfABatchIsLeftOut(t *testing.T) {
 		"all of one":                         {madeBatch{base: 5, count: 1, plain: []byte{1}}.bytes(t), nil, 5, 6},
 		"an offset before the first":         {madeBatch{base: 5, count: 2, plain: []byte{14, 0, 0, 1, 1, 1, 0, 0}}.bytes(t), nil, 5, 7},
 		"an offset behind the last":          {madeBatch{base: 5, count: 2, plain: []byte{14, 0, 0, 4, 1, 1, 0, 0}}.bytes(t), nil, 5, 7},
+		"a record of a byte too few":         {madeBatch{base: 5, count: 1, plain: append([]byte{good[head] + 2}, good[head+1:]...)}.bytes(t), nil, 5, 6},
 		"nothing but what is behind them":    {madeBatch{base: 5, count: 1, packing: packings()["gzip"], plain: append(bytes.Clone(good[head:]), make([]byte, 1<<20)...)}.bytes(t), []string{"a"}, 0, 0},
 	} {
 		got, log := readAnswer(t, TailOptions{MaxBatch: 1 << 16}, 5, fetchedPartition{}, c.batch)
@@ -118,6 +121,63 @@ func TestWhatOfABatchIsLeftOut(t *testing.T) {
 		if c.to == 0 && len(log.leftOut) != 0 || c.to != 0 && (len(log.leftOut) != 1 || log.leftOut[0].From != c.from || log.leftOut[0].To != c.to) {
 			t.Errorf("%s: left out %+v", what, log.leftOut)
 		}
+	}
+}
+
+func TestARecordOutsideItsBatchIsNotHandedOver(t *testing.T) {
+	for what, delta := range map[string]byte{"before the first": 1, "behind the last": 4} {
+		got, log := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, madeBatch{base: 5, count: 2, plain: []byte{14, 0, 0, delta, 1, 1, 0, 0}}.bytes(t))
+		if got.next != 7 || len(log.of(0)) > 0 || len(log.leftOut) != 1 || log.leftOut[0].To != 7 {
+			t.Errorf("%s: read %q, left out %+v", what, log.of(0), log.leftOut)
+		}
+	}
+}
+
+// Who waits for a place to unpack a batch in gives up with its context, and leaves nothing out.
+func TestATailThatEndsWhileItWaitsToUnpackReadsNothing(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	places := semaphore.NewWeighted(0)
+	events := &tailEvents{}
+	tail := NewTail(nil, TailOptions{Handler: events, Logger: testLogger(t), Unpacking: places})
+	batch := madeBatch{base: 5, packing: packings()["gzip"], records: valuesOf("a")}.bytes(t)
+	if got := tail.read(ended, &fetchedPartition{batches: batch}, 5); got != (reading{next: 5}) {
+		t.Errorf("it comes to %+v", got)
+	}
+	events.want(t, "without a place")
+	places = semaphore.NewWeighted(1)
+	tail = NewTail(nil, TailOptions{Handler: events, Logger: testLogger(t), Unpacking: places})
+	for range 2 {
+		tail.read(t.Context(), &fetchedPartition{batches: batch}, 5)
+		events.want(t, "with one", "record 5")
+	}
+}
+
+func TestAControlBatchThatIsNoMarkerAbortsNothing(t *testing.T) {
+	for what, c := range map[string]struct {
+		batch madeBatch
+		want  bool
+	}{
+		"abort":         {marker(0, 7, 0), true},
+		"commit":        {marker(0, 7, 1), false},
+		"a short key":   {madeBatch{attributes: attrControlBatch, records: []record{{key: []byte{0, 0, 0}, time: time.UnixMilli(0)}}}, false},
+		"no key":        {madeBatch{attributes: attrControlBatch}, false},
+		"no record":     {madeBatch{attributes: attrControlBatch, count: 1, plain: []byte{1}}, false},
+		"another kind":  {marker(0, 7, 2), false},
+		"of version 1":  {madeBatch{attributes: attrControlBatch, records: []record{{key: []byte{0, 1, 0, 0}, time: time.UnixMilli(0)}}}, true},
+		"a bare number": {madeBatch{attributes: attrControlBatch, records: []record{{key: []byte{0, 0, 0, 0}, time: time.UnixMilli(0)}}}, true},
+	} {
+		batch, ok := readBatch(c.batch.bytes(t))
+		if !ok || batch.isAbort() != c.want {
+			t.Errorf("%s: it aborts: %t", what, batch.isAbort())
+		}
+	}
+	// What a producer writes outside of its transaction is not the transaction's.
+	outside := madeBatch{base: 1, producer: 7, records: valuesOf("outside")}.bytes(t)
+	inside := madeBatch{base: 0, producer: 7, attributes: attrTransaction, records: valuesOf("inside")}.bytes(t)
+	_, log := readAnswer(t, TailOptions{}, 0, fetchedPartition{aborted: []abortedTransaction{{7, 0}}}, inside, outside)
+	if !slices.Equal(log.of(0), []string{"outside"}) {
+		t.Errorf("read %q", log.of(0))
 	}
 }
 
@@ -224,6 +284,19 @@ func TestABatchWhoseHeaderMakesNoSenseIsDamaged(t *testing.T) {
 		batch := madeBatch{base: 5, records: valuesOf("x")}.bytes(t)
 		change(batch)
 		if read, ok := readBatch(batch); !ok || read.damage() == nil {
+			t.Errorf("%s: it counts as good", what)
+		}
+	}
+	for what, change := range map[string]func(head []byte){ // with a checksum that is right
+		"a last before the base": func(b []byte) { binary.BigEndian.PutUint32(b[batchLastAt:], 1<<32-1) },
+		"a last offset of all": func(b []byte) {
+			binary.BigEndian.PutUint64(b, 1<<63-2)
+			binary.BigEndian.PutUint32(b[batchLastAt:], 1)
+		},
+	} {
+		batch := madeBatch{base: 5, records: valuesOf("x")}.bytes(t)
+		change(batch)
+		if read, ok := readBatch(sealed(batch)); !ok || read.damage() == nil {
 			t.Errorf("%s: it counts as good", what)
 		}
 	}

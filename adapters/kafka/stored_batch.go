@@ -198,7 +198,7 @@ type recordFields struct {
 }
 
 func (f *recordFields) take(n int64) []byte {
-	if n < 0 || n > int64(len(f.rest)) {
+	if n > int64(len(f.rest)) {
 		f.bad, f.rest = true, nil
 	}
 	if f.bad {

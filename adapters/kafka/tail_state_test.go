@@ -1,10 +1,13 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,6 +164,31 @@ func TestADamagedBatchIsAskedForThreeTimes(t *testing.T) {
 		take(good, bad)
 		events.want(t, "another one", "record 10", "end of 3 at 11")
 	})
+}
+
+func TestAFetchThatFailsSaysSo(t *testing.T) {
+	tail := NewTail(testCluster(t, []string{"127.0.0.1:1"}), TailOptions{From: map[int]int64{3: 10}, Handler: &tailEvents{}, Logger: testLogger(t)})
+	if got := tail.fetch(t.Context(), 7, []int{3}, tail.request([]int{3})); got.err == nil || got.answer != nil || got.leader != 7 || !slices.Equal(got.partitions, []int{3}) {
+		t.Errorf("it is %+v", got)
+	}
+}
+
+// A right that is missing does not come by itself: operators are told, once.
+func TestAPartitionThatMayNotBeReadIsAnError(t *testing.T) {
+	var out bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	tail := NewTail(nil, TailOptions{From: map[int]int64{3: 10}, Handler: &tailEvents{}, Logger: logger})
+	for i, want := range []string{"level=ERROR", "level=DEBUG"} {
+		out.Reset()
+		if tail.take(t.Context(), refusedFetch(3, kafka.TopicAuthorizationFailed)); !strings.Contains(out.String(), want) {
+			t.Errorf("time %d: it says %s", i, out.String())
+		}
+	}
+	tail.partitions[3].retry = backoff{}
+	out.Reset()
+	if tail.take(t.Context(), refusedFetch(3, kafka.NotLeaderForPartition)); !strings.Contains(out.String(), "level=DEBUG") {
+		t.Errorf("of another leader it says %s", out.String())
+	}
 }
 
 func TestATailKeepsNoLargeBuffer(t *testing.T) {

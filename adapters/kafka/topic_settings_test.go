@@ -114,7 +114,8 @@ func TestTheLayoutOfAClusterIsReadOfAllItsPartitions(t *testing.T) {
 	failing.Partitions[1].ErrorCode = int16(kafka.LeaderNotAvailable)
 	describing(broker, 2,
 		described("good", 0, 3, 3, 3), described("few", 0, 3, 2, 3), described("leaderless", 0, 3, -3, -1), failing,
-		described("missing", int16(kafka.UnknownTopicOrPartition)), described("empty", 0))
+		described("missing", int16(kafka.UnknownTopicOrPartition)), described("empty", 0),
+		described("refused", int16(kafka.TopicAuthorizationFailed), 3))
 	got, err := cluster.layout(testContext(t))
 	if err != nil {
 		t.Fatal(err)
@@ -124,13 +125,13 @@ func TestTheLayoutOfAClusterIsReadOfAllItsPartitions(t *testing.T) {
 	}
 	for name, want := range map[string]topicLayout{
 		"good": {false, 3, 0, 3}, "few": {false, 3, 0, 2}, "leaderless": {false, 3, 2, 1}, "failing": {false, 2, 1, 3},
-		"missing": {missing: true}, "empty": {},
+		"missing": {missing: true}, "empty": {}, "refused": {true, 1, 0, 3},
 	} {
 		if got := got.topics[name]; got != want {
 			t.Errorf("%s: %+v, not %+v", name, got, want)
 		}
 	}
-	for name, want := range map[string]int{"good": 3, "leaderless": 3, "missing": 0, "empty": 0, "unheard of": 0} {
+	for name, want := range map[string]int{"good": 3, "leaderless": 3, "missing": 0, "empty": 0, "refused": 0, "unheard of": 0} {
 		if count, err := cluster.Partitions(testContext(t), name); count != want || (err == nil) != (want > 0) {
 			t.Errorf("%s has %d partitions, %v", name, count, err)
 		}
