@@ -52,7 +52,6 @@ func TestAnAppendEndsAsItsAnswersSay(t *testing.T) {
 		"after some time":              {time.Minute, []int16{again, again, 0}, ""},
 		"after doubts":                 {time.Minute, []int16{maybe, again, 0}, ""},
 		"never, as far as is known":    {50 * time.Millisecond, []int16{maybe, again}, domain.CodeUnconfirmed},
-		"never, with doubts":           {50 * time.Millisecond, []int16{again, maybe}, domain.CodeUnconfirmed},
 		"refused":                      {time.Minute, []int16{refused}, domain.CodeUnavailable},
 		"refused after some time":      {time.Minute, []int16{again, refused}, domain.CodeUnavailable},
 		"refused after doubts":         {time.Minute, []int16{maybe, refused}, domain.CodeUnconfirmed},
