@@ -172,10 +172,10 @@ func TestASessionRecordStandsInThePartitionOfItsUser(t *testing.T) {
 	defer appender.Close(testContext(t))
 	sessions := NewSessions(appender)
 	node := domain.Incarnation{1}
-	await := func(append func(func(error))) {
+	await := func(write func(func(error))) {
 		t.Helper()
 		outcome := make(chan error, 1)
-		append(func(err error) { outcome <- err })
+		write(func(err error) { outcome <- err })
 		if err := <-outcome; err != nil {
 			t.Fatal(err)
 		}
@@ -245,9 +245,9 @@ func TestWhoOwnsARecord(t *testing.T) {
 	_, m := controlledGroup(t)
 	options := AppenderOptions{Topic: "log", Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t)}
 	appender := &Appender{options: options, numbers: partitionNumbers(1), lanes: []*lane{newLane(m.cluster, options, 0)}} // nobody sends
-	ownerOf := func(append func()) owner {
+	ownerOf := func(write func()) owner {
 		t.Helper()
-		append()
+		write()
 		queue := appender.lanes[0].queue
 		return queue[len(queue)-1].record.owner
 	}
@@ -255,8 +255,8 @@ func TestWhoOwnsARecord(t *testing.T) {
 	sessions, conversations := NewSessions(appender), NewConversations(m.cluster, appender)
 	node := domain.Incarnation{1}
 	for what, c := range map[string]struct {
-		append func()
-		want   owner
+		write func()
+		want  owner
 	}{
 		"a session": {func() {
 			sessions.Append(domain.SessionRecord{Kind: domain.SessionUp, Incarnation: node, User: 7, Count: 1}, nothing)
@@ -270,7 +270,7 @@ func TestWhoOwnsARecord(t *testing.T) {
 			conversations.Append(domain.Event{Body: domain.SystemMessage{To: 3, Text: mustText(t, "m")}}, nothing)
 		}, ownedBy(domain.System)},
 	} {
-		if got := ownerOf(c.append); got != c.want {
+		if got := ownerOf(c.write); got != c.want {
 			t.Errorf("%s: it is owned by %+v, not %+v", what, got, c.want)
 		}
 	}
