@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -82,6 +83,9 @@ func (a *auditing) want(when string, published []string, commits ...int64) {
 	var values []string
 	err := a.cluster.ReadTopic(testContext(a.t), TopicReading{Topic: a.topic, Logger: testLogger(a.t)}, func(r *TailRecord) error {
 		values = append(values, string(r.Value))
+		if !strings.Contains(string(r.Value), `"subject":"`+string(r.Key)+`"`) {
+			a.t.Errorf("the key %s is not the user's of %s", r.Key, r.Value)
+		}
 		return nil
 	})
 	if err != nil {

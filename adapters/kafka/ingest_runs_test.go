@@ -127,6 +127,39 @@ func TestTheIngestHoldsNoMoreThanItsBound(t *testing.T) {
 	})
 }
 
+// As many as a node remembers for each user (see maxUncommitted), however many partitions it reads.
+func TestARunIsShorterTheMorePartitionsThereAre(t *testing.T) {
+	for partitions, want := range map[int]int{1: 64, 16: 64, 17: 60, 100: 10, 1024: 1, 5000: 1} {
+		if got := runLength(partitions); got != want {
+			t.Errorf("with %d partitions, a run is of %d records, not %d", partitions, got, want)
+		}
+	}
+}
+
+func TestALetterStandsInThePartitionOfItsRecord(t *testing.T) {
+	_, m := controlledGroup(t) // seven partitions
+	dead := testAppender(t, m.cluster, "log", 7)
+	defer dead.Close(testContext(t))
+	i := NewIngest(nil, IngestOptions{DeadLetters: dead, Logger: testLogger(t)})
+	for partition, want := range map[int]int{3: 3, 12: 5} { // fewer partitions than of the messages
+		r := foreign("poison")
+		r.partition = partition
+		if !i.bury(testContext(t), r, refuse(DeadInvalidJSON, "It is broken.")) {
+			t.Fatal("it is not buried")
+		}
+		found := -1
+		err := m.cluster.ReadTopic(testContext(t), TopicReading{Topic: "log", Logger: testLogger(t)}, func(r *TailRecord) error {
+			if letter := copyRecord("log", r); letter.origin().partition == partition {
+				found = r.Partition
+			}
+			return nil
+		})
+		if err != nil || found != want {
+			t.Errorf("that of partition %d stands in %d, %v; want %d", partition, found, err, want)
+		}
+	}
+}
+
 func TestARecordTakesWhatItsBytesAndHeadersTake(t *testing.T) {
 	r := foreignRecord{key: make([]byte, 10), value: make([]byte, 100), headers: []kafka.Header{{Key: "abc", Value: make([]byte, 5)}, {}}}
 	if got, want := r.bytes(), int64(10+100+recordOverhead+3+5+4+4+2*40); got != want {

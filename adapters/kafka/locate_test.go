@@ -241,6 +241,20 @@ func TestARebuildBeginsWhereAllInvitesFromBeforeTheLogHaveEnded(t *testing.T) {
 			t.Errorf("it asks for %s, not %s", at, want)
 		}
 	}
+	// What was not projected yet will be, as ever.
+	for _, c := range []struct{ since, next, want int64 }{{7, 9, 7}, {9, 7, 7}} {
+		claims.start, claims.since = 5, c.since
+		store := newMemoryHistory()
+		at := application.LogPosition{Generation: 3, Offset: c.next}
+		store.projections[0] = application.Projection{Next: at, Last: -1}
+		rebuilt, err := testProjector(t, cluster, topic, store).Rebuild(testContext(t), 0)
+		claims.asked(t)
+		from := at
+		from.Offset = c.want
+		if err != nil || rebuilt != (Rebuilt{from, at}) || store.projections[0].Next != from {
+			t.Errorf("projected up to %d: rebuilt %+v, %v", c.next, rebuilt, err)
+		}
+	}
 	claims.start = 0 // nothing is missing
 	if from, err := p.rebuildFrom(testContext(t)); err != nil || from != 0 || len(claims.at) > 0 {
 		t.Errorf("a whole log is rebuilt from %d, %v", from, err)
@@ -314,6 +328,23 @@ func TestTheTimeOfAnOffsetIsThatOfItsRecord(t *testing.T) {
 		if at, err := cluster.timeOf(testContext(t), topic, 0, offset); err != nil || at.Before(before) || at.After(time.Now()) {
 			t.Errorf("offset %d, where the log ends, is of %s, %v", offset, at, err)
 		}
+	}
+}
+
+// A login must not miss what was appended behind an open transaction, and must not wait for it.
+func TestWhoWaitsForTheReadableEndAndWhoForThatOfTheLog(t *testing.T) {
+	cluster, topic, _ := claimedLog(t) // readable up to 8, appended up to 10
+	conversations := testConversations(t, cluster, topic)
+	if ends, err := conversations.EndOffsets(testContext(t)); err != nil || ends[0] != 10 {
+		t.Errorf("a login is served from %v on, %v", ends, err)
+	}
+	if ends, err := conversations.Readable().EndOffsets(testContext(t)); err != nil || ends[0] != 8 {
+		t.Errorf("the history follows up to %v, %v", ends, err)
+	}
+	barrier := NewReadBarrier(cluster, topic, 1, nil)
+	defer barrier.Close()
+	if ends, err := barrier.ends.get(testContext(t)); err != nil || ends[0] != 8 {
+		t.Errorf("the barrier waits for %v, %v", ends, err)
 	}
 }
 
