@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/semaphore"
 
 	"chatting/application"
@@ -291,5 +292,111 @@ func TestALetterThatTheBrokerFindsTooLargeIsShortened(t *testing.T) {
 	})
 	if err != nil || len(letters) != 1 || !letters[0].LeftOut || letters[0].Size != 6 || letters[0].FirstPartition != 3 {
 		t.Errorf("the letters are %+v, %v", letters, err)
+	}
+}
+
+// committing has the broker of a group take down each commit once it may go on, as "partition:offset …" in order.
+func committing(t *testing.T) (g *generation, commits chan string, answer chan int16) {
+	t.Helper()
+	broker, m := controlledGroup(t)
+	commits, answer = make(chan string, 10), make(chan int16, 10)
+	broker.ControlKey(int16(kmsg.OffsetCommit), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		commit, _ := request.(*kmsg.OffsetCommitRequest)
+		response, _ := commit.ResponseKind().(*kmsg.OffsetCommitResponse)
+		topic := kmsg.OffsetCommitResponseTopic{Topic: "log"}
+		var said []string
+		for _, p := range commit.Topics[0].Partitions {
+			said = append(said, fmt.Sprint(p.Partition, ":", p.Offset))
+		}
+		slices.Sort(said)
+		commits <- fmt.Sprint(said)
+		code := <-answer
+		for _, p := range commit.Topics[0].Partitions {
+			topic.Partitions = append(topic.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: code})
+		}
+		response.Topics = append(response.Topics, topic)
+		return response, nil, true
+	})
+	return &generation{cluster: m.cluster, group: "g", topic: "log", member: "m", id: 4}, commits, answer
+}
+
+func TestPartitionsThatCommitMeanwhileShareTheNextCommit(t *testing.T) {
+	g, commits, answer := committing(t)
+	c := &offsetCommits{ctx: t.Context(), generation: g}
+	outcomes := make(chan error, 3)
+	commit := func(partition int, offset int64) {
+		go func() { outcomes <- c.commit(partition, offset) }()
+	}
+	commit(1, 10)
+	if got := <-commits; got != "[1:10]" {
+		t.Errorf("the first commit is %s", got)
+	}
+	commit(2, 20)
+	commit(3, 30)
+	waitUntil(t, func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.next != nil && len(c.next.offsets) == 2 })
+	if len(outcomes) > 0 {
+		t.Error("a commit ends before its answer")
+	}
+	answer <- 0
+	if err := <-outcomes; err != nil {
+		t.Error(err)
+	}
+	if got := <-commits; got != "[2:20 3:30]" {
+		t.Errorf("the second commit is %s", got)
+	}
+	answer <- int16(kafka.IllegalGeneration)
+	for range 2 {
+		if err := <-outcomes; !errors.Is(err, kafka.IllegalGeneration) {
+			t.Errorf("a commit that is refused ends with %v", err)
+		}
+	}
+	c.wait()
+	if c.running || c.next != nil {
+		t.Error("it runs on")
+	}
+	answer <- 0
+	if err := c.commit(4, 40); err != nil || <-commits != "[4:40]" {
+		t.Errorf("a later one: %v", err)
+	}
+}
+
+// What is committed makes room for more; what is not is delivered by the next generation.
+func TestAPartitionCommitsEachRunAndMakesRoom(t *testing.T) {
+	g, commits, answer := committing(t)
+	sent := &sentMessages{}
+	one := foreign(good)
+	p := &ingestedPartition{
+		ingest: NewIngest(nil, IngestOptions{Messages: sent, Logger: testLogger(t)}), number: 3, runs: make(chan ingestRun),
+		commits: &offsetCommits{ctx: t.Context(), generation: g}, underWay: semaphore.NewWeighted(2 * one.bytes()),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.serve(t.Context()) }()
+	hand := func(next int64) {
+		t.Helper()
+		for range 2 {
+			if err := p.underWay.Acquire(testContext(t), one.bytes()); err != nil {
+				t.Fatal("there is no room")
+			}
+		}
+		p.runs <- ingestRun{records: []foreignRecord{one, one}, next: next}
+	}
+	for next := range int64(3) {
+		answer <- 0
+		hand(next)
+		if got, want := <-commits, fmt.Sprintf("[3:%d]", next); got != want {
+			t.Errorf("the commit is %s, not %s", got, want)
+		}
+	}
+	answer <- int16(kafka.IllegalGeneration)
+	hand(4)
+	if err := <-ended; !errors.Is(err, kafka.IllegalGeneration) {
+		t.Errorf("it ends with %v", err)
+	}
+	if got := len(sent.texts(7)); got != 8 {
+		t.Errorf("%d messages are delivered", got)
+	}
+	if p.underWay.TryAcquire(1) {
+		t.Error("what is not committed makes room")
 	}
 }
