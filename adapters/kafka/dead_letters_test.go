@@ -126,6 +126,17 @@ func TestWhereARecordWasFirstWrittenIsBelievedOnlyIfAllOfItIsThere(t *testing.T)
 	}
 }
 
+// As Kafka's clients have it, the last header of a name counts.
+func TestTheLastHeaderOfANameCounts(t *testing.T) {
+	r := foreign(good, "chatting_dlt-count: 1", "Chatting_dlt-count: 9", "chatting_dlt-count: 2", "ce_id: a", "CE_ID: b")
+	if got := r.failures(); got != 2 {
+		t.Errorf("a count of 1, then of 2, is %d", got)
+	}
+	if got, ok := r.producerHeader("ce_id"); !ok || got != "b" {
+		t.Errorf("the id is %q", got)
+	}
+}
+
 // Each step takes more away, and each says what.
 func TestALetterIsShortenedByItsValueThenItsHeadersThenItsKey(t *testing.T) {
 	own := textHeader(headerCode, DeadTooLarge)
