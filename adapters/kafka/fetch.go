@@ -88,7 +88,7 @@ type fetchedPartition struct {
 // abortedTransaction says that the records of a producer from an offset on, up to its next abort marker, do not count.
 type abortedTransaction struct{ producer, first int64 }
 
-// answerBuffers are the buffers of fetch answerBuffers, used again.
+// answerBuffers are the buffers of fetch answers, used again.
 var answerBuffers sync.Pool
 
 func newAnswerBuffer(size int) *[]byte {

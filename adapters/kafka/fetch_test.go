@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -125,4 +126,169 @@ func FuzzFetchAnswer(f *testing.F) {
 			t.Error("not the last one is cut")
 		}
 	})
+}
+
+// exchange is a connection to a broker that answers one request.
+type exchange struct {
+	written bytes.Buffer
+	body    []byte // behind the correlation id
+	answer  *bytes.Reader
+}
+
+func (e *exchange) Write(p []byte) (int, error) { return e.written.Write(p) }
+
+func (e *exchange) Read(p []byte) (int, error) {
+	if e.answer == nil {
+		e.answer = bytes.NewReader(slices.Concat(
+			binary.BigEndian.AppendUint32(nil, uint32(4+len(e.body))), e.written.Bytes()[8:12], e.body))
+	}
+	return e.answer.Read(p)
+}
+
+func TestAFetchSpeaksTheVersionsThatItKnows(t *testing.T) {
+	for version, known := range map[int16]bool{3: false, minFetchVersion: true, 7: true, maxFetchVersion: true, 12: false} {
+		request := NewTail(&Cluster{transport: &kafka.Transport{ClientID: "us"}}, TailOptions{Topic: "topic", From: map[int]int64{1: 5}}).request([]int{1})
+		if !request.Required(map[protocol.ApiKey]int16{protocol.Fetch: version}) {
+			t.Fatal("kafka-go would read the answer itself")
+		}
+		broker := &exchange{body: made(version, madePartition(1, "batches"))[8:]}
+		message, err := request.RawExchange(broker)
+		if (err == nil) != known {
+			t.Errorf("version %d: %v", version, err)
+		}
+		if !known {
+			if broker.written.Len() > 0 {
+				t.Errorf("version %d: the broker is asked in it", version)
+			}
+			continue
+		}
+		answer, _ := message.(*fetchAnswer)
+		if answer == nil || len(answer.partitions) != 1 || string(answer.partitions[0].batches) != "batches" {
+			t.Fatalf("version %d: %+v", version, message)
+		}
+		answer.release()
+		asked := kmsg.NewPtrFetchRequest()
+		asked.Version = version
+		head := 4 + 2 + 2 + 4 + 2 + len("us")
+		if err := asked.ReadFrom(broker.written.Bytes()[head:]); err != nil {
+			t.Fatalf("version %d: %v", version, err)
+		}
+		p := asked.Topics[0].Partitions[0]
+		if asked.ReplicaID != -1 || asked.MaxWaitMillis != 500 || asked.MinBytes != 1 || asked.MaxBytes != 8<<20 || asked.IsolationLevel != 1 ||
+			asked.Topics[0].Topic != "topic" || p.Partition != 1 || p.FetchOffset != 5 || p.PartitionMaxBytes != 1<<20 ||
+			version >= 7 && asked.SessionEpoch != -1 || version >= 9 && p.CurrentLeaderEpoch != -1 {
+			t.Errorf("version %d asks for %+v", version, asked)
+		}
+	}
+}
+
+// A whole batch of the largest size that is unpacked has to fit, with what stands around it.
+func TestWhatIsKeptOfAnAnswerHasRoomForItsLargestBatch(t *testing.T) {
+	for maxBatch, size := range map[int]int{MaxOwnBatch: fetchBytes, fetchBytes + 1<<20: fetchBytes + 1<<20} {
+		request := &fetchRequest{maxBatch: maxBatch, version: maxFetchVersion}
+		message, err := request.RawExchange(&exchange{body: made(maxFetchVersion, madePartition(1, string(make([]byte, size))))[8:]})
+		answer, _ := message.(*fetchAnswer)
+		if err != nil || answer == nil || answer.partitions[0].cut || len(answer.partitions[0].batches) != size {
+			t.Fatalf("batches of at most %d: %v", maxBatch, err)
+		}
+		answer.release()
+		message, err = request.RawExchange(&exchange{body: made(maxFetchVersion, madePartition(1, string(make([]byte, size+maxFraming))))[8:]})
+		if answer, _ = message.(*fetchAnswer); err != nil || answer == nil || !answer.partitions[0].cut {
+			t.Fatalf("batches of at most %d: more is kept, %v", maxBatch, err)
+		}
+		answer.release()
+	}
+}
+
+func TestOnlyAPartitionWhoseEndWasNotKeptIsCut(t *testing.T) {
+	whole := made(11, madePartition(1, "batches"))
+	size := len(whole) - 8
+	both := made(11, madePartition(1, "batches"), madePartition(2, "more"))
+	for what, c := range map[string]struct {
+		answer  []byte
+		limit   int
+		batches string
+		cut     bool
+	}{
+		"all is kept":                {whole, size, "batches", false},
+		"a byte is not":              {whole, size - 1, "batche", true},
+		"the next one is not":        {both, size, "batches", false},
+		"no byte of its batches is":  {whole, size - 7, "", true},
+		"and a byte of the next one": {both, size + 1, "batches", false},
+	} {
+		answer, err := readFetchAnswer(bytes.NewReader(c.answer), 11, 5, c.limit)
+		if err != nil || len(answer.partitions) != 1 {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if p := answer.partitions[0]; string(p.batches) != c.batches || p.cut != c.cut {
+			t.Errorf("%s: it has %q, cut: %t", what, p.batches, p.cut)
+		}
+		answer.release()
+	}
+}
+
+func TestAnAnswerThatClaimsWhatItHasNotIsAnError(t *testing.T) {
+	claim := func(fields ...any) []byte {
+		body := []byte{0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // the correlation id, throttling, error, session
+		for _, field := range fields {
+			body, _ = binary.Append(body, binary.BigEndian, field)
+		}
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+	}
+	const many = int32(1<<31 - 1)
+	name, partition := [3]byte{0, 1, 'x'}, [22]byte{}
+	for what, answer := range map[string][]byte{
+		"a length below zero":       {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 5},
+		"no room for the id":        {0, 0, 0, 3, 0, 0, 0, 5},
+		"nothing":                   {0, 0, 0, 4, 0, 0, 0, 5},
+		"many topics":               claim(many),
+		"a name below zero":         claim(int32(1), int16(-2), int32(0)),
+		"many partitions":           claim(int32(1), name, many),
+		"many aborted transactions": claim(int32(1), name, int32(1), partition, int64(0), many),
+		"many bytes":                claim(int32(1), name, int32(1), partition, int64(0), int32(0), int32(0), many),
+	} {
+		took := allocated(func() {
+			if _, err := readFetchAnswer(bytes.NewReader(answer), 11, 5, 1000); !errors.Is(err, errFetchAnswer) {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+		if took > 1<<20 {
+			t.Errorf("%s: %d bytes were allocated", what, took)
+		}
+	}
+}
+
+func TestTheEndOfWhatCanBeReadIsTheStableOneIfTheBrokerSaysIt(t *testing.T) {
+	for stable, want := range map[int64]int64{-1: 100, 0: 0, 1: 1, 100: 100} {
+		p := fetchedPartition{highWatermark: 100, stable: stable}
+		if got := p.end(readCommitted); got != want || p.end(readUncommitted) != 100 {
+			t.Errorf("with %d: %d, and uncommitted %d", stable, got, p.end(readUncommitted))
+		}
+	}
+}
+
+// An answer that is released twice would share its bytes with another one.
+func TestNoTwoAnswersHaveOneBuffer(t *testing.T) {
+	sizes := []int{10, 5000, 4096, 4097, 100, 1 << 20, 0, 9000}
+	for range 4 {
+		held := make(map[*byte]bool)
+		var answers []*fetchAnswer
+		for _, size := range sizes {
+			buffer := newAnswerBuffer(size)
+			if len(*buffer) != size {
+				t.Fatalf("a buffer for %d bytes has %d", size, len(*buffer))
+			}
+			first := &(*buffer)[:1][0]
+			if held[first] {
+				t.Fatal("two answers have one buffer")
+			}
+			held[first] = true
+			answers = append(answers, &fetchAnswer{buffer: buffer})
+		}
+		for _, answer := range answers {
+			answer.release()
+			answer.release()
+		}
+	}
 }

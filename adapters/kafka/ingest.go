@@ -95,7 +95,7 @@ func (i *Ingest) serve(ctx context.Context, generation *generation, assignments 
 	commits := &offsetCommits{ctx: ctx, generation: generation}
 	handler := &ingestHandler{
 		ctx: ctx, stop: stop, options: i.options, partitions: make(map[int]*ingestedPartition),
-		run: max(1, min(maxRun, maxUncommitted/len(assignments))), underWay: semaphore.NewWeighted(maxUnderWay),
+		run: runLength(len(assignments)), underWay: semaphore.NewWeighted(maxUnderWay),
 	}
 	var running sync.WaitGroup
 	for partition := range from {
@@ -117,6 +117,9 @@ func (i *Ingest) serve(ctx context.Context, generation *generation, assignments 
 		return cause
 	}
 }
+
+// runLength returns of how many records a run is at most on a node that reads so many partitions.
+func runLength(partitions int) int { return max(1, min(maxRun, maxUncommitted/partitions)) }
 
 // isOfNextGeneration tells whether a commit was refused because the group is being shared out anew.
 func isOfNextGeneration(err error) bool {

@@ -139,7 +139,7 @@ func (l *lane) stuck() bool {
 	return l.current != nil && time.Since(l.current.since) > l.deadline
 }
 
-// run sends what is queued until the lane is closed and empty, or ctx ends.
+// run sends what is queued until the lane is closed and empty, or ctx ends, which it does only after the lane was closed.
 func (l *lane) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		b, more := l.take()
@@ -156,7 +156,6 @@ func (l *lane) run(ctx context.Context) {
 		}
 	}
 	// What is still queued is not sent any more: after a batch of unknown outcome it could be taken for that one.
-	l.close()
 	l.expire(time.Now().Add(l.deadline)) // everything
 }
 
@@ -192,7 +191,6 @@ func (l *lane) finish(b *batch, outcome error) {
 	l.current = nil
 	l.failing = domain.CodeOf(outcome) == domain.CodeUnavailable
 	answered := b.answered
-	b.answered = true
 	l.mu.Unlock()
 	if answered {
 		return
@@ -267,12 +265,33 @@ func (l *lane) deliver(ctx context.Context, b *batch) error {
 			return errUnconfirmed
 		case ctx.Err() != nil:
 			return errClosed
-		case !b.maybeSent && time.Since(b.since) >= l.deadline:
-			return domain.WrapError(domain.CodeUnavailable, "The log cannot be reached.", result.err)
 		}
 		l.complain(len(records), result.err)
-		retry.wait(ctx)
-		l.expire(time.Now())
+		l.pause(ctx, b, &retry)
+		if !b.maybeSent && time.Since(b.since) >= l.deadline {
+			return domain.WrapError(domain.CodeUnavailable, "The log cannot be reached.", result.err)
+		}
+	}
+}
+
+// pause waits before the next attempt, reporting meanwhile what reaches the deadline. It ends at the deadline of a batch
+// that was never sent: with another attempt under way, that would count as one that may have been.
+func (l *lane) pause(ctx context.Context, b *batch, retry *backoff) {
+	again, late := retry.timer(), time.NewTimer(time.Until(b.since.Add(l.deadline)))
+	defer again.Stop()
+	defer late.Stop()
+	for {
+		select {
+		case <-again.C:
+			return
+		case <-ctx.Done():
+			return
+		case now := <-late.C:
+			if !b.maybeSent {
+				return
+			}
+			late.Reset(time.Until(l.expire(now)))
+		}
 	}
 }
 

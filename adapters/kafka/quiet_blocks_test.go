@@ -32,6 +32,11 @@ func TestAChangeOfABlockIsQuietIfNothingWasSaidBeforeTheNext(t *testing.T) {
 			q.said(domain.Between(7, 9))
 			return q.changed(change(9), 18)
 		}, 0, false},
+		{"the other direction, after something was said in between", func() (int64, bool) {
+			next := other
+			next.Version++
+			return q.changed(next, 19)
+		}, 0, false},
 		{"after a gap in the versions", func() (int64, bool) { return q.changed(change(11), 19) }, 18, false},
 		{"the next one", func() (int64, bool) { return q.changed(change(12), 20) }, 19, true},
 		{"after something that could not be read", func() (int64, bool) {

@@ -116,7 +116,7 @@ func (t *Tail) leaveOut(partition int, from int64, batch *storedBatch, why error
 		Partition: partition, From: from, To: batch.last + 1, Why: why, TooLarge: errors.Is(why, errBatchTooLarge),
 		Time: batch.timeAt(0), Size: -1,
 	}
-	if cut.hasHead && batch.base+cut.offset == from {
+	if batch.base+cut.offset == from {
 		left.Time, left.Key, left.Size = batch.timeAt(cut.time), cut.key, cut.value
 	}
 	t.leftOuts.Do(func() {

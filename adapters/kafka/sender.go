@@ -177,9 +177,14 @@ func (b *backoff) next() time.Duration {
 	return pause
 }
 
-func (b *backoff) wait(ctx context.Context) {
+// timer returns one that ends with the next pause.
+func (b *backoff) timer() *time.Timer {
 	pause := b.next()
-	timer := time.NewTimer(pause - rand.N(pause/2)) //nolint:gosec // jitter, not a secret
+	return time.NewTimer(pause - rand.N(pause/2)) //nolint:gosec // jitter, not a secret
+}
+
+func (b *backoff) wait(ctx context.Context) {
+	timer := b.timer()
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -135,12 +135,10 @@ type storedRecord struct {
 
 // cutRecord is what is known of a record whose end is missing.
 type cutRecord struct {
-	size    int64 // of all of it, in bytes, without its length field
-	key     []byte
-	value   int64 // its length; -1 where that is missing, too, or where there is no value
-	offset  int64 // delta
-	time    int64 // delta
-	hasHead bool  // the deltas are there
+	key    []byte
+	value  int64 // its length; -1 where that is missing, too, or where there is no value
+	offset int64 // delta; 0 where that is missing, too
+	time   int64 // delta; 0 where that is missing, too
 }
 
 var (
@@ -182,11 +180,9 @@ func (r *batchRecords) cut() cutRecord {
 	if n <= 0 {
 		return cut
 	}
-	cut.size = size
 	fields := recordFields{rest: r.rest[n:]}
 	fields.take(1)
 	cut.time, cut.offset = fields.varint(), fields.varint()
-	cut.hasHead = !fields.bad
 	key := fields.bytes()
 	value := fields.varint()
 	if !fields.bad && value <= size {
@@ -202,7 +198,7 @@ type recordFields struct {
 }
 
 func (f *recordFields) take(n int64) []byte {
-	if n < 0 || n > int64(len(f.rest)) {
+	if n > int64(len(f.rest)) {
 		f.bad, f.rest = true, nil
 	}
 	if f.bad {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 )
 
 // madeBatch says how a batch is made.
@@ -334,4 +335,32 @@ func FuzzReadBatches(f *testing.F) {
 			t.Error(got.damage)
 		}
 	})
+}
+
+// What a batch says of itself is written by other clients, here by kafka-go's.
+func TestBatchesOfAnotherClientAreRead(t *testing.T) {
+	write := func(attributes protocol.Attributes) []byte {
+		t.Helper()
+		record := protocol.Record{Time: time.UnixMilli(5), Key: protocol.NewBytes([]byte("k")), Value: protocol.NewBytes([]byte("value"))}
+		set := protocol.RecordSet{Version: 2, Attributes: attributes, Records: protocol.NewRecordReader(record)}
+		var buffer bytes.Buffer
+		if _, err := set.WriteTo(&buffer); err != nil {
+			t.Fatal(err)
+		}
+		return buffer.Bytes()[batchStart:]
+	}
+	for _, codec := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
+		got, log := readAnswer(t, TailOptions{}, 0, fetchedPartition{}, write(protocol.Attributes(codec)))
+		if got.next != 1 || !slices.Equal(log.of(0), []string{"value"}) {
+			t.Errorf("compressed as %s: read %q, and came to %+v", codec, log.of(0), got)
+		}
+	}
+	for attributes, want := range map[protocol.Attributes]struct{ transactional, control bool }{
+		0: {}, protocol.Transactional: {true, false}, protocol.Control | protocol.Transactional: {true, true},
+	} {
+		batch, ok := readBatch(write(attributes))
+		if !ok || batch.isTransactional() != want.transactional || batch.isControl() != want.control {
+			t.Errorf("%d: transactional: %t, control: %t", attributes, batch.isTransactional(), batch.isControl())
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -205,5 +206,50 @@ func TestDamagedBytesUnpackToNoMoreThanTheBound(t *testing.T) {
 	}
 	if _, err := unpack(7, []byte("x"), nil, 100); err == nil || errors.Is(err, errBatchTooLarge) {
 		t.Errorf("an unknown codec: %v", err)
+	}
+}
+
+// The buffer of the last batch is used again, with what is in it.
+func TestWhatWasUnpackedBeforeIsNotPartOfABatch(t *testing.T) {
+	plain := bytes.Repeat([]byte("plain"), 1000)
+	for name, p := range packings() {
+		packed := p.pack(t, bytes.NewReader(plain))
+		into := []byte("the batch before")
+		for range 2 {
+			got, err := unpack(p.codec, packed, into, len(plain))
+			if err != nil || !bytes.Equal(got, plain) {
+				t.Fatalf("%s: unpacked %d bytes, error %v", name, len(got), err)
+			}
+			into = got
+		}
+	}
+}
+
+func TestSnappyStreamsThatAreCutOffAreErrors(t *testing.T) {
+	head := append(bytes.Clone(xerialMagic), 0, 0, 0, 1, 0, 0, 0, 1)
+	block := s2.EncodeSnappy(nil, []byte("block"))
+	chunk := append(binary.BigEndian.AppendUint32(nil, uint32(len(block))), block...)
+	sized := func(size int32) []byte { return binary.BigEndian.AppendUint32(bytes.Clone(head), uint32(size)) }
+	for what, c := range map[string]struct {
+		packed []byte
+		want   string
+		fails  bool
+	}{
+		"a head alone":        {head, "", false},
+		"a chunk":             {slices.Concat(head, chunk), "block", false},
+		"two chunks":          {slices.Concat(head, chunk, chunk), "blockblock", false},
+		"a head in between":   {slices.Concat(head, chunk, head, chunk), "blockblock", false},
+		"a head cut off":      {head[:15], "", true},
+		"a second cut off":    {slices.Concat(head, chunk, head[:15]), "", true},
+		"a length cut off":    {slices.Concat(head, chunk[:3]), "", true},
+		"a chunk cut off":     {slices.Concat(head, chunk[:len(chunk)-1]), "", true},
+		"a length alone":      {sized(5), "", true},
+		"a length of nothing": {append(sized(0), chunk...), "", true},
+		"a length below zero": {append(sized(-1), chunk...), "", true},
+	} {
+		got, err := unpack(codecSnappy, c.packed, nil, 1000)
+		if (err != nil) != c.fails || err == nil && string(got) != c.want {
+			t.Errorf("%s: unpacked %q, error %v", what, got, err)
+		}
 	}
 }

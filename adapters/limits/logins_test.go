@@ -40,3 +40,38 @@ func TestNoRateOfLoginsBoundsNothing(t *testing.T) {
 		}
 	}
 }
+
+// An address logs a user in whose rate is used up, but no more often than the reserve says, and each pair for itself.
+func TestTheReserveIsOfAUserAtAnAddress(t *testing.T) {
+	c := newClock()
+	l := newLogins(1, c.now) // two at once
+	use := func() { l.users.Take(7, 2) }
+	use()
+	for _, address := range []string{"a", "b"} {
+		if wait := l.Take(7, address); wait != 0 {
+			t.Errorf("%s has to wait %s", address, wait)
+		}
+	}
+	c.pass(ReserveEvery - time.Second/2)
+	use()
+	if wait := l.Take(7, "a"); wait != time.Second/2 {
+		t.Errorf("half a second before its reserve is full, it has to wait %s", wait)
+	}
+	c.pass(time.Second / 2)
+	l.users.Take(7, 1)
+	if wait := l.Take(7, "a"); wait != 0 {
+		t.Errorf("with its reserve full, it has to wait %s", wait)
+	}
+}
+
+func TestARateOfLoginsBoundsThem(t *testing.T) {
+	l, refused := NewLogins(1), 0
+	for range 100 {
+		if l.Take(7, "") > 0 {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("a hundred logins at once are let in")
+	}
+}

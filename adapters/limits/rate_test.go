@@ -152,3 +152,13 @@ func TestManyTakeAtOnce(t *testing.T) {
 		t.Errorf("taken %d, want 100", taken)
 	}
 }
+
+func TestARateForAnOptionTakesTwiceAsMuchAtOnce(t *testing.T) {
+	r := PerSecond[int](1000)
+	if wait := r.Take(7, 2000); wait != 0 {
+		t.Errorf("two seconds' worth at once has to wait %s", wait)
+	}
+	if wait := r.Take(7, 2000); wait <= 0 || wait > 2*time.Second {
+		t.Errorf("and as much again %s", wait)
+	}
+}

@@ -1,0 +1,403 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"chatting/domain"
+)
+
+func TestARecordIsCopiedOutOfItsBatchWhole(t *testing.T) {
+	written := record{key: []byte("key"), value: []byte("value"), headers: []kafka.Header{textHeader("h", "header")}, time: time.UnixMilli(5)}
+	batch := madeBatch{base: 17, records: []record{written}}.bytes(t)
+	var copied foreignRecord
+	handler := recordFunc(func(r *TailRecord) { copied = copyRecord("t", r) })
+	tail := NewTail(nil, TailOptions{Handler: handler, Logger: testLogger(t)})
+	tail.read(t.Context(), &fetchedPartition{number: 3, batches: batch}, 0)
+	clear(batch) // it is used again
+	if copied.topic != "t" || copied.partition != 3 || copied.offset != 17 || !copied.time.Equal(written.time) || copied.size != 5 ||
+		string(copied.key) != "key" || string(copied.value) != "value" || fmt.Sprint(asLines(copied.headers)) != "[h: header]" ||
+		copied.leftOut != nil || copied.refused != nil || copied.moreHeaders != "" {
+		t.Errorf("it is %+v", copied)
+	}
+	for size, kept := range map[int]bool{maxDeadLetterBytes: true, maxDeadLetterBytes + 1: false} {
+		r := copyRecord("t", &TailRecord{Value: make([]byte, size), headers: []byte{0}})
+		if (r.value != nil) != kept || (len(r.leftOut) == 0) != kept || r.size != int64(size) {
+			t.Errorf("of %d bytes it has %d, size %d, %q", size, len(r.value), r.size, asLines(r.leftOut))
+		}
+	}
+}
+
+func TestWhatATailLeftOutBecomesRecordsThatAreRefused(t *testing.T) {
+	at := time.UnixMilli(7)
+	for what, c := range map[string]struct {
+		left LeftOut
+		code string
+		says string // of the last one
+		size string // of the first one
+		key  string
+		keep int
+	}{
+		"one":            {LeftOut{From: 10, To: 11, Why: errBadRecord, Size: -1}, DeadUnreadable, "does not fit its batch", sizeUnknown, "", 1},
+		"one of a size":  {LeftOut{From: 10, To: 11, Why: errBatchTooLarge, TooLarge: true, Size: 900, Key: []byte("k")}, DeadTooLarge, "unpacks to more than 33554432 bytes", "900", "k", 1},
+		"an empty one":   {LeftOut{From: 10, To: 11, Why: errBadRecord, Size: 0}, DeadUnreadable, "cannot be read", "0", "", 1},
+		"as many as fit": {LeftOut{From: 10, To: 26, Why: errBadRecord, Size: -1}, DeadUnreadable, "does not fit its batch.", sizeUnknown, "", 16},
+		"one more":       {LeftOut{From: 10, To: 27, Why: errBadRecord, Size: -1}, DeadUnreadable, "So are the 1 records after it", sizeUnknown, "", 16},
+		"many":           {LeftOut{From: 10, To: 1010, Why: errBadRecord, Size: -1}, DeadUnreadable, "So are the 984 records after it", sizeUnknown, "", 16},
+		"a long key":     {LeftOut{From: 10, To: 11, Why: errBadRecord, Size: 1, Key: bytes.Repeat([]byte("k"), maxKey)}, DeadUnreadable, "", "1", strings.Repeat("k", maxKey), 1},
+		"a longer key":   {LeftOut{From: 10, To: 11, Why: errBadRecord, Size: 1, Key: bytes.Repeat([]byte("k"), maxKey+1)}, DeadUnreadable, "", "1", "", 1},
+	} {
+		c.left.Partition, c.left.Time = 3, at
+		records := recordsOf("t", c.left)
+		if len(records) != c.keep {
+			t.Errorf("%s: it becomes %d records", what, len(records))
+			continue
+		}
+		for i, r := range records {
+			_, refused := r.systemMessage()
+			if refused == nil || refused.code != c.code {
+				t.Fatalf("%s: record %d is refused with %v", what, i, refused)
+			}
+			if says := strings.Contains(refused.sentence, "records after it"); says != (i == 15 && c.left.To > 26) {
+				t.Errorf("%s: record %d says %q", what, i, refused.sentence)
+			}
+			if r.topic != "t" || r.partition != 3 || r.offset != 10+int64(i) || !r.time.Equal(at) || r.value != nil {
+				t.Errorf("%s: record %d is %+v", what, i, r)
+			}
+			size, key := sizeUnknown, ""
+			if i == 0 {
+				size, key = c.size, c.key
+			}
+			if got := asLines(r.leftOut); !slices.Equal(got, []string{headerLeftOut + ": " + size}) || string(r.key) != key {
+				t.Errorf("%s: record %d has the key %q and says %q", what, i, r.key, got)
+			}
+			if size == sizeUnknown && r.size != -1 || size != sizeUnknown && fmt.Sprint(r.size) != size {
+				t.Errorf("%s: record %d is of %d bytes", what, i, r.size)
+			}
+		}
+		if last := records[len(records)-1].refused; !strings.Contains(last.sentence, c.says) {
+			t.Errorf("%s: it says %q", what, last.sentence)
+		}
+	}
+}
+
+func TestWhereARecordWasFirstWrittenIsBelievedOnlyIfAllOfItIsThere(t *testing.T) {
+	here := origin{"t.system-messages", 3, 17, 1000}
+	longest := strings.Repeat("t", maxTopicName)
+	for what, c := range map[string]struct {
+		topic, partition, offset, millis string
+		want                             origin
+	}{
+		"all":                  {"o", "1", "2", "3", origin{"o", 1, 2, 3}},
+		"zeros":                {"o", "0", "0", "0", origin{"o", 0, 0, 0}},
+		"the largest":          {longest, "2147483647", "9223372036854775807", "9223372036854775807", origin{longest, 1<<31 - 1, 1<<63 - 1, 1<<63 - 1}},
+		"no topic":             {"", "1", "2", "3", here},
+		"too long a topic":     {longest + "t", "1", "2", "3", here},
+		"no partition":         {"o", "", "2", "3", here},
+		"partition below zero": {"o", "-1", "2", "3", here},
+		"partition too large":  {"o", "2147483648", "2", "3", here},
+		"partition, padded":    {"o", "01", "2", "3", here},
+		"offset below zero":    {"o", "1", "-1", "3", here},
+		"offset with a sign":   {"o", "1", "+2", "3", here},
+		"offset too large":     {"o", "1", "9223372036854775808", "3", here},
+		"time below zero":      {"o", "1", "2", "-3", here},
+		"time of no number":    {"o", "1", "2", "today", here},
+		"minus zero":           {"o", "1", "2", "-0", here},
+	} {
+		r := foreign(good, "kafka_dlt-original-topic: "+c.topic, "kafka_dlt-original-partition: "+c.partition,
+			"kafka_dlt-original-offset: "+c.offset, "kafka_dlt-original-timestamp: "+c.millis)
+		if got := r.origin(); got != c.want {
+			t.Errorf("%s: it is of %s, not %s", what, got, c.want)
+		}
+	}
+	for text, want := range map[string]int{"1": 1, "0": 0, "2147483647": 1<<31 - 1, "2147483648": 0, "-1": 0, "x": 0, "": 0} {
+		r := foreign(good, "chatting_dlt-count: "+text)
+		if got := r.failures(); got != want {
+			t.Errorf("a count of %q: %d", text, got)
+		}
+	}
+}
+
+// As Kafka's clients have it, the last header of a name counts.
+func TestTheLastHeaderOfANameCounts(t *testing.T) {
+	r := foreign(good, "chatting_dlt-count: 1", "Chatting_dlt-count: 9", "chatting_dlt-count: 2", "ce_id: a", "CE_ID: b")
+	if got := r.failures(); got != 2 {
+		t.Errorf("a count of 1, then of 2, is %d", got)
+	}
+	if got, ok := r.producerHeader("ce_id"); !ok || got != "b" {
+		t.Errorf("the id is %q", got)
+	}
+}
+
+// Each step takes more away, and each says what.
+func TestALetterIsShortenedByItsValueThenItsHeadersThenItsKey(t *testing.T) {
+	own := textHeader(headerCode, DeadTooLarge)
+	letter := record{key: []byte("key"), value: []byte("value"), headers: []kafka.Header{own, textHeader("a", "1"), textHeader("b", "2")}}
+	for i, want := range []string{
+		`"key" "" [kafka_dlt-exception-fqcn: chatting.too_large a: 1 b: 2 chatting_dlt-value-left-out: 5]`,
+		`"key" "" [kafka_dlt-exception-fqcn: chatting.too_large chatting_dlt-value-left-out: 5 chatting_dlt-headers-left-out: 2]`,
+		`"" "" [kafka_dlt-exception-fqcn: chatting.too_large chatting_dlt-value-left-out: 5 chatting_dlt-headers-left-out: 2 chatting_dlt-key-left-out: 3]`,
+		`"" "" [kafka_dlt-exception-fqcn: chatting.too_large chatting_dlt-value-left-out: 5 chatting_dlt-headers-left-out: 2 chatting_dlt-key-left-out: 3]`,
+	} {
+		letter = shortened(letter)
+		if got := fmt.Sprintf("%q %q %s", letter.key, letter.value, asLines(letter.headers)); got != want {
+			t.Errorf("step %d: it is\n%s, not\n%s", i, got, want)
+		}
+	}
+}
+
+func TestALetterThatJustFitsIsWrittenWhole(t *testing.T) {
+	why := refuse(DeadTooLarge, "It is large.")
+	r := foreign("")
+	empty := r.deadLetter(why)
+	room := maxDeadLetterBytes - batchHeader - empty.size()
+	for size, kept := range map[int]bool{room: true, room + 1: false} {
+		r.value = make([]byte, size)
+		letter := r.deadLetter(why)
+		if got := letter.value != nil; got != kept {
+			t.Errorf("with %d bytes its value is kept: %t", size, got)
+		}
+		if letter.size() > maxDeadLetterBytes-batchHeader {
+			t.Errorf("it is of %d bytes", letter.size())
+		}
+	}
+}
+
+func TestADeadLetterIsDescribedAsOperatorsSeeIt(t *testing.T) {
+	first := foreign("{", "trace: 1")
+	first.key = []byte("k")
+	letter := first.deadLetter(refuse(DeadInvalidJSON, "It is broken."))
+	written := time.UnixMilli(2000)
+	stored := foreignRecord{topic: "t.dlt", partition: 1, offset: 9, time: written, key: letter.key, value: letter.value, headers: letter.headers}
+	got := describe(&stored)
+	if got.Partition != 1 || got.Offset != 9 || !got.Time.Equal(written) || got.Code != DeadInvalidJSON || got.Reason != "It is broken." ||
+		got.Count != 1 || got.Target != 0 || got.Size != 1 || got.LeftOut || got.Topic != "t.system-messages" || got.FirstPartition != 3 ||
+		got.FirstOffset != 17 || !got.Written.Equal(first.time) || string(got.Key) != "k" || string(got.Value) != "{" ||
+		!slices.Equal(asLines(got.Headers), asLines(letter.headers)) {
+		t.Errorf("it is %+v", got)
+	}
+	stored.value, stored.headers = nil, append(slices.Clone(letter.headers), textHeader(headerLeftOut, "900"))
+	if got := describe(&stored); !got.LeftOut || got.Size != 900 {
+		t.Errorf("without its value: left out: %t, size %d", got.LeftOut, got.Size)
+	}
+	stored.headers = append(slices.Clone(letter.headers), textHeader(headerLeftOut, sizeUnknown))
+	if got := describe(&stored); !got.LeftOut || got.Size != -1 {
+		t.Errorf("without its value, of an unknown size: left out: %t, size %d", got.LeftOut, got.Size)
+	}
+	stored.headers = append(slices.Clone(letter.headers), textHeader(headerLeftOut, "-5"))
+	if got := describe(&stored); !got.LeftOut || got.Size != -1 {
+		t.Errorf("without its value, of a forged size: left out: %t, size %d", got.LeftOut, got.Size)
+	}
+	large := copyRecord("t.dlt", &TailRecord{Value: make([]byte, maxDeadLetterBytes+1), headers: []byte{0}}) // somebody else's
+	if got := describe(&large); !got.LeftOut || got.Size != maxDeadLetterBytes+1 || got.Value != nil {
+		t.Errorf("one that is too large: left out: %t, size %d", got.LeftOut, got.Size)
+	}
+}
+
+func TestWhomADeadLetterIsForIsToldIfItCan(t *testing.T) {
+	blanks := strings.Repeat(" ", maxForeignValue-len(good))
+	for what, c := range map[string]struct {
+		record foreignRecord
+		want   domain.UserID
+	}{
+		"a message":          {foreign(good), 7},
+		"an event":           {foreign(structured(`"data":` + good)), 7},
+		"no text":            {foreign(`{"target_id":7}`), 7},
+		"of another type":    {foreign(good, "content-type: text/plain"), 7},
+		"the largest":        {foreign(good + blanks), 7},
+		"larger":             {foreign(good + blanks + " "), domain.System},
+		"poison":             {foreign("poison"), domain.System},
+		"nobody":             {foreign(`{"target_id":-1,"message":"m"}`), domain.System},
+		"no number":          {foreign(`{"target_id":[],"message":"m"}`), domain.System},
+		"nothing":            {foreignRecord{}, domain.System},
+		"an event of poison": {foreign(structured(`"data":5`)), domain.System},
+	} {
+		if got := c.record.target(); got != c.want {
+			t.Errorf("%s: it is for %d", what, got)
+		}
+	}
+}
+
+func TestTheLargestValueThatIsLookedInto(t *testing.T) {
+	blanks := strings.Repeat(" ", maxForeignValue-len(good))
+	whole := foreign(good + blanks)
+	if _, refused := whole.systemMessage(); refused != nil {
+		t.Errorf("a value of a MiB is refused: %v", refused)
+	}
+	larger := foreign(good + blanks + " ")
+	if _, refused := larger.systemMessage(); refused == nil || refused.code != DeadTooLarge {
+		t.Errorf("a larger one is refused with %v", refused)
+	}
+	gone := foreignRecord{size: maxForeignValue + 1}
+	if _, refused := gone.systemMessage(); refused == nil || refused.code != DeadTooLarge {
+		t.Errorf("a larger one that is not here is refused with %v", refused)
+	}
+}
+
+func TestMoreValuesThatAreNoSystemMessages(t *testing.T) {
+	event := structured(`"data":` + good)
+	for what, c := range map[string]struct {
+		record foreignRecord
+		code   string
+		says   string
+	}{
+		"a batch as text":           {foreign("["+event+"]", "content-type: text/plain"), DeadMediaType, "is not application/json"},
+		"a batch, blanks first":     {foreign(" \r\n\t[" + event + "]"), DeadMediaType, "a record of its own"},
+		"a list of messages":        {foreign("[" + good + "]"), DeadInvalidMessage, "non_field_errors"},
+		"a list of marked messages": {foreign("[" + structured(`"target_id":7`) + "]"), DeadInvalidMessage, "non_field_errors"},
+		"a list of numbers":         {foreign("[1]"), DeadInvalidMessage, "non_field_errors"},
+		"a list that is cut off":    {foreign("[" + event), DeadInvalidJSON, ""},
+		"an event that is cut off":  {foreign(strings.TrimSuffix(event, "}")), DeadInvalidJSON, ""},
+		"JSON of text":              {foreign(good, "content-type: text/x+json"), DeadMediaType, "is not application/json"},
+		"an application's":          {foreign(good, "content-type: application/xml"), DeadMediaType, "is not application/json"},
+		"an event's type is none":   {foreign(structured(`"datacontenttype":";","data":`+good), inStructure), DeadMediaType, "datacontenttype"},
+	} {
+		_, refused := c.record.systemMessage()
+		if refused == nil || refused.code != c.code || !strings.Contains(refused.sentence, c.says) {
+			t.Errorf("%s: it is refused with %+v, not %s with %q", what, refused, c.code, c.says)
+		}
+	}
+}
+
+func TestAFilterOfDeadLettersMeansWhatItNames(t *testing.T) {
+	at := time.UnixMilli(1000)
+	letter := DeadLetter{Code: DeadEmpty, Target: 7, Time: at}
+	for what, c := range map[string]struct {
+		filter DeadLetterFilter
+		want   bool
+	}{
+		"all":            {DeadLetterFilter{}, true},
+		"its code":       {DeadLetterFilter{Code: DeadEmpty}, true},
+		"another code":   {DeadLetterFilter{Code: DeadTooLarge}, false},
+		"its target":     {DeadLetterFilter{Target: 7}, true},
+		"another target": {DeadLetterFilter{Target: 8}, false},
+		"its time":       {DeadLetterFilter{Since: at}, true},
+		"later":          {DeadLetterFilter{Since: at.Add(1)}, false},
+		"all of it":      {DeadLetterFilter{DeadEmpty, 7, at, nil, nil}, true},
+		"all but code":   {DeadLetterFilter{DeadTooLarge, 7, at, nil, nil}, false},
+		"all but target": {DeadLetterFilter{DeadEmpty, 8, at, nil, nil}, false},
+		"all but time":   {DeadLetterFilter{DeadEmpty, 7, at.Add(1), nil, nil}, false},
+	} {
+		if got := c.filter.matches(letter); got != c.want {
+			t.Errorf("%s: %t", what, got)
+		}
+	}
+}
+
+func TestDeadLettersAreListedByTheirPlaceAndReplayedUnderTheirName(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		const partitions = 2
+		names := testTopics(t, cluster, partitions)
+		dead := testAppender(t, cluster, names.DeadLetters, partitions)
+		defer dead.Close(testContext(t))
+		bury := func(partition int, value string) {
+			t.Helper()
+			r := foreign(value, "trace: 1")
+			r.key = []byte("k")
+			outcome := make(chan error, 1)
+			dead.appendTo(partition, r.deadLetter(refuse(DeadNoUserOrOffline, "offline")), func(err error) { outcome <- err })
+			if err := <-outcome; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := range 3 {
+			bury(1, fmt.Sprintf(`{"target_id":%d,"message":"m"}`, n+1))
+		}
+		bury(0, `{"target_id":9,"message":"m"}`)
+		letters, err := OpenDeadLetters(testContext(t), cluster, names, testLogger(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := func(filter DeadLetterFilter) (places []string, err error) {
+			err = letters.Each(testContext(t), filter, func(l DeadLetter) error {
+				places = append(places, fmt.Sprintf("%d/%d of %d", l.Partition, l.Offset, l.Target))
+				return nil
+			})
+			slices.Sort(places)
+			return places, err
+		}
+		zero, one, two := 0, 1, 2
+		place := func(offset int64) *int64 { return &offset }
+		for what, c := range map[string]struct {
+			filter DeadLetterFilter
+			want   []string
+		}{
+			"all":            {DeadLetterFilter{}, []string{"0/0 of 9", "1/0 of 1", "1/1 of 2", "1/2 of 3"}},
+			"of a user":      {DeadLetterFilter{Target: 2}, []string{"1/1 of 2"}},
+			"of a partition": {DeadLetterFilter{Partition: &one}, []string{"1/0 of 1", "1/1 of 2", "1/2 of 3"}},
+			"of a place":     {DeadLetterFilter{Partition: &one, Offset: place(1)}, []string{"1/1 of 2"}},
+			"of its start":   {DeadLetterFilter{Partition: &zero, Offset: place(0)}, []string{"0/0 of 9"}},
+			"of its end":     {DeadLetterFilter{Partition: &one, Offset: place(3)}, nil},
+			"since later":    {DeadLetterFilter{Since: now().Add(time.Minute)}, nil},
+			"since before":   {DeadLetterFilter{Since: now().Add(-time.Minute), Target: 9}, []string{"0/0 of 9"}},
+		} {
+			if got, err := list(c.filter); err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%s: %q, %v; want %q", what, got, err, c.want)
+			}
+		}
+		minus := -1
+		for _, partition := range []*int{&minus, &two} {
+			if _, err := list(DeadLetterFilter{Partition: partition}); err == nil || !strings.Contains(err.Error(), "the partitions 0 to 1") {
+				t.Errorf("partition %d: %v", *partition, err)
+			}
+		}
+
+		var letter DeadLetter
+		enough := errors.New("enough")
+		err = letters.Each(testContext(t), DeadLetterFilter{Partition: &zero}, func(l DeadLetter) error { letter = l; return enough })
+		if !errors.Is(err, enough) {
+			t.Errorf("a reader that fails ends it with %v", err)
+		}
+		replayer := letters.Replayer(testLogger(t))
+		defer replayer.Close(testContext(t))
+		var written []foreignRecord
+		replay := func(letter DeadLetter, value []byte) error {
+			t.Helper()
+			if err := replayer.Replay(testContext(t), letter, value); err != nil {
+				return err
+			}
+			written = nil
+			return cluster.ReadTopic(testContext(t), TopicReading{Topic: names.SystemMessages, Logger: testLogger(t)}, func(r *TailRecord) error {
+				written = append(written, copyRecord("t.system-messages", r))
+				return nil
+			})
+		}
+		if err := replay(letter, nil); err != nil || len(written) != 1 {
+			t.Fatalf("replayed as %d records, %v", len(written), err)
+		}
+		again := written[0]
+		want := []string{
+			"kafka_dlt-original-topic: t.system-messages", "kafka_dlt-original-partition: 3", "kafka_dlt-original-offset: 17",
+			"kafka_dlt-original-timestamp: 1000", "chatting_dlt-count: 1", "trace: 1",
+		}
+		if got := asLines(again.headers); !slices.Equal(got, want) {
+			t.Errorf("its headers are %q, not %q", got, want)
+		}
+		if string(again.key) != "k" || string(again.value) != `{"target_id":9,"message":"m"}` || again.partition != 3%partitions {
+			t.Errorf("it is %q: %q in partition %d", again.key, again.value, again.partition)
+		}
+		if command, refused := again.systemMessage(); refused != nil || command.ID != domain.DerivedID(idKind, "t.system-messages-3-17-1000") {
+			t.Errorf("it is read as %+v, %v", command, refused)
+		}
+		letter.LeftOut, letter.Value = true, nil
+		if err := replay(letter, nil); !errors.Is(err, ErrLeftOut) {
+			t.Errorf("without its value: %v", err)
+		}
+		if err := replay(letter, []byte("other")); err != nil || len(written) != 2 || string(written[1].value) != "other" {
+			t.Errorf("with another value: %d records, %v", len(written), err)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		if err := replayer.Replay(ended, letter, []byte("x")); codeOf(err) != domain.CodeUnconfirmed && err != nil {
+			t.Errorf("with its context ended: %v", err)
+		}
+	})
+}

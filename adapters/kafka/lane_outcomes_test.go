@@ -1,0 +1,278 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/domain"
+)
+
+// refusing has a broker answer each produce request with a code, without an append; below zero, the connection ends.
+func refusing(broker *kfake.Cluster, topic string, codes func(n int64) int16) {
+	var produced atomic.Int64
+	broker.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		code := codes(produced.Add(1) - 1)
+		if code == 0 {
+			return nil, nil, false
+		}
+		produce, _ := request.(*kmsg.ProduceRequest)
+		response, _ := produce.ResponseKind().(*kmsg.ProduceResponse)
+		partition := kmsg.NewProduceResponseTopicPartition()
+		partition.ErrorCode = code
+		response.Topics = []kmsg.ProduceResponseTopic{{Topic: topic, Partitions: []kmsg.ProduceResponseTopicPartition{partition}}}
+		return response, nil, true
+	})
+}
+
+// Whoever sent a message is told whether it can still come.
+func TestAnAppendEndsAsItsAnswersSay(t *testing.T) {
+	const again = int16(kafka.NotEnoughReplicas)     // it was not appended
+	const maybe = int16(kafka.NotLeaderForPartition) // the next leader may have it
+	const refused = int16(kafka.TopicAuthorizationFailed)
+	for what, c := range map[string]struct {
+		deadline time.Duration
+		codes    []int16 // the last one for ever
+		want     domain.Code
+	}{
+		"at once":                      {time.Minute, []int16{0}, ""},
+		"after some time":              {time.Minute, []int16{again, again, 0}, ""},
+		"after doubts":                 {time.Minute, []int16{maybe, again, 0}, ""},
+		"never, as far as is known":    {50 * time.Millisecond, []int16{maybe, again}, domain.CodeUnconfirmed},
+		"refused":                      {time.Minute, []int16{refused}, domain.CodeUnavailable},
+		"refused after some time":      {time.Minute, []int16{again, refused}, domain.CodeUnavailable},
+		"refused after doubts":         {time.Minute, []int16{maybe, refused}, domain.CodeUnconfirmed},
+		"refused after another refuse": {time.Minute, []int16{maybe, again, refused}, domain.CodeUnconfirmed},
+	} {
+		broker, cluster, topic := controlledTopic(t)
+		refusing(broker, topic, func(n int64) int16 { return c.codes[min(n, int64(len(c.codes)-1))] })
+		appender := NewAppender(cluster, AppenderOptions{
+			Topic: topic, Partitions: 1, Deadline: c.deadline, QueueBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+		})
+		err := <-appendOne(appender, "value")
+		if (err == nil) != (c.want == "") || err != nil && codeOf(err) != c.want {
+			t.Errorf("%s: it ends with %v, want %s", what, err, c.want)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		appender.Close(ended)
+	}
+}
+
+// A batch that was never sent is given up at its deadline; one that may have been is sent on until it is answered.
+func TestABatchIsGivenUpAtItsDeadlineOnlyIfItWasNeverSent(t *testing.T) {
+	const again, maybe = int16(kafka.NotEnoughReplicas), int16(kafka.NotLeaderForPartition)
+	for what, c := range map[string]struct {
+		codes   []int16
+		late    bool
+		want    domain.Code
+		answers int64
+	}{
+		"too late, and never sent":  {[]int16{again, 0}, true, domain.CodeUnavailable, 1},
+		"in time, and never sent":   {[]int16{again, again, 0}, false, "", 3},
+		"too late, and maybe sent":  {[]int16{maybe, again, 0}, true, "", 3},
+		"too late, and sent at all": {[]int16{0}, true, "", 1},
+	} {
+		broker, cluster, topic := controlledTopic(t)
+		var answers atomic.Int64
+		refusing(broker, topic, func(n int64) int16 {
+			answers.Store(n + 1)
+			return c.codes[n]
+		})
+		l := newLane(cluster, AppenderOptions{Topic: topic, Deadline: time.Hour, Logger: testLogger(t)}, 0)
+		b := &batch{pending: []pending{{record: record{value: []byte("x"), time: time.Now()}}}, since: time.Now()}
+		if c.late {
+			b.since = b.since.Add(-time.Hour)
+		}
+		err := l.deliver(testContext(t), b)
+		if (err == nil) != (c.want == "") || err != nil && codeOf(err) != c.want || answers.Load() != c.answers {
+			t.Errorf("%s: after %d answers it ends with %v", what, answers.Load(), err)
+		}
+	}
+}
+
+// A message to a log that is away is surely not in it, and its sender is told so in time.
+func TestALogThatIsAwayIsUnavailableAtTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const deadline = 5 * time.Second
+		cluster := NewCluster(ClusterOptions{
+			Brokers: []string{"broker:9092"}, Dial: func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+			},
+		})
+		defer cluster.Close()
+		appender := NewAppender(cluster, AppenderOptions{
+			Topic: "t", Partitions: 1, Deadline: deadline, QueueBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+		})
+		began := time.Now()
+		want := func(what string, outcome <-chan error, after time.Duration) {
+			t.Helper()
+			if err := <-outcome; codeOf(err) != domain.CodeUnavailable || time.Since(began) != after {
+				t.Errorf("%s: it ends with %v after %s, want %s", what, err, time.Since(began), after)
+			}
+		}
+		first := appendOne(appender, "first")
+		time.Sleep(time.Second)
+		second := appendOne(appender, "second")
+		want("the first", first, deadline)
+		want("the second", second, deadline+time.Second)
+		appender.Close(t.Context())
+	})
+}
+
+func TestAPauseBetweenAttemptsDoesNotHoldUpTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const deadline = 100 * time.Millisecond
+		l := idleLane(t, AppenderOptions{Deadline: deadline, QueueBytes: 1 << 20})
+		began := time.Now()
+		var told []string
+		add := func(name string) {
+			l.append(sized(100), func(err error) {
+				told = append(told, fmt.Sprint(name, " ", codeOf(err), " after ", time.Since(began)))
+			})
+		}
+		add("sent")
+		b, _ := l.take()
+		b.maybeSent = true
+		time.Sleep(50 * time.Millisecond)
+		add("waits")
+		l.pause(t.Context(), b, &backoff{count: 9})
+		if took := time.Since(began); took <= 300*time.Millisecond {
+			t.Errorf("the pause ended after %s", took)
+		}
+		if want := []string{"sent unconfirmed after 100ms", "waits unavailable after 150ms"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+		b.maybeSent, b.since, began = false, time.Now(), time.Now()
+		if l.pause(t.Context(), b, &backoff{count: 9}); time.Since(began) != deadline {
+			t.Errorf("with a batch that was never sent, the pause ended after %s", time.Since(began))
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		b.since, began = time.Now(), time.Now()
+		if l.pause(ended, b, &backoff{count: 9}); time.Since(began) != 0 {
+			t.Errorf("with its context ended, the pause ended after %s", time.Since(began))
+		}
+	})
+}
+
+// The next batch after one that may be in the log, although the broker refused it, must not be taken for it.
+func TestARefusalAfterADoubtBeginsTheNextEpoch(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	codes := []int16{0, int16(kafka.NotLeaderForPartition), int16(kafka.TopicAuthorizationFailed), 0}
+	refusing(broker, topic, func(n int64) int16 { return codes[min(n, 3)] })
+	appender := testAppender(t, cluster, topic, 1)
+	defer appender.Close(testContext(t))
+	if err := <-appendOne(appender, "first"); err != nil {
+		t.Fatal(err)
+	}
+	lane := appender.lanes[0]
+	before := lane.sender.stamp
+	if err := <-appendOne(appender, "second"); codeOf(err) != domain.CodeUnconfirmed {
+		t.Fatalf("the second came to %v", err)
+	}
+	if err := <-appendOne(appender, "third"); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, func() bool { return idle(lane) })
+	if after, want := lane.sender.stamp, (producerStamp{before.id, before.epoch + 1, 1}); after != want {
+		t.Errorf("the next stamp is %+v, want %+v", after, want)
+	}
+}
+
+func TestAClosedAppenderSaysWhatBecameOfEverything(t *testing.T) {
+	for what, c := range map[string]struct {
+		code   int16
+		second domain.Code
+	}{
+		"surely not sent": {int16(kafka.NotEnoughReplicas), domain.CodeUnavailable},
+		"maybe sent":      {int16(kafka.NotLeaderForPartition), domain.CodeUnconfirmed},
+	} {
+		broker, cluster, topic := controlledTopic(t)
+		var once sync.Once
+		tried := make(chan struct{})
+		refusing(broker, topic, func(n int64) int16 {
+			if n > 0 {
+				once.Do(func() { close(tried) }) // the answer to the first attempt was read
+			}
+			return c.code
+		})
+		appender := NewAppender(cluster, AppenderOptions{
+			Topic: topic, Partitions: 2, Deadline: time.Hour, QueueBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+		})
+		underWay := appendOne(appender, "under way")
+		<-tried
+		waits := appendOne(appender, "waits")
+		ended, end := context.WithCancel(t.Context())
+		end()
+		appender.Close(ended)
+		// The attempt that was cut off by the end may have been sent, whatever the ones before it came to.
+		if err := <-underWay; codeOf(err) != c.second && codeOf(err) != domain.CodeUnconfirmed {
+			t.Errorf("%s: what was under way came to %v", what, err)
+		}
+		if err := <-waits; codeOf(err) != domain.CodeUnavailable {
+			t.Errorf("%s: what waited came to %v", what, err)
+		}
+		if err := <-appendOne(appender, "late"); codeOf(err) != domain.CodeUnavailable {
+			t.Errorf("%s: what comes afterwards came to %v", what, err)
+		}
+	}
+}
+
+func TestACloseWaitsForWhatIsQueued(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	release := make(chan struct{})
+	refusing(broker, topic, func(int64) int16 { <-release; return 0 })
+	appender := testAppender(t, cluster, topic, 1)
+	outcomes := []<-chan error{appendOne(appender, "a"), appendOne(appender, "b")}
+	time.AfterFunc(10*time.Millisecond, func() { close(release) })
+	appender.Close(testContext(t))
+	for i, outcome := range outcomes {
+		select {
+		case err := <-outcome:
+			if err != nil {
+				t.Errorf("record %d: %v", i, err)
+			}
+		default:
+			t.Errorf("record %d has no outcome", i)
+		}
+	}
+}
+
+func TestAnAppenderKnowsItsPartitionsAndWhetherOneIsStuck(t *testing.T) {
+	appender := NewAppender(nil, AppenderOptions{Topic: "t", Partitions: 3, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t)})
+	defer appender.Close(testContext(t))
+	if got := appender.Partitions(); got != 3 {
+		t.Errorf("it has %d partitions", got)
+	}
+	for _, partition := range []int{-1, 3} {
+		var outcome error
+		appender.appendTo(partition, record{}, func(err error) { outcome = err })
+		if codeOf(outcome) != domain.CodeInternal {
+			t.Errorf("partition %d: %v", partition, outcome)
+		}
+	}
+	if appender.Stuck() {
+		t.Error("it is stuck")
+	}
+	last := appender.lanes[2]
+	last.mu.Lock()
+	last.current = &batch{since: time.Now().Add(-time.Minute - time.Second)}
+	last.mu.Unlock()
+	if !appender.Stuck() {
+		t.Error("it is not stuck")
+	}
+}

@@ -1,0 +1,313 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// produced is a broker's answer to a batch.
+func produced(code kafka.Error) *produce.Response {
+	return &produce.Response{Topics: []produce.ResponseTopic{{
+		Partitions: []produce.ResponsePartition{{ErrorCode: int16(code)}},
+	}}}
+}
+
+// What a broker says decides whether a batch is sent again, and under which stamp the next one goes. If the sequence stood
+// still after a batch that the broker has, the next batch would be taken for it and be lost.
+func TestAnAnswerDecidesOfTheBatchAndOfTheNextStamp(t *testing.T) {
+	before := producerStamp{id: 7, epoch: 3, sequence: 40}
+	next, bumped := producerStamp{7, 3, 45}, producerStamp{7, 4, 0}
+	appended := sendResult{verdict: verdictAppended}
+	notYet, maybe := sendResult{verdict: verdictRetry}, sendResult{verdict: verdictRetry, maybeSent: true}
+	refused := sendResult{verdict: verdictRefused}
+	for code, want := range map[kafka.Error]struct {
+		result sendResult
+		stamp  producerStamp
+		anew   bool // another producer id is asked for
+	}{
+		0:                                  {appended, next, false},
+		kafka.DuplicateSequenceNumber:      {appended, next, false},
+		kafka.OutOfOrderSequenceNumber:     {maybe, bumped, false},
+		kafka.UnknownProducerId:            {maybe, bumped, false},
+		kafka.InvalidProducerEpoch:         {refused, before, true},
+		kafka.InvalidProducerIDMapping:     {refused, before, true},
+		kafka.NotEnoughReplicas:            {notYet, before, false},
+		kafka.NotEnoughReplicasAfterAppend: {maybe, before, false},
+		kafka.RequestTimedOut:              {maybe, before, false},
+		kafka.NetworkException:             {maybe, before, false},
+		kafka.NotLeaderForPartition:        {maybe, before, false},
+		kafka.LeaderNotAvailable:           {maybe, before, false},
+		kafka.UnknownTopicOrPartition:      {maybe, before, false},
+		kafka.KafkaStorageError:            {maybe, before, false},
+		kafka.InvalidMessage:               {maybe, before, false}, // damaged on its way
+		kafka.Unknown:                      {maybe, before, false},
+		kafka.MessageSizeTooLarge:          {refused, before, false},
+		kafka.RecordListTooLarge:           {refused, before, false},
+		kafka.InvalidRecord:                {refused, before, false},
+		kafka.InvalidTimestamp:             {refused, before, false},
+		kafka.TopicAuthorizationFailed:     {refused, before, false},
+		kafka.ClusterAuthorizationFailed:   {refused, before, false},
+		kafka.InvalidTopic:                 {refused, before, false},
+		kafka.UnsupportedForMessageFormat:  {refused, before, false},
+		kafka.PolicyViolation:              {refused, before, false},
+	} {
+		s := sender{stamp: before, known: true}
+		got := s.judge(produced(code), 5)
+		if got.verdict != want.result.verdict || got.maybeSent != want.result.maybeSent {
+			t.Errorf("code %d: verdict %d, maybe sent: %t; want %d, %t",
+				code, got.verdict, got.maybeSent, want.result.verdict, want.result.maybeSent)
+		}
+		if got.verdict != verdictAppended && !errors.Is(got.err, code) || got.verdict == verdictAppended && got.err != nil {
+			t.Errorf("code %d: it says %v", code, got.err)
+		}
+		if s.stamp != want.stamp || s.known == want.anew {
+			t.Errorf("code %d: the next stamp is %+v, known: %t; want %+v", code, s.stamp, s.known, want.stamp)
+		}
+	}
+	none := &produce.Response{Topics: []produce.ResponseTopic{{}}}
+	several := produced(0)
+	several.Topics[0].Partitions = append(several.Topics[0].Partitions, produce.ResponsePartition{ErrorCode: 1})
+	for what, answer := range map[string]kafka.Response{
+		"another request's": &metadata.Response{}, "no topic": &produce.Response{}, "no partition": none, "two partitions": several,
+	} {
+		s := sender{stamp: before, known: true}
+		if got := s.judge(answer, 5); got.verdict != verdictRetry || !got.maybeSent || got.err == nil || s.stamp != before {
+			t.Errorf("%s: it comes to %+v, and the next stamp is %+v", what, got, s.stamp)
+		}
+	}
+}
+
+// As in the Java client (DefaultRecordBatch.incrementSequence): 2147483647 is followed by 0.
+func TestTheSequenceGoesOnAtZeroBehindItsLastNumber(t *testing.T) {
+	for _, c := range []struct {
+		from  int32
+		count int
+		want  int32
+	}{
+		{0, 1, 1},
+		{math.MaxInt32 - 1000, 1000, math.MaxInt32},
+		{math.MaxInt32 - 1, 1, math.MaxInt32},
+		{math.MaxInt32, 1, 0},
+		{math.MaxInt32 - 1, 2, 0},
+		{math.MaxInt32, 1000, 999},
+		{math.MaxInt32 - 999, 1000, 0},
+	} {
+		s := sender{stamp: producerStamp{sequence: c.from}}
+		if s.advance(c.count); s.stamp.sequence != c.want {
+			t.Errorf("%d records behind %d: the next is %d, not %d", c.count, c.from, s.stamp.sequence, c.want)
+		}
+	}
+}
+
+func TestAProducerWhoseEpochsAreUsedUpTakesAnotherID(t *testing.T) {
+	s := sender{stamp: producerStamp{id: 7, epoch: math.MaxInt16 - 1, sequence: 5}, known: true}
+	if s.bump(); !s.known || s.stamp != (producerStamp{7, math.MaxInt16, 0}) {
+		t.Errorf("the epoch before the last: %+v, known: %t", s.stamp, s.known)
+	}
+	if s.bump(); s.known {
+		t.Errorf("the last epoch: %+v is still used", s.stamp)
+	}
+}
+
+func TestOnlyWhatNeverLeftCountsAsNeverSent(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("refused")}
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&rawproduce.Error{Err: kafka.UnknownTopicOrPartition}, true}, // it knows no leader
+		{fmt.Errorf("produce: %w", kafka.BrokerNotAvailable), true},
+		{fmt.Errorf("produce: %w", dial), true},
+		{&net.OpError{Op: "read", Net: "tcp", Err: io.EOF}, false},
+		{&net.OpError{Op: "write", Net: "tcp", Err: io.EOF}, false},
+		{io.ErrUnexpectedEOF, false},
+		{context.DeadlineExceeded, false},
+		{kafka.LeaderNotAvailable, false},
+	} {
+		if got := neverSent(c.err); got != c.want {
+			t.Errorf("%v: never sent: %t", c.err, got)
+		}
+	}
+}
+
+func TestAttemptsAreSpacedFromTwentyMillisecondsToHalfASecond(t *testing.T) {
+	var b backoff
+	for i, want := range []time.Duration{20, 40, 80, 160, 320, 500, 500, 500} {
+		if got := b.next(); got != want*time.Millisecond {
+			t.Errorf("pause %d is %s", i, got)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b, began := backoff{count: 9}, time.Now()
+		b.wait(t.Context())
+		if took := time.Since(began); took <= 250*time.Millisecond || took > 500*time.Millisecond {
+			t.Errorf("a pause of half a second takes %s", took)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		began = time.Now()
+		b.wait(ended)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("with its context ended it takes %s", took)
+		}
+	})
+}
+
+// A broker that has a batch, and whose answer to an earlier attempt was lost, says that it is a duplicate.
+func TestTheNextMessageAfterADuplicateIsNotLost(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		appender, topic := answeredAppender(t, cluster, 5*time.Second, func(n int64) answer {
+			return []answer{{code: kafka.DuplicateSequenceNumber}, {}}[min(n, 1)]
+		})
+		if err := <-appendOne(appender, "first"); err != nil {
+			t.Fatalf("a duplicate came to %v", err)
+		}
+		expectNextIsAppended(t, cluster, appender, topic)
+	})
+}
+
+// The sequence of a partition wraps after two billion records.
+func TestRecordsAreAppendedOnceAcrossTheWrapOfTheSequence(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		if cluster.options.Embedded {
+			t.Skip("the embedded broker takes no new producer at another sequence than 0")
+		}
+		topic := testTopics(t, cluster, 1).Conversations
+		appender := testAppender(t, cluster, topic, 1)
+		defer appender.Close(testContext(t))
+		s := appender.lanes[0].sender
+		if err := s.introduce(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		s.stamp.sequence = math.MaxInt32 - 1
+		for _, value := range []string{"a", "b", "c"} {
+			if err := <-appendOne(appender, value); err != nil {
+				t.Fatalf("%s: %v", value, err)
+			}
+		}
+		if got := s.stamp.sequence; got != 1 {
+			t.Errorf("the next sequence is %d", got)
+		}
+		tail, log := startTail(t, cluster, topic, 1)
+		if got := fmt.Sprint(waitForValues(t, tail, log, 0, 3)); got != "[a b c]" {
+			t.Errorf("the log holds %s", got)
+		}
+	})
+}
+
+// An event that is shown is on all in-sync replicas (invariant of the design: durable before visible).
+func TestAnAppendAsksForAllInSyncReplicasUnderItsStamp(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	var asked []*kmsg.ProduceRequest
+	broker.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		produce, _ := request.(*kmsg.ProduceRequest)
+		asked = append(asked, produce)
+		return nil, nil, false
+	})
+	appender := testAppender(t, cluster, topic, 1)
+	for _, value := range []string{"a", "b"} {
+		if err := <-appendOne(appender, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appender.Close(testContext(t))
+	stamp := appender.lanes[0].sender.stamp
+	if len(asked) != 2 {
+		t.Fatalf("asked %d times", len(asked))
+	}
+	for i, produce := range asked {
+		if produce.Acks != -1 || produce.TimeoutMillis != 2500 || produce.Topics[0].Topic != topic || produce.Topics[0].Partitions[0].Partition != 0 {
+			t.Errorf("request %d: %+v", i, produce)
+		}
+		var batch kmsg.RecordBatch
+		if err := batch.ReadFrom(produce.Topics[0].Partitions[0].Records); err != nil {
+			t.Fatal(err)
+		}
+		if batch.ProducerID != stamp.id || batch.ProducerEpoch != stamp.epoch || batch.FirstSequence != int32(i) || batch.NumRecords != 1 {
+			t.Errorf("batch %d: %+v, under the stamp %+v", i, batch, stamp)
+		}
+	}
+}
+
+func TestAStampStandsWhereBrokersLookForIt(t *testing.T) {
+	plain, err := encodeBatch(valuesOf("a", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp := producerStamp{id: 1<<40 + 5, epoch: 1<<10 + 7, sequence: 1<<20 + 9}
+	stamped := stampBatch(plain, stamp)
+	var batch kmsg.RecordBatch
+	if err := batch.ReadFrom(stamped[4:]); err != nil {
+		t.Fatal(err)
+	}
+	if batch.ProducerID != stamp.id || batch.ProducerEpoch != stamp.epoch || batch.FirstSequence != stamp.sequence || batch.NumRecords != 2 {
+		t.Errorf("it is read as %+v", batch)
+	}
+	read, ok := readBatch(stamped[4:])
+	if !ok || read.damage() != nil || read.producer != stamp.id {
+		t.Errorf("it is damaged: %v", read.damage())
+	}
+	if other, _ := readBatch(plain[4:]); other.producer == stamp.id {
+		t.Error("the batch itself is stamped, which an earlier attempt may still be reading")
+	}
+}
+
+func TestARequestWithoutAnAnswerMayHaveArrived(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	broker.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		return nil, errors.New("the connection ends"), true
+	})
+	batch, err := encodeBatch(valuesOf("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSender(cluster, topic, 0)
+	if got := s.send(testContext(t), batch, 1); got.verdict != verdictRetry || !got.maybeSent || got.err == nil || !s.known {
+		t.Errorf("it comes to %+v", got)
+	}
+	s = newSender(testCluster(t, []string{"127.0.0.1:1"}), topic, 0)
+	s.known = true
+	if got := s.send(testContext(t), batch, 1); got.verdict != verdictRetry || got.maybeSent || got.err == nil {
+		t.Errorf("without a broker: %+v", got)
+	}
+}
+
+func TestAProducerTakesTheIDAndTheEpochThatItIsGiven(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	asked := 0
+	broker.ControlKey(int16(kmsg.InitProducerID), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		init, _ := request.(*kmsg.InitProducerIDRequest)
+		if init.ProducerID != -1 || init.ProducerEpoch != -1 || init.TransactionalID != nil && *init.TransactionalID != "" {
+			t.Errorf("it asks for %+v", init)
+		}
+		response, _ := init.ResponseKind().(*kmsg.InitProducerIDResponse)
+		if asked++; asked == 1 {
+			response.ErrorCode = int16(kafka.GroupLoadInProgress)
+			return response, nil, true
+		}
+		response.ProducerID, response.ProducerEpoch = 1<<40+5, 9
+		return response, nil, true
+	})
+	s := newSender(cluster, topic, 0)
+	if got := s.send(testContext(t), nil, 1); got.verdict != verdictRetry || got.maybeSent || !errors.Is(got.err, kafka.GroupLoadInProgress) || s.known {
+		t.Errorf("while the coordinator loads: %+v", got)
+	}
+	if err := s.introduce(testContext(t)); err != nil || s.stamp != (producerStamp{1<<40 + 5, 9, 0}) || !s.known {
+		t.Errorf("the stamp is %+v, %v", s.stamp, err)
+	}
+}
