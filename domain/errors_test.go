@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"chatting/domain"
 )
@@ -34,5 +35,27 @@ func TestTheCauseIsInTheLogLineAndNotInTheMessage(t *testing.T) {
 	err := domain.WrapError(domain.CodeUnavailable, "The log is away.", io.EOF)
 	if err.Message != "The log is away." || err.Error() != "The log is away.: EOF" {
 		t.Errorf("Message %q, Error %q", err.Message, err.Error())
+	}
+}
+
+func TestWhenToTryAgainIsSaidOfTheOutermostErrorThatIsClassified(t *testing.T) {
+	limited := domain.NewRateLimited("Too many.", 3*time.Second)
+	if limited.Code != domain.CodeRateLimited || limited.Message != "Too many." {
+		t.Errorf("code %s, message %q", limited.Code, limited.Message)
+	}
+	for _, test := range []struct {
+		err  error
+		want time.Duration
+	}{
+		{nil, 0},
+		{io.EOF, 0},
+		{domain.NewError(domain.CodeRateLimited, "Too many."), 0},
+		{limited, 3 * time.Second},
+		{fmt.Errorf("sending: %w", limited), 3 * time.Second},
+		{domain.WrapError(domain.CodeUnavailable, "Not now.", limited), 0},
+	} {
+		if got := domain.RetryAfterOf(test.err); got != test.want {
+			t.Errorf("RetryAfterOf(%v) = %v, want %v", test.err, got, test.want)
+		}
 	}
 }

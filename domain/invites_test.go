@@ -584,3 +584,61 @@ func TestAStatusOfTheLogIsNotForEveryClientToAsk(t *testing.T) {
 		}
 	}
 }
+
+func TestAnIDThatWasUsedForAnInviteIsForNothingElse(t *testing.T) {
+	opened := judged{says("invite", 1, 2, domain.InviteOpened, roomA, 0), stands}
+	judgeAll(t, opened,
+		judged{says("invite", 2, 1, domain.InviteOpened, roomA, 0), void}, // not the same event: the other one says so
+		judged{says("invite", 1, 2, domain.InviteOpened, roomA, 0), stands},
+	)
+	judgeAll(t, opened,
+		judged{says("end", 2, 1, domain.InviteAccepted, roomA, 0), stands},
+		judged{says("end", 2, 1, domain.InviteDeclined, roomA, 0), void},
+		judged{says("end", 1, 2, domain.InviteCancelled, roomA, 0), void},
+		judged{says("end", 2, 1, domain.InviteAccepted, roomA, 0), stands},
+	)
+}
+
+func TestAnInviteToOneselfIsAnsweredByOneself(t *testing.T) {
+	judgeAll(t,
+		judged{says("a", 1, 1, domain.InviteOpened, roomA, 0), stands},
+		judged{says("b", 1, 1, domain.InviteAccepted, roomA, 0), stands},
+		judged{says("c", 1, 1, domain.InviteOpened, roomB, 0), stands},
+		judged{says("d", 1, 1, domain.InviteCancelled, roomB, 0), stands},
+	)
+}
+
+func TestAChangeOfABlockIsForgottenWithTooManyOfTheSameUser(t *testing.T) {
+	invites := domain.NewInvites()
+	apply := func(r inviteRecord) domain.InviteVerdict { return invites.Apply(r.event, r.at) }
+	change := blocks(5, 6, false, 0)
+	for n, again := range []domain.InviteVerdict{void, stands} {
+		// The first time the change is forgotten by then, and hides the invite once more; the second time it is known still.
+		invites = domain.NewInvites()
+		apply(change)
+		for i := range rememberedOfUser - n {
+			other := blocks(5, 7, true, 0)
+			other.event.ID = domain.DerivedID("change", fmt.Sprint(i))
+			apply(other)
+		}
+		apply(says("invite", 6, 5, domain.InviteOpened, roomA, 0))
+		apply(change)
+		if got := apply(says("accept", 5, 6, domain.InviteAccepted, roomA, 0)); got != again {
+			t.Errorf("after %d other changes: verdict %d, want %d", rememberedOfUser-n, got, again)
+		}
+	}
+}
+
+func TestWhoseInvitesAreAllForgottenMayMakeAsManyAgain(t *testing.T) {
+	invites := domain.NewInvites()
+	for round := range 3 {
+		after := time.Duration(round) * time.Hour
+		for n := range rememberedOfUser {
+			r := says(fmt.Sprint(round, n), 1, 2, domain.InviteOpened, roomOf(round*rememberedOfUser+n), after)
+			invites.Apply(r.event, r.at)
+		}
+		if n := len(invites.Pending(domain.Between(1, 2))); n != rememberedOfUser {
+			t.Fatalf("round %d: %d invites are pending, want %d", round, n, rememberedOfUser)
+		}
+	}
+}

@@ -160,3 +160,52 @@ func TestANodeThatGoesOnUnderAnotherNameKeepsWhatItKnows(t *testing.T) {
 	j.expect("three leases after the gap", j.beats(20, 37))
 	j.expect("then", j.beats(38, 38), nodeA, nodeB, nodeC)
 }
+
+func TestAGapOfMoreThanHalfALeaseCounts(t *testing.T) {
+	// Whatever kept the own beat so long may have kept those of others: each may miss nearly a lease by then.
+	for second, gap := range map[int]bool{3: false, 4: true, 5: true, 6: true, 7: true} {
+		j := newJudge(t, nodeA)
+		j.lease.Alive(nodeB)
+		j.beats(0, 0)
+		if !gap {
+			j.expect("half a lease is none", j.beats(second, 6), nodeB)
+			continue
+		}
+		j.expect("three leases long", j.beats(second, second+17))
+		j.expect("then", j.beats(second+18, second+18), nodeB)
+	}
+}
+
+func TestAGapStartsTheGraceAnew(t *testing.T) {
+	j := newJudge(t, nodeA)
+	j.lease.Leaving(nodeB, 5*leaseLength)
+	j.beats(0, 2)
+	j.expect("less than the grace after the gap", j.beats(10, 39))
+	j.expect("the grace after the gap", j.beats(40, 40), nodeB)
+}
+
+func TestANodeThatLeavesDoesNotCountInTheRank(t *testing.T) {
+	j := newJudge(t, nodeC)
+	j.lease.Alive(nodeB)
+	j.beats(0, 5)
+	j.lease.Leaving(nodeA, 10*leaseLength) // and so buries nobody
+	j.expect("a lease", j.beats(6, 6), nodeB)
+}
+
+func TestANodeThatWasHeardOfLessThanALeaseAgoCountsInTheRank(t *testing.T) {
+	for name, test := range map[string]struct {
+		other domain.Incarnation
+		rank  int
+	}{"of lower id": {nodeA, 1}, "of higher id": {domain.Incarnation{0xd}, 0}} {
+		j := newJudge(t, nodeC)
+		j.lease.Alive(nodeB)
+		j.beats(0, 2)
+		j.lease.Alive(test.other)
+		if test.rank > 0 {
+			j.expect(name+": less than a lease and a second", j.beats(3, 6))
+		} else {
+			j.beats(3, 5)
+		}
+		j.expect(name, j.beats(6+test.rank, 6+test.rank), nodeB)
+	}
+}
