@@ -59,3 +59,17 @@ func TestWhenToTryAgainIsSaidOfTheOutermostErrorThatIsClassified(t *testing.T) {
 		}
 	}
 }
+
+// Clients compare these strings.
+func TestTheCodesOfErrorFramesAreThoseOfTheContract(t *testing.T) {
+	for code, want := range map[domain.Code]string{
+		domain.CodeBadJSON: "bad_json", domain.CodeBadFrame: "bad_frame", domain.CodeBadTarget: "bad_target",
+		domain.CodeBadMessage: "bad_message", domain.CodeTooLong: "too_long", domain.CodeNoUserOrOffline: "no_user_or_offline",
+		domain.CodeMailboxFull: "mailbox_full", domain.CodeRateLimited: "rate_limited", domain.CodeInviteEnded: "invite_ended",
+		domain.CodeNotInvited: "not_invited", domain.CodeUnavailable: "unavailable", domain.CodeUnconfirmed: "unconfirmed",
+	} {
+		if string(code) != want {
+			t.Errorf("%q, want %q", code, want)
+		}
+	}
+}

@@ -154,13 +154,13 @@ func TestAnInviteIsForgottenThirtySecondsAfterItsEnd(t *testing.T) {
 
 func TestALifeIsBoundedWhateverAnInviteSays(t *testing.T) {
 	for named, granted := range map[time.Time]time.Duration{
-		{}:                             domain.DefaultInviteLife,
+		{}:                             time.Minute, // as earlier versions meant it
 		someTime.Add(-time.Hour):       0,
 		someTime:                       0,
 		someTime.Add(time.Minute):      time.Minute,
-		someTime.Add(10 * time.Minute): domain.MaxInviteLife,
-		someTime.Add(time.Hour):        domain.MaxInviteLife,
-		someTime.AddDate(5000, 0, 0):   domain.MaxInviteLife,
+		someTime.Add(10 * time.Minute): 10 * time.Minute,
+		someTime.Add(time.Hour):        10 * time.Minute,
+		someTime.AddDate(5000, 0, 0):   10 * time.Minute,
 	} {
 		for late, want := range map[time.Duration]domain.InviteVerdict{0: stands, time.Millisecond: void} {
 			opened := says("invite", 1, 2, domain.InviteOpened, roomA, 0)
@@ -640,5 +640,37 @@ func TestWhoseInvitesAreAllForgottenMayMakeAsManyAgain(t *testing.T) {
 		if n := len(invites.Pending(domain.Between(1, 2))); n != rememberedOfUser {
 			t.Fatalf("round %d: %d invites are pending, want %d", round, n, rememberedOfUser)
 		}
+	}
+}
+
+func TestAnInviteExpiresByTheClockOfItsEventAndIsForgottenByTheLogs(t *testing.T) {
+	opened := says("invite", 1, 2, domain.InviteOpened, roomA, 0)
+	opened.at = someTime.Add(20 * time.Second) // it was on its way for so long
+	invites := judgeAll(t, judged{opened, stands})
+	if invite := invites.Pending(domain.Between(1, 2))[0]; !invite.Expires.Equal(someTime.Add(time.Minute)) {
+		t.Errorf("it expires %v after its event", invite.Expires.Sub(someTime))
+	}
+	judgeAll(t, judged{opened, stands}, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 110*time.Second), stands})
+	judgeAll(t, judged{opened, stands}, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 110*time.Second+1), void})
+}
+
+// The longest past that a verdict can hang on, read by a node whose own clock is 90 s ahead of the log's.
+func TestTheLookbackIsEnoughForTheLongestPast(t *testing.T) {
+	change := blocks(2, 1, false, 0)
+	again := change
+	again.at = someTime.Add(2 * time.Minute)
+	opened := says("invite", 1, 2, domain.InviteOpened, roomA, 2*time.Minute)
+	opened.event.Body = domain.GameInvite{From: 1, To: 2, Status: domain.InviteOpened, Room: roomA, Expires: opened.at.Add(10 * time.Minute)}
+	accept := says("accept", 2, 1, domain.InviteAccepted, roomA, 12*time.Minute+30*time.Second)
+	records := []inviteRecord{change, opened, again, accept}
+	since := accept.at.Add(90 * time.Second).Add(-domain.InviteLookback)
+	begin := slices.IndexFunc(records, func(r inviteRecord) bool { return !r.at.Before(since) })
+	invites := domain.NewInvites()
+	var verdict domain.InviteVerdict
+	for _, r := range records[begin:] {
+		verdict = invites.Apply(r.event, r.at)
+	}
+	if verdict != stands {
+		t.Errorf("begun at record %d of %d the answer gets verdict %d, and by who reads all of them it stands", begin, len(records), verdict)
 	}
 }

@@ -176,6 +176,14 @@ func TestAGapOfMoreThanHalfALeaseCounts(t *testing.T) {
 	}
 }
 
+func TestAGraceMayBeShorterThanALease(t *testing.T) {
+	j := newJudge(t, nodeA)
+	j.beats(0, 0)
+	j.lease.Leaving(nodeB, 2*time.Second)
+	j.expect("within the grace", j.beats(1, 2))
+	j.expect("after it", j.beats(3, 3), nodeB)
+}
+
 func TestAGapStartsTheGraceAnew(t *testing.T) {
 	j := newJudge(t, nodeA)
 	j.lease.Leaving(nodeB, 5*leaseLength)
@@ -192,20 +200,25 @@ func TestANodeThatLeavesDoesNotCountInTheRank(t *testing.T) {
 	j.expect("a lease", j.beats(6, 6), nodeB)
 }
 
-func TestANodeThatWasHeardOfLessThanALeaseAgoCountsInTheRank(t *testing.T) {
-	for name, test := range map[string]struct {
-		other domain.Incarnation
-		rank  int
-	}{"of lower id": {nodeA, 1}, "of higher id": {domain.Incarnation{0xd}, 0}} {
-		j := newJudge(t, nodeC)
+func TestLivingNodesOfLowerIDCountInTheRank(t *testing.T) {
+	self := domain.Incarnation{0xc, 15: 2}
+	lower, higher := domain.Incarnation{0xc, 15: 1}, domain.Incarnation{0xc, 15: 3}
+	for _, test := range []struct {
+		others []domain.Incarnation
+		rank   int
+	}{
+		{nil, 0},
+		{[]domain.Incarnation{higher, {0xd}}, 0},
+		{[]domain.Incarnation{lower, higher}, 1},
+		{[]domain.Incarnation{lower, nodeA, higher}, 2},
+	} {
+		j := newJudge(t, self)
 		j.lease.Alive(nodeB)
 		j.beats(0, 2)
-		j.lease.Alive(test.other)
-		if test.rank > 0 {
-			j.expect(name+": less than a lease and a second", j.beats(3, 6))
-		} else {
-			j.beats(3, 5)
+		for _, other := range test.others {
+			j.lease.Alive(other) // and no more: they live for a lease
 		}
-		j.expect(name, j.beats(6+test.rank, 6+test.rank), nodeB)
+		j.expect("less than a lease and a second for each", j.beats(3, 5+test.rank))
+		j.expect("a lease and a second for each", j.beats(6+test.rank, 6+test.rank), nodeB)
 	}
 }
