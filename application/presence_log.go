@@ -245,7 +245,7 @@ func (p *SetPresence) tick() {
 	p.mu.Lock()
 	var actions actions
 	now := p.now()
-	if p.beatSent.IsZero() || now.Sub(p.beatSent) > appendStale {
+	if now.Sub(p.beatSent) > appendStale {
 		p.beatSent = now
 		p.beats++
 		beat := domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: p.self, Count: p.beats}

@@ -299,7 +299,7 @@ func (p *SetPresence) reconcile(m *member) actions {
 	written := p.partitions[p.log.PartitionOf(m.user)].Count(p.self, m.user)
 	wanted := len(m.memberships) > 0 && m.start != nil
 	now := p.now()
-	underWay := !m.appending.IsZero() && now.Sub(m.appending) < appendStale
+	underWay := now.Sub(m.appending) < appendStale
 	switch {
 	case p.leaving || underWay:
 		return nil
