@@ -136,7 +136,6 @@ func (p *SetPresence) rise() actions {
 	var actions actions
 	for _, m := range p.members {
 		m.appending = time.Time{}
-		m.written = time.Time{}
 		actions = append(actions, p.reconcile(m)...)
 	}
 	return actions

@@ -245,7 +245,6 @@ func (m *member) makeRoom(limit int) {
 		i := slices.IndexFunc(m.memberships, func(membership *Membership) bool { return membership.live })
 		oldest := m.memberships[i]
 		m.memberships = slices.Delete(m.memberships, i, i+1)
-		oldest.live = false
 		m.replaced = append(m.replaced, oldest)
 		oldest.conn.Close(CloseReplaced)
 	}
@@ -274,7 +273,6 @@ func (s *Membership) Leave() {
 		return
 	}
 	m.memberships = slices.Delete(m.memberships, i, i+1)
-	s.live = false
 	var actions actions
 	if len(m.memberships) == 0 {
 		m.start = nil
