@@ -161,3 +161,33 @@ func TestTheLatestNamedEndingsAreRemembered(t *testing.T) {
 		t.Error("an ending without a name is remembered")
 	}
 }
+
+func TestEachPartitionHasItsOwnInvites(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	invites := NewInvites()
+	for partition := range 4 {
+		room := domain.EventID{byte(7 + partition)}
+		one, other := domain.UserID(10+partition), domain.UserID(20+partition)
+		invites.Judge(partition, inviteEvent(fmt.Sprint("open", partition), at, one, other, domain.InviteOpened, room), at)
+	}
+	invites.Restart(2)
+	for partition := range 4 {
+		room := domain.EventID{byte(7 + partition)}
+		one, other := domain.UserID(10+partition), domain.UserID(20+partition)
+		want := domain.InviteStands
+		if partition == 2 {
+			want = domain.InviteVoid
+		}
+		if _, known := invites.find(domain.Between(one, other), room); known != (partition != 2) {
+			t.Errorf("the invite of partition %d is known: %v", partition, known)
+		}
+		// In another partition nobody was invited.
+		answer := inviteEvent(fmt.Sprint("accept", partition), at, other, one, domain.InviteAccepted, room)
+		if got := invites.Judge((partition+1)%4, answer, at); got != domain.InviteVoid {
+			t.Errorf("an answer in partition %d gets verdict %d", (partition+1)%4, got)
+		}
+		if got := invites.Judge(partition, answer, at); got != want {
+			t.Errorf("the answer in partition %d gets verdict %d, want %d", partition, got, want)
+		}
+	}
+}

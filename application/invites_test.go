@@ -481,3 +481,17 @@ func TestAnExpiryThatDoesNotComeBackIsWrittenAgain(t *testing.T) {
 		<-done
 	})
 }
+
+// Clients and their developers were told these numbers.
+func TestTheBoundsAreThoseOfTheContract(t *testing.T) {
+	for what, bound := range map[string][2]int{
+		"pending invites of one user to another": {application.MaxPendingInvites, 32},
+		"friends":                                {application.MaxFriends, 5000},
+		"pairs that a user ever blocked":         {application.MaxBlocks, 10_000},
+		"unread messages that are shown":         {application.MaxUnread, 1000},
+	} {
+		if bound[0] != bound[1] {
+			t.Errorf("%s: %d, want %d", what, bound[0], bound[1])
+		}
+	}
+}

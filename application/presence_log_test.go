@@ -590,3 +590,20 @@ func TestABurialIsLoggedAndSoIsOneThatFails(t *testing.T) {
 		})
 	}
 }
+
+// Anybody who may write the topic can write such a record.
+func TestAGraceIsBoundedWhateverANodeAsksFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, log := oneNode(t)
+		gone := incarnation(9, 9)
+		log.Append(domain.SessionRecord{Kind: domain.SessionLeaving, Incarnation: gone, Grace: 100 * time.Hour}, func(error) {})
+		time.Sleep(10*time.Minute - time.Second)
+		if got := burials(log, 0); len(got) != 0 {
+			t.Errorf("buried are %v", got)
+		}
+		time.Sleep(time.Minute)
+		if got := burials(log, 0); !slices.Equal(got, []domain.Incarnation{gone}) {
+			t.Errorf("buried are %v", got)
+		}
+	})
+}

@@ -834,4 +834,7 @@ func TestTheLookbackOfSessionsIsTwoRefreshes(t *testing.T) {
 	if got := application.DefaultPresenceTimes.Lookback(); got != 20*time.Minute {
 		t.Errorf("by default it is %v", got)
 	}
+	if got, want := application.DefaultPresenceTimes, (application.PresenceTimes{Beat: time.Second, Lease: 6 * time.Second, Refresh: 10 * time.Minute}); got != want {
+		t.Errorf("by default the times are %+v, want %+v", got, want)
+	}
 }
