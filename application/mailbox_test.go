@@ -224,7 +224,7 @@ func TestTheBoundOfBytesMayBeReachedExactly(t *testing.T) {
 				want = domain.CodeMailboxFull
 			}
 			wantCode(t, fmt.Sprint("message ", n), answer(t, func(done func(error)) {
-				send.Execute(application.ChatCommand{Sender: 201, Target: 202, Text: text(t, strings.Repeat("x", 40))}, done)
+				send.Execute(application.ChatCommand{Sender: 201, Target: 202, Text: text(t, strings.Repeat("안", 13)+"x")}, done) // 40 bytes
 			}), want)
 		}
 	})
