@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,12 +14,15 @@ import (
 
 // oldEntries is a HistoryRetention with so many entries that are too old.
 type oldEntries struct {
+	mu     sync.Mutex
 	left   int
 	before []time.Time
 	err    error
 }
 
 func (o *oldEntries) Expire(_ context.Context, before time.Time, limit int) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.before = append(o.before, before)
 	if o.err != nil {
 		return 0, o.err
@@ -26,6 +30,13 @@ func (o *oldEntries) Expire(_ context.Context, before time.Time, limit int) (int
 	n := min(o.left, limit)
 	o.left -= n
 	return n, nil
+}
+
+// have sets what is too old, and whether the database answers.
+func (o *oldEntries) have(left int, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.left, o.err = left, err
 }
 
 func TestWhatIsOlderThanTheRetentionIsDeletedInParts(t *testing.T) {
@@ -47,13 +58,13 @@ func TestWhatIsOlderThanTheRetentionIsDeletedInParts(t *testing.T) {
 		if got := out.take(); got != "" {
 			t.Errorf("the log says: %s", got)
 		}
-		store.left, store.err = 2000, errRefused
+		store.have(2000, errRefused)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := out.take(); strings.Count(got, "level=WARN") != 1 || len(store.before) != 4 {
 			t.Errorf("after a failure: %d questions, the log says: %s", len(store.before), got)
 		}
-		store.err = nil
+		store.have(2000, nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if store.left != 0 || len(store.before) != 7 { // the last one finds that nothing is left

@@ -136,12 +136,12 @@ func TestWhatTheLogDidNotTakeIsToldTogetherOnceItAnswers(t *testing.T) {
 		for user := domain.UserID(201); user <= 210; user++ {
 			wantCode(t, "a change", friends.Add(t.Context(), user, 7), domain.CodeUnavailable)
 		}
+		tried = 0
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { friends.Run(ctx) })
 		defer running.Wait()
 		defer cancel()
-		tried = 0
 		time.Sleep(5500 * time.Millisecond)
 		synctest.Wait()
 		if tried != 1 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,7 +102,9 @@ func TestWhileNobodyAnswersTheLagStaysAsItWas(t *testing.T) {
 func TestTheLagIsWatchedFromTheStartOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newLagWorld()
-		w.ends = []int64{7, 0}
+		ends := &movingEnds{}
+		w.lag.ends = ends
+		ends.first.Store(7)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -112,7 +115,7 @@ func TestTheLagIsWatchedFromTheStartOn(t *testing.T) {
 		if got := w.lag.State(); !got.Known || got.Records != 7 {
 			t.Errorf("at once it is %+v", got)
 		}
-		w.ends = []int64{9, 0}
+		ends.first.Store(9)
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		if got := w.lag.State(); got.Records != 9 {
@@ -121,6 +124,13 @@ func TestTheLagIsWatchedFromTheStartOn(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// movingEnds are the ends of two partitions, of which the first one moves.
+type movingEnds struct{ first atomic.Int64 }
+
+func (e *movingEnds) EndOffsets(context.Context) ([]int64, error) {
+	return []int64{e.first.Load(), 0}, nil
 }
 
 func TestTheHistoryStandsStillSinceItsOldestPartitionDoes(t *testing.T) {

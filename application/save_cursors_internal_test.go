@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,9 +93,14 @@ func sameInAnyOrder(got, want []LogPosition) bool {
 
 func TestAnOutageOfTheDatabaseIsLoggedOnceAndAgainIfTheNodeLeavesInIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var away error
+		var away atomic.Bool
 		var log bytes.Buffer
-		saver := newCursorSaver(savedCursors{save: func(map[domain.UserID][]LogPosition) error { return away }},
+		saver := newCursorSaver(savedCursors{save: func(map[domain.UserID][]LogPosition) error {
+			if away.Load() {
+				return errors.New("away")
+			}
+			return nil
+		}},
 			slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		var ended bool
@@ -112,12 +118,12 @@ func TestAnOutageOfTheDatabaseIsLoggedOnceAndAgainIfTheNodeLeavesInIt(t *testing
 		}
 		saver.add(7, []LogPosition{inPartition(0, 1)})
 		after("while the database answers", 10*time.Second, 0)
-		away = errors.New("away")
+		away.Store(true)
 		saver.add(7, []LogPosition{inPartition(0, 2)})
 		after("in an outage", time.Minute, 1)
-		away = nil
+		away.Store(false)
 		after("after it", 10*time.Second, 1)
-		away = errors.New("away")
+		away.Store(true)
 		saver.add(7, []LogPosition{inPartition(0, 3)})
 		after("in another one", 10*time.Second, 2)
 		cancel()

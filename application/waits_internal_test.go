@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,17 +67,17 @@ func TestAnEndIsReachedOnceEveryPartitionHasItInTheSameTopic(t *testing.T) {
 
 // gatedOffsets is a ProjectedOffsets that answers when the test says so.
 type gatedOffsets struct {
-	gate      chan struct{}
-	asked     int
-	now, most int
+	gate             chan struct{}
+	asked, now, most atomic.Int32
 }
 
 func (o *gatedOffsets) Projected(_ context.Context, partitions int) ([]LogPosition, error) {
-	o.asked++
-	o.now++
-	o.most = max(o.most, o.now)
+	o.asked.Add(1)
+	if now := o.now.Add(1); now > o.most.Load() {
+		o.most.Store(now)
+	}
 	<-o.gate
-	o.now--
+	o.now.Add(-1)
 	return make([]LogPosition, partitions), nil
 }
 
@@ -84,38 +85,38 @@ func TestTheDatabaseIsAskedOnceForAllWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		offsets := &gatedOffsets{gate: make(chan struct{})}
 		rounds := &projectedRounds{offsets: offsets, partitions: 2}
-		answers := 0
+		var answers atomic.Int32
 		ask := func(n int) {
 			for range n {
 				go func() {
 					if places, err := rounds.get(t.Context()); err != nil || len(places) != 2 {
 						t.Errorf("%v, %v", places, err)
 					}
-					answers++
+					answers.Add(1)
 				}()
 				synctest.Wait()
 			}
 		}
 		ask(1)
 		ask(9) // they came while the first question was under way: an answer to it may be too old for them
-		if offsets.asked != 1 {
-			t.Errorf("%d questions at once", offsets.asked)
+		if offsets.asked.Load() != 1 {
+			t.Errorf("%d questions at once", offsets.asked.Load())
 		}
 		offsets.gate <- struct{}{}
 		synctest.Wait()
-		if answers != 1 || offsets.asked != 2 {
-			t.Errorf("%d answers, %d questions", answers, offsets.asked)
+		if answers.Load() != 1 || offsets.asked.Load() != 2 {
+			t.Errorf("%d answers, %d questions", answers.Load(), offsets.asked.Load())
 		}
 		offsets.gate <- struct{}{}
 		synctest.Wait()
-		if answers != 10 || offsets.asked != 2 || offsets.most != 1 {
-			t.Errorf("%d answers, %d questions, %d at once", answers, offsets.asked, offsets.most)
+		if answers.Load() != 10 || offsets.asked.Load() != 2 || offsets.most.Load() != 1 {
+			t.Errorf("%d answers, %d questions, %d at once", answers.Load(), offsets.asked.Load(), offsets.most.Load())
 		}
 		ask(1)
 		offsets.gate <- struct{}{}
 		synctest.Wait()
-		if answers != 11 || offsets.asked != 3 {
-			t.Errorf("%d answers, %d questions", answers, offsets.asked)
+		if answers.Load() != 11 || offsets.asked.Load() != 3 {
+			t.Errorf("%d answers, %d questions", answers.Load(), offsets.asked.Load())
 		}
 	})
 }
