@@ -258,7 +258,7 @@ func TestEveryNodeEndsTheConnectionsOfAnErasedUser(t *testing.T) {
 }
 
 func TestAnErasureLogsWhatOthersHaveToFindOutByThemselves(t *testing.T) {
-	erase, _, log, sessions := erasing(t)
+	erase, _, _, _ := erasing(t) //nolint:dogsled // all goes well
 	out := &output{}
 	erase.Logger = slog.New(slog.NewTextHandler(out, nil))
 	if err := erase.Execute(t.Context(), 201); err != nil {
@@ -267,7 +267,7 @@ func TestAnErasureLogsWhatOthersHaveToFindOutByThemselves(t *testing.T) {
 	if got := out.take(); got != "" {
 		t.Errorf("all went well, and the log says: %s", got)
 	}
-	erase, _, log, sessions = erasing(t)
+	erase, _, log, sessions := erasing(t)
 	erase.Logger = slog.New(slog.NewTextHandler(out, nil))
 	log.decide(func(domain.Event) fate { return refused })
 	sessions.decide(func(entry sessionEntry) fate {

@@ -203,8 +203,8 @@ func TestATurnOfAConversationIsBoundedInBytes(t *testing.T) {
 			if turn == nil {
 				break
 			}
-			batch, n := []HistoryEntry{}, 0
-			for batch, _ = nextBatch(turn); len(batch) > 0; batch, _ = nextBatch(turn) {
+			n := 0
+			for batch, _ := nextBatch(turn); len(batch) > 0; batch, _ = nextBatch(turn) {
 				n += len(batch)
 			}
 			got = append(got, n)

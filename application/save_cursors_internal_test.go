@@ -137,8 +137,8 @@ func TestAnOutageOfTheDatabaseIsLoggedOnceAndAgainIfTheNodeLeavesInIt(t *testing
 func TestANodeThatLeavesWhileTheDatabaseAnswersSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		var under context.Context
-		saver := newCursorSaver(contextCursors{&under}, slog.New(slog.NewTextHandler(&log, nil)))
+		cursors := &slowCursors{}
+		saver := newCursorSaver(cursors, slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, cancel := context.WithCancel(t.Context())
 		go saver.run(ctx)
 		saver.add(7, []LogPosition{inPartition(0, 1)})
@@ -146,24 +146,21 @@ func TestANodeThatLeavesWhileTheDatabaseAnswersSaysNothing(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
-		if under == ctx || log.Len() != 0 || len(saver.unsaved(7)) != 0 {
-			t.Errorf("left are %v, logged %q", saver.unsaved(7), log.String())
+		if got := cursors.saves.Load(); got != 2 || log.Len() != 0 || len(saver.unsaved(7)) != 0 {
+			t.Errorf("%d saves, left are %v, logged %q", got, saver.unsaved(7), log.String())
 		}
 	})
 }
 
-// contextCursors fails, as a database does, where the context has ended.
-type contextCursors struct{ under *context.Context }
+// slowCursors is a DeliveryCursors whose first save takes until its context ends, and which fails under one that has ended.
+type slowCursors struct {
+	DeliveryCursors
+	saves atomic.Int32
+}
 
-func (contextCursors) Cursor(context.Context, domain.UserID) ([]LogPosition, error) { return nil, nil }
-
-func (contextCursors) ForgetCursors(context.Context) error { return nil }
-
-func (c contextCursors) SaveCursors(ctx context.Context, _ map[domain.UserID][]LogPosition) error {
-	if *c.under == nil { // the first save is under way when the node leaves
-		*c.under = ctx
+func (c *slowCursors) SaveCursors(ctx context.Context, _ map[domain.UserID][]LogPosition) error {
+	if c.saves.Add(1) == 1 {
 		<-ctx.Done()
 	}
-	*c.under = ctx
 	return ctx.Err()
 }
