@@ -78,3 +78,28 @@ func TestARepeatedAuditCarriesTheSameIDs(t *testing.T) {
 		}
 	}
 }
+
+// The id is pinned: another node, of another version, that takes over a partition publishes the last records again.
+func TestTheIDOfAPresenceEventIsOfItsPlaceUserAndTime(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
+	id := func(partition int, offset int64, user domain.UserID, at time.Time) string {
+		record := domain.SessionRecord{Kind: domain.SessionUp, Incarnation: domain.Incarnation{1}, User: user, Count: 1}
+		events := application.NewAuditPresence(partition).Apply(offset, record, at)
+		if len(events) != 1 {
+			t.Fatalf("%d events", len(events))
+		}
+		return events[0].ID.String()
+	}
+	first := id(3, 17, 201, at)
+	if want := "21559981-c31b-5ea5-9a70-05cf1b92834a"; first != want {
+		t.Errorf("the id is %s, want %s", first, want)
+	}
+	for what, other := range map[string]string{
+		"another partition": id(17, 3, 201, at), "another offset": id(3, 18, 201, at), "another user": id(3, 17, 202, at),
+		"a millisecond later": id(3, 17, 201, at.Add(time.Millisecond)),
+	} {
+		if other == first {
+			t.Errorf("%s gives the same id", what)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -314,5 +315,119 @@ func TestTheRelayTakesMoreThanOneBatch(t *testing.T) {
 		if got := len(log.all(0)) + len(log.all(1)); got != 250 {
 			t.Fatalf("%d changes were published, want 250", got)
 		}
+	})
+}
+
+// relayedFirst is a store whose relay publishes each change before the request that made it looks for it.
+type relayedFirst struct{ *blockStore }
+
+func (relayedFirst) PendingOf(context.Context, domain.UserID, domain.UserID) ([]domain.Event, error) {
+	return nil, nil
+}
+
+func TestAnUnblockThatTheRelayPublishedFirstIsNoError(t *testing.T) {
+	block, store, _ := blocking()
+	block.Store = relayedFirst{store}
+	if err := block.Block(t.Context(), 202, 201); err != nil {
+		t.Fatal(err)
+	}
+	if err := block.Unblock(t.Context(), 202, 201); err != nil {
+		t.Errorf("it was blocked until then: %v", err)
+	}
+}
+
+// The caller has to know that the change may come yet.
+func TestAFailureOfTheLogCountsBeforeOneOfTheOutbox(t *testing.T) {
+	block, store, log := blocking()
+	log.decide(func(domain.Event) fate { return refused })
+	wantCode(t, "a block", block.Block(t.Context(), 202, 201), domain.CodeUnavailable)
+	log.decide(func(event domain.Event) fate {
+		if event.Body.(domain.BlockChanged).Version == 2 {
+			return lost
+		}
+		return confirmed
+	})
+	store.marking = errRefused
+	wantCode(t, "its unblock", block.Unblock(t.Context(), 202, 201), domain.CodeUnconfirmed)
+}
+
+func TestAPairWhoseLogIsStuckHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, store, log := blocking()
+		for version := range 2 {
+			for target := domain.UserID(2); target < 5; target++ {
+				for blocker := domain.UserID(1); blocker < 3; blocker++ {
+					change := application.BlockChange{Blocker: blocker, Target: 10 * target, Blocked: version == 0, At: time.Now().UTC()}
+					if _, err := store.SetBlocked(t.Context(), change); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		tried := make(map[domain.BlockChanged]int)
+		log.decide(func(event domain.Event) fate {
+			change := event.Body.(domain.BlockChanged)
+			tried[change]++
+			if change.Blocker == 1 && change.Target == 20 {
+				return lost
+			}
+			return confirmed
+		})
+		relaying(t, store, log)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		for change, n := range tried {
+			stuck := change.Blocker == 1 && change.Target == 20
+			if stuck && change.Version == 2 || !stuck && n != 1 {
+				t.Errorf("%+v was appended %d times", change, n)
+			}
+		}
+		if len(tried) != 11 || len(store.outbox) != 2 {
+			t.Errorf("%d changes were appended, %d are left", len(tried), len(store.outbox))
+		}
+	})
+}
+
+func TestARelayLogsThatItFailedAndNotThatItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, store, log := blocking()
+		out := &output{}
+		relay := &application.RelayBlocks{
+			Outbox: store, Log: log, Now: time.Now, Every: time.Second, Logger: slog.New(slog.NewTextHandler(out, nil)),
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			relay.Run(ctx)
+		}()
+		time.Sleep(1500 * time.Millisecond)
+		if got := out.take(); got != "" {
+			t.Errorf("with nothing to do: %s", got)
+		}
+		store.mu.Lock()
+		store.err = errRefused
+		store.outbox = []domain.Event{{Body: domain.BlockChanged{Blocker: 1, Target: 2, Blocked: true, Version: 1}}}
+		store.mu.Unlock()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := changes(log); got != "" {
+			t.Errorf("the log has %s of a database that does not answer", got)
+		}
+		if got := out.take(); !strings.Contains(got, "level=WARN") {
+			t.Errorf("while the database is away: %q", got)
+		}
+		store.mu.Lock()
+		store.err = nil
+		store.mu.Unlock()
+		log.decide(func(domain.Event) fate { return delayed })
+		time.Sleep(time.Second)
+		synctest.Wait() // it waits for the log now
+		cancel()
+		<-done
+		if got := out.take(); got != "" {
+			t.Errorf("at the end: %s", got)
+		}
+		log.release()
 	})
 }

@@ -192,7 +192,7 @@ func (l *ByteLedger) take(h *Holding, n int) {
 	h.bytes -= n
 	l.held -= n
 	user := l.users[h.user]
-	if h.known && user != nil {
+	if user != nil {
 		user.held -= n
 	}
 	if h.bytes > 0 || h.inSum == nil {

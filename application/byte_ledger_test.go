@@ -196,3 +196,131 @@ func TestTheLedgerIsRightWhateverHappensAtOnce(t *testing.T) {
 	all.Wait()
 	wantHeld(t, l, 0)
 }
+
+func TestAHolderWithoutBytesIsNotInTheWay(t *testing.T) {
+	clock := &ledgerClock{at: someTime}
+	l := application.NewByteLedger(800, 100, clock.now)
+	empty := &holder{}
+	empty.Holding = l.Open(func() { empty.cut = true })
+	empty.Of(1)
+	done := open(l, 1)
+	done.Hold(50)
+	done.Release(50)
+	full, asks := open(l, 1), open(l, 1)
+	full.Hold(100)
+	if !asks.Hold(1) || empty.cut || done.cut || !full.cut {
+		t.Errorf("cut off: %t %t %t", empty.cut, done.cut, full.cut)
+	}
+}
+
+func TestMoreToWriteDoesNotHideThatAHolderStalls(t *testing.T) {
+	clock := &ledgerClock{at: someTime}
+	l := application.NewByteLedger(800, 0, clock.now)
+	a, b := open(l, 1), open(l, 2)
+	a.Hold(500)
+	clock.at = clock.at.Add(time.Second)
+	a.Hold(100)
+	if !b.TryHold(200) || !a.cut {
+		t.Error("a has stalled for a second, though it got more to write")
+	}
+	if got := l.Cuts(); got != 1 {
+		t.Errorf("%d holders were cut off, want 1", got)
+	}
+	// Who begins anew has not stalled.
+	b.Release(200)
+	clock.at = clock.at.Add(time.Second)
+	b.Hold(600)
+	if open(l, 3).TryHold(200) || b.cut {
+		t.Error("b has only just begun")
+	}
+	if got := l.Cuts(); got != 1 {
+		t.Errorf("%d holders were cut off, want 1", got)
+	}
+}
+
+func TestProgressAndReleaseKeepAHolder(t *testing.T) {
+	for what, progress := range map[string]func(*holder){
+		"progress": func(h *holder) { h.Progress() },
+		"release":  func(h *holder) { h.Release(1) },
+	} {
+		clock := &ledgerClock{at: someTime}
+		l := application.NewByteLedger(1200, 1000, clock.now)
+		a, b := open(l, 1), open(l, 1)
+		a.Hold(500)
+		b.Hold(400)
+		clock.at = clock.at.Add(time.Second)
+		progress(a)
+		if open(l, 2).TryHold(600) || a.cut || !b.cut {
+			t.Errorf("%s: a has just moved, b has stalled; cut off: %t %t", what, a.cut, b.cut)
+		}
+		// Of the user's holders, too, the one that has waited longest goes.
+		c, d := open(l, 1), open(l, 1)
+		c.Hold(300)
+		progress(a)
+		if !d.Hold(400) || a.cut || !c.cut {
+			t.Errorf("%s: cut off for another one of the user: %t %t", what, a.cut, c.cut)
+		}
+	}
+}
+
+func TestWhatIsReleasedMakesRoom(t *testing.T) {
+	clock := &ledgerClock{at: someTime}
+	l := application.NewByteLedger(800, 100, clock.now)
+	a, b := open(l, 1), open(l, 1)
+	a.Hold(80)
+	a.Release(60)
+	wantHeld(t, l, 20)
+	if !b.Hold(80) || a.cut || b.cut {
+		t.Errorf("100 bytes are what the user may have; cut off: %t %t", a.cut, b.cut)
+	}
+	a.Release(1000) // more than it has
+	wantHeld(t, l, 80)
+	// It begins again, and is found again.
+	a.Hold(20)
+	b.Progress()
+	if !open(l, 1).Hold(20) || !a.cut || b.cut {
+		t.Errorf("cut off: %t %t", a.cut, b.cut)
+	}
+	a.Release(20) // no longer its own
+	wantHeld(t, l, 100)
+}
+
+func TestTheBoundOfAUserIsNotForThoseWhoAreNotKnownYet(t *testing.T) {
+	l := application.NewByteLedger(800, 100, time.Now)
+	stranger := l.Open(func() {})
+	if !stranger.Hold(200) {
+		t.Error("there is room, and it is nobody's yet")
+	}
+}
+
+func TestWithoutALimitInAllWhoWasCutOffKeepsWhatItNeeds(t *testing.T) {
+	l := application.NewByteLedger(0, 100, time.Now)
+	a, b := open(l, 1), open(l, 1)
+	a.Hold(100)
+	b.Hold(100)
+	if !a.cut || !a.Keep(50) {
+		t.Error("it may keep 50 bytes")
+	}
+	wantHeld(t, l, 150)
+	a.Close()
+	a.Close()
+	wantHeld(t, l, 100)
+	if c := open(l, 2); c.IsCutOff() {
+		t.Error("it is cut off from the beginning")
+	} else if c.Close(); !c.IsCutOff() || c.Hold(1) {
+		t.Error("a holding that was closed holds no more")
+	}
+}
+
+func TestWhoBeginsAgainCanMakeRoomForOthers(t *testing.T) {
+	clock := &ledgerClock{at: someTime}
+	l := application.NewByteLedger(800, 0, clock.now)
+	a, b := open(l, 1), open(l, 2)
+	a.Hold(300)
+	a.Release(300)
+	a.Hold(300)
+	b.Hold(400)
+	if !open(l, 3).Hold(300) || !a.cut || b.cut {
+		t.Errorf("cut off: %t %t", a.cut, b.cut)
+	}
+}

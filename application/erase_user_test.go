@@ -2,8 +2,10 @@ package application_test
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -253,4 +255,31 @@ func TestEveryNodeEndsTheConnectionsOfAnErasedUser(t *testing.T) {
 			t.Errorf("another user: %v", got)
 		}
 	})
+}
+
+func TestAnErasureLogsWhatOthersHaveToFindOutByThemselves(t *testing.T) {
+	erase, _, _, _ := erasing(t) //nolint:dogsled // all goes well
+	out := &output{}
+	erase.Logger = slog.New(slog.NewTextHandler(out, nil))
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.take(); got != "" {
+		t.Errorf("all went well, and the log says: %s", got)
+	}
+	erase, _, log, sessions := erasing(t)
+	erase.Logger = slog.New(slog.NewTextHandler(out, nil))
+	log.decide(func(domain.Event) fate { return refused })
+	sessions.decide(func(entry sessionEntry) fate {
+		if entry.record.Kind == domain.UserForgotten {
+			return refused
+		}
+		return confirmed
+	})
+	if err := erase.Execute(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.take(); strings.Count(got, "level=WARN") != 2 || !strings.Contains(got, "user=201") {
+		t.Errorf("the log says: %s", got)
+	}
 }

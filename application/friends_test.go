@@ -123,3 +123,37 @@ func TestWhatFriendsRefuses(t *testing.T) {
 	wantCode(t, "without a database", friends.Add(ctx, 201, 8), domain.CodeUnavailable)
 	wantCode(t, "removing without one", friends.Remove(ctx, 201, 7), domain.CodeUnavailable)
 }
+
+func TestWhatTheLogDidNotTakeIsToldTogetherOnceItAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newSessionTopic(sessionPartitions, time.Now)
+		friends := &application.Friends{Store: &friendStore{}, Sessions: log}
+		tried := 0
+		log.decide(func(sessionEntry) fate {
+			tried++
+			return refused
+		})
+		for user := domain.UserID(201); user <= 210; user++ {
+			wantCode(t, "a change", friends.Add(t.Context(), user, 7), domain.CodeUnavailable)
+		}
+		tried = 0
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { friends.Run(ctx) })
+		defer running.Wait()
+		defer cancel()
+		time.Sleep(5500 * time.Millisecond)
+		synctest.Wait()
+		if tried != 1 {
+			t.Errorf("%d of ten were tried while the log is away, want one", tried)
+		}
+		log.decide(nil)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		for user := domain.UserID(201); user <= 210; user++ {
+			if announced(log, user) != 1 {
+				t.Errorf("of %d were announced %d changes", user, announced(log, user))
+			}
+		}
+	})
+}

@@ -122,7 +122,7 @@ func (l *HistoryLag) look(ctx context.Context) {
 
 func (l *HistoryLag) say(now time.Time, state LagState, still []int) {
 	switch {
-	case len(still) > 0 && (l.saidAt.IsZero() || now.Sub(l.saidAt) >= lagRepeat):
+	case len(still) > 0 && now.Sub(l.saidAt) >= lagRepeat:
 		l.saidAt = now
 		l.logger.Warn("the history stands still: is another program's consumer in its group, or does a node log why it cannot project?",
 			"partitions", still, "records_behind", state.Records, "for", now.Sub(state.StandsStillSince).Round(time.Second).String())

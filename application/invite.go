@@ -66,7 +66,7 @@ func (i *Invite) Execute(command InviteCommand, done func(error)) {
 		done(err)
 		return
 	}
-	if command.Room == "" && room != "" {
+	if command.Room == "" {
 		done = i.cancelledAnyway(command, done)
 	}
 	i.Log.Append(i.ending(command, room, i.endingID(command, room)), done)
@@ -187,7 +187,7 @@ func (i *Invite) answered(command InviteCommand) (domain.RoomID, error) {
 	switch {
 	case err != nil:
 		return "", err
-	case known && (invite.From != command.Target || invite.To != command.Sender):
+	case known && invite.From != command.Target:
 		return "", errNotInvited
 	case known && (invite.Ended != "" || invite.Unseen) && command.ClientMessageID == "":
 		return "", errInviteEnded

@@ -195,12 +195,12 @@ func (i *Invites) newest(sender, target domain.UserID, now time.Time) (room doma
 	var latest ownInvite
 	note := func(invite ownInvite) {
 		later := invite.expires.Compare(latest.expires)
-		if !ok || later > 0 || later == 0 && invite.number > latest.number {
+		if later > 0 || later == 0 && invite.number > latest.number {
 			room, latest, ok = invite.room, invite, true
 		}
 	}
 	i.eachPending(domain.Between(sender, target), func(invite domain.Invite) {
-		if invite.From == sender && invite.To == target {
+		if invite.From == sender {
 			note(ownInvite{room: invite.Room, expires: invite.Expires, number: i.own[direction{sender, target}][invite.Room].number})
 		}
 	})

@@ -1,7 +1,9 @@
 package application_test
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"chatting/application"
@@ -364,5 +366,132 @@ func TestAnInviteThatIsSentAgainKeepsItsEnd(t *testing.T) {
 	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, ""), "")
 	if i.latest().Room != "" {
 		t.Errorf("the cancel of what has ended names %q", i.latest().Room)
+	}
+}
+
+func TestAnAnswerToAnInviteThatIsOverIsRefusedUnlessItMayHaveBeenSentBefore(t *testing.T) {
+	block := domain.BlockChanged{Blocker: 202, Target: 201, Blocked: true, Version: 1}
+	for what, end := range map[string]func(i *inviting, room domain.RoomID){
+		"cancelled": func(i *inviting, room domain.RoomID) {
+			wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, room), "")
+			i.tail()
+		},
+		"out of sight": func(i *inviting, _ domain.RoomID) {
+			i.invites.Judge(0, domain.Event{Time: stamped, Body: block}, stamped)
+		},
+	} {
+		i := newInviting(t, newConversations(1))
+		room := i.open()
+		i.tail()
+		end(i, room)
+		written := len(i.log.all(0))
+		wantCode(t, what, i.do(202, 201, domain.InviteAccepted, room), domain.CodeInviteEnded)
+		wantCode(t, what, i.do(202, 201, domain.InviteDeclined, room), domain.CodeInviteEnded)
+		if got := len(i.log.all(0)); got != written {
+			t.Errorf("%s: %d answers are written", what, got-written)
+		}
+		// One with a name may be a repetition of one that this node does not remember: the log tells.
+		wantCode(t, what, i.named("mine", 202, 201, domain.InviteAccepted, room), "")
+		if i.tail() != domain.InviteVoid {
+			t.Errorf("%s: the answer counts", what)
+		}
+	}
+}
+
+func TestACancelOfWhatHasEndedIsRefusedUnlessItMayHaveBeenSentBefore(t *testing.T) {
+	i := newInviting(t, newConversations(1))
+	room := i.open()
+	i.tail()
+	wantCode(t, "accept", i.do(202, 201, domain.InviteAccepted, room), "")
+	i.tail()
+	written := len(i.log.all(0))
+	wantCode(t, "cancel", i.do(201, 202, domain.InviteCancelled, room), domain.CodeInviteEnded)
+	if got := len(i.log.all(0)); got != written {
+		t.Error("the cancel is written")
+	}
+	wantCode(t, "a named cancel", i.named("mine", 201, 202, domain.InviteCancelled, room), "")
+	if i.latest().Room != room || i.tail() != domain.InviteVoid {
+		t.Error("the log does not tell")
+	}
+}
+
+func TestANodeExpiresItsOwnInvitesAtOnceAndThoseOfOthersByTheirRooms(t *testing.T) {
+	for salt, rooms := range map[int][]byte{0: {0, 1, 128, 255}, 100: {0, 155, 156, 255}} {
+		for _, first := range rooms {
+			log := newConversations(1)
+			own, other := newInviting(t, log), newInviting(t, log)
+			room := domain.EventID{first, 1}
+			own.invite.NewID = func() domain.EventID { return room }
+			own.open()
+			own.tail()
+			other.tail()
+			// What does not count does not make it another node's.
+			own.invites.Judge(0, domain.Event{Time: stamped, Body: domain.GameInvite{
+				From: 202, To: 201, Status: domain.InviteCancelled, Room: domain.RoomID(room.String()),
+			}}, stamped)
+			due := stamped.Add(domain.DefaultInviteLife)
+			writes := func(invites *application.Invites, now time.Time) bool {
+				before := len(log.all(0))
+				(&application.ExpireInvites{Invites: invites, Log: log, Now: func() time.Time { return now }, Salt: salt}).Round()
+				return len(log.all(0)) > before
+			}
+			if writes(own.invites, due.Add(-1)) || !writes(own.invites, due) {
+				t.Errorf("room %d: the node that opened it does not write when it is due", first)
+			}
+			left := 2*time.Second + time.Duration((int(first)+salt)%256)*3*time.Second/256
+			if writes(other.invites, due.Add(left-1)) || !writes(other.invites, due.Add(left)) {
+				t.Errorf("room %d, salt %d: another node does not write after %v", first, salt, left)
+			}
+		}
+	}
+}
+
+func TestAnExpiryThatDoesNotComeBackIsWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newConversations(1)
+		i := newInviting(t, log)
+		i.invite.Now = time.Now
+		i.open()
+		i.tail()
+		log.decide(func(domain.Event) fate { return lost })
+		var tried []time.Duration
+		began := time.Now()
+		log.decide(func(domain.Event) fate {
+			tried = append(tried, time.Since(began))
+			return lost
+		})
+		expire := &application.ExpireInvites{Invites: i.invites, Log: log, Now: time.Now}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			expire.Run(ctx)
+		}()
+		time.Sleep(domain.DefaultInviteLife + 16*time.Second)
+		synctest.Wait()
+		if len(tried) < 3 || len(tried) > 4 || tried[0] < domain.DefaultInviteLife || tried[0] > domain.DefaultInviteLife+time.Second {
+			t.Errorf("it was written after %v, want every five seconds or so once it was due", tried)
+		}
+		for n := 1; n < len(tried); n++ {
+			if pause := tried[n] - tried[n-1]; pause < 5*time.Second || pause > 6*time.Second {
+				t.Errorf("it was written again after %v", pause)
+			}
+		}
+		cancel()
+		<-done
+	})
+}
+
+// Clients and their developers were told these numbers.
+func TestTheBoundsAreThoseOfTheContract(t *testing.T) {
+	for what, bound := range map[string][2]int{
+		"pending invites of one user to another": {application.MaxPendingInvites, 32},
+		"friends":                                {application.MaxFriends, 5000},
+		"pairs that a user ever blocked":         {application.MaxBlocks, 10_000},
+		"unread messages that are shown":         {application.MaxUnread, 1000},
+	} {
+		if bound[0] != bound[1] {
+			t.Errorf("%s: %d, want %d", what, bound[0], bound[1])
+		}
 	}
 }

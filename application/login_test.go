@@ -413,3 +413,35 @@ func TestNothingSentAfterABlockWasAnsweredReachesTheBlocker(t *testing.T) {
 		t.Fatal("no connection was shown anything: the test tests nothing")
 	}
 }
+
+func TestALoginThatPublishesItsOutboxKnowsItsUsersBlocksAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		s.in(t, 201)
+		s.in(t, 203)
+		for _, target := range []domain.UserID{201, 203} { // committed, and not in the log
+			if _, err := s.blocks.SetBlocked(t.Context(), application.BlockChange{Blocker: 202, Target: target, Blocked: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.log.decide(func(domain.Event) fate { return refused })
+		_, err := s.login.Execute(t.Context(), "202", &conn{})
+		wantCode(t, "a login whose blocks cannot be published", err, domain.CodeUnavailable)
+		s.log.decide(nil)
+		c, session := s.in(t, 202)
+		for _, sender := range []domain.UserID{201, 203} {
+			s.log.Append(domain.Event{ID: domain.EventID{byte(sender)}, Body: domain.ChatMessage{From: sender, To: 202}}, func(error) {})
+		}
+		synctest.Wait()
+		if got := of[delivered](c); len(got) != 0 {
+			t.Errorf("who has blocked both got %v", got)
+		}
+		// A connection that has ended gets nothing.
+		session.Close()
+		s.log.Append(domain.Event{ID: domain.EventID{9}, Body: domain.ChatMessage{From: 204, To: 202}}, func(error) {})
+		synctest.Wait()
+		if got := of[delivered](c); len(got) != 0 {
+			t.Errorf("after its end it got %v", got)
+		}
+	})
+}

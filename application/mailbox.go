@@ -53,9 +53,7 @@ type mailboxCount struct {
 }
 
 // has tells whether a named message is one of the latest.
-func (c *mailboxCount) has(id domain.EventID) bool {
-	return id != domain.EventID{} && slices.Contains(c.latest, id)
-}
+func (c *mailboxCount) has(id domain.EventID) bool { return slices.Contains(c.latest, id) }
 
 // remember makes a named message one of the latest.
 func (c *mailboxCount) remember(id domain.EventID) {
@@ -134,12 +132,12 @@ func (m *Mailboxes) count(ctx context.Context, way direction, text domain.Text, 
 func (m *Mailboxes) add(way direction, bytes int64, named domain.EventID, now time.Time) (known bool, full error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	count, ok := m.known[way]
+	count := m.known[way]
 	if count.has(named) {
 		return true, nil
 	}
 	age := now.Sub(count.counted)
-	if !ok || age >= mailboxFresh {
+	if age >= mailboxFresh {
 		return false, nil
 	}
 	// One message always has room, however long it is.

@@ -104,6 +104,12 @@ func TestWhatOneSenderMayStoreForOneUserIsBounded(t *testing.T) {
 				if stored != test.most {
 					t.Fatalf("%d messages are stored, want %d", stored, test.most)
 				}
+				if test.bounds == (application.MailboxBounds{}) && counts.asked > 0 {
+					t.Error("the database was asked though nothing is bounded")
+				}
+				if counts.looked > 0 {
+					t.Error("the database was asked for messages that have no names")
+				}
 				if counts.asked > 2 {
 					t.Errorf("the database was asked %d times", counts.asked)
 				}
@@ -207,4 +213,19 @@ func text(t *testing.T, s string) domain.Text {
 		t.Fatal(err)
 	}
 	return made
+}
+
+func TestTheBoundOfBytesMayBeReachedExactly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		send, _, _ := newStoringSender(application.MailboxBounds{Bytes: 3 * (160 + 40)})
+		for n := range 4 {
+			want := domain.Code("")
+			if n == 3 {
+				want = domain.CodeMailboxFull
+			}
+			wantCode(t, fmt.Sprint("message ", n), answer(t, func(done func(error)) {
+				send.Execute(application.ChatCommand{Sender: 201, Target: 202, Text: text(t, strings.Repeat("안", 13)+"x")}, done) // 40 bytes
+			}), want)
+		}
+	})
 }

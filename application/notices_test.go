@@ -112,3 +112,17 @@ func TestNoticesCountTheOccurrencesOfAllGoroutines(t *testing.T) {
 		}
 	})
 }
+
+func TestNoticesHaveTheirLevels(t *testing.T) {
+	for level, write := range map[string]func(*application.Notices){
+		"INFO":  func(n *application.Notices) { n.Info("it happened") },
+		"WARN":  func(n *application.Notices) { n.Warn("it happened") },
+		"ERROR": func(n *application.Notices) { n.Error("it happened") },
+	} {
+		n, out := newNotices()
+		write(n)
+		if got := out.take(); !strings.Contains(got, "level="+level) || strings.Count(got, "\n") != 1 {
+			t.Errorf("%s: %q", level, got)
+		}
+	}
+}

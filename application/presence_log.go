@@ -180,7 +180,6 @@ func (p *SetPresence) rise() actions {
 	var actions actions
 	for _, m := range p.members {
 		m.appending = time.Time{}
-		m.written = time.Time{}
 		actions = append(actions, p.reconcile(m)...)
 	}
 	return actions
@@ -303,7 +302,7 @@ func (p *SetPresence) tick() {
 	p.mu.Lock()
 	var actions actions
 	now := p.now()
-	if p.beatSent.IsZero() || now.Sub(p.beatSent) > appendStale {
+	if now.Sub(p.beatSent) > appendStale {
 		p.beatSent = now
 		p.beats++
 		beat := domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: p.self, Count: p.beats, Node: p.Name}

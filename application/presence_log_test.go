@@ -3,6 +3,7 @@ package application_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -442,5 +443,167 @@ func TestAStartingNodeKnowsEverybodyAndBuriesEarlierNodesWhenTold(t *testing.T) 
 		log.decide(func(sessionEntry) fate { return refused })
 		wantCode(t, "BuryOthers", n.presence.BuryOthers(t.Context()), domain.CodeUnavailable)
 		other.kill()
+	})
+}
+
+func TestADepartedNodeDoesNotGoOnAsAnotherOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		n.login(t, 7)
+		if err := n.presence.Depart(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		for partition := range sessionPartitions {
+			for _, entry := range log.all(partition) {
+				if entry.record.Incarnation != incarnation(1, 1) && entry.record.Kind != domain.FriendsChanged {
+					t.Fatalf("partition %d has %+v", partition, entry.record)
+				}
+			}
+		}
+	})
+}
+
+func TestABuriedNodeBeatsUnderItsNewNameAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		synctest.Wait()
+		log.decide(func(sessionEntry) fate { return delayed })
+		time.Sleep(2 * time.Second) // a beat is under way
+		log.decide(nil)
+		log.Bury(incarnation(1, 1), func(error) {})
+		time.Sleep(1500 * time.Millisecond)
+		beats := 0
+		for _, entry := range log.all(0) {
+			if entry.record.Kind == domain.SessionBeat && entry.record.Incarnation == incarnation(1, 2) {
+				beats++
+			}
+		}
+		if beats == 0 {
+			t.Error("its new life has not beaten: the others do not know of it")
+		}
+		n.kill()
+	})
+}
+
+// A record can be in the log twice. The second copy of a beat must not count as a beat, which it would be without a time.
+func TestTheSecondCopyOfABeatDoesNotHideAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newSessionTopic(sessionPartitions, time.Now)
+		holding := &holdingLog{sessionTopic: log}
+		presence := application.NewSetPresence(holding, time.Now, nodeIDs(1), application.DefaultPresenceTimes, quietNotices())
+		run(t, presence)
+		next := 0
+		comeBack := func() { // what was appended since
+			synctest.Wait()
+			for held := holding.appends(); next < len(held); next++ {
+				presence.Apply(0, held[next].record, time.Now())
+			}
+		}
+		presence.Apply(0, domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: incarnation(2, 1), Count: 1}, time.Now())
+		for range 3 {
+			comeBack()
+			time.Sleep(time.Second)
+		}
+		comeBack()
+		presence.Apply(0, holding.appends()[next-1].record, time.Now())
+		time.Sleep(time.Hour) // nothing comes back
+		next = len(holding.appends()) - 1
+		for range 18 { // three leases
+			comeBack()
+			time.Sleep(time.Second)
+		}
+		if got := burials(log, 0); len(got) != 0 {
+			t.Errorf("right after an outage are buried %v", got)
+		}
+	})
+}
+
+func TestAGhostWhoseDownFailsIsEndedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		log.decide(func(entry sessionEntry) fate {
+			if entry.record.Kind == domain.SessionDown {
+				return refused
+			}
+			return confirmed
+		})
+		log.mu.Lock()
+		log.add(log.PartitionOf(7), sessionEntry{up(incarnation(1, 1), 7, 9), time.Now()}) // of a login that was given up
+		log.mu.Unlock()
+		time.Sleep(3 * time.Second)
+		if !n.presence.Online(7) {
+			t.Fatal("the test wants a ghost")
+		}
+		log.decide(nil)
+		time.Sleep(3 * time.Second)
+		if wantSessions(t, log, 7, "up9 down9"); n.presence.Online(7) {
+			t.Error("a ghost is online")
+		}
+	})
+}
+
+func TestAfterLostRecordsTheNodesOwnUsersAreWrittenAgainAndOthersForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, log := twoNodes(t)
+		a.login(t, 7)
+		b.login(t, 8)
+		time.Sleep(2 * time.Second)
+		before := log.kinds(7)
+		a.presence.Forget()
+		if a.presence.Online(8) {
+			t.Error("what is known of others is not forgotten")
+		}
+		time.Sleep(100 * time.Millisecond) // before the next beat
+		if got := log.kinds(7); got != before+" up1" || !a.presence.Online(7) {
+			t.Errorf("the log has %s; 7 is online: %v", got, a.presence.Online(7))
+		}
+		if !b.presence.Online(7) || !b.presence.Online(8) {
+			t.Error("another node has lost them")
+		}
+	})
+}
+
+func TestABurialIsLoggedAndSoIsOneThatFails(t *testing.T) {
+	for name, what := range map[string]fate{"it works": confirmed, "it fails": refused} {
+		synctest.Test(t, func(t *testing.T) {
+			log := newSessionTopic(sessionPartitions, time.Now)
+			notices, out := newNotices()
+			n := &node{log: log}
+			n.resumed = sync.NewCond(&n.mu)
+			n.presence = application.NewSetPresence(n, time.Now, nodeIDs(2), application.DefaultPresenceTimes, notices)
+			n.start(t)
+			other := newNode(log, 1).start(t)
+			time.Sleep(2 * time.Second)
+			other.kill()
+			log.decide(func(entry sessionEntry) fate {
+				if entry.record.Kind == domain.SessionDead {
+					return what
+				}
+				return confirmed
+			})
+			time.Sleep(20 * time.Second)
+			got := out.take()
+			if !strings.Contains(got, "level=INFO") || strings.Contains(got, "failed") != (what == refused) {
+				t.Errorf("%s: %s", name, got)
+			}
+		})
+	}
+}
+
+// Anybody who may write the topic can write such a record.
+func TestAGraceIsBoundedWhateverANodeAsksFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, log := oneNode(t)
+		gone := incarnation(9, 9)
+		log.Append(domain.SessionRecord{Kind: domain.SessionLeaving, Incarnation: gone, Grace: 100 * time.Hour}, func(error) {})
+		time.Sleep(10*time.Minute - time.Second)
+		if got := burials(log, 0); len(got) != 0 {
+			t.Errorf("buried are %v", got)
+		}
+		time.Sleep(time.Minute)
+		if got := burials(log, 0); !slices.Equal(got, []domain.Incarnation{gone}) {
+			t.Errorf("buried are %v", got)
+		}
 	})
 }

@@ -289,3 +289,98 @@ func TestAMarkMovesToTheNewestAndNeverBack(t *testing.T) {
 		}
 	}
 }
+
+// countedHistory counts the questions, and fails some.
+type countedHistory struct {
+	*toldHistory
+	messages, marks       int
+	ofMessages, ofSees    error
+	ofMark, ofListOfChats error
+}
+
+func (h *countedHistory) Messages(
+	ctx context.Context, owner, partner domain.UserID, before *domain.EventID, bounds application.PageBounds,
+) ([]application.HistoryEntry, bool, error) {
+	if h.messages++; h.ofMessages != nil {
+		return nil, false, h.ofMessages
+	}
+	return h.toldHistory.Messages(ctx, owner, partner, before, bounds)
+}
+
+func (h *countedHistory) Sees(ctx context.Context, owner, partner domain.UserID, id domain.EventID) (bool, error) {
+	if h.ofSees != nil {
+		return false, h.ofSees
+	}
+	return h.toldHistory.Sees(ctx, owner, partner, id)
+}
+
+func (h *countedHistory) MarkRead(ctx context.Context, owner, partner domain.UserID, message *domain.EventID) (bool, error) {
+	if h.marks++; h.ofMark != nil {
+		return false, h.ofMark
+	}
+	return h.toldHistory.MarkRead(ctx, owner, partner, message)
+}
+
+func (h *countedHistory) Conversations(
+	ctx context.Context, owner domain.UserID, before *application.ConversationCursor, bounds application.PageBounds,
+) ([]application.ConversationSummary, bool, error) {
+	list, more, err := h.toldHistory.Conversations(ctx, owner, before, bounds)
+	return list, more, cmpErr(h.ofListOfChats, err)
+}
+
+func readingCounted() (*application.ReadHistory, *countedHistory) {
+	_, told := reading()
+	counted := &countedHistory{toldHistory: told}
+	return application.NewReadHistory(counted, counted, told, told.log, 1), counted
+}
+
+func TestTheHistoryIsAskedTwiceOnlyForWhatItMayNotHaveYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read, told := readingCounted()
+		page, err := read.Messages(t.Context(), 1, 2, nil, atMost(10))
+		if err != nil || len(page.Entries) != 0 || page.Next != nil || told.messages != 1 {
+			t.Errorf("of a conversation without messages: %v, %v, after %d questions", page, err, told.messages)
+		}
+		told.chat(t, 1, 2, "a")
+		b := told.chat(t, 1, 2, "b")
+		told.stop()
+		told.chat(t, 1, 2, "c") // what is not asked for is not waited for
+		began := time.Now()
+		told.messages = 0
+		if page, err := read.Messages(t.Context(), 1, 2, &b, atMost(10)); err != nil || len(page.Entries) != 1 || told.messages != 1 {
+			t.Errorf("behind a message: %v, %v, after %d questions", page, err, told.messages)
+		}
+		if unread, err := read.MarkRead(t.Context(), 1, 2, &b); err != nil || unread != 0 || told.marks != 1 {
+			t.Errorf("a mark: %d, %v, after %d questions", unread, err, told.marks)
+		}
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("it was waited for %v", waited)
+		}
+	})
+}
+
+func TestAHistoryThatDoesNotAnswerIsNotAskedAgain(t *testing.T) {
+	read, told := readingCounted()
+	a := told.chat(t, 1, 2, "a")
+	never := domain.DerivedID("test", "never")
+	told.ofSees = errRefused
+	_, err := read.Messages(t.Context(), 1, 2, &never, atMost(10))
+	if wantCode(t, "whether it is seen", err, domain.CodeUnavailable); told.messages != 1 {
+		t.Errorf("%d questions", told.messages)
+	}
+	told.messages, told.ofSees, told.ofMessages = 0, nil, errRefused
+	_, err = read.Messages(t.Context(), 1, 2, &a, atMost(10))
+	if wantCode(t, "a page", err, domain.CodeUnavailable); told.messages != 1 {
+		t.Errorf("%d questions", told.messages)
+	}
+	told.ofMark = errRefused
+	_, err = read.MarkRead(t.Context(), 1, 2, &a)
+	if wantCode(t, "a mark", err, domain.CodeUnavailable); told.marks != 1 {
+		t.Errorf("%d marks", told.marks)
+	}
+	told.ofListOfChats = errRefused
+	page, err := read.Conversations(t.Context(), 1, nil, atMost(10))
+	if wantCode(t, "the conversations", err, domain.CodeUnavailable); page.Conversations != nil {
+		t.Errorf("%v", page)
+	}
+}

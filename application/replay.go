@@ -41,9 +41,8 @@ type backlog struct {
 	to          []LogPosition
 	// from is where the window of each partition ends and the next one begins: to when it was the last.
 	from []LogPosition
-	// waiting are the conversations of this window of which something is left, in the order of their turns.
+	// waiting are the conversations of this window of which something is left, the one whose turn is next first.
 	waiting []*conversationBacklog
-	turn    int // whose turn is next
 	// passed is, of each partition, the place before which everything was handed over, as far as a client was told.
 	passed []LogPosition
 }
@@ -71,7 +70,7 @@ func (b *backlog) nextWindow(ctx context.Context, hides func(sender domain.UserI
 				})
 			}
 		}
-		b.from, b.turn = ends, 0
+		b.from = ends
 	}
 	return nil
 }
@@ -85,11 +84,8 @@ func (b *backlog) take(ctx context.Context, hides func(sender domain.UserID) boo
 	if err := b.nextWindow(ctx, hides); err != nil || b.isEmpty() {
 		return nil, err
 	}
-	if b.turn >= len(b.waiting) {
-		b.turn = 0
-	}
-	turn := b.waiting[b.turn:min(b.turn+turnConversations, len(b.waiting))]
-	b.turn += len(turn)
+	turn := b.waiting[:min(turnConversations, len(b.waiting))]
+	b.waiting = slices.Concat(b.waiting[len(turn):], turn)
 	wanted := make([]Stretch, len(turn))
 	for i, c := range turn {
 		wanted[i] = Stretch{Sender: c.sender, From: c.next, To: c.end}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"chatting/application"
@@ -257,4 +258,25 @@ func TestIsOnlineKnowsOfflineFromUnknown(t *testing.T) {
 	if online, err := query.Execute(t.Context(), 1, 7); err != nil || !online {
 		t.Errorf("7 without a database: %v, %v; want online", online, err)
 	}
+}
+
+// hangingUsers is a KnownUsers that does not answer.
+type hangingUsers struct{ *users }
+
+func (hangingUsers) Known(ctx context.Context, _ domain.UserID) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+func TestAMessageToSomebodyOfflineWaitsTwoSecondsForTheDatabaseAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		send := &application.SendMessage{Log: newConversations(1), Online: onlineSet{}, Now: time.Now, NewID: counter(), Stored: hangingUsers{}}
+		began := time.Now()
+		wantCode(t, "the message", answer(t, func(done func(error)) {
+			send.Execute(application.ChatCommand{Sender: 201, Target: 202}, done)
+		}), domain.CodeUnavailable)
+		if waited := time.Since(began); waited != 2*time.Second {
+			t.Errorf("it waited %v", waited)
+		}
+	})
 }

@@ -292,7 +292,6 @@ func (m *member) makeRoom(limit int) {
 		i := slices.IndexFunc(m.memberships, func(membership *Membership) bool { return membership.live })
 		oldest := m.memberships[i]
 		m.memberships = slices.Delete(m.memberships, i, i+1)
-		oldest.live = false
 		m.replaced = append(m.replaced, oldest)
 		oldest.conn.Close(CloseReplaced)
 	}
@@ -321,7 +320,6 @@ func (s *Membership) Leave() {
 		return
 	}
 	m.memberships = slices.Delete(m.memberships, i, i+1)
-	s.live = false
 	var actions actions
 	if len(m.memberships) == 0 {
 		m.start = nil
@@ -346,7 +344,7 @@ func (p *SetPresence) reconcile(m *member) actions {
 	written := p.partitions[p.log.PartitionOf(m.user)].Count(p.self, m.user)
 	wanted := len(m.memberships) > 0 && m.start != nil
 	now := p.now()
-	underWay := !m.appending.IsZero() && now.Sub(m.appending) < appendStale
+	underWay := now.Sub(m.appending) < appendStale
 	switch {
 	case p.leaving || underWay:
 		return nil

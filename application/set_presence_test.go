@@ -722,3 +722,119 @@ func TestADepartureThatFailsSaysSo(t *testing.T) {
 		wantCode(t, "Depart, without an answer", n.presence.Depart(ctx, 0), domain.CodeUnconfirmed)
 	})
 }
+
+// A session counts as in the log only by its own count or a later one: an earlier up may have been given up, and its down may
+// follow.
+func TestAnUpOfAnEarlierSessionIsNotTakenForThatOfTheCurrentOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		log.decide(ups(late))
+		_, first := n.enter(t, 7)
+		wantCode(t, "the first login", online(first), domain.CodeUnconfirmed)
+		first.Leave()
+		log.decide(ups(delayed))
+		c, second := n.enter(t, 7)
+		outcome := goOnline(second)
+		synctest.Wait()
+		log.mu.Lock()
+		log.add(log.PartitionOf(7), sessionEntry{up(incarnation(1, 1), 7, 1), time.Now()}) // the first one's, after all
+		log.mu.Unlock()
+		synctest.Wait()
+		if len(outcome) != 0 || len(of[loggedIn](c)) != 0 {
+			t.Fatal("the login is answered by another one's up")
+		}
+		log.release() // its own
+		if err := <-outcome; err != nil {
+			t.Fatal(err)
+		}
+		second.Leave()
+	})
+}
+
+// up is the record of a session's beginning.
+func up(node domain.Incarnation, user domain.UserID, count int64) domain.SessionRecord {
+	return domain.SessionRecord{Kind: domain.SessionUp, Incarnation: node, User: user, Count: count}
+}
+
+func TestAConnectionThatOnlyEnteredMakesNobodyOnline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		_, waiting := n.enter(t, 7)
+		time.Sleep(time.Minute)
+		if wantSessions(t, log, 7, ""); n.presence.Online(7) {
+			t.Error("7 is online before its login goes on")
+		}
+		waiting.Leave()
+		// One that ended before its login goes on is none.
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		wantCode(t, "the login of a connection that has ended", waiting.Online(ctx, 0), domain.CodeUnconfirmed)
+		if wantSessions(t, log, 7, ""); n.presence.Online(7) {
+			t.Error("7 is online without a connection")
+		}
+	})
+}
+
+func TestAConnectionThatEndsWhileItsLoginWaitsIsNotHeldForOneThatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		synctest.Wait()
+		n.pause()
+		_, first := n.enter(t, 7)
+		_, second := n.enter(t, 7)
+		a, b := goOnline(first), goOnline(second)
+		synctest.Wait()
+		first.Leave()
+		n.resume()
+		if err, err2 := <-a, <-b; err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		second.Leave()
+		synctest.Wait()
+		if wantSessions(t, log, 7, "up1 down1"); n.presence.Online(7) {
+			t.Error("7 is online without a connection")
+		}
+	})
+}
+
+func TestTheOldestConnectionIsTheOneThatLoggedInFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := oneNode(t)
+		slow, first := n.enter(t, 7)
+		quick, second := n.enter(t, 7)
+		for _, membership := range []*application.Membership{second, first} { // the one that came first logs in last
+			if err := membership.Online(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantClosed(t, "the one that logged in first", quick, application.CloseReplaced)
+		wantClosed(t, "the one that logged in last", slow)
+	})
+}
+
+func TestAReplacedSocketThatHasClosedIsNotCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := oneNode(t)
+		first, membership := n.loginWith(t, 7, 1)
+		second, _ := n.loginWith(t, 7, 1)
+		membership.Leave()
+		membership.Leave()
+		n.loginWith(t, 7, 1)
+		wantClosed(t, "the first", first, application.CloseReplaced)
+		wantClosed(t, "the second", second, application.CloseReplaced)
+	})
+}
+
+// Other nodes, also those of other versions, read back for as long as this.
+func TestTheLookbackOfSessionsIsTwoRefreshes(t *testing.T) {
+	times := application.PresenceTimes{Refresh: 7 * time.Minute}
+	if got := times.Lookback(); got != 14*time.Minute {
+		t.Errorf("it is %v", got)
+	}
+	if got := application.DefaultPresenceTimes.Lookback(); got != 20*time.Minute {
+		t.Errorf("by default it is %v", got)
+	}
+	if got, want := application.DefaultPresenceTimes, (application.PresenceTimes{Beat: time.Second, Lease: 6 * time.Second, Refresh: 10 * time.Minute}); got != want {
+		t.Errorf("by default the times are %+v, want %+v", got, want)
+	}
+}

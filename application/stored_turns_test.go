@@ -2,6 +2,7 @@ package application_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -233,4 +234,40 @@ func TestWhatAnEarlierConnectionShowedIsNotShownAgainWhenItsSenderRepeatsIt(t *t
 			session.Close()
 		})
 	}
+}
+
+func TestOfManyMessagesAnEarlierConnectionShowedTheFirstIsKnownStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStoring(t)
+		s.in(t, 201)
+		named := func(n int) {
+			if err := answer(t, func(done func(error)) {
+				name := domain.ClientMessageID(fmt.Sprint(n))
+				s.send.Execute(application.ChatCommand{Sender: 201, Target: 202, ClientMessageID: name}, done)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		first, session := s.in(t, 202)
+		const messages = 128
+		for n := range messages {
+			named(n)
+		}
+		for _, shown := range of[deliveredAt](first) {
+			session.Received([]application.Position{shown.at})
+		}
+		session.Close()
+		s.stop()
+		s.restart(t) // as on another node
+		second, session := s.in(t, 202)
+		synctest.Wait()
+		for n := range messages {
+			named(n)
+		}
+		if got := of[deliveredAt](second); len(got) != 0 {
+			t.Errorf("%d of them are shown again", len(got))
+		}
+		session.Close()
+	})
 }

@@ -477,3 +477,92 @@ func TestTwoHundredUsersComeAndGoAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// countedLists counts how often each list is loaded.
+type countedLists struct {
+	*friendStore
+	loads map[domain.UserID]int
+}
+
+func (l *countedLists) Friends(ctx context.Context, user domain.UserID) ([]domain.UserID, error) {
+	l.mu.Lock()
+	l.loads[user]++
+	l.mu.Unlock()
+	return l.friendStore.Friends(ctx, user)
+}
+
+func (l *countedLists) of(user domain.UserID) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.loads[user]
+}
+
+func TestAListIsLoadedAgainOncePerChangeOrAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		lists := &countedLists{friendStore: &friendStore{}, loads: make(map[domain.UserID]int)}
+		refreshing(t, n, lists, 0)
+		n.login(t, 8)
+		time.Sleep(time.Hour)
+		if got := lists.of(8); got != 0 {
+			t.Errorf("loaded %d times, though nothing changed", got)
+		}
+		log.Append(domain.SessionRecord{Kind: domain.FriendsChanged, User: 8}, func(error) {})
+		log.Append(domain.SessionRecord{Kind: domain.FriendsChanged, User: 9}, func(error) {}) // of nobody here
+		time.Sleep(time.Hour)
+		if got := lists.of(8); got != 1 || lists.of(9) != 0 {
+			t.Errorf("loaded %d times after one change, and that of nobody here %d times", got, lists.of(9))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := oneNode(t)
+		lists := &countedLists{friendStore: &friendStore{}, loads: make(map[domain.UserID]int)}
+		refreshing(t, n, lists, time.Minute)
+		_, membership := n.login(t, 8)
+		time.Sleep(41 * time.Second)
+		if got := lists.of(8); got != 0 {
+			t.Errorf("loaded %d times before 70 %% of its age", got)
+		}
+		time.Sleep(10 * time.Minute)
+		if got := lists.of(8); got < 12 || got > 15 { // each after 42 to 48 seconds and a look each 1.2 s
+			t.Errorf("loaded %d times in ten minutes", got)
+		}
+		membership.Leave()
+		time.Sleep(time.Minute)
+		before := lists.of(8)
+		time.Sleep(10 * time.Minute)
+		if got := lists.of(8); got != before {
+			t.Errorf("loaded %d times for nobody", got-before)
+		}
+	})
+}
+
+// A user who comes back while the node still has to end its session knows no list any more.
+func TestAListThatChangedWhileItsUserWasAwayIsTakenAtTheNextLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, log := oneNode(t)
+		n.login(t, 7)
+		_, membership := n.login(t, 8, 6)
+		log.decide(func(entry sessionEntry) fate {
+			if entry.record.Kind == domain.SessionDown {
+				return refused
+			}
+			return confirmed
+		})
+		membership.Leave()
+		c := &conn{}
+		again, err := n.presence.Enter(8, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Append(domain.SessionRecord{Kind: domain.FriendsChanged, User: 8}, func(error) {})
+		synctest.Wait()
+		again.SetFriends([]domain.UserID{7})
+		if err := online(again); err != nil {
+			t.Fatal(err)
+		}
+		if got := of[loggedIn](c); !slices.Equal(got[0].online, []domain.UserID{7}) {
+			t.Errorf("online friends %v, want 7", got[0].online)
+		}
+	})
+}

@@ -29,6 +29,7 @@ func TestABlockListTakesOnlyNewerVersions(t *testing.T) {
 		{"the unblock, twice", false, 2, false},
 		{"a later block, ahead of its turn", true, 5, true},
 		{"what stood between", false, 4, true},
+		{"another change of the same version", false, 5, true},
 		{"a version that no store gives", false, 0, true},
 		{"a negative one", false, -1, true},
 	} {
@@ -60,6 +61,63 @@ func TestABlockListEndsWithTheNewestVersionInAnyOrder(t *testing.T) {
 			if list.Version(target) != version || list.Hides(target) != (version%2 == 1) {
 				t.Fatalf("%d: version %d, hides %v; want version %d", target, list.Version(target), list.Hides(target), version)
 			}
+		}
+	}
+}
+
+// The ids are pinned: servers of one cluster, and of several versions, know the changes in the log by them.
+func TestAChangeOfABlockIsNamedByTheKeyThePairAndItsVersion(t *testing.T) {
+	key := []byte("a key of the database, 32 bytes.")
+	id := domain.BlockEventID(key, 201, 202, 3)
+	if want := "5fe03772-eedf-8dca-aa37-a02a8ba7758c"; id.String() != want {
+		t.Errorf("the id is %s, want %s", id, want)
+	}
+	for what, other := range map[string]domain.EventID{
+		"another key":           domain.BlockEventID([]byte("another"), 201, 202, 3),
+		"the other way round":   domain.BlockEventID(key, 202, 201, 3),
+		"another target":        domain.BlockEventID(key, 201, 203, 3),
+		"another version":       domain.BlockEventID(key, 201, 202, 4),
+		"a blocker beyond 2^32": domain.BlockEventID(key, 201+1<<32, 202, 3),
+	} {
+		if other == id {
+			t.Errorf("%s gives the same id", what)
+		}
+	}
+	// Of an HMAC's 128 bits six say that it is a UUID of version 8 (RFC 9562).
+	for version := range int64(64) {
+		id := domain.BlockEventID(key, 1, 2, version)
+		if id[6]>>4 != 8 || id[8]>>6 != 2 {
+			t.Fatalf("%s is no UUID of version 8", id)
+		}
+	}
+}
+
+func TestVersionsOfABlockBlockAndUnblockInTurn(t *testing.T) {
+	for _, test := range []struct {
+		blocker, target domain.UserID
+		blocked         bool
+		version         int64
+		valid           bool
+	}{
+		{1, 2, true, 1, true},
+		{2, 1, false, 2, true},
+		{1, 2, true, 1<<62 + 1, true},
+		{1, 2, false, 1, false},
+		{1, 2, true, 2, false},
+		{1, 2, false, 0, false},
+		{1, 2, true, 0, false},
+		{1, 2, true, -1, false},
+		{1, 2, false, -1, false},
+		{1, 2, false, -2, false},
+		{1, 1, true, 1, false},
+	} {
+		change, err := domain.NewBlockChanged(test.blocker, test.target, test.blocked, test.version)
+		want := domain.BlockChanged{Blocker: test.blocker, Target: test.target, Blocked: test.blocked, Version: test.version}
+		if test.valid && (err != nil || change != want) {
+			t.Errorf("%+v: %+v, %v", want, change, err)
+		}
+		if !test.valid && (domain.CodeOf(err) != domain.CodeInternal || change != domain.BlockChanged{}) {
+			t.Errorf("%+v is taken: %+v, %v", want, change, err)
 		}
 	}
 }

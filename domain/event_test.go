@@ -89,3 +89,58 @@ func TestOnlyWhatMayBecomeOfAnInviteIsItsStatus(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyTheUsualFormOfAnEventIDIsRead(t *testing.T) {
+	const usual = "9b1d3c52-704e-4a86-8f2b-51c06de734a9"
+	for _, s := range []string{usual, strings.ToUpper(usual)} {
+		if id, ok := domain.ParseEventID(s); !ok || id.String() != usual {
+			t.Errorf("%q was read as %s, %v", s, id, ok)
+		}
+	}
+	bad := []string{"", usual + "0", usual[1:], strings.ReplaceAll(usual, "-", "")}
+	for i := range usual { // one character after the other
+		other := "g"
+		if usual[i] == '-' {
+			other = "0"
+		}
+		bad = append(bad, usual[:i]+other+usual[i+1:], usual[:i]+"_"+usual[i+1:])
+	}
+	for _, s := range bad {
+		if id, ok := domain.ParseEventID(s); ok || id != (domain.EventID{}) {
+			t.Errorf("%q was read as %s", s, id)
+		}
+	}
+}
+
+// Pinned, as the id of a message is: nodes of other versions derive the same ids.
+func TestTheEventsOfAnInviteKeepTheirIDs(t *testing.T) {
+	const room = domain.RoomID("4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11")
+	name := domain.InviteEndName(201, 202, domain.InviteAccepted, "m1")
+	roomID, _ := domain.ParseEventID(string(room))
+	for _, test := range []struct {
+		what string
+		id   domain.EventID
+		want string
+	}{
+		{"an invite", domain.InviteID(201, 202, "m1"), "a589981d-5f3c-571f-8eb5-1ae946016d86"},
+		{"an answer's name", name, "c9c7fed5-e30f-5786-88e4-c483fc613a33"},
+		{"an answer", domain.InviteEndID(name, room), "5f1f00d0-f5b1-51b8-b7d8-b44da5e1dee3"},
+		{"a cancel that ends none", domain.InviteEndID(domain.InviteEndName(201, 202, domain.InviteCancelled, "m1"), ""), "15134dbd-acfc-598c-9dfa-33010f3cef3d"},
+		{"an expiry", domain.ExpiredInviteID(domain.Between(202, 201), roomID), "fc9dd8ab-b636-5da0-94ef-cdb452f4da05"},
+	} {
+		if test.id.String() != test.want {
+			t.Errorf("the id of %s is %s, want %s", test.what, test.id, test.want)
+		}
+	}
+}
+
+func TestOnlyClientsOfTheFeatureKnowHowAnInviteWasAnswered(t *testing.T) {
+	for status, isNew := range map[domain.InviteStatus]bool{
+		domain.InviteOpened: false, domain.InviteCancelled: false,
+		domain.InviteAccepted: true, domain.InviteDeclined: true, domain.InviteExpired: true,
+	} {
+		if status.IsNew() != isNew {
+			t.Errorf("%s: IsNew is %v", status, !isNew)
+		}
+	}
+}

@@ -113,7 +113,7 @@ func (i *Invites) Apply(event Event, at time.Time) InviteVerdict {
 			return InviteStands
 		}
 		for _, invite := range i.pending[body.Conversation()] {
-			if invite.From == body.Target && invite.To == body.Blocker {
+			if invite.From == body.Target {
 				invite.Unseen = true
 			}
 		}
@@ -175,12 +175,12 @@ func (i *Invites) end(event Event, body GameInvite, room EventID) InviteVerdict 
 	return InviteStands
 }
 
-// allows tells whether the one who acts may end the invite so.
+// allows tells whether the one who acts, in the conversation of the invite, may end it so.
 func (v *Invite) allows(body GameInvite) bool {
 	if body.Status == InviteAccepted || body.Status == InviteDeclined {
-		return body.From == v.To && body.To == v.From
+		return body.From == v.To
 	}
-	return body.From == v.From && body.To == v.To
+	return body.From == v.From
 }
 
 // Find returns the invite to a room, pending or ended; false for one that the log does not hold or has forgotten.
@@ -215,8 +215,7 @@ func (i *Invites) EachPending(f func(Invite)) {
 
 func (i *Invites) find(key roomKey) *Invite {
 	invite := i.rooms[key]
-	if invite != nil && i.isForgotten(invite) {
-		i.drop(invite)
+	if invite == nil || i.isForgotten(invite) {
 		return nil
 	}
 	return invite

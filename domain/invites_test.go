@@ -154,13 +154,13 @@ func TestAnInviteIsForgottenThirtySecondsAfterItsEnd(t *testing.T) {
 
 func TestALifeIsBoundedWhateverAnInviteSays(t *testing.T) {
 	for named, granted := range map[time.Time]time.Duration{
-		{}:                             domain.DefaultInviteLife,
+		{}:                             time.Minute, // as earlier versions meant it
 		someTime.Add(-time.Hour):       0,
 		someTime:                       0,
 		someTime.Add(time.Minute):      time.Minute,
-		someTime.Add(10 * time.Minute): domain.MaxInviteLife,
-		someTime.Add(time.Hour):        domain.MaxInviteLife,
-		someTime.AddDate(5000, 0, 0):   domain.MaxInviteLife,
+		someTime.Add(10 * time.Minute): 10 * time.Minute,
+		someTime.Add(time.Hour):        10 * time.Minute,
+		someTime.AddDate(5000, 0, 0):   10 * time.Minute,
 	} {
 		for late, want := range map[time.Duration]domain.InviteVerdict{0: stands, time.Millisecond: void} {
 			opened := says("invite", 1, 2, domain.InviteOpened, roomA, 0)
@@ -582,5 +582,95 @@ func TestAStatusOfTheLogIsNotForEveryClientToAsk(t *testing.T) {
 				t.Errorf("%q with answers %v: %q, %v", status, answers, got, err)
 			}
 		}
+	}
+}
+
+func TestAnIDThatWasUsedForAnInviteIsForNothingElse(t *testing.T) {
+	opened := judged{says("invite", 1, 2, domain.InviteOpened, roomA, 0), stands}
+	judgeAll(t, opened,
+		judged{says("invite", 2, 1, domain.InviteOpened, roomA, 0), void}, // not the same event: the other one says so
+		judged{says("invite", 1, 2, domain.InviteOpened, roomA, 0), stands},
+	)
+	judgeAll(t, opened,
+		judged{says("end", 2, 1, domain.InviteAccepted, roomA, 0), stands},
+		judged{says("end", 2, 1, domain.InviteDeclined, roomA, 0), void},
+		judged{says("end", 1, 2, domain.InviteCancelled, roomA, 0), void},
+		judged{says("end", 2, 1, domain.InviteAccepted, roomA, 0), stands},
+	)
+}
+
+func TestAnInviteToOneselfIsAnsweredByOneself(t *testing.T) {
+	judgeAll(t,
+		judged{says("a", 1, 1, domain.InviteOpened, roomA, 0), stands},
+		judged{says("b", 1, 1, domain.InviteAccepted, roomA, 0), stands},
+		judged{says("c", 1, 1, domain.InviteOpened, roomB, 0), stands},
+		judged{says("d", 1, 1, domain.InviteCancelled, roomB, 0), stands},
+	)
+}
+
+func TestAChangeOfABlockIsForgottenWithTooManyOfTheSameUser(t *testing.T) {
+	invites := domain.NewInvites()
+	apply := func(r inviteRecord) domain.InviteVerdict { return invites.Apply(r.event, r.at) }
+	change := blocks(5, 6, false, 0)
+	for n, again := range []domain.InviteVerdict{void, stands} {
+		// The first time the change is forgotten by then, and hides the invite once more; the second time it is known still.
+		invites = domain.NewInvites()
+		apply(change)
+		for i := range rememberedOfUser - n {
+			other := blocks(5, 7, true, 0)
+			other.event.ID = domain.DerivedID("change", fmt.Sprint(i))
+			apply(other)
+		}
+		apply(says("invite", 6, 5, domain.InviteOpened, roomA, 0))
+		apply(change)
+		if got := apply(says("accept", 5, 6, domain.InviteAccepted, roomA, 0)); got != again {
+			t.Errorf("after %d other changes: verdict %d, want %d", rememberedOfUser-n, got, again)
+		}
+	}
+}
+
+func TestWhoseInvitesAreAllForgottenMayMakeAsManyAgain(t *testing.T) {
+	invites := domain.NewInvites()
+	for round := range 3 {
+		after := time.Duration(round) * time.Hour
+		for n := range rememberedOfUser {
+			r := says(fmt.Sprint(round, n), 1, 2, domain.InviteOpened, roomOf(round*rememberedOfUser+n), after)
+			invites.Apply(r.event, r.at)
+		}
+		if n := len(invites.Pending(domain.Between(1, 2))); n != rememberedOfUser {
+			t.Fatalf("round %d: %d invites are pending, want %d", round, n, rememberedOfUser)
+		}
+	}
+}
+
+func TestAnInviteExpiresByTheClockOfItsEventAndIsForgottenByTheLogs(t *testing.T) {
+	opened := says("invite", 1, 2, domain.InviteOpened, roomA, 0)
+	opened.at = someTime.Add(20 * time.Second) // it was on its way for so long
+	invites := judgeAll(t, judged{opened, stands})
+	if invite := invites.Pending(domain.Between(1, 2))[0]; !invite.Expires.Equal(someTime.Add(time.Minute)) {
+		t.Errorf("it expires %v after its event", invite.Expires.Sub(someTime))
+	}
+	judgeAll(t, judged{opened, stands}, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 110*time.Second), stands})
+	judgeAll(t, judged{opened, stands}, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 110*time.Second+1), void})
+}
+
+// The longest past that a verdict can hang on, read by a node whose own clock is 90 s ahead of the log's.
+func TestTheLookbackIsEnoughForTheLongestPast(t *testing.T) {
+	change := blocks(2, 1, false, 0)
+	again := change
+	again.at = someTime.Add(2 * time.Minute)
+	opened := says("invite", 1, 2, domain.InviteOpened, roomA, 2*time.Minute)
+	opened.event.Body = domain.GameInvite{From: 1, To: 2, Status: domain.InviteOpened, Room: roomA, Expires: opened.at.Add(10 * time.Minute)}
+	accept := says("accept", 2, 1, domain.InviteAccepted, roomA, 12*time.Minute+30*time.Second)
+	records := []inviteRecord{change, opened, again, accept}
+	since := accept.at.Add(90 * time.Second).Add(-domain.InviteLookback)
+	begin := slices.IndexFunc(records, func(r inviteRecord) bool { return !r.at.Before(since) })
+	invites := domain.NewInvites()
+	var verdict domain.InviteVerdict
+	for _, r := range records[begin:] {
+		verdict = invites.Apply(r.event, r.at)
+	}
+	if verdict != stands {
+		t.Errorf("begun at record %d of %d the answer gets verdict %d, and by who reads all of them it stands", begin, len(records), verdict)
 	}
 }

@@ -50,12 +50,11 @@ func (l *Lease) Leaving(other Incarnation, grace time.Duration) {
 	}
 }
 
-// Continue goes on judging for the same node under another name, after its burial. The old name is one of the others from
-// now on, until it is Buried; and the beats that were missing when the node was buried count as a gap.
+// Continue goes on judging for the same node under a new name, which nobody has heard of, after its burial. The old name is
+// one of the others from now on, until it is Buried; and the beats that were missing when the node was buried count as a gap.
 func (l *Lease) Continue(self Incarnation) {
 	old := l.self
 	l.self = self
-	delete(l.others, self)
 	l.Alive(old)
 }
 

@@ -160,3 +160,65 @@ func TestANodeThatGoesOnUnderAnotherNameKeepsWhatItKnows(t *testing.T) {
 	j.expect("three leases after the gap", j.beats(20, 37))
 	j.expect("then", j.beats(38, 38), nodeA, nodeB, nodeC)
 }
+
+func TestAGapOfMoreThanHalfALeaseCounts(t *testing.T) {
+	// Whatever kept the own beat so long may have kept those of others: each may miss nearly a lease by then.
+	for second, gap := range map[int]bool{3: false, 4: true, 5: true, 6: true, 7: true} {
+		j := newJudge(t, nodeA)
+		j.lease.Alive(nodeB)
+		j.beats(0, 0)
+		if !gap {
+			j.expect("half a lease is none", j.beats(second, 6), nodeB)
+			continue
+		}
+		j.expect("three leases long", j.beats(second, second+17))
+		j.expect("then", j.beats(second+18, second+18), nodeB)
+	}
+}
+
+func TestAGraceMayBeShorterThanALease(t *testing.T) {
+	j := newJudge(t, nodeA)
+	j.beats(0, 0)
+	j.lease.Leaving(nodeB, 2*time.Second)
+	j.expect("within the grace", j.beats(1, 2))
+	j.expect("after it", j.beats(3, 3), nodeB)
+}
+
+func TestAGapStartsTheGraceAnew(t *testing.T) {
+	j := newJudge(t, nodeA)
+	j.lease.Leaving(nodeB, 5*leaseLength)
+	j.beats(0, 2)
+	j.expect("less than the grace after the gap", j.beats(10, 39))
+	j.expect("the grace after the gap", j.beats(40, 40), nodeB)
+}
+
+func TestANodeThatLeavesDoesNotCountInTheRank(t *testing.T) {
+	j := newJudge(t, nodeC)
+	j.lease.Alive(nodeB)
+	j.beats(0, 5)
+	j.lease.Leaving(nodeA, 10*leaseLength) // and so buries nobody
+	j.expect("a lease", j.beats(6, 6), nodeB)
+}
+
+func TestLivingNodesOfLowerIDCountInTheRank(t *testing.T) {
+	self := domain.Incarnation{0xc, 15: 2}
+	lower, higher := domain.Incarnation{0xc, 15: 1}, domain.Incarnation{0xc, 15: 3}
+	for _, test := range []struct {
+		others []domain.Incarnation
+		rank   int
+	}{
+		{nil, 0},
+		{[]domain.Incarnation{higher, {0xd}}, 0},
+		{[]domain.Incarnation{lower, higher}, 1},
+		{[]domain.Incarnation{lower, nodeA, higher}, 2},
+	} {
+		j := newJudge(t, self)
+		j.lease.Alive(nodeB)
+		j.beats(0, 2)
+		for _, other := range test.others {
+			j.lease.Alive(other) // and no more: they live for a lease
+		}
+		j.expect("less than a lease and a second for each", j.beats(3, 5+test.rank))
+		j.expect("a lease and a second for each", j.beats(6+test.rank, 6+test.rank), nodeB)
+	}
+}

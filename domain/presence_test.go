@@ -237,3 +237,15 @@ func TestSessionsAgreeWithANaiveModel(t *testing.T) {
 		}
 	}
 }
+
+// Nodes of several versions read each other's records.
+func TestTheKindsOfSessionRecordsAreThoseOfTheTopic(t *testing.T) {
+	for kind, want := range map[domain.SessionKind]string{
+		domain.SessionUp: "up", domain.SessionDown: "down", domain.SessionBeat: "beat", domain.SessionLeaving: "leaving",
+		domain.SessionDead: "dead", domain.FriendsChanged: "friends", domain.UserErased: "erased", domain.UserForgotten: "forgotten",
+	} {
+		if string(kind) != want {
+			t.Errorf("%q, want %q", kind, want)
+		}
+	}
+}

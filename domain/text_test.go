@@ -113,3 +113,31 @@ func FuzzNewClientMessageID(f *testing.F) {
 		}
 	})
 }
+
+// The limit is one of the contract, in bytes: a character may have four of them.
+func TestTheLimitOfATextIsInBytes(t *testing.T) {
+	for s, valid := range map[string]bool{
+		strings.Repeat("x", 65_536):                true,
+		strings.Repeat("x", 65_537):                false,
+		strings.Repeat("안", 21_845) + "x":          true, // 3 bytes each
+		strings.Repeat("안", 21_845) + "xx":         false,
+		strings.Repeat("\U0001f44b", 16_384):       true, // 4 bytes each
+		strings.Repeat("\U0001f44b", 16_384) + "x": false,
+	} {
+		if _, err := domain.NewText(s); valid && err != nil || !valid && domain.CodeOf(err) != domain.CodeTooLong {
+			t.Errorf("%d bytes, %d characters: %v", len(s), utf8.RuneCountInString(s), err)
+		}
+	}
+}
+
+func TestANameOfAMessageHas1To64PrintableASCIICharacters(t *testing.T) {
+	for s, valid := range map[string]bool{
+		"x": true, " ": true, "~": true, strings.Repeat("x", 64): true,
+		"": false, strings.Repeat("x", 65): false, "\x1f": false, "\x7f": false, "a\n": false, "é": false, "x\x00": false,
+	} {
+		id, err := domain.NewClientMessageID(s)
+		if valid && (err != nil || string(id) != s) || !valid && (domain.CodeOf(err) != domain.CodeBadMessage || id != "") {
+			t.Errorf("NewClientMessageID(%q) = %q, %v", s, id, err)
+		}
+	}
+}
