@@ -146,21 +146,26 @@ func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) 
 			return err
 		}
 		entries, changes := batch.Judge(blocks, erased)
-		for _, change := range changes {
-			if err := keepChange(ctx, tx, change); err != nil {
-				return err
-			}
-			if at, ok := batch.Replaced(change); ok {
-				if err := dropChange(ctx, tx, change.BlockPair, at); err != nil {
-					return err
-				}
-			}
-		}
-		if len(entries) == 0 {
-			return nil
+		if err := keepChanges(ctx, tx, batch, changes); err != nil || len(entries) == 0 {
+			return err
 		}
 		return s.dialect.insertMessages(ctx, tx, entries)
 	})
+}
+
+// keepChanges keeps what became of blocks in a batch, and drops what that replaces.
+func keepChanges(ctx context.Context, tx *sqlx.Tx, batch application.ProjectionBatch, changes []application.JudgedChange) error {
+	for _, change := range changes {
+		if err := keepChange(ctx, tx, change); err != nil {
+			return err
+		}
+		if at, ok := batch.Replaced(change); ok {
+			if err := dropChange(ctx, tx, change.BlockPair, at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // withOldest sets how far the history reaches back, unless the batch has no retention.

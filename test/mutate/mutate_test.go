@@ -23,6 +23,7 @@ killed shelf.go:10:20 negation free > 0 TestFree
 killed shelf.go:18:5 negation !open TestCount
 killed shelf.go:22:3 deletion n++ TestCount
 killed shelf.go:22:4 step n++ TestCount
+killed shelf.go:28:35 arithmetic -n TestOpposite
 killed shelf.go:6:11 negation taken < 0 TestFree
 killed shelf.go:6:18 side taken > places TestFree
 killed shelf.go:6:24 negation taken > places TestFree
@@ -32,7 +33,7 @@ lived shelf.go:6:11 boundary taken < 0
 lived shelf.go:6:24 boundary taken > places
 not covered shelf.go:14:37 arithmetic n * 2
 not covered shelf.go:6:5 side taken < 0
-./testdata/shelf: 10 of 14 mutants died (71.4 %): 10 killed, 0 timed out; 2 lived, 2 not covered`, "\n")
+./testdata/shelf: 11 of 15 mutants died (73.3 %): 11 killed, 0 timed out; 2 lived, 2 not covered`, "\n")
 	if !slices.Equal(lines, want) {
 		t.Errorf("got\n%s", strings.Join(lines, "\n"))
 	}

@@ -23,3 +23,6 @@ func Count(open bool, list []string) (n int) {
 	}
 	return n
 }
+
+// Opposite is on the other side of zero.
+func Opposite(n int) int { return -n }

@@ -22,3 +22,9 @@ func TestCount(t *testing.T) {
 		t.Error(n)
 	}
 }
+
+func TestOpposite(t *testing.T) {
+	if n := Opposite(2); n != -2 {
+		t.Error(n)
+	}
+}
