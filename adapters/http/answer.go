@@ -191,7 +191,29 @@ func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
 		a.deps.Notices.Warn("request refused: it was not read to its end", slog.Any("address", a.address(c)),
 			loggedMethod(c), a.pathOf(c), slog.Int("status", status), slog.String("reason", sentence))
 	}
+	recallHead(c)
 	defer a.setCORS(c)
 	c.Response().SkipBody = c.Request().Header.IsHead()
 	return send(c, status, problem.Of(status, sentence))
+}
+
+// recallHead gives a request that could not be read what decides on the form of its answer. The HTTP server forgets the head when
+// it refuses it, or when a chunked body is too long; the connection remembers it.
+func recallHead(c *fiber.Ctx) {
+	conn, ok := c.Context().Conn().(interface {
+		Head() (method, path []byte, origins [][]byte)
+	})
+	if !ok {
+		return
+	}
+	method, path, origins := conn.Head()
+	header := &c.Request().Header
+	if len(method) == 0 || len(header.PeekAll(fiber.HeaderOrigin)) > 0 {
+		return // it has no head, or knows it
+	}
+	header.SetMethodBytes(method)
+	c.Path(string(path))
+	for _, origin := range origins {
+		header.AddBytesV(fiber.HeaderOrigin, origin)
+	}
 }

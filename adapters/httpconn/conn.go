@@ -263,6 +263,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// Head returns the method, the path and the values of the Origin lines of the request that is read or served, also if the HTTP
+// server could not read the request and has forgotten them. It is for the goroutine that reads. The slices are good until the
+// next request.
+func (c *Conn) Head() (method, path []byte, origins [][]byte) {
+	return c.request.method, c.request.path, originsIn(c.received)
+}
+
 // SetReadDeadline does nothing while the connection serves HTTP: see Conn.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	if c.phase != upgraded {

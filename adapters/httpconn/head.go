@@ -2,7 +2,6 @@ package httpconn
 
 import (
 	"bytes"
-	"math"
 	"net/http"
 )
 
@@ -169,7 +168,7 @@ func parseLength(value []byte) (int64, *Refusal) {
 	case len(value) == 0:
 		return 0, malformed("Content-Length is empty.")
 	case len(value) > maxLengthDigits:
-		return math.MaxInt64, nil // the HTTP server answers that this is too long
+		return 0, &Refusal{http.StatusRequestEntityTooLarge, "The body is longer than any that the server takes."}
 	}
 	return n, nil
 }
