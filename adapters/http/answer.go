@@ -171,6 +171,7 @@ func refuseUnrouted(c *fiber.Ctx, err *fiber.Error) error {
 // refuseUnread answers a request that could not be read: the app's error handler, because handlers' errors end in
 // observe. The HTTP server's own sentences show its insides.
 func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
+	recallHead(c)
 	status, sentence := http.StatusBadRequest, "The request is malformed."
 	var ofServer *fiber.Error
 	if errors.As(err, &ofServer) {
@@ -191,14 +192,13 @@ func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
 		a.deps.Notices.Warn("request refused: it was not read to its end", slog.Any("address", a.address(c)),
 			loggedMethod(c), a.pathOf(c), slog.Int("status", status), slog.String("reason", sentence))
 	}
-	recallHead(c)
 	defer a.setCORS(c)
 	c.Response().SkipBody = c.Request().Header.IsHead()
 	return send(c, status, problem.Of(status, sentence))
 }
 
-// recallHead gives a request that could not be read what decides on the form of its answer. The HTTP server forgets the head when
-// it refuses it, or when a chunked body is too long; the connection remembers it.
+// recallHead gives a request that could not be read what decides on the form of its answer, and what its line in the log names.
+// The HTTP server forgets the head when it refuses it, or when a chunked body is too long; the connection remembers it.
 func recallHead(c *fiber.Ctx) {
 	conn, ok := c.Context().Conn().(interface {
 		Head() (method, path []byte, origins [][]byte)
@@ -212,6 +212,9 @@ func recallHead(c *fiber.Ctx) {
 		return // it has no head, or knows it
 	}
 	header.SetMethodBytes(method)
+	if name := c.Method(string(method)); name != string(method) {
+		c.Context().SetUserValue(methodKey, string(method)) // it is none that the router knows
+	}
 	c.Path(string(path))
 	for _, origin := range origins {
 		header.AddBytesV(fiber.HeaderOrigin, origin)
