@@ -351,7 +351,15 @@ func (c *Conn) refuse(refusal *Refusal) {
 	if c.received == nil {
 		c.received = c.in
 	}
-	answer := refusal.answer(isHead(c.received), c.listener.options.CORS.Headers(originsIn(c.received)))
+	path := c.request.path
+	if path == nil {
+		path = pathIn(c.received) // of a head that is not whole
+	}
+	var cors []origins.Header
+	if !origins.IsForServers(string(path)) {
+		cors = c.listener.options.CORS.Headers(originsIn(c.received))
+	}
+	answer := refusal.answer(isHead(c.received), cors)
 	c.in = nil
 	_ = c.Conn.SetDeadline(time.Now().Add(lingerTime))
 	if _, err := c.Conn.Write(answer); err == nil {

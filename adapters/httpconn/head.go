@@ -108,6 +108,15 @@ func originsIn(head []byte) (values [][]byte) {
 	return values
 }
 
+// pathIn returns the path that a head asks for, as it came. Its end may be missing, and it may be malformed.
+func pathIn(head []byte) []byte {
+	_, target, _ := bytes.Cut(head, []byte(" "))
+	if end := bytes.IndexAny(target, " ?\r\n"); end >= 0 {
+		target = target[:end]
+	}
+	return target
+}
+
 // isHead tells whether the request that begins so is a HEAD request.
 func isHead(head []byte) bool { return bytes.HasPrefix(head, []byte(http.MethodHead+" ")) }
 
