@@ -264,10 +264,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 }
 
 // Head returns the method, the path and the values of the Origin lines of the request that is read or served, also if the HTTP
-// server could not read the request and has forgotten them. It is for the goroutine that reads. The slices are good until the
-// next request.
-func (c *Conn) Head() (method, path []byte, origins [][]byte) {
-	return c.request.method, c.request.path, originsIn(c.received)
+// server could not read the request and has forgotten them. length is how many bytes of its body are announced so far. Head is for
+// the goroutine that reads. The slices are good until the next request.
+func (c *Conn) Head() (method, path []byte, origins [][]byte, length int64) {
+	return c.request.method, c.request.path, originsIn(c.received), c.body.length
 }
 
 // SetReadDeadline does nothing while the connection serves HTTP: see Conn.

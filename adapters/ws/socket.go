@@ -75,13 +75,13 @@ type socket struct {
 }
 
 // Head passes on what the connection below knows of the request that it hands to the HTTP server.
-func (s *socket) Head() (method, path []byte, origins [][]byte) {
+func (s *socket) Head() (method, path []byte, origins [][]byte, length int64) {
 	if inner, ok := s.Conn.(interface {
-		Head() (method, path []byte, origins [][]byte)
+		Head() (method, path []byte, origins [][]byte, length int64)
 	}); ok {
 		return inner.Head()
 	}
-	return nil, nil, nil
+	return nil, nil, nil, 0
 }
 
 // errTooMuch says that a peer sends fragments or control frames without end.
