@@ -110,7 +110,10 @@ func text(node *yamlv3.Node, key string, isSecret bool) (string, error) {
 		}
 		items := make([]string, 0, len(node.Content))
 		for _, item := range node.Content {
-			if item.Kind != yamlv3.ScalarNode || isNull(item) {
+			if item.Kind == yamlv3.ScalarNode && isNull(item) {
+				return "", fmt.Errorf("line %d: an item of %s is empty: a text that is null or ~ stands in quotes", item.Line, key)
+			}
+			if item.Kind != yamlv3.ScalarNode {
 				return "", fmt.Errorf("line %d: an item of %s is no text", item.Line, key)
 			}
 			items = append(items, item.Value)

@@ -345,6 +345,7 @@ func TestWhatCannotWorkIsOneClearError(t *testing.T) {
 		{yaml: "http: {addr: \":1\", addr: \":2\"}", want: "http.addr is there already"},
 		{yaml: "log: {level: info}\nhttp: {}\nlog: {format: json}", want: "line 3: log is there already in line 1"},
 		{yaml: "http: 8000", want: "line 1: http is a section"},
+		{yaml: "http: {cors_origins: [null]}", want: "an item of http.cors_origins is empty: a text that is null or ~ stands in quotes"},
 		{yaml: "http: [addr]", want: "http is a section"},
 		{yaml: "- a", want: "must be a mapping"},
 		{yaml: "data_dir: {a: b}", want: "data_dir is a value, not a section"},

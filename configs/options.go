@@ -327,8 +327,8 @@ var options = []Option{
 		set: duration(time.Second, 24*time.Hour, func(c *Config) *time.Duration { return &c.WebSocket.TokenRecheck })},
 	{Key: "websocket.allowed_origins", Unit: "list of origins",
 		Doc: "Web pages of which origins may open the socket. Empty: pages of the same host only. * alone: any page on the web may. " +
-			"https://example.com, capacitor://localhost, app://. or null name one origin, https://*.example.com those of all names " +
-			"below example.com. Clients that are no browsers send no origin and are always let in.",
+			"https://example.com, capacitor://localhost, app://. or null (in a YAML file \"null\") name one origin, " +
+			"https://*.example.com those of all names below example.com. Clients that are no browsers send no origin and are always let in.",
 		set: originList(func(c *Config) *[]string { return &c.WebSocket.AllowedOrigins })},
 
 	{Key: "presence.lease", Default: "6s", Unit: "duration",

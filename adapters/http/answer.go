@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 
 	"github.com/gofiber/fiber/v2"
@@ -171,6 +172,7 @@ func refuseUnrouted(c *fiber.Ctx, err *fiber.Error) error {
 // refuseUnread answers a request that could not be read: the app's error handler, because handlers' errors end in
 // observe. The HTTP server's own sentences show its insides.
 func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
+	recallHead(c)
 	status, sentence := http.StatusBadRequest, "The request is malformed."
 	var ofServer *fiber.Error
 	if errors.As(err, &ofServer) {
@@ -194,4 +196,30 @@ func (a *API) refuseUnread(c *fiber.Ctx, err error) error {
 	defer a.setCORS(c)
 	c.Response().SkipBody = c.Request().Header.IsHead()
 	return send(c, status, problem.Of(status, sentence))
+}
+
+// recallHead gives a request that could not be read what decides on the form of its answer, and what its line in the log names.
+// The HTTP server forgets the head when it refuses it, or when a chunked body is too long; the connection remembers it. The length
+// of a chunked body is what has been announced of it.
+func recallHead(c *fiber.Ctx) {
+	conn, ok := c.Context().Conn().(interface {
+		Head() (method, path []byte, origins [][]byte, length int64)
+	})
+	if !ok {
+		return
+	}
+	method, path, origins, length := conn.Head()
+	header := &c.Request().Header
+	if len(method) == 0 || len(header.PeekAll(fiber.HeaderOrigin)) > 0 {
+		return // it has no head, or knows it
+	}
+	header.SetMethodBytes(method)
+	if name := c.Method(string(method)); name != string(method) {
+		c.Context().SetUserValue(methodKey, string(method)) // it is none that the router knows
+	}
+	c.Path(string(path))
+	header.SetContentLength(int(min(length, math.MaxInt32)))
+	for _, origin := range origins {
+		header.AddBytesV(fiber.HeaderOrigin, origin)
+	}
 }

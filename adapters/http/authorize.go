@@ -97,12 +97,15 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 		got := sha256.Sum256([]byte(token))
 		// Digests, because the comparison's time would tell the token's length.
 		known := hasToken && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+		elsewhere := ""
+		if !known && a.options.TrustLoopback {
+			elsewhere = notLocal(c)
+		}
 		switch {
-		case known:
-		case a.options.TrustLoopback && local(c):
+		case known, a.options.TrustLoopback && elsewhere == "":
 		case a.options.TrustLoopback && !hasToken:
 			a.deps.Notices.Warn("request refused: without a token only servers on this machine may do this",
-				slog.Any("address", a.address(c)), loggedMethod(c), a.pathOf(c))
+				slog.Any("address", a.address(c)), loggedMethod(c), a.pathOf(c), slog.String("reason", elsewhere))
 			return refusedAs(http.StatusForbidden, "Without a token only servers on this machine may do this.")
 		default:
 			a.deps.Notices.Warn("request refused: not the token of the platform's servers", slog.Any("address", a.address(c)))
@@ -114,24 +117,25 @@ func (a *API) fromServers(handle func(context.Context, *fiber.Ctx) error) fiber.
 	}
 }
 
-// local tells whether a program on this machine asks for itself: its address is a loopback one (127.0.0.0/8, ::1, the
-// former also mapped to IPv6), it calls the server by a loopback name, and no header says that somebody else asks. A page in
-// a browser on this machine has that address, too, and can have its own host name lead here.
-func local(c *fiber.Ctx) bool {
+// notLocal tells why a request is not taken for one of a program on this machine that asks for itself; "" if it is. Such a
+// program has a loopback address (127.0.0.0/8, ::1, the former also mapped to IPv6), calls the server by a loopback name, and
+// sends no header that says that somebody else asks. A page in a browser on this machine has that address, too, and can have its
+// own host name lead here.
+func notLocal(c *fiber.Ctx) string {
 	peer, ok := c.Context().RemoteAddr().(*net.TCPAddr)
 	if !ok || !peer.AddrPort().Addr().IsLoopback() {
-		return false
+		return "its address is not a loopback address"
 	}
 	header := &c.Request().Header
 	if !isLoopbackHost(string(header.Host())) || !isLoopbackHost(string(c.Request().URI().Host())) {
-		return false
+		return "its Host is not a loopback name"
 	}
 	for name := range header.All() {
-		if isOfOthers(string(name)) {
-			return false
+		if sign := signOfOthers(string(name)); sign != "" {
+			return "browsers or proxies send its header " + sign
 		}
 	}
-	return true
+	return ""
 }
 
 // isLoopbackHost tells whether a Host header names this machine: localhost, a name below it, or a loopback address.
@@ -159,10 +163,22 @@ var (
 	}
 )
 
-// isOfOthers tells whether a header is one of those, by its name in any case.
-func isOfOthers(name string) bool {
+// signOfOthers returns what marks a header, by its name in any case, as one of those: the part of the name that is listed above,
+// or "". Unlike the name, it may be logged.
+func signOfOthers(name string) string {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-	return slices.Contains(ofOthers, name) ||
-		slices.ContainsFunc(ofOthersBegin, func(begin string) bool { return strings.HasPrefix(name, begin) }) ||
-		slices.ContainsFunc(ofOthersAnywhere, func(part string) bool { return strings.Contains(name, part) })
+	if slices.Contains(ofOthers, name) {
+		return name
+	}
+	for _, begin := range ofOthersBegin {
+		if strings.HasPrefix(name, begin) {
+			return begin + "*"
+		}
+	}
+	for _, part := range ofOthersAnywhere {
+		if strings.Contains(name, part) {
+			return "*" + part + "*"
+		}
+	}
+	return ""
 }

@@ -55,20 +55,19 @@ func readRemoved(c *fiber.Ctx) (domain.UserID, error) {
 	if err != nil {
 		return fields.Nobody, err
 	}
-	body, err := readFields(c)
+	body, err := readOptional(c)
 	if err != nil {
 		return fields.Nobody, err
 	}
-	switch value := body[fields.TargetField]; value.Kind {
-	case fields.Missing, fields.Null:
+	value := body[fields.TargetField]
+	if value.IsAbsent() {
 		return target, nil
-	default:
-		other, err := targetOf(value)
-		if err == nil && other != target {
-			err = refusedTarget(sentenceTwo)
-		}
-		return target, err
 	}
+	other, err := targetOf(value)
+	if err == nil && other != target {
+		err = refusedTarget(sentenceTwo)
+	}
+	return target, err
 }
 
 // targetOf returns the user of a value, who need not be known. Its error is an answer.

@@ -39,6 +39,15 @@ func readFields(c *fiber.Ctx) (fields.Fields, error) {
 	}
 }
 
+// readOptional is readFields for a body that may be left out. A body that is null is then none: clients write it for a body that
+// was not set.
+func readOptional(c *fiber.Ctx) (fields.Fields, error) {
+	if string(bytes.Trim(c.Request().Body(), " \t\r\n")) == "null" {
+		return fields.Fields{}, nil
+	}
+	return readFields(c)
+}
+
 // isIdentity tells whether a list of codings changes nothing.
 func isIdentity(codings string) bool {
 	for coding := range strings.SplitSeq(codings, ",") {

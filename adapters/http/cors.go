@@ -55,7 +55,4 @@ func (a *API) noteRefusedOrigin(c *fiber.Ctx) {
 // originHeaders returns the values of all Origin lines. They are good until the next use of the request's headers.
 func originHeaders(c *fiber.Ctx) [][]byte { return c.Request().Header.PeekAll(fiber.HeaderOrigin) }
 
-// isForServers tells whether a path is for the platform's servers. No page has any business there.
-func isForServers(c *fiber.Ctx) bool {
-	return c.Path() == "/s2sapi" || strings.HasPrefix(c.Path(), "/s2sapi/")
-}
+func isForServers(c *fiber.Ctx) bool { return origins.IsForServers(c.Path()) }

@@ -142,7 +142,7 @@ func (a *API) markRead(ctx context.Context, c *fiber.Ctx, user domain.UserID) er
 	if err != nil || complaint != "" {
 		return send(c, http.StatusNotFound, problem.Of(http.StatusNotFound, "Not found."))
 	}
-	body, err := readFields(c)
+	body, err := readOptional(c)
 	if err != nil {
 		return err
 	}

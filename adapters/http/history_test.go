@@ -170,6 +170,7 @@ func TestReadingIsMarkedUpToAMessageOrTheNewest(t *testing.T) {
 	h.late = 1 // the history gets the message a moment after the client
 	w.call(t, "PUT", read, `{"message_id":"`+entryID(3).String()+`"}`, asUser1, asJSON).mustBe(t, 200, `{"id":7,"unread":0}`)
 	w.call(t, "PUT", "/api/chatting/conversations/0/read", "", asUser1).mustBe(t, 200, `{"id":0,"unread":0}`)
+	w.call(t, "PUT", "/api/chatting/conversations/0/read/", `null`, asUser1, asJSON).mustBe(t, 200, `{"id":0,"unread":0}`)
 	w.call(t, "PUT", read, `{"message_id":"`+entryID(99).String()+`"}`, asUser1, asJSON).mustBe(t, 404,
 		`{"type":"about:blank","title":"Not Found","status":404,"detail":"The conversation has no such message.","code":"unknown_message"}`)
 }

@@ -86,6 +86,7 @@ func TestDELETETakesItsTargetFromTheQueryTheBodyOrBoth(t *testing.T) {
 		remove("?x=9", `{"target_id":7}`, 200, ``, asJSON)
 		remove("?target_id=7", `{}`, 200, ``, asJSON)
 		remove("?target_id=7", `{"target_id":null}`, 200, ``, asJSON)
+		remove("?target_id=7", ` null `, 200, ``, asJSON)
 		remove("?target_id=7", `{"target_id":"7.0"}`, 200, ``, asJSON)
 		remove("?target_id=%2B007", `target_id=7`, 200, ``, asForm)
 
@@ -99,6 +100,7 @@ func TestDELETETakesItsTargetFromTheQueryTheBodyOrBoth(t *testing.T) {
 		remove("?target_id=7", `[]`, 400, `{"non_field_errors":["Invalid data. Expected a dictionary, but got list."]}`, asJSON)
 		remove("?target_id=7", `{"target_id":7}`, 415, `{"detail":"Unsupported media type \"text/plain\" in request."}`, "Content-Type: text/plain")
 		remove("", ``, 400, target("This field is required."))
+		remove("", `null`, 400, `{"non_field_errors":["Invalid data. Expected a dictionary, but got NoneType."]}`, asJSON)
 		remove("?TARGET_ID=7", ``, 400, target("This field is required."))
 
 		// A POST takes the body alone, as ever.

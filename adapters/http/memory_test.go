@@ -231,6 +231,17 @@ func TestLongBodiesAreBoundedInSumAndThePlatformHasItsShare(t *testing.T) {
 	if got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("without the token: %d %s", got.status, got.body)
 	}
+	chunks := func(bytes int) reply {
+		got, _ := w.raw(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
+			blockedPath, asUser1, bytes, strings.Repeat("x", bytes)))
+		return got
+	}
+	if got := chunks(50 << 10); got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("in chunks: %d %s", got.status, got.body)
+	}
+	if got := chunks(101 << 10); got.status != 413 {
+		t.Errorf("too long in chunks: %d %s", got.status, got.body)
+	}
 	w.mustHaveLoggedUnread(t, 503)
 	if got := w.call(t, "POST", blockedPath, `{"target_id":7}`, asUser1, asJSON); got.status != 201 {
 		t.Errorf("a short body: %d %s", got.status, got.body)

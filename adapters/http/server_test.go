@@ -307,6 +307,18 @@ func TestRequestsThatCannotBeReadAreProblemsAndEndTheConnection(t *testing.T) {
 	}
 }
 
+func TestTheLogNamesTheRouteOfARequestWhoseChunksAreTooLong(t *testing.T) {
+	for method, want := range map[string]string{"DELETE": "DELETE", "PURGE": "unknown"} {
+		w := newWorld(t, func(_ *world, o *Options, _ *Deps) { o.BodyLimit = 1000 })
+		got, _ := w.raw(t, method+" "+blockedPath+" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n"+
+			strings.Repeat(" ", 2000)+"\r\n0\r\n\r\n")
+		w.mustHaveLoggedUnread(t, 413)
+		if line := "method=" + want + " path=" + blockedPath + " status=413"; got.status != 413 || !strings.Contains(w.logs.String(), line) {
+			t.Errorf("%s: %d %s, and no %q in %s", method, got.status, got.body, line, w.logs.String())
+		}
+	}
+}
+
 func TestSlowRequestsTimeOut(t *testing.T) {
 	w := newWorld(t, onPlainListener, func(_ *world, o *Options, _ *Deps) { o.ReadTimeout = 100 * time.Millisecond })
 	got, closed := w.raw(t, "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")

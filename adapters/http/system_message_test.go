@@ -192,6 +192,9 @@ func TestServersWithoutTokenMustBeOnThisMachine(t *testing.T) {
 		if logs := w.logs.String(); !strings.Contains(logs, "only servers on this machine may do this\" address=127.0.0.1") {
 			t.Errorf("the refusal is not logged: %s", logs)
 		}
+		if logs := w.logs.String(); !strings.Contains(logs, `reason="browsers or proxies send its header origin"`) {
+			t.Errorf("the refusal of the first header is not explained: %s", logs)
+		}
 		if got.header.Get("Content-Type") != problemType {
 			t.Errorf("media type is %s", got.header.Get("Content-Type"))
 		}

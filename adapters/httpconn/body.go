@@ -8,6 +8,7 @@ type body struct {
 	chunked bool
 	state   chunkState
 	left    int64 // bytes of the body, or of the chunk, that are still to come
+	length  int64 // bytes of the body that the client has announced: all, or those of the chunks that have begun
 	digits  int   // of the chunk's size so far
 	line    int   // bytes of the chunk's line so far
 }
@@ -29,7 +30,7 @@ const (
 // maxChunkLine bounds the line with a chunk's size and its extensions, which nothing here makes use of, in bytes.
 const maxChunkLine = 256
 
-func newBody(h head) body { return body{chunked: h.chunked, left: h.length} }
+func newBody(h head) body { return body{chunked: h.chunked, left: h.length, length: h.length} }
 
 // done tells whether the body has ended.
 func (b *body) done() bool {
@@ -69,6 +70,7 @@ func (b *body) step(c byte) *Refusal {
 	case chunkSize, chunkExtension:
 		return b.stepLine(c)
 	case chunkSizeLF:
+		b.length += min(b.left, math.MaxInt64-b.length)
 		return b.expect(c, '\n', b.afterSize())
 	case chunkDataCR:
 		return b.expect(c, '\r', chunkDataLF)

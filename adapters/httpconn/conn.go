@@ -263,6 +263,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// Head returns the method, the path and the values of the Origin lines of the request that is read or served, also if the HTTP
+// server could not read the request and has forgotten them. length is how many bytes of its body are announced so far. Head is for
+// the goroutine that reads. The slices are good until the next request.
+func (c *Conn) Head() (method, path []byte, origins [][]byte, length int64) {
+	return c.request.method, c.request.path, originsIn(c.received), c.body.length
+}
+
 // SetReadDeadline does nothing while the connection serves HTTP: see Conn.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	if c.phase != upgraded {
@@ -344,7 +351,15 @@ func (c *Conn) refuse(refusal *Refusal) {
 	if c.received == nil {
 		c.received = c.in
 	}
-	answer := refusal.answer(isHead(c.received), c.listener.options.CORS.Headers(originsIn(c.received)))
+	path := c.request.path
+	if path == nil {
+		path = pathIn(c.received) // of a head that is not whole
+	}
+	var cors []origins.Header
+	if !origins.IsForServers(string(path)) {
+		cors = c.listener.options.CORS.Headers(originsIn(c.received))
+	}
+	answer := refusal.answer(isHead(c.received), cors)
 	c.in = nil
 	_ = c.Conn.SetDeadline(time.Now().Add(lingerTime))
 	if _, err := c.Conn.Write(answer); err == nil {

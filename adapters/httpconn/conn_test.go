@@ -184,7 +184,8 @@ func TestRefusalsTellWhichPagesMayReadThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := serve(t, Options{CORS: cors, HeaderLimit: 1000, ReadTimeout: 100 * time.Millisecond, Requests: 1, PerAddress: 1})
+	w := serve(t, Options{CORS: cors, HeaderLimit: 1000, Requests: 1, PerAddress: 1})
+	hurried := serve(t, Options{CORS: cors, ReadTimeout: 100 * time.Millisecond})
 	const post = "POST / HTTP/1.1\r\nHost: x\r\n"
 	rows := map[string]struct {
 		before, after string // of the Origin line
@@ -205,13 +206,29 @@ func TestRefusalsTellWhichPagesMayReadThem(t *testing.T) {
 			"Origin: https://a.example\r\n": "https://a.example", "origin:https://a.example\r\n": "https://a.example", "Origin: https://b.example\r\n": "", "": "",
 			"Origin: https://a.example\r\nOrigin: https://a.example\r\n": "",
 		} {
-			c := w.dial(t, "127.0.0.1").send(row.before + origin + row.after)
+			at := w
+			if row.status == 408 {
+				at = hurried
+			}
+			c := at.dial(t, "127.0.0.1").send(row.before + origin + row.after)
 			status, header := c.refused()
 			if status != row.status || header.Get("Access-Control-Allow-Origin") != want || header.Get("Vary") != "Origin" {
 				t.Errorf("%s, %q: %d %v", name, origin, status, header)
 			}
 			_ = c.Close()
 		}
+	}
+	// No page has any business with what is for the platform's servers.
+	for name, request := range map[string]string{
+		"malformed":      "POST /s2sapi/users/?a HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\nA b\r\n\r\n",
+		"malformed body": "POST /s2sapi/users/ HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"absolute form":  "POST http://x/s2sapi/users/ HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+	} {
+		c := w.dial(t, "127.0.0.1").send(request)
+		if _, header := c.refused(); header.Get("Access-Control-Allow-Origin") != "" || header.Get("Vary") != "" {
+			t.Errorf("%s of a server: %v", name, header)
+		}
+		_ = c.Close()
 	}
 	// The only place is taken, and then the only one of an address.
 	hanging := w.dial(t, "127.0.0.1").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -2,7 +2,6 @@ package httpconn
 
 import (
 	"bytes"
-	"math"
 	"net/http"
 )
 
@@ -109,6 +108,15 @@ func originsIn(head []byte) (values [][]byte) {
 	return values
 }
 
+// pathIn returns the path that a head asks for, as it came. Its end may be missing, and it may be malformed.
+func pathIn(head []byte) []byte {
+	_, target, _ := bytes.Cut(head, []byte(" "))
+	if end := bytes.IndexAny(target, " ?\r\n"); end >= 0 {
+		target = target[:end]
+	}
+	return target
+}
+
 // isHead tells whether the request that begins so is a HEAD request.
 func isHead(head []byte) bool { return bytes.HasPrefix(head, []byte(http.MethodHead+" ")) }
 
@@ -169,7 +177,7 @@ func parseLength(value []byte) (int64, *Refusal) {
 	case len(value) == 0:
 		return 0, malformed("Content-Length is empty.")
 	case len(value) > maxLengthDigits:
-		return math.MaxInt64, nil // the HTTP server answers that this is too long
+		return 0, &Refusal{http.StatusRequestEntityTooLarge, "The body is longer than any that the server takes."}
 	}
 	return n, nil
 }

@@ -113,6 +113,7 @@ var refusals = map[string]struct {
 	"a hexadecimal length":                 {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x5\r\n\r\n", 400},
 	"a list of lengths":                    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n", 400},
 	"no length":                            {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n", 400},
+	"a length beyond all":                  {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1234567890123456789\r\n\r\n", 413},
 	"two lengths":                          {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", 400},
 	"length and coding":                    {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 	"another coding":                       {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 400},

@@ -43,13 +43,17 @@ func NewCORS(origins, headers []string) (*CORS, error) {
 	return &CORS{allowed: allowed, headers: strings.Join(slices.Concat(requestHeaders, headers), ", ")}, nil
 }
 
+// IsForServers tells whether a path is for the platform's servers. No page has any business there, so CORS is not for it.
+func IsForServers(path string) bool { return path == "/s2sapi" || strings.HasPrefix(path, "/s2sapi/") }
+
 // Allows tells whether a page may read the answer to a request with these Origin headers. A request has one; browsers send no
 // more, so a request with several is nobody's.
 func (c *CORS) Allows(originHeaders [][]byte) bool {
 	return c != nil && len(originHeaders) == 1 && c.allowed.Has(string(originHeaders[0]))
 }
 
-// Headers returns those of the answer to a request with these Origin headers. All answers have them: errors, too.
+// Headers returns those of the answer to a request with these Origin headers. All answers have them, errors too, but those of
+// IsForServers.
 func (c *CORS) Headers(originHeaders [][]byte) []Header {
 	if c == nil {
 		return nil

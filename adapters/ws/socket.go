@@ -74,6 +74,16 @@ type socket struct {
 	onClose func() // takes the admission back; nil once a session has taken it over
 }
 
+// Head passes on what the connection below knows of the request that it hands to the HTTP server.
+func (s *socket) Head() (method, path []byte, origins [][]byte, length int64) {
+	if inner, ok := s.Conn.(interface {
+		Head() (method, path []byte, origins [][]byte, length int64)
+	}); ok {
+		return inner.Head()
+	}
+	return nil, nil, nil, 0
+}
+
 // errTooMuch says that a peer sends fragments or control frames without end.
 var errTooMuch = errors.New("too many bytes for one message")
 

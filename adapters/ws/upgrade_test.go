@@ -460,3 +460,21 @@ func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// headConn is a connection that knows the head of a request, as those of httpconn do.
+type headConn struct{ net.Conn }
+
+func (headConn) Head() (method, path []byte, origins [][]byte, length int64) {
+	return []byte("POST"), []byte("/a"), [][]byte{[]byte("https://a.example")}, 9
+}
+
+// The answers to requests that could not be read need it for their CORS headers.
+func TestASocketPassesOnTheHeadOfItsRequest(t *testing.T) {
+	method, path, origins, length := (&socket{Conn: headConn{}}).Head()
+	if length != 9 || string(method) != "POST" || string(path) != "/a" || len(origins) != 1 || string(origins[0]) != "https://a.example" {
+		t.Errorf("it knows of %s %s from %s with %d bytes", method, path, origins, length)
+	}
+	if method, path, origins, length := (&socket{}).Head(); method != nil || path != nil || origins != nil || length != 0 {
+		t.Errorf("without one it knows of %s %s from %s with %d bytes", method, path, origins, length)
+	}
+}
