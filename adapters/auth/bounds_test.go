@@ -416,3 +416,16 @@ func TestATokenWaitsForALoadThatRuns(t *testing.T) {
 		t.Errorf("%d keys, %v", len(keys), err)
 	}
 }
+
+// TestATokenHasOneSpelling: base64 would let the last letter of a signature be several.
+func TestATokenHasOneSpelling(t *testing.T) {
+	v := newVerifier(t, Options{Secret: testSecret})
+	token := sign(t, jwt.SigningMethodHS256, testSecret, "", user7())
+	mustAccept(t, v, token, 7)
+	last := token[len(token)-1] // of its six bits two are no part of the signature
+	for _, other := range []byte{last + 1, last + 2} {
+		if reason, _ := reasonOf(t, v, token[:len(token)-1]+string(other)); reason != application.RefusedMalformed {
+			t.Errorf("%c instead of %c: reason %q", other, last, reason)
+		}
+	}
+}
