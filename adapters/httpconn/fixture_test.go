@@ -186,6 +186,22 @@ func (w *world) mustWait(t *testing.T, n int) {
 	})
 }
 
+// mustHaveBegun waits until so many of those that wait have begun a request.
+func (w *world) mustHaveBegun(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, "requests have begun", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		begun := 0
+		for element := w.waiting.Front(); element != nil; element = element.Next() {
+			if element.Value.(*Conn).place.begun {
+				begun++
+			}
+		}
+		return begun == n
+	})
+}
+
 func networksOf(texts ...string) (list []netip.Prefix) {
 	for _, text := range texts {
 		list = append(list, netip.MustParsePrefix(text))

@@ -33,6 +33,9 @@ func TestWhoIsSilentMakesRoomOldestFirst(t *testing.T) {
 					crowd[i].answer()
 				}
 				w.mustWait(t, i+1)
+				if strings.HasPrefix(name, "half") { // who has waited longest is known once each has begun
+					w.mustHaveBegun(t, i+1)
+				}
 			}
 			// Each newcomer is served, in the place of the oldest.
 			for i := range 5 {
