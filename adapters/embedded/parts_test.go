@@ -40,8 +40,8 @@ func TestARequestIsCutIntoPartsAndPutTogetherAgain(t *testing.T) {
 		topics []listed
 		want   []string
 	}{
-		{nil, []string{""}},
-		{[]listed{topicOf("a", 0, 0)}, []string{""}},
+		{nil, nil},
+		{[]listed{topicOf("a", 0, 0)}, nil},
 		{[]listed{topicOf("a", 0, 2)}, []string{"a:0.1"}},
 		{[]listed{topicOf("a", 0, 3)}, []string{"a:0.1.2"}},
 		{[]listed{topicOf("a", 0, 4)}, []string{"a:0.1.2", "a:3"}},
