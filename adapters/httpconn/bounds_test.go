@@ -281,18 +281,25 @@ func TestRoomIsMadeByWhoHasWaitedLongEnough(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			l := quiet(t, c.options)
+			if c.options.PerAddress > 0 { // another address's, which has waited longest, stays
+				l.connect(t, "127.0.0.9")
+				time.Sleep(time.Second)
+			}
 			first, _ := l.connect(t, "127.0.0.1")
 			time.Sleep(courtesy - 1)
 			second, _ := l.connect(t, "127.0.0.1")
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			address := netip.MustParseAddr(c.from)
-			if evicted := l.makeRoom(address); len(evicted) != 0 {
+			if evicted := l.makeRoom(address); len(evicted) != 0 || len(l.unlogged) != 0 {
 				t.Errorf("%+v: %d make room at once", c.options, len(evicted))
 			}
 			time.Sleep(1)
 			if evicted := l.makeRoom(address); len(evicted) != 1 || evicted[0] != first {
 				t.Errorf("%+v: %v make room, not the oldest alone", c.options, evicted)
+			}
+			if len(l.unlogged) != 1 {
+				t.Errorf("%+v: %d lines", c.options, len(l.unlogged))
 			}
 			time.Sleep(courtesy)
 			if evicted := l.makeRoom(address); len(evicted) != 0 || second.place.gone {
@@ -538,5 +545,199 @@ func TestContinueIsNoAnswer(t *testing.T) {
 		if expects != (err == nil) || expects && string(buffer[:n]) != "hello" {
 			t.Errorf("expected %v: %q, %v", expects, buffer[:n], err)
 		}
+	}
+}
+
+// TestAnAddressHasAnyNumberWithoutACap, however long they wait.
+func TestAnAddressHasAnyNumberWithoutACap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := quiet(t, Options{})
+		for range 5 {
+			l.connect(t, "127.0.0.1")
+			time.Sleep(time.Second)
+		}
+		if l.open != 5 || l.waiting.Len() != 5 {
+			t.Errorf("%d are open", l.open)
+		}
+	})
+}
+
+const get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// mustRead reads what the HTTP server would get next.
+func mustRead(t *testing.T, c *Conn, buffer []byte, want string) {
+	t.Helper()
+	if n, err := c.Read(buffer); err != nil || string(buffer[:n]) != want {
+		t.Fatalf("%q, %v; want %q", buffer[:n], err, want)
+	}
+}
+
+// TestWhatFollowsARequestIsNobodyElses: neither the server's buffer nor that of another connection is it kept in.
+func TestWhatFollowsARequestIsNobodyElses(t *testing.T) {
+	const post, next = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
+	scribble := func(buffer []byte) {
+		for i := range buffer {
+			buffer[i] = '#'
+		}
+	}
+	for _, writes := range [][]string{{post, "hello" + next}, {post + "hello" + next}, {post + "hel", "lo" + next}} {
+		l := quiet(t, Options{})
+		c, client := l.connect(t, "127.0.0.1")
+		go func() {
+			for _, text := range writes {
+				_, _ = io.WriteString(client, text)
+			}
+		}()
+		buffer := make([]byte, 1000)
+		var got string
+		for got != post+"hello" {
+			n, err := c.Read(buffer)
+			if err != nil {
+				t.Fatalf("%q, %v after %q", writes, err, got)
+			}
+			got += string(buffer[:n])
+			scribble(buffer)
+		}
+		c.release() // as the next read does
+		for range 8 {
+			other := headBuffers.Get().(*[]byte)
+			scribble((*other)[:cap(*other)])
+		}
+		mustRead(t, c, buffer, next)
+	}
+}
+
+// TestAnIdleConnectionHoldsNoBuffer, and each of its answers waits for its client.
+func TestAnIdleConnectionHoldsNoBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := quiet(t, Options{})
+		c, client := l.connect(t, "127.0.0.1")
+		buffer := make([]byte, 1000)
+		go func() { _, _ = io.Copy(io.Discard, client) }()
+		for range 3 {
+			go func() { _, _ = io.WriteString(client, get) }()
+			mustRead(t, c, buffer, get)
+			if c.buffer == nil || l.requests != 1 || l.answering.Len() != 0 {
+				t.Errorf("%d are served, %d answered", l.requests, l.answering.Len())
+			}
+			for range 2 {
+				if _, err := c.Write([]byte("HTTP/1.1 200 OK\r\n")); err != nil {
+					t.Fatal(err)
+				}
+				if l.answering.Len() != 1 {
+					t.Errorf("%d are answered", l.answering.Len())
+				}
+			}
+			read := make(chan error, 1)
+			go func() {
+				_, err := c.Read(make([]byte, 1))
+				read <- err
+			}()
+			synctest.Wait()
+			if c.buffer != nil || c.in != nil || l.waiting.Len() != 1 || l.answering.Len() != 0 {
+				t.Errorf("idle it holds %d bytes, %d wait", cap(c.in), l.waiting.Len())
+			}
+			go func() { _, _ = io.WriteString(client, get) }()
+			if err := <-read; err != nil {
+				t.Fatal(err)
+			}
+			mustRead(t, c, buffer, get[1:])
+		}
+		_ = client.Close()
+	})
+}
+
+// TestDeadlinesAreTheConnectionsOwnUntilItIsUpgraded.
+func TestDeadlinesAreTheConnectionsOwnUntilItIsUpgraded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := quiet(t, Options{})
+		c, client := l.connect(t, "127.0.0.1")
+		past := time.Now().Add(-time.Second)
+		if err := c.SetReadDeadline(past); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetDeadline(past); err != nil { // for writing it counts
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.WriteString(client, get) }()
+		buffer := make([]byte, 1000)
+		mustRead(t, c, buffer, get)
+		if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("written after the deadline: %v", err)
+		}
+		if !c.Upgraded() {
+			t.Fatal("it was closed")
+		}
+		go func() {
+			time.Sleep(24 * time.Hour) // none of HTTP's deadlines counts any more
+			_, _ = io.WriteString(client, "frame")
+		}()
+		mustRead(t, c, buffer, "frame")
+		if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now()
+		if _, err := c.Read(buffer); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(before) != time.Minute {
+			t.Errorf("read after the deadline: %v after %v", err, time.Since(before))
+		}
+	})
+}
+
+// TestABodyThatCompletesWhenAllPlacesAreTakenIsRefused: its place is decided on when all of it is there.
+func TestABodyThatCompletesWhenAllPlacesAreTakenIsRefused(t *testing.T) {
+	w := serve(t, Options{Requests: 1})
+	defer close(w.hang)
+	c := w.dial(t, "127.0.0.1").send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel")
+	w.mustHaveBegun(t, 1)
+	w.dial(t, "127.0.0.1").send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, "all places are taken", func() bool { return w.calls.Load() == 1 })
+	if status, _, _ := c.send("lo").answer(); status != 503 {
+		t.Errorf("answered with %d", status)
+	}
+	c.mustEnd()
+	if n := w.calls.Load(); n != 1 {
+		t.Errorf("%d requests were carried out", n)
+	}
+	if logs := w.logs.String(); !strings.Contains(logs, "too many are served") || strings.Contains(logs, "malformed") {
+		t.Errorf("logged: %s", logs)
+	}
+}
+
+// TestLookingAtWhatHasComeTakesNothing, and a listener that is closed closes who has said something nobody has read.
+func TestLookingAtWhatHasComeTakesNothing(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Listen(inner, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
+	connect := func() (*Conn, net.Conn) {
+		dialled, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = dialled.Close(), accepted.Close() })
+		c := accepted.(*Conn)
+		if hasUnread(c.Conn) {
+			t.Error("something came of nobody")
+		}
+		if _, err := io.WriteString(dialled, get); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it has come", func() bool { return hasUnread(c.Conn) })
+		return c, dialled
+	}
+	read, _ := connect()
+	mustRead(t, read, make([]byte, 1000), get)
+	unread, client := connect()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_ = client.SetReadDeadline(time.Now().Add(patience))
+	if _, err := client.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || !unread.place.gone || read.place.gone {
+		t.Errorf("it stays open: %v", err)
 	}
 }
