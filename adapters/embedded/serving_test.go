@@ -403,3 +403,48 @@ func TestPartsOfOneAnswerAreOneTopics(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestFramesOfEachSizeArriveWhole: they are read and written in parts, from some sizes on.
+func TestFramesOfEachSizeArriveWhole(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "sizes", 1)
+	value := func(n int) string {
+		return strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ#", n/63+1)[:n] // 63 letters: no part is like the next
+	}
+	var want []string
+	for _, size := range []int{smallFrame - 1, smallFrame, smallFrame + 1, 2*smallFrame - 1, 2 * smallFrame, 2*smallFrame + 1, 5*smallFrame + 17} {
+		n := size
+		for frame := 0; frame != size; n -= frame - size {
+			frame = len(frameOf(produceRequest("sizes", 0, batchOf(noStamp, time.Now(), value(n)))))
+			if frame == size {
+				break
+			}
+		}
+		want = append(want, value(n))
+		mustProduce(t, b.Addr(), "sizes", batchOf(noStamp, time.Now(), value(n)))
+	}
+	records := readAll(t, b.Addr(), "sizes")
+	for i, record := range records {
+		if record.value != want[i] {
+			t.Errorf("record %d of %d bytes is another, of %d", i, len(want[i]), len(record.value))
+		}
+	}
+	if len(records) != len(want) {
+		t.Errorf("%d records, want %d", len(records), len(want))
+	}
+}
+
+// TestWhoNeverAskedForAnythingMakesRoom as well.
+func TestWhoNeverAskedForAnythingMakesRoom(t *testing.T) {
+	b := startWith(t, func(g *guard) { g.limit, g.spareIdle = 1, 0 })
+	silent := dialRaw(t, b.Addr())
+	until(t, func() bool {
+		b.guard.mu.Lock()
+		defer b.guard.mu.Unlock()
+		return len(b.guard.clients) == 1
+	})
+	if err := asked(t, dialRaw(t, b.Addr()), versioned(kmsg.NewPtrMetadataRequest())); err != nil {
+		t.Error(err)
+	}
+	isClosed(t, silent)
+}

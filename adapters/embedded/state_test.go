@@ -363,3 +363,52 @@ func TestKfakesLogTellsAFailedWrite(t *testing.T) {
 }
 
 var errNoSpace = errors.New("no space left")
+
+// TestAnOlderListOfTopicsDoesNotBringBackALostOne: a topic that was made since would be gone.
+func TestAnOlderListOfTopicsDoesNotBringBackALostOne(t *testing.T) {
+	dir := filledDir(t)
+	file := filepath.Join(dir, partsDir, "later-0", "0.dat")
+	if err := errors.Join(os.Remove(filepath.Join(dir, topicsFile)), os.MkdirAll(filepath.Dir(file), 0o700),
+		os.WriteFile(file, batchOf(noStamp, time.Now(), "x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if text := cannotStart(t, dir, topicsFile); !strings.Contains(text, "later-0") && !strings.Contains(text, "filled") {
+		t.Errorf("it does not say of what: %s", text)
+	}
+	if _, err := os.Stat(filepath.Join(dir, topicsFile)); !os.IsNotExist(err) {
+		t.Errorf("the older list is put in place: %v", err)
+	}
+}
+
+func TestWhatIsKeptIsWrittenWhenItChanges(t *testing.T) {
+	dir := filledDir(t)
+	file := filepath.Join(dir, keptFile)
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, err := keepTopics(dir, nil)
+	if err != nil || len(newest) != 2 || newest["filled-0"] != 0 || newest["filled-2"] != 0 {
+		t.Fatalf("%v, %v", newest, err)
+	}
+	if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the same is written again: %v", err)
+	}
+	k, topics, err := readKept(dir)
+	if err != nil || !k.Groups || len(topics) != 1 || topics[0].Partitions != 3 || topics[0].Configs["retention.ms"] != "86400000" {
+		t.Errorf("%+v, %v, %v", k, topics, err)
+	}
+	if err := os.Truncate(filepath.Join(dir, groupsFile), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keepTopics(dir, newest); err != nil {
+		t.Fatal(err)
+	}
+	if k, _, err = readKept(dir); err != nil || k.Groups {
+		t.Errorf("groups that are gone: %v, %v", k.Groups, err)
+	}
+	gone := map[string]int64{"filled-0": 7}
+	if got, err := keepTopics(dir, gone); err == nil || len(got) != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
