@@ -186,7 +186,7 @@ func (w *world) mustWait(t *testing.T, n int) {
 	})
 }
 
-// mustHaveBegun waits until so many of those that wait have begun a request.
+// mustHaveBegun waits until so many of the connections that wait have begun a request.
 func (w *world) mustHaveBegun(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, "requests have begun", func() bool {

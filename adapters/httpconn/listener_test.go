@@ -33,7 +33,8 @@ func TestWhoIsSilentMakesRoomOldestFirst(t *testing.T) {
 					crowd[i].answer()
 				}
 				w.mustWait(t, i+1)
-				if strings.HasPrefix(name, "half") { // who has waited longest is known once each has begun
+				if strings.HasPrefix(name, "half") {
+					// Until it is read, a connection counts as one that has just said something.
 					w.mustHaveBegun(t, i+1)
 				}
 			}
