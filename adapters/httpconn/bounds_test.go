@@ -479,7 +479,9 @@ func TestDefaults(t *testing.T) {
 // TestARefusalIsAWholeAnswer that says when to come again where that helps.
 func TestARefusalIsAWholeAnswer(t *testing.T) {
 	for status, again := range map[int]string{400: "", 408: "", 429: "5", 431: "", 503: "5", 505: ""} {
-		response, err := http.ReadResponse(bufferOf(string((&Refusal{status, "Why."}).answer())), nil)
+		c, client := quiet(t, Options{}).connect(t, "127.0.0.1")
+		go c.refuse(&Refusal{status, "Why."})
+		response, err := http.ReadResponse(bufio.NewReader(client), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -494,8 +496,6 @@ func TestARefusalIsAWholeAnswer(t *testing.T) {
 		}
 	}
 }
-
-func bufferOf(text string) *bufio.Reader { return bufio.NewReader(strings.NewReader(text)) }
 
 // TestAHeadMayBeAsLongAsTheLimitAndNotLonger, whether it comes at once or in parts.
 func TestAHeadMayBeAsLongAsTheLimitAndNotLonger(t *testing.T) {
