@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,7 +106,7 @@ func TestTheLogTellsAboutTheKeySetOnce(t *testing.T) {
 		lines("keys=1 unusable=3")
 		time.Sleep(2 * refresh)
 		lines("") // no more
-		p.set(func() (*http.Response, error) { return nil, errors.New("connection refused") })
+		p.set(func() (*http.Response, error) { return nil, syscall.ECONNREFUSED })
 		time.Sleep(refresh)
 		lines(`error="connection refused" again_in=1s`)
 		time.Sleep(time.Second)

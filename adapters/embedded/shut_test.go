@@ -172,8 +172,10 @@ func (nopListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // TestTheIdlestIsWhoHasAskedForNothingLongest, and nobody that is being answered or was a moment ago.
 func TestTheIdlestIsWhoHasAskedForNothingLongest(t *testing.T) {
-	now := time.Now()
-	g := &guard{spareIdle: time.Minute, clients: make(map[*client]struct{})}
+	g := &guard{spareIdle: time.Minute, clients: make(map[*client]struct{}), ctx: t.Context()}
+	ours, theirs := net.Pipe()
+	defer func() { _, _ = ours.Close(), theirs.Close() }()
+	now := time.Duration(newClient(g, theirs, false).idleSince.Load())
 	add := func(idleSince int64) *client {
 		c := new(client)
 		c.idleSince.Store(idleSince)
@@ -183,15 +185,15 @@ func TestTheIdlestIsWhoHasAskedForNothingLongest(t *testing.T) {
 	if c := g.idlest(); c != nil {
 		t.Error("somebody of nobody")
 	}
-	add(0)                                     // busy
-	add(now.UnixNano())                        // a moment ago
-	add(now.Add(-30 * time.Second).UnixNano()) // within the time that is spared
+	add(0)                           // busy
+	add(int64(now))                  // a moment ago
+	add(int64(now - 30*time.Second)) // within the time that is spared
 	if c := g.idlest(); c != nil {
 		t.Errorf("idle since %d", c.idleSince.Load())
 	}
-	add(now.Add(-2 * time.Minute).UnixNano())
-	want := add(now.Add(-3 * time.Minute).UnixNano())
-	add(now.Add(-2 * time.Minute).UnixNano())
+	add(int64(now - 2*time.Minute))
+	want := add(int64(now - 3*time.Minute))
+	add(int64(now - 2*time.Minute))
 	for range 20 { // whatever the order of the map
 		if c := g.idlest(); c != want {
 			t.Errorf("idle since %d, not %d", c.idleSince.Load(), want.idleSince.Load())
