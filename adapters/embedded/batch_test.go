@@ -102,6 +102,10 @@ func TestABatchIsWhatItsHeaderSays(t *testing.T) {
 		"a record at the latest time": {func(b *kmsg.RecordBatch) {
 			b.Records = append(recordOf(0, 0, "a"), recordOf(1, maxRecordLead.Milliseconds(), "b")...)
 		}, good},
+		"a record's time counts from the first": {func(b *kmsg.RecordBatch) {
+			b.FirstTimestamp, b.MaxTimestamp = now.Add(-maxRecordLead).UnixMilli(), latest
+			b.Records = append(recordOf(0, 0, "a"), recordOf(1, 2*maxRecordLead.Milliseconds(), "b")...)
+		}, good},
 		"a record later than that": {func(b *kmsg.RecordBatch) {
 			b.Records = append(recordOf(0, 0, "a"), recordOf(1, maxRecordLead.Milliseconds()+1, "b")...)
 		}, invalidTimestamp},
