@@ -448,3 +448,41 @@ func TestWhoNeverAskedForAnythingMakesRoom(t *testing.T) {
 	}
 	isClosed(t, silent)
 }
+
+// TestAFetchThatWaitsIsWokenByWhoeverWrites: a client or the server itself.
+func TestAFetchThatWaitsIsWokenByWhoeverWrites(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "woken", 1)
+	write := produceRequest("woken", 0, batchOf(noStamp, time.Now(), "x"))
+	for i, produce := range []func(){
+		func() { answered(t, b.Addr(), write) }, func() { ownAsks(t, b, write) },
+	} {
+		answer := make(chan int, 1)
+		go func() {
+			request := fetchRequest("woken", int64(i), maxFetchWait)
+			response := responseTo(request).(*kmsg.FetchResponse)
+			if err := ask(t.Context(), b.Addr(), request, response); err != nil || len(response.Topics) != 1 {
+				answer <- -1
+				return
+			}
+			answer <- len(response.Topics[0].Partitions[0].RecordBatches)
+		}()
+		until(t, func() bool {
+			b.guard.appends.mu.Lock()
+			defer b.guard.appends.mu.Unlock()
+			return len(b.guard.appends.waiting) == 1
+		})
+		until(t, func() bool { // it has asked once, and holds room for no answer
+			return b.guard.answers.TryAcquire(MinClientBytes/2) && func() bool { b.guard.answers.Release(MinClientBytes / 2); return true }()
+		})
+		produce()
+		if size := <-answer; size <= 0 {
+			t.Errorf("writer %d: the fetch was answered with %d bytes", i, size)
+		}
+		until(t, func() bool {
+			b.guard.appends.mu.Lock()
+			defer b.guard.appends.mu.Unlock()
+			return len(b.guard.appends.waiting) == 0
+		})
+	}
+}
