@@ -74,6 +74,27 @@ func TestAStartThatFailsLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+// TestWhatTheBrokerWritesIsForItsOwner: its directory, its lock and the files that it makes itself.
+func TestWhatTheBrokerWritesIsForItsOwner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	lock, err := LockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	b := start(t, dir)
+	createTopic(t, b.Addr(), "own", 1)
+	mustProduce(t, b.Addr(), "own", batchOf(noStamp, time.Now(), "x"))
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, mode := range map[string]os.FileMode{".": 0o700, lockFile: 0o600, keptFile: 0o600} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
 // TestAfterCloseNobodyIsServed: clients and the server itself are hung up on, and nobody gets in.
 func TestAfterCloseNobodyIsServed(t *testing.T) {
 	b := start(t, t.TempDir())
