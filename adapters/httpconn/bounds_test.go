@@ -513,16 +513,46 @@ func TestAHeadMayBeAsLongAsTheLimitAndNotLonger(t *testing.T) {
 				}
 				rest = rest[n:]
 			}
-			if got, _, _ := c.answer(); got != status {
-				t.Errorf("%d bytes in steps of %d: %d, want %d", size, step, got, status)
+			if got, header, _ := c.answer(); got != status || got == 431 && header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%d bytes in steps of %d: %d %v, want %d", size, step, got, header, status)
 			}
 		}
 	}
 }
 
-// TestContinueIsNoAnswer where it is expected; where it is not, it is one.
+// TestAHeadThatCannotEndWithinTheLimitIsRefused, without a further byte of it.
+func TestAHeadThatCannotEndWithinTheLimitIsRefused(t *testing.T) {
+	const limit = 5000
+	w := serve(t, Options{HeaderLimit: limit})
+	text := "GET / HTTP/1.1\r\nHost: x\r\nA: "
+	if status, _, _ := w.dial(t, "127.0.0.1").send(text + strings.Repeat("a", limit-len(text))).answer(); status != 431 {
+		t.Errorf("answered with %d", status)
+	}
+}
+
+// TestAShortageIsLogged, because operators have to give the process more files.
+func TestAShortageIsLogged(t *testing.T) {
+	var logs lockedBuffer
+	l := Listen(&shortListener{errs: []error{syscall.EMFILE, net.ErrClosed}},
+		Options{Notices: application.NewNotices(slog.New(slog.NewTextHandler(&logs, nil)), time.Now)})
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
+	if !strings.Contains(logs.String(), "no more files") || !strings.Contains(logs.String(), syscall.EMFILE.Error()) {
+		t.Errorf("logged: %s", logs.String())
+	}
+}
+
+// TestContinueIsNoAnswer where it is expected. Where it is not, it is one, as any other answer is.
 func TestContinueIsNoAnswer(t *testing.T) {
-	for _, expects := range []bool{true, false} {
+	for _, test := range []struct {
+		expects bool
+		answer  string
+		goesOn  bool
+	}{
+		{true, "HTTP/1.1 100 Continue\r\n\r\n", true}, {false, "HTTP/1.1 100 Continue\r\n\r\n", false}, {true, "HTTP/1.1 417 No\r\n\r\n", false},
+	} {
+		expects := test.expects
 		l := quiet(t, Options{})
 		c, client := l.connect(t, "127.0.0.1")
 		go func() {
@@ -531,19 +561,19 @@ func TestContinueIsNoAnswer(t *testing.T) {
 				request += "Expect: 100-continue\r\n"
 			}
 			_, _ = io.WriteString(client, request+"\r\n")
-			_, _ = io.CopyN(io.Discard, client, int64(len("HTTP/1.1 100 Continue\r\n\r\n")))
+			_, _ = io.CopyN(io.Discard, client, int64(len(test.answer)))
 			_, _ = io.WriteString(client, "hello")
 		}()
 		buffer := make([]byte, 1000)
 		if _, err := c.Read(buffer); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+		if _, err := c.Write([]byte(test.answer)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := c.Read(buffer)
-		if expects != (err == nil) || expects && string(buffer[:n]) != "hello" {
-			t.Errorf("expected %v: %q, %v", expects, buffer[:n], err)
+		if test.goesOn != (err == nil) || test.goesOn && string(buffer[:n]) != "hello" {
+			t.Errorf("%+v: %q, %v", test, buffer[:n], err)
 		}
 	}
 }
