@@ -284,3 +284,12 @@ func TestRefusalsAnswerForEachPartition(t *testing.T) {
 		t.Errorf("FindCoordinator: %+v", answer)
 	}
 }
+
+func TestATopicThatIsNamedTwiceIsAnsweredOnce(t *testing.T) {
+	name := func(t *listed) string { return t.Topic }
+	into := merge(nil, []listed{topicOf("a", 0, 1), topicOf("b", 0, 1), topicOf("a", 1, 2)}, name, partitionsOf)
+	into = merge(into, []listed{topicOf("b", 1, 2), topicOf("c", 0, 1), topicOf("c", 1, 3)}, name, partitionsOf)
+	if got := written(into); got != "a:0.1 b:0.1 c:0.1.2" {
+		t.Errorf("%s", got)
+	}
+}

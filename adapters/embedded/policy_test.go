@@ -360,3 +360,14 @@ func TestPartitionsOfClientsAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// TestTheServersPartitionsTakeNoPlaceOfClients, who may have as many as if the server had none.
+func TestTheServersPartitionsTakeNoPlaceOfClients(t *testing.T) {
+	b := startServer(t, t.TempDir(), new(bytes.Buffer))
+	request := versioned(kmsg.NewPtrCreateTopicsRequest())
+	request.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: "most", NumPartitions: maxOthersPartitions, ReplicationFactor: 1}}
+	request.ValidateOnly = true
+	if code := answered(t, b.Addr(), request).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode; code != 0 {
+		t.Errorf("error %d", code)
+	}
+}
