@@ -258,6 +258,9 @@ func TestAWholeBatchEndsWhereItSays(t *testing.T) {
 	if n := countBatches(three); n != 3 {
 		t.Errorf("%d batches are counted", n)
 	}
+	if n := countBatches(bare); n != 1 {
+		t.Errorf("of a head %d batches are counted", n)
+	}
 	for name, c := range map[string]struct {
 		raw   []byte
 		holds bool

@@ -105,6 +105,11 @@ func TestAPartitionIsReadInTheOrderOfItsFiles(t *testing.T) {
 			if _, err := os.Stat(stray); !os.IsNotExist(err) {
 				t.Errorf("the index of a file that is gone stays: %v", err)
 			}
+			for _, f := range c.files {
+				if _, err := os.Stat(filepath.Join(folder, fmt.Sprint(f.from)+indexExt)); (err == nil) != (f.indexed >= 0) {
+					t.Errorf("the index of %d: %v", f.from, err)
+				}
+			}
 			if c.cut != "" {
 				last := c.files[len(c.files)-1]
 				if cut := read(t, dir, filepath.Join(damagedDir, c.cut)); cut != string(last.junk) {

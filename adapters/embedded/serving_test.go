@@ -197,6 +197,31 @@ func TestRoomIsGivenBack(t *testing.T) {
 	}
 }
 
+// TestALargeAnswerWaitsForRoom, which the server's own does not need.
+func TestALargeAnswerWaitsForRoom(t *testing.T) {
+	b := startWith(t, func(g *guard) { g.stallTimeout = time.Second })
+	describe := versioned(kmsg.NewPtrDescribeConfigsRequest())
+	create := versioned(kmsg.NewPtrCreateTopicsRequest())
+	for i := range maxNamed {
+		name := fmt.Sprint("topic-with-settings-", i)
+		create.Topics = append(create.Topics, kmsg.CreateTopicsRequestTopic{Topic: name, NumPartitions: 1, ReplicationFactor: 1})
+		describe.Resources = append(describe.Resources, kmsg.DescribeConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: name})
+	}
+	answered(t, b.Addr(), create)
+	answer := answered(t, b.Addr(), describe)
+	if size := len(answer.AppendTo(nil)); size <= smallFrame {
+		t.Fatalf("%d bytes show nothing about room", size)
+	}
+	until(t, func() bool { return b.guard.answers.TryAcquire(MinClientBytes / 2) })
+	if err := ask(t.Context(), b.Addr(), describe, responseTo(describe)); err == nil {
+		t.Error("answered without room")
+	}
+	isAlive(t, b.Addr()) // a small answer needs none
+	ownAsks(t, b, describe)
+	b.guard.answers.Release(MinClientBytes / 2)
+	answered(t, b.Addr(), describe)
+}
+
 // engineOf serves lanes as kfake does, with an answer of a size that it claims.
 func engineOf(t *testing.T, answer func(request []byte) []byte) *engine {
 	t.Helper()

@@ -312,7 +312,7 @@ func TestTheNewestFileIsTheLastThatHoldsSomething(t *testing.T) {
 	}
 	for name, content := range map[string]string{
 		"a-0/0.dat": "x", "a-0/9.dat": "x", "a-0/10.dat": "x", "a-0/20.dat": "", "a-0/30.idx": "x", "a-0/x.dat": "x", "a-0/40.dat.tmp": "x",
-		"b-0/0.dat": "x", "c-0/5.dat": "",
+		"b-0/0.dat": "x", "c-0/5.dat": "", "d-0/x.dat": "x", "e-0/5.idx": "x",
 	} {
 		file := filepath.Join(dir, partsDir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o600)); err != nil {
@@ -406,6 +406,20 @@ func TestWhatIsKeptIsWrittenWhenItChanges(t *testing.T) {
 	}
 	if k, _, err = readKept(dir); err != nil || k.Groups {
 		t.Errorf("groups that are gone: %v, %v", k.Groups, err)
+	}
+	list := read(t, dir, topicsFile)
+	if err := os.Remove(filepath.Join(dir, topicsFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keepTopics(dir, newest); err != nil || read(t, dir, topicsFile) != list {
+		t.Errorf("a list of topics that is gone: %v", err)
+	}
+	fresh := t.TempDir()
+	if newest, err := keepTopics(fresh, nil); err != nil || len(newest) != 0 {
+		t.Errorf("of a broker without topics: %v, %v", newest, err)
+	}
+	if entries, err := os.ReadDir(fresh); err != nil || len(entries) != 0 {
+		t.Errorf("%v, %v", entries, err)
 	}
 	gone := map[string]int64{"filled-0": 7}
 	if got, err := keepTopics(dir, gone); err == nil || len(got) != 1 {
