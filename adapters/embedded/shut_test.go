@@ -221,3 +221,17 @@ func TestTheIdlestIsWhoHasAskedForNothingLongest(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseTellsThatItCouldNotKeep what a later start needs.
+func TestCloseTellsThatItCouldNotKeep(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir)
+	createTopic(t, b.Addr(), "kept", 1)
+	mustProduce(t, b.Addr(), "kept", batchOf(noStamp, time.Now(), "x"))
+	if err := os.Mkdir(filepath.Join(dir, keptFile+".tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err == nil || !strings.Contains(err.Error(), keptFile) {
+		t.Errorf("Close: %v", err)
+	}
+}
