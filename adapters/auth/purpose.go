@@ -42,17 +42,17 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 // isForAccess tells whether a token is an access token, or does not say what it is. Letter case does not count.
 func isForAccess(header map[string]any, claims jwt.MapClaims) bool {
 	if typ, present := header["typ"]; present {
-		name, ok := typ.(string)
+		name, _ := typ.(string) // "" is no type
 		// RFC 7515 §4.1.9: application/ may be left out, and is to be.
 		name = strings.TrimPrefix(strings.ToLower(name), "application/")
-		if !ok || !slices.Contains(accessHeaderTypes, name) {
+		if !slices.Contains(accessHeaderTypes, name) {
 			return false
 		}
 	}
 	for _, claim := range purposeClaims {
 		if purpose, present := claims[claim]; present {
-			name, ok := purpose.(string)
-			if !ok || !slices.Contains(accessPurposes, strings.ToLower(name)) {
+			name, _ := purpose.(string) // "" is no purpose
+			if !slices.Contains(accessPurposes, strings.ToLower(name)) {
 				return false
 			}
 		}
@@ -91,8 +91,8 @@ func isLogout(events any) bool {
 		return false
 	case []any:
 		return slices.ContainsFunc(e, func(element any) bool {
-			name, ok := element.(string)
-			return ok && isLogout(name)
+			name, _ := element.(string)
+			return isLogout(name)
 		})
 	case string:
 		return strings.EqualFold(strings.TrimSpace(e), logoutEvent)

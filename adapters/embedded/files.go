@@ -187,10 +187,7 @@ func look(file *os.File) (sight, error) {
 // tailAt reads what stands before end.
 func tailAt(file *os.File, end int64) ([]byte, error) {
 	tail := make([]byte, min(end, tailBytes))
-	n, err := file.ReadAt(tail, end-int64(len(tail)))
-	if n == len(tail) {
-		err = nil
-	}
+	_, err := file.ReadAt(tail, end-int64(len(tail)))
 	return tail, err
 }
 

@@ -93,7 +93,7 @@ func (c *client) commitOffsets(l *lane, r request, body *kmsg.OffsetCommitReques
 	var all kmsg.OffsetCommitResponse
 	for _, part := range parts {
 		kept, answers := judgeOffsets(part, admitted)
-		if len(kept) > 0 || len(answers) == 0 {
+		if len(kept) > 0 {
 			var more kmsg.OffsetCommitResponse
 			body.Topics = kept
 			if err := c.forward(l, r, body, &more); err != nil {

@@ -67,6 +67,9 @@ func TestThereAreOnlySoManyGroups(t *testing.T) {
 	if code := answered(t, b.Addr(), join).(*kmsg.JoinGroupResponse).ErrorCode; code != refused {
 		t.Errorf("joining one more: error %d", code)
 	}
+	if n := b.guard.refusals.Load(); n != 2 {
+		t.Errorf("%d refusals are counted", n)
+	}
 	if code := commit("group 7"); code != 0 {
 		t.Errorf("a group that is there: error %d", code)
 	}

@@ -83,6 +83,16 @@ func TestAConnectionThatAsksForNothingMakesRoomForAnother(t *testing.T) {
 		if err := asked(t, conn, versioned(kmsg.NewPtrMetadataRequest())); err != nil {
 			t.Fatal(err)
 		}
+		until(t, func() bool { // which it is only a moment after its client has the answer
+			b.guard.mu.Lock()
+			defer b.guard.mu.Unlock()
+			for c := range b.guard.clients {
+				if c.idleSince.Load() == 0 {
+					return false
+				}
+			}
+			return true
+		})
 	}
 	third := dialRaw(t, b.Addr())
 	if err := asked(t, third, versioned(kmsg.NewPtrMetadataRequest())); err != nil {

@@ -14,7 +14,7 @@ const (
 	maxAsked = 5000
 )
 
-// split cuts a list of topics into parts of at most limit partitions. No topics are one part.
+// split cuts a list of topics into parts of at most limit partitions. Without partitions there is none.
 func split[T, P any](topics []T, partitions func(*T) *[]P, limit int) (parts [][]T, err error) {
 	var part []T
 	left, asked := limit, 0
@@ -32,7 +32,7 @@ func split[T, P any](topics []T, partitions func(*T) *[]P, limit int) (parts [][
 			}
 		}
 	}
-	if part != nil || parts == nil {
+	if part != nil {
 		parts = append(parts, part)
 	}
 	return parts, nil

@@ -58,7 +58,7 @@ func (c *client) createTopics(l *lane, r request, body *kmsg.CreateTopicsRequest
 		there += partitions
 		kept = append(kept, topic)
 	}
-	if len(kept) > 0 || len(body.Topics) == 0 {
+	if len(kept) > 0 {
 		body.Topics = kept
 		more := kmsg.NewPtrCreateTopicsResponse()
 		if err := c.forward(l, r, body, more); err != nil {
@@ -122,7 +122,7 @@ func (c *client) alterConfigs(l *lane, r request, body *kmsg.IncrementalAlterCon
 		one.ErrorCode, one.ErrorMessage = wrong.code, &wrong.text
 		all.Resources = append(all.Resources, one)
 	}
-	if len(kept) > 0 || len(body.Resources) == 0 {
+	if len(kept) > 0 {
 		body.Resources = kept
 		more := kmsg.NewPtrIncrementalAlterConfigsResponse()
 		if err := c.forward(l, r, body, more); err != nil {

@@ -2,7 +2,9 @@ package embedded
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -262,5 +264,110 @@ func TestRecordsOfAnyTimeAreTakenAsARealBrokerDoes(t *testing.T) {
 	}
 	if raw, err := os.ReadFile(filepath.Join(dir, "partitions", "times-0", "snapshot.json")); err != nil {
 		t.Errorf("%s, %v", raw, err)
+	}
+}
+
+// TestARequestForNothingIsAnsweredWithNothing.
+func TestARequestForNothingIsAnsweredWithNothing(t *testing.T) {
+	b := start(t, t.TempDir())
+	list := versioned(kmsg.NewPtrListOffsetsRequest())
+	list.ReplicaID = -1
+	produce := versioned(kmsg.NewPtrProduceRequest())
+	produce.Acks = -1
+	commit := versioned(kmsg.NewPtrOffsetCommitRequest())
+	commit.Group, commit.Generation = "g", -1
+	for _, request := range []kmsg.Request{
+		list, produce, commit, versioned(kmsg.NewPtrCreateTopicsRequest()), versioned(kmsg.NewPtrIncrementalAlterConfigsRequest()),
+	} {
+		response := answered(t, b.Addr(), request)
+		if want := responseTo(request); !bytes.Equal(response.AppendTo(nil), want.AppendTo(nil)) {
+			t.Errorf("%T: %+v", request, response)
+		}
+	}
+}
+
+// TestEachSettingOfARequestIsJudged, and each resource answered under its name.
+func TestEachSettingOfARequestIsJudged(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir)
+	for _, name := range []string{"a", "b", "c"} {
+		createTopic(t, b.Addr(), name, 1, "segment.ms", "5")
+	}
+	set, remove := kmsg.IncrementalAlterConfigOpSet, kmsg.IncrementalAlterConfigOpDelete
+	config := func(op kmsg.IncrementalAlterConfigOp, name, value string) kmsg.IncrementalAlterConfigsRequestResourceConfig {
+		return kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: name, Op: op, Value: &value}
+	}
+	request := versioned(kmsg.NewPtrIncrementalAlterConfigsRequest())
+	for _, of := range []struct {
+		kind    kmsg.ConfigResourceType
+		name    string
+		configs []kmsg.IncrementalAlterConfigsRequestResourceConfig
+	}{
+		{kmsg.ConfigResourceTypeTopic, "a", []kmsg.IncrementalAlterConfigsRequestResourceConfig{config(set, "retention.ms", "7"), config(set, "retention.ms", "soon")}},
+		{kmsg.ConfigResourceTypeTopic, "b", []kmsg.IncrementalAlterConfigsRequestResourceConfig{config(remove, "segment.ms", ""), config(set, "retention.ms", "8")}},
+		{kmsg.ConfigResourceTypeTopic, "c", []kmsg.IncrementalAlterConfigsRequestResourceConfig{config(remove, "no.such", "")}},
+		{kmsg.ConfigResourceTypeBroker, "0", nil},
+	} {
+		request.Resources = append(request.Resources, kmsg.IncrementalAlterConfigsRequestResource{
+			ResourceType: of.kind, ResourceName: of.name, Configs: of.configs,
+		})
+	}
+	got := make(map[string]int16)
+	for _, of := range answered(t, b.Addr(), request).(*kmsg.IncrementalAlterConfigsResponse).Resources {
+		got[of.ResourceType.String()+" "+of.ResourceName] = of.ErrorCode
+		if of.ErrorCode != 0 && (of.ErrorMessage == nil || *of.ErrorMessage == "") {
+			t.Errorf("%s: nothing says why", of.ResourceName)
+		}
+	}
+	if want := map[string]int16{"TOPIC a": invalidConfig, "TOPIC b": 0, "TOPIC c": invalidConfig, "BROKER 0": policyViolation}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	topics, err := readTopics(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range topics {
+		want := map[string]map[string]string{"a": {"segment.ms": "5"}, "b": {"retention.ms": "8"}, "c": {"segment.ms": "5"}}[topic.Name]
+		if !maps.Equal(topic.Configs, want) {
+			t.Errorf("%s has %v, want %v", topic.Name, topic.Configs, want)
+		}
+	}
+	_, keptTopics, err := readKept(dir)
+	if err != nil || len(keptTopics) != 3 || len(keptTopics[0].Configs) == 0 { // a later start finds the new settings
+		t.Errorf("kept: %v, %v", keptTopics, err)
+	}
+}
+
+// TestPartitionsOfClientsAreCounted, however a request names them.
+func TestPartitionsOfClientsAreCounted(t *testing.T) {
+	b := start(t, t.TempDir())
+	request := versioned(kmsg.NewPtrCreateTopicsRequest())
+	for i, partitions := range []int32{maxOthersPartitions - 2, -1, 1, 1} { // -1: the default, one
+		request.Topics = append(request.Topics, kmsg.CreateTopicsRequestTopic{Topic: fmt.Sprint("t", i), NumPartitions: partitions, ReplicationFactor: 1})
+	}
+	assigned := kmsg.CreateTopicsRequestTopic{Topic: "assigned", NumPartitions: -1, ReplicationFactor: -1}
+	for number := range int32(2) {
+		assigned.ReplicaAssignment = append(assigned.ReplicaAssignment,
+			kmsg.CreateTopicsRequestTopicReplicaAssignment{Partition: number, Replicas: []int32{0}})
+	}
+	request.Topics = append(request.Topics, assigned)
+	request.ValidateOnly = true
+	const invalidPartitions = 37
+	for _, topic := range answered(t, b.Addr(), request).(*kmsg.CreateTopicsResponse).Topics {
+		refused := topic.Topic == "t3" || topic.Topic == "assigned"
+		if refused != (topic.ErrorCode == invalidPartitions) {
+			t.Errorf("%s: error %d", topic.Topic, topic.ErrorCode)
+		}
+	}
+}
+
+// TestTheServersPartitionsTakeNoPlaceOfClients, who may have as many as if the server had none.
+func TestTheServersPartitionsTakeNoPlaceOfClients(t *testing.T) {
+	b := startServer(t, t.TempDir(), new(bytes.Buffer))
+	request := versioned(kmsg.NewPtrCreateTopicsRequest())
+	request.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: "most", NumPartitions: maxOthersPartitions, ReplicationFactor: 1}}
+	request.ValidateOnly = true
+	if code := answered(t, b.Addr(), request).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode; code != 0 {
+		t.Errorf("error %d", code)
 	}
 }

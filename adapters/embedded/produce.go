@@ -25,7 +25,7 @@ func (c *client) produce(l *lane, r request, body *kmsg.ProduceRequest) (*kmsg.P
 	for _, part := range parts {
 		kept, refused := c.judge(part, body.TransactionID != nil, c.guard.now())
 		answers := [][]kmsg.ProduceResponseTopic{refused}
-		if len(kept) > 0 || len(refused) == 0 {
+		if len(kept) > 0 {
 			body.Topics = kept
 			more := kmsg.NewPtrProduceResponse()
 			if err := c.forward(l, r, body, more); err != nil {

@@ -161,7 +161,6 @@ func (r *retention) firstSince(
 	}
 	request.Topics = append(request.Topics, asked)
 	response := kmsg.NewPtrListOffsetsResponse()
-	response.SetVersion(request.GetVersion())
 	lane, err := r.engine.dial(r.engine.addr)
 	if err != nil {
 		return nil, err

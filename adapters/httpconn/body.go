@@ -116,7 +116,7 @@ func (b *body) stepLine(c byte) *Refusal {
 		// Nobody reads it.
 	case b.state == chunkSize && isHex && b.left <= math.MaxInt64>>8:
 		b.left, b.digits = b.left<<4|digit, b.digits+1
-	case b.state == chunkSize && c == ';' && b.digits > 0:
+	case b.state == chunkSize && c == ';': // without a digit before it the line's end is refused
 		b.state = chunkExtension
 	default:
 		return malformed("The size of a chunk is not a hexadecimal number.")

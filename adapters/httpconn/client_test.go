@@ -38,6 +38,7 @@ func TestClientAddressIsTheRightmostThatIsNoTrustedProxy(t *testing.T) {
 		"all are proxies":                             {"10.0.0.1", lines("10.9.9.9, 10.2.2.2"), "10.9.9.9"},
 		"an entry that is no address":                 {"10.0.0.1", lines("203.0.113.5, unknown, 10.2.2.2"), "10.2.2.2"},
 		"an empty entry":                              {"10.0.0.1", lines("203.0.113.5,"), "10.0.0.1"},
+		"an empty entry before":                       {"10.0.0.1", lines(",203.0.113.5"), "203.0.113.5"},
 		"an empty header":                             {"10.0.0.1", lines(""), "10.0.0.1"},
 		"with a port":                                 {"10.0.0.1", lines("203.0.113.5:4711"), "203.0.113.5"},
 		"IPv6":                                        {"fd00::1", lines("2001:db8::7"), "2001:db8::7"},

@@ -1,0 +1,145 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAPartitionIsReadInTheOrderOfItsFiles, and only the end of its last file may be torn.
+func TestAPartitionIsReadInTheOrderOfItsFiles(t *testing.T) {
+	batch := func(offset int64) []byte {
+		raw := batchOf(stamp{id: 1, first: int32(offset)}, time.UnixMilli(1), "x")
+		binary.BigEndian.PutUint64(raw, uint64(offset)) // no part of what the CRC covers
+		return raw
+	}
+	type file struct {
+		from, to int64 // offsets of its batches
+		junk     []byte
+		indexed  int // batches that the index names, -1 for no index
+	}
+	torn := batch(11)[:40]
+	whole := append([]byte("junk"), batch(11)...)
+	for name, c := range map[string]struct {
+		files  []file
+		newest int64  // what was kept, -1 for nothing
+		wayOut string // of a damagedError, "" for none
+		logs   string // "" for no line
+		cut    string // the file of damagedDir
+	}{
+		"whole":                           {[]file{{0, 9, nil, 9}, {9, 10, nil, 1}, {10, 11, nil, 1}}, 10, "", "", ""},
+		"without an index":                {[]file{{0, 9, nil, -1}, {9, 10, nil, -1}, {10, 11, nil, -1}}, 10, "", "", ""},
+		"more than the index names":       {[]file{{0, 11, nil, 5}}, 0, "", "", ""},
+		"a torn end":                      {[]file{{0, 9, nil, 9}, {9, 10, nil, 1}, {10, 11, torn, 1}}, 10, "", "bytes_cut=40", fmt.Sprint("t-0-10-", len(batch(0)))},
+		"a torn end that is in the index": {[]file{{0, 11, torn, 12}}, 0, "", "bytes_cut=40", fmt.Sprint("t-0-0-", 11*len(batch(0)))},
+		"a torn end, and more was there":  {[]file{{0, 11, torn, 13}}, 0, "0.dat and kept.json", "", ""},
+		"a torn end of another file":      {[]file{{0, 9, torn, 9}, {9, 11, nil, 2}}, 9, "0.dat and kept.json", "", ""},
+		"a batch behind the damage":       {[]file{{0, 11, whole, 11}}, 0, "0.dat and kept.json", "", ""},
+		"a batch less":                    {[]file{{0, 11, nil, 12}}, 0, "", "batches_lost=1", ""},
+		"two batches less":                {[]file{{0, 11, nil, 13}}, 0, "0.idx", "", ""},
+		"a batch less of another file":    {[]file{{0, 9, nil, 10}, {9, 11, nil, 2}}, 9, "0.dat and kept.json", "", ""},
+		"all of the last file":            {[]file{{0, 11, nil, 11}, {11, 11, nil, 1}}, 0, "11.dat and kept.json", "", ""},
+		"an empty last file":              {[]file{{0, 11, nil, 11}, {11, 11, nil, 0}}, 0, "", "", ""},
+		"a first batch that is torn":      {[]file{{0, 0, torn, 1}}, -1, "", "bytes_cut=40", "t-0-0-0"},
+		"a first batch that was kept":     {[]file{{0, 0, torn, 1}}, 0, "0.dat and kept.json", "", ""},
+		"a next file's first batch":       {[]file{{0, 11, nil, 11}, {11, 11, torn, 0}}, 0, "", "bytes_cut=40", "t-0-11-0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			folder := filepath.Join(dir, partsDir, "t-0")
+			stray := filepath.Join(folder, "5.idx")
+			err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(stray, make([]byte, 150), 0o600),
+				os.WriteFile(filepath.Join(folder, "snapshot.json"), nil, 0o600))
+			var want []int64
+			for _, f := range c.files {
+				var raw []byte
+				for offset := f.from; offset < f.to; offset++ {
+					raw = append(raw, batch(offset)...)
+					want = append(want, offset)
+				}
+				base := filepath.Join(folder, fmt.Sprint(f.from))
+				err = errors.Join(err, os.WriteFile(base+segmentExt, append(raw, f.junk...), 0o600))
+				if f.indexed >= 0 {
+					err = errors.Join(err, os.WriteFile(base+indexExt, make([]byte, 15*f.indexed+7), 0o600)) // and half an entry
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := kept{Newest: map[string]int64{"other-0": 0}}
+			if c.newest >= 0 {
+				before.Newest["t-0"] = c.newest
+			}
+			var logged bytes.Buffer
+			known := make(producers)
+			err = known.readPartition(dir, "t", 0, before, slog.New(slog.NewTextHandler(&logged, nil)))
+			if damage := (damagedError{}); errors.As(err, &damage) != (c.wayOut != "") ||
+				c.wayOut != "" && strings.ReplaceAll(damage.wayOut, filepath.Join(partsDir, "t-0")+"/", "") != c.wayOut {
+				t.Fatalf("%v, want the way out %q", err, c.wayOut)
+			} else if err != nil && c.wayOut == "" {
+				t.Fatal(err)
+			}
+			if strings.Contains(logged.String(), c.logs) != true || (c.logs == "") != (logged.Len() == 0) {
+				t.Errorf("logged: %s", &logged)
+			}
+			if c.wayOut != "" {
+				return
+			}
+			var got []int64
+			if w := known[1][partition{topic: "t"}]; w != nil {
+				for _, sent := range w.batches {
+					got = append(got, sent.Offset)
+				}
+			}
+			if last := want[max(0, len(want)-windowSize):]; !slices.Equal(got, last) {
+				t.Errorf("the last batches are at %v, want %v", got, last)
+			}
+			if _, err := os.Stat(stray); !os.IsNotExist(err) {
+				t.Errorf("the index of a file that is gone stays: %v", err)
+			}
+			for _, f := range c.files {
+				if _, err := os.Stat(filepath.Join(folder, fmt.Sprint(f.from)+indexExt)); (err == nil) != (f.indexed >= 0) {
+					t.Errorf("the index of %d: %v", f.from, err)
+				}
+			}
+			if c.cut != "" {
+				last := c.files[len(c.files)-1]
+				if cut := read(t, dir, filepath.Join(damagedDir, c.cut)); cut != string(last.junk) {
+					t.Errorf("%d bytes are kept", len(cut))
+				}
+				left := read(t, dir, filepath.Join(partsDir, "t-0", fmt.Sprint(last.from)+segmentExt))
+				if len(left) != int(last.to-last.from)*len(batch(0)) {
+					t.Errorf("%d bytes are left", len(left))
+				}
+			}
+		})
+	}
+	if err := make(producers).readPartition(t.TempDir(), "t", 0, kept{}, slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("without a folder: %v", err)
+	}
+}
+
+// TestAFileIsReplacedAsAWhole, for its owner only.
+func TestAFileIsReplacedAsAWhole(t *testing.T) {
+	dir := t.TempDir()
+	for _, content := range []string{"first, and long", "second", ""} {
+		if err := replaceFile(filepath.Join(dir, "file"), []byte(content)); err != nil || read(t, dir, "file") != content {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, "file"))
+	if entries, _ := os.ReadDir(dir); err != nil || info.Mode().Perm() != 0o600 || len(entries) != 1 {
+		t.Errorf("%v, %v, %v", info.Mode(), entries, err)
+	}
+	if err := replaceFile(filepath.Join(dir, "absent", "file"), nil); err == nil {
+		t.Error("written where no directory is")
+	}
+}
