@@ -176,11 +176,12 @@ func New(options Options, deps Deps) (*API, error) {
 		// Multipart bodies are refused; fasthttp would spool them to disk before anybody can.
 		DisablePreParseMultipartForm: true,
 		BodyLimit:                    a.options.BodyLimit,
-		ReadBufferSize:               a.options.HeaderLimit,
-		Concurrency:                  a.options.Concurrency,
-		ReadTimeout:                  a.options.ReadTimeout,
-		IdleTimeout:                  a.options.IdleTimeout,
-		WriteTimeout:                 a.options.WriteTimeout,
+		// Whoever reads the head in front checks its length, and may have put the slash into it that stands for an empty path.
+		ReadBufferSize: a.options.HeaderLimit + len("/"),
+		Concurrency:    a.options.Concurrency,
+		ReadTimeout:    a.options.ReadTimeout,
+		IdleTimeout:    a.options.IdleTimeout,
+		WriteTimeout:   a.options.WriteTimeout,
 	})
 	a.patterns = sync.OnceValue(func() map[string]bool { return routedPatterns(a.app) })
 	server := a.app.Server()

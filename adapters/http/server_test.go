@@ -136,6 +136,23 @@ func TestAnAbsoluteFormWithoutAPathIsForTheRoot(t *testing.T) {
 	}
 }
 
+func TestTheLimitOfAHeadIsThatOfTheHeadThatWasSent(t *testing.T) {
+	const limit = 4000 // more than the smallest buffer of a reader
+	w := newWorld(t, func(_ *world, o *Options, _ *Deps) { o.HeaderLimit = limit })
+	for _, target := range []string{"http://a?/", "/healthz"} {
+		for length, want := range map[int]int{limit: 404, limit + 1: 431} {
+			if target == "/healthz" && want == 404 {
+				want = 200
+			}
+			line := "GET " + target + " HTTP/1.1\r\nHost: a\r\nX-Long: "
+			got, _ := w.raw(t, line+strings.Repeat("x", length-len(line)-4)+"\r\n\r\n")
+			if got.status != want || want != 200 && got.header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s with %d bytes: %d %s", target, length, got.status, got.body)
+			}
+		}
+	}
+}
+
 func TestAppIsWhatTheWebSocketAdapterNeeds(t *testing.T) {
 	api, err := New(Options{}, Deps{})
 	if err != nil {
