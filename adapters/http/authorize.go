@@ -136,7 +136,7 @@ func local(c *fiber.Ctx) bool {
 
 // isLoopbackHost tells whether a Host header names this machine: localhost, a name below it, or a loopback address.
 func isLoopbackHost(host string) bool {
-	if name, port, err := net.SplitHostPort(host); err == nil && !strings.Contains(port, ":") {
+	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	} else {
 		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")

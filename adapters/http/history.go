@@ -207,8 +207,8 @@ func pageLimit(c *fiber.Ctx, wrong fields.InvalidError) int {
 	if !ok {
 		return defaultPage
 	}
-	n, err := strconv.Atoi(named)
-	if err != nil || n < 1 || n > maxPage {
+	n, _ := strconv.Atoi(named) // 0 for what is no number
+	if n < 1 || n > maxPage {
 		wrong[limitField] = []string{fmt.Sprintf("Must be a number from 1 to %d.", maxPage)}
 	}
 	return n
