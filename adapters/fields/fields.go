@@ -150,7 +150,7 @@ func loneSurrogate(literal []byte) uint16 {
 		case unit >= 0xdc00:
 			return unit
 		default:
-			if low, ok := escapedUnit(literal[i+6:]); !ok || low < 0xdc00 || low > 0xdfff {
+			if low, _ := escapedUnit(literal[i+6:]); low < 0xdc00 || low > 0xdfff {
 				return unit
 			}
 			i += 11

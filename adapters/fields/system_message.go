@@ -40,7 +40,7 @@ func (f Fields) SystemMessage() (domain.SystemMessage, error) {
 	}
 	note("message", complaint)
 
-	if f["type"].Kind == Text && f["type"].Text == typeInvite {
+	if f["type"].Text == typeInvite {
 		message.Room, complaint = f.room()
 		note("room_id", complaint)
 		opponent, complaint := f.opponent()
@@ -61,7 +61,7 @@ func (f Fields) room() (domain.RoomID, string) {
 		return "", ""
 	}
 	room, complaint := f["room_id"].AsText()
-	if complaint == "" && utf8.RuneCountInString(room) > maxRoomID {
+	if utf8.RuneCountInString(room) > maxRoomID {
 		complaint = fmt.Sprintf("Ensure this field has no more than %d characters.", maxRoomID)
 	}
 	return domain.RoomID(room), complaint

@@ -114,13 +114,8 @@ func IntegerOfNumber(literal string) (n int64, ok bool) {
 	if strings.Trim(significant, "0") == "" {
 		return 0, true
 	}
-	exponent, err := strconv.Atoi(exponentText)
-	if err != nil { // beyond int, so beyond any digits that a body has room for
-		exponent = math.MaxInt32
-		if strings.HasPrefix(exponentText, "-") {
-			exponent = math.MinInt32
-		}
-	}
+	// Beyond int it is the nearest int. Either is beyond any digits that a body has room for.
+	exponent, _ := strconv.Atoi(exponentText)
 	exponent = min(max(exponent, math.MinInt32), math.MaxInt32)
 	zeros := exponent - len(fraction) + len(digits) - len(significant)
 	significant = strings.TrimLeft(significant, "0")
@@ -130,7 +125,7 @@ func IntegerOfNumber(literal string) (n int64, ok bool) {
 	case len(significant)+zeros > 19: // 2^63 has 19 digits
 		return Beyond, true
 	}
-	n, err = strconv.ParseInt(sign+significant+strings.Repeat("0", zeros), 10, 64)
+	n, err := strconv.ParseInt(sign+significant+strings.Repeat("0", zeros), 10, 64)
 	if err != nil {
 		return Beyond, true
 	}

@@ -103,7 +103,6 @@ func write(c *fiber.Ctx, status int, mediaType string, body []byte) error {
 		c.Set(fiber.HeaderRetryAfter, retryAfter)
 	}
 	c.Status(status)
-	c.Response().Header.SetNoDefaultContentType(true)
 	c.Response().Header.SetContentType(mediaType)
 	return c.Send(body)
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 	"golang.org/x/sync/singleflight"
 
 	"chatting/adapters/origins"
@@ -154,7 +153,7 @@ type API struct {
 
 // New builds the application. It fails for a malformed origin only. The app listens nowhere yet.
 func New(options Options, deps Deps) (*API, error) {
-	if deps.Notices == nil && deps.Logger != nil {
+	if deps.Notices == nil {
 		deps.Notices = application.NewNotices(deps.Logger, time.Now)
 	}
 	if deps.Bytes == nil {
@@ -187,12 +186,6 @@ func New(options Options, deps Deps) (*API, error) {
 	server := a.app.Server()
 	server.Handler = nameUnknownMethods(server.Handler)
 	server.HeaderReceived = a.bodies.configure
-	server.ConnState = func(conn net.Conn, state fasthttp.ConnState) {
-		// With ReduceMemoryUsage, fasthttp waits for the first byte of a connection without any deadline.
-		if state == fasthttp.StateNew {
-			_ = conn.SetReadDeadline(time.Now().Add(a.options.ReadTimeout)) // a dead connection shows when it is read
-		}
-	}
 	a.routes()
 	return a, nil
 }

@@ -140,7 +140,7 @@ func notLocal(c *fiber.Ctx) string {
 
 // isLoopbackHost tells whether a Host header names this machine: localhost, a name below it, or a loopback address.
 func isLoopbackHost(host string) bool {
-	if name, port, err := net.SplitHostPort(host); err == nil && !strings.Contains(port, ":") {
+	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	} else {
 		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")

@@ -50,35 +50,30 @@ func (a *API) hold(c *fiber.Ctx, bytes int) error {
 	return nil
 }
 
-// holdAnswer has the answer's bytes counted until the client has taken them.
+// holdAnswer has the answer's bytes counted until the client has taken them. After an error its caller releases them.
 func (a *API) holdAnswer(c *fiber.Ctx) error {
 	body := c.Response().Body()
 	holding, _ := c.Locals(holdingKey).(*application.Holding)
 	if len(body) <= smallAnswer {
-		release(c)
 		return nil
 	}
 	if holding == nil {
 		if err := a.hold(c, len(body)); err != nil {
-			release(c)
 			return err
 		}
 		holding, _ = c.Locals(holdingKey).(*application.Holding)
 	}
 	if !holding.Keep(len(body)) {
-		release(c)
 		return errNoRoom
 	}
-	c.Locals(holdingKey, nil)
 	c.Response().SetBodyStream(&heldAnswer{left: body, holding: holding}, len(body))
 	return nil
 }
 
-// release gives back what is held for an answer that is not there any more, or small.
+// release gives back what is held for an answer that is not there any more.
 func release(c *fiber.Ctx) {
 	if holding, ok := c.Locals(holdingKey).(*application.Holding); ok {
 		holding.Close()
-		c.Locals(holdingKey, nil)
 	}
 }
 
@@ -112,7 +107,6 @@ func (h *heldAnswer) WriteTo(w io.Writer) (written int64, err error) {
 
 // Close implements io.Closer.
 func (h *heldAnswer) Close() error {
-	h.left = nil
 	h.holding.Close()
 	return nil
 }

@@ -157,6 +157,7 @@ func TestConversationsAreListedWithTheirLastMessageAndWhatIsUnread(t *testing.T)
 	w.call(t, "GET", conversations, "", asUser1).mustBe(t, 200, `{"conversations":[`+of7+`,`+of0+`],"next":null}`)
 	w.call(t, "GET", conversations+"?limit=1", "", asUser1).mustBe(t, 200, `{"conversations":[`+of7+`],"next":"3.7"}`)
 	w.call(t, "GET", conversations+"?limit=1&before=3.7", "", asUser1).mustBe(t, 200, `{"conversations":[`+of0+`],"next":null}`)
+	w.call(t, "GET", conversations+"?before=1.0", "", asUser1).mustBe(t, 200, `{"conversations":[],"next":null}`)
 }
 
 func TestReadingIsMarkedUpToAMessageOrTheNewest(t *testing.T) {

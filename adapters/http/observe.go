@@ -45,7 +45,7 @@ func (a *API) address(c *fiber.Ctx) netip.Addr {
 // end of an authority, for example. The listener refuses such requests before; this holds for any listener.
 func refuseRewritten(c *fiber.Ctx) error {
 	sent := c.Request().Header.RequestURI()
-	if len(sent) > 0 && sent[0] != '/' {
+	if sent[0] != '/' { // it is never empty
 		_, rest, _ := bytes.Cut(sent, []byte("://"))
 		path := bytes.IndexAny(rest, "/?")
 		if path < 0 {
@@ -59,7 +59,7 @@ func refuseRewritten(c *fiber.Ctx) error {
 	if len(sent) == 0 {
 		sent = []byte("/")
 	}
-	if !bytes.Equal(sent, c.Request().URI().PathOriginal()) || c.Path() != string(sent) {
+	if c.Path() != string(sent) {
 		return ambiguous(c, "The request target is not in its plain form.")
 	}
 	return c.Next()

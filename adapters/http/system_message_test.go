@@ -222,6 +222,9 @@ func TestServersWithoutTokenCallThisMachineByALoopbackName(t *testing.T) {
 	if got := request("http://evil.example"+systemPath, "localhost"); got != 403 {
 		t.Errorf("another host in the target: %d", got)
 	}
+	if got := request("http://localhost"+systemPath, "evil.example"); got != 403 {
+		t.Errorf("another host beside the target: %d", got)
+	}
 }
 
 func TestATokenIsGoodBesideTrust(t *testing.T) {
@@ -353,7 +356,7 @@ func TestQuotedAndBareKeysAreTheSame(t *testing.T) {
 func TestKeysAreOneShortString(t *testing.T) {
 	longest := strings.Repeat("k", 255)
 	for header, want := range map[string]string{
-		`k`: "k", `"k"`: "k", ` "k" `: "k", `"a\"b\\c"`: `a"b\c`, `"a;b,c"`: "a;b,c", longest: longest, `"` + longest + `"`: longest, `a'b:c/d=`: "a'b:c/d=",
+		`k`: "k", `"k"`: "k", ` "k" `: "k", `"a\"b\\c"`: `a"b\c`, `"a;b,c"`: "a;b,c", longest: longest, `"` + longest + `"`: longest, `a'b:c/d=`: "a'b:c/d=", `~!`: "~!", `"~!"`: "~!", "\x7f": "", "\"\x7f\"": "",
 		``: "", `""`: "", `"`: "", `"k`: "", `"k"x`: "", `"k";p=1`: "", `"k", "l"`: "", `k, l`: "", `k;p`: "", `k l`: "", `"a\b"`: "", `"a\`: "", "é": "", `"é"`: "",
 		"\"a\tb\"": "", longest + "k": "", `"` + longest + `k"`: "", `k"`: "", `a\b`: "",
 	} {

@@ -64,12 +64,9 @@ func (s Set) Has(header string) bool {
 // IsOwn tells whether an Origin header names a page of the server itself: one of http or https that was loaded from the host,
 // which is the request's Host header. The scheme is not compared, because a proxy in front may speak HTTPS for the server.
 func IsOwn(header, host string) bool {
-	o, reason := parse(header)
-	if reason != "" || !o.isWeb() {
-		return false
-	}
-	own, reason := parse(o.scheme + "://" + host)
-	return reason == "" && own == o
+	o, _ := parse(header)
+	own, _ := parse(o.scheme + "://" + host)
+	return o.isWeb() && own == o
 }
 
 // Name returns an Origin header in the form in which an entry lets it in; "" if it is no origin. What it returns is short, and
@@ -170,7 +167,7 @@ const (
 	wildHost = "* stands alone, or first in a host, as in https://*.example.com"
 )
 
-// parse reads an origin. reason says why a text is none; it is "" if it is one.
+// parse reads an origin. If a text is none, o is empty and reason says why; else it is "".
 func parse(text string) (o origin, reason string) {
 	if len(text) > maxOrigin {
 		return origin{}, tooLong
@@ -241,8 +238,8 @@ var browserHosts = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.
 
 func (o origin) hostOf(text string) (string, bool) {
 	if strings.HasPrefix(text, "[") {
-		address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
-		if err != nil || !address.Is6() || address.Zone() != "" || !strings.HasSuffix(text, "]") {
+		address, _ := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+		if !address.Is6() || address.Zone() != "" || !strings.HasSuffix(text, "]") {
 			return "", false
 		}
 		return "[" + address.String() + "]", true
@@ -264,8 +261,8 @@ func (o origin) hostOf(text string) (string, bool) {
 		}
 	}
 	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
-		address, err := netip.ParseAddr(text)
-		return text, err == nil && address.Is4()
+		_, err := netip.ParseAddr(text)
+		return text, err == nil
 	}
 	return text, true
 }

@@ -286,7 +286,6 @@ func (f *fixture) dial(t testing.TB) *client {
 		t.Fatalf("dialing: %v (%v)", err, response)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	return &client{t: t, Conn: conn}
 }
 
@@ -298,6 +297,12 @@ func (f *fixture) login(t testing.TB, user int) *client {
 		t.Fatalf("login of %d was answered by %v", user, got)
 	}
 	return c
+}
+
+// ReadMessage reads a message, which must come soon. How long all of them take depends on the machine.
+func (c *client) ReadMessage() (kind int, data []byte, err error) {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	return c.Conn.ReadMessage()
 }
 
 func (c *client) send(text string) {

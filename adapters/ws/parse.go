@@ -154,8 +154,8 @@ func parseName(raw []byte) (domain.ClientMessageID, error) {
 // parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored, as are
 // features that are none.
 func parseLogin(data []byte) (token string, named features, ok bool) {
-	f, err := split(data)
-	if err != nil || f.halfSurrogate {
+	f, _ := split(data) // empty for what is no object
+	if f.halfSurrogate {
 		return "", nil, false
 	}
 	token, ok = text(f.token)
@@ -337,7 +337,7 @@ func halfSurrogate(b []byte) bool {
 		switch {
 		case unit < 0xd800 || unit > 0xdfff:
 			b = b[1:]
-		case unit >= 0xdc00 || len(b) < 7 || b[5] != '\\':
+		case unit >= 0xdc00 || b[5] != '\\': // at least the quote at the end stands there
 			return true
 		default:
 			if low := escapedUnit(b[6:]); low < 0xdc00 || low > 0xdfff {

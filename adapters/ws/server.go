@@ -200,7 +200,7 @@ type Server struct {
 
 // New returns a server without connections. It refuses origins that are none and negative limits.
 func New(options Options, deps Deps) (*Server, error) {
-	if deps.Notices == nil && deps.Logger != nil {
+	if deps.Notices == nil {
 		deps.Notices = application.NewNotices(deps.Logger, time.Now)
 	}
 	if deps.Login == nil || deps.Messages == nil || deps.Invites == nil || deps.Now == nil || deps.Logger == nil {

@@ -1,0 +1,516 @@
+package ws
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"golang.org/x/time/rate"
+
+	"chatting/adapters/frame"
+	"chatting/application"
+	"chatting/domain"
+)
+
+var someTime = time.Date(2026, 1, 2, 3, 4, 5, 60_000_000, time.UTC)
+
+// mustGet wants the peer to get exactly these frames next.
+func (s *stuck) mustGet(frames ...[]byte) {
+	s.t.Helper()
+	var want []byte
+	for _, f := range frames {
+		want = append(want, framed(f)...)
+	}
+	if got := s.gets(len(want)); !bytes.Equal(got, want) {
+		s.t.Errorf("the peer got %q, want %q", got, want)
+	}
+}
+
+// commands notes what use cases are asked for.
+type commands struct {
+	messages []application.ChatCommand
+	invites  []application.InviteCommand
+}
+
+type notedMessages struct{ *commands }
+
+func (n notedMessages) Execute(command application.ChatCommand, done func(error)) {
+	n.messages = append(n.messages, command)
+	done(nil)
+}
+
+type notedInvites struct{ *commands }
+
+func (n notedInvites) Execute(command application.InviteCommand, done func(error)) {
+	n.invites = append(n.invites, command)
+	done(nil)
+}
+
+func TestWhatAClientSendsReachesItsUseCaseWhole(t *testing.T) {
+	const room = "4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11"
+	s, got := newStuck(t, Options{}), &commands{}
+	s.server.deps.Messages, s.server.deps.Invites = notedMessages{got}, notedInvites{got}
+	s.features = features{application.FeatureInvites: {}}
+	for _, sent := range []string{
+		`{"target_id":8,"message":"m","client_msg_id":"n"}`,
+		`{"target_id":9,"type":"invite_game","status":"accept","room_id":"` + room + `","client_msg_id":"o"}`,
+		`{"target_id":10,"type":"invite_game","status":"invite"}`,
+	} {
+		if !s.handle([]byte(sent)) {
+			t.Fatalf("%s ended the connection", sent)
+		}
+	}
+	text, _ := domain.NewText("m")
+	if want := []application.ChatCommand{{Sender: 7, Target: 8, Text: text, ClientMessageID: "n"}}; !slices.Equal(got.messages, want) {
+		t.Errorf("messages: %+v", got.messages)
+	}
+	if want := []application.InviteCommand{
+		{Sender: 7, Target: 9, Status: "accept", Room: room, ClientMessageID: "o"}, {Sender: 7, Target: 10, Status: "invite"},
+	}; !slices.Equal(got.invites, want) {
+		t.Errorf("invites: %+v", got.invites)
+	}
+}
+
+func TestAClientGetsWhatIsDeliveredToIt(t *testing.T) {
+	s := newStuck(t, Options{})
+	change := domain.Transition{User: 8, Online: true, At: someTime}
+	s.LoggedIn(7, []domain.UserID{9, 8}, someTime)
+	s.mustGet(frame.Login(7, []domain.UserID{9, 8}, someTime))
+	s.StatusChanged(7, change)
+	s.mustGet(frame.Status(7, change))
+	s.Deliver([]byte(`{"a":1}`), "")
+	s.Deliver([]byte(`{"a":2}`), `n"`)
+	s.mustGet([]byte(`{"a":1}`), []byte(`{"a":2,"client_msg_id":"n\""}`))
+	s.DeliverAt([]byte(`{"a":3}`), at(1, 1))
+	s.mustGet([]byte(`{"a":3}`))
+	if s.owner != 7 || len(s.receipts.noted) != 1 {
+		t.Errorf("owner %d, receipts %+v", s.owner, s.receipts)
+	}
+}
+
+func TestAConnectionNamesItsFeaturesAndItsNetwork(t *testing.T) {
+	c := &connection{features: features{application.FeatureInvites: {}}}
+	if !c.Has(application.FeatureInvites) || c.Has("other") || (&connection{}).Has(application.FeatureInvites) {
+		t.Error("it has other features than those of its login")
+	}
+	for address, want := range map[string]string{"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::"} {
+		if got := (&connection{address: netip.MustParseAddr(address)}).Address(); got != want {
+			t.Errorf("%s is %s", address, got)
+		}
+	}
+	if got := c.Address(); got != "" {
+		t.Errorf("no address is %s", got)
+	}
+}
+
+func TestARefusalSaysWhatTheUseCaseSaidAndNothingOfAFault(t *testing.T) {
+	for name, row := range map[string]struct {
+		err      error
+		code     domain.Code
+		sentence string
+		retry    string
+	}{
+		"offline":      {domain.NewError(domain.CodeNoUserOrOffline, "Away."), domain.CodeNoUserOrOffline, "No User or Offline", ""},
+		"refused":      {fmt.Errorf("outside: %w", domain.WrapError(domain.CodeTooLong, "Too long.", errors.New("secret"))), domain.CodeTooLong, "Too long.", ""},
+		"rate":         {domain.NewRateLimited("Later.", 1500*time.Microsecond), domain.CodeRateLimited, "Later.", `,"retry_after_ms":2`},
+		"unclassified": {errors.New("secret"), domain.CodeUnconfirmed, "The server failed.", ""},
+		"internal":     {domain.NewError(domain.CodeInternal, "secret"), domain.CodeUnconfirmed, "The server failed.", ""},
+	} {
+		logs := &logBuffer{}
+		s := newStuck(t, Options{})
+		s.server.deps.Now = func() time.Time { return someTime }
+		s.server.deps.Notices = application.NewNotices(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
+		s.refuse(request{sentTarget: []byte(`"8"`), name: "n"}, row.err)
+		want := frame.Error(7, row.code, row.sentence, []byte(`"8"`), "n", someTime)
+		s.mustGet([]byte(strings.TrimSuffix(string(want), "}") + row.retry + "}"))
+		if fault := row.sentence == "The server failed."; fault != strings.Contains(logs.text(), "level=ERROR") {
+			t.Errorf("%s: log is %s", name, logs.text())
+		}
+	}
+}
+
+// The keeper's times are an hour each, so that what is due does not depend on the test's own time.
+func TestTheKeeperDoesWhatIsDue(t *testing.T) {
+	const before, after = 59 * time.Minute, 61 * time.Minute
+	ping := appendFrame(nil, opPing, nil)
+	for name, row := range map[string]struct {
+		named        bool
+		began, heard time.Duration // ago
+		pinged       time.Duration // ago; 0 for never
+		expires      time.Time     // zero for never
+		busy         bool
+		want         []byte
+	}{
+		"no first frame yet":         {began: before},
+		"no first frame":             {began: after, want: closeFrame(3401)},
+		"a first frame":              {named: true, began: after},
+		"a token for a while":        {named: true, expires: someTime.Add(1)},
+		"an expired token":           {named: true, expires: someTime.Add(-1), want: closeFrame(3401)},
+		"a token that expires now":   {named: true, expires: someTime, want: closeFrame(3401)},
+		"silent for a while":         {named: true, heard: before},
+		"silent":                     {named: true, heard: after, want: ping},
+		"silent and busy":            {named: true, heard: after, busy: true},
+		"silent since an older ping": {named: true, heard: after, pinged: 2 * after, want: ping},
+		"silent since a ping":        {named: true, heard: 2 * after, pinged: before},
+		"dead":                       {named: true, heard: 2 * after, pinged: after, want: closeFrame(1001)},
+		"dead and busy":              {named: true, heard: 2 * after, pinged: after, busy: true},
+	} {
+		s := newStuck(t, Options{Times: Times{FirstFrame: time.Hour, Silence: time.Hour, Pong: time.Hour}})
+		now := time.Now()
+		s.server.deps.Now = func() time.Time { return someTime }
+		s.named, s.busy, s.began = row.named, row.busy, now.Add(-row.began)
+		s.sock.heard.Store(int64(time.Since(started) - row.heard))
+		if row.pinged > 0 {
+			s.pinged = now.Add(-row.pinged)
+		}
+		s.expires = row.expires
+		s.keep()
+		s.out.mu.Lock()
+		does := s.out.writing
+		s.out.mu.Unlock()
+		if does != (row.want != nil) {
+			t.Errorf("%s: it does something: %t", name, does)
+			continue
+		}
+		if got := s.gets(len(row.want)); !bytes.Equal(got, row.want) {
+			t.Errorf("%s: the peer got %q, want %q", name, got, row.want)
+		}
+		if bytes.Equal(row.want, ping) && now.After(s.pinged) {
+			t.Errorf("%s: the ping is not noted", name)
+		}
+	}
+}
+
+func TestTheKeeperCutsWhatDoesNotEnd(t *testing.T) {
+	for name, row := range map[string]struct {
+		over time.Duration // since all was to be written
+		cut  bool
+	}{"in its time": {3*time.Hour - time.Minute, false}, "over it": {3*time.Hour + time.Minute, true}} {
+		s := newStuck(t, Options{Times: Times{Close: time.Hour, Drain: time.Hour, Scan: time.Hour}})
+		s.out.close(closeGone)
+		s.out.mu.Lock()
+		s.out.closeBy = time.Now().Add(-row.over)
+		s.out.mu.Unlock()
+		s.keep()
+		s.out.mu.Lock()
+		cut := s.out.dropped
+		s.out.mu.Unlock()
+		if cut != row.cut {
+			t.Errorf("%s: cut: %t", name, cut)
+		}
+	}
+}
+
+// notedRate notes what is taken of it.
+type notedRate struct {
+	taken []int
+	wait  time.Duration
+}
+
+func (r *notedRate) Take(user domain.UserID, n int) time.Duration {
+	if user != 7 {
+		n = -1
+	}
+	r.taken = append(r.taken, n)
+	return r.wait
+}
+
+func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
+	s, r := newStuck(t, Options{}), &notedRate{wait: 5}
+	s.server.deps.Rates.Frames = r
+	for _, size := range []int{0, 4095, 4096, 8191, 8192, 65536} {
+		if wait := s.take(size); wait != 5 {
+			t.Errorf("%d bytes wait for %v", size, wait)
+		}
+	}
+	if want := []int{1, 1, 2, 2, 3, 17}; !slices.Equal(r.taken, want) {
+		t.Errorf("they cost %v, want %v", r.taken, want)
+	}
+	// A connection's own rate: never more than may be sent at once, and the user's is not asked beyond it.
+	r.taken, r.wait = nil, 0
+	s.frames = rate.NewLimiter(rate.Every(time.Hour), 4)
+	if wait := s.take(8 << 10); wait != 0 {
+		t.Errorf("the first waits for %v", wait)
+	}
+	for size, hours := range map[int]time.Duration{8 << 10: 2, 64 << 10: 3} {
+		if wait := s.take(size); wait > hours*time.Hour || wait < hours*time.Hour-10*time.Minute {
+			t.Errorf("%d bytes wait for %v, want %d h", size, wait, hours)
+		}
+	}
+	if want := []int{3}; !slices.Equal(r.taken, want) {
+		t.Errorf("they cost the user %v, want %v", r.taken, want)
+	}
+}
+
+func TestAFewFramesMayBeRefusedInNeedAndAThousandOtherwise(t *testing.T) {
+	for name, row := range map[string]struct {
+		rate UserRate
+		want int
+	}{
+		"alone": {nil, 1000}, "its user has more": {&notedRate{}, 1000}, "its user has no more": {&notedRate{wait: 1}, 20},
+	} {
+		s := newStuck(t, Options{})
+		s.server.deps.Rates.Refusals = row.rate
+		began, refused := time.Now(), 0
+		for s.mayBeRefused() {
+			refused++
+		}
+		if more := 10*int(time.Since(began)/time.Second) + 10; refused < row.want || refused > row.want+more {
+			t.Errorf("%s: %d are refused, want %d", name, refused, row.want)
+		}
+	}
+}
+
+func TestTheDefaultTimesAreThoseThatAreDocumented(t *testing.T) {
+	want := Times{
+		FirstFrame: 10 * time.Second, Login: 10 * time.Second, Silence: 20 * time.Second, Pong: 30 * time.Second, Write: 10 * time.Second, Close: 5 * time.Second,
+		Drain: 2 * time.Second, Receipt: 5 * time.Second, Scan: time.Second,
+	}
+	if got := (Times{}).withDefaults(); got != want {
+		t.Errorf("they are %+v", got)
+	}
+	if got := (Times{Close: 7}).withDefaults(); got.Close != 7 || got.Scan != time.Second {
+		t.Errorf("what was given became %+v", got)
+	}
+	s := newStuck(t, Options{})
+	if o := s.server.options; o.MaxFrame != 65536 || o.QueueBytes != 1048576 || o.Times != want {
+		t.Errorf("the options are %+v", o)
+	}
+}
+
+func TestAServerNeedsItsPartsAndLimitsThatAreNotNegative(t *testing.T) {
+	chat := newChat()
+	full := Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+	if _, err := New(Options{}, full); err != nil {
+		t.Fatal(err)
+	}
+	for name, without := range map[string]func(*Deps){
+		"login": func(d *Deps) { d.Login = nil }, "messages": func(d *Deps) { d.Messages = nil }, "invites": func(d *Deps) { d.Invites = nil },
+		"clock": func(d *Deps) { d.Now = nil }, "logger": func(d *Deps) { d.Logger = nil },
+	} {
+		deps := full
+		without(&deps)
+		if _, err := New(Options{}, deps); err == nil {
+			t.Errorf("it is made without a %s", name)
+		}
+	}
+	for _, options := range []Options{{MaxConnections: -1}, {MaxPerAddress: -1}, {FramesPerSecond: -1}, {MaxFrame: -1}, {QueueBytes: -1}} {
+		if _, err := New(options, full); err == nil {
+			t.Errorf("it is made with %+v", options)
+		}
+	}
+}
+
+func TestATallyIsClosedWhenAllHaveEnded(t *testing.T) {
+	var none, some tally
+	<-none.close()
+	<-none.close()
+	if none.begin() {
+		t.Error("one begins after the end")
+	}
+	for range 2 {
+		if !some.begin() {
+			t.Fatal("none begins")
+		}
+	}
+	some.end()
+	if !some.begin() {
+		t.Fatal("one more does not begin")
+	}
+	ended := some.close()
+	if some.begin() {
+		t.Error("one begins after the end")
+	}
+	some.end()
+	select {
+	case <-ended:
+		t.Error("it ended before the last one")
+	default:
+	}
+	some.end()
+	<-ended
+}
+
+func TestUpgradesThatLeaveBytesBehindAreNotBare(t *testing.T) {
+	for head, want := range map[string]bool{
+		"Host: x\r\n": true, "": true, "Content-Length: 0\r\n": true, "content-length:\t0 \r\n": true, "X-Trailer: a\r\n": true, "TE: trailers\r\n": true,
+		"Trailer: X-A\r\n": false, "trailer:\r\n": false, "TRAILER : a\r\n": false, "Expect: 100-continue\r\n": false, "Transfer-Encoding: chunked\r\n": false, "transfer-encoding:\r\n": false,
+		"Content-Length: 1\r\n": false, "Content-Length: 00\r\n": false, "Content-Length:\r\n": false, "A: b\r\n c\r\n": false, "A: b\r\n\tc\r\n": false,
+	} {
+		if got := bare([]byte("A: b\r\n" + head)); got != want {
+			t.Errorf("%q: %t", head, got)
+		}
+	}
+}
+
+func TestAnUpgradeWithATrailerIsRefused(t *testing.T) {
+	f := serve(t, Options{}, newChat())
+	if got := statusOfRequest(t, f, upgradeHead+"Trailer: X-A\r\n\r\n"); got != 400 {
+		t.Errorf("answered with %d", got)
+	}
+}
+
+func TestTheTimeToWaitIsInSecondsRoundedUp(t *testing.T) {
+	for wait, want := range map[time.Duration]string{1: "1", time.Second: "1", time.Second + 1: "2", 1999 * time.Millisecond: "2", time.Minute: "60"} {
+		if got := seconds(wait); got != want {
+			t.Errorf("%v: %s", wait, got)
+		}
+	}
+}
+
+func TestAddressesOfOneIPv6NetworkOf64BitsAreOne(t *testing.T) {
+	of := func(text string) netip.Addr { return networkOf(netip.MustParseAddr(text)) }
+	if of("2001:db8:0:1:8000::1") != of("2001:db8:0:1::2") || of("2001:db8:0:1::1") == of("2001:db8:0:3::1") || of("192.0.2.1") != netip.MustParseAddr("192.0.2.1") {
+		t.Error("they are not")
+	}
+	if (peerAddress(&net.UnixAddr{}, nil) != netip.Addr{}) {
+		t.Error("a peer without an address has one")
+	}
+}
+
+// The library's own close frame after a violation is noted, and never sent.
+func TestAnUpgradedSocketSendsNothingOfTheLibrarys(t *testing.T) {
+	own, peer := net.Pipe()
+	defer func() { _, _ = own.Close(), peer.Close() }()
+	s := &socket{Conn: own, upgraded: true}
+	for sent, want := range map[string]int{"\x88\x02\x03\xea": 1002, "\x88\x05\x03\xf1abc": 1009, "\x8a\x02ab": 0, "\x88\x00": 0} {
+		s.refusal = 0
+		if n, err := s.Write([]byte(sent)); n != len(sent) || err != nil || s.refusal != want {
+			t.Errorf("%q: %d, %v, noted %d", sent, n, err, s.refusal)
+		}
+	}
+	if err := s.SetWriteDeadline(longAgo); err != nil {
+		t.Error(err)
+	}
+	go func() { _, _ = own.Write([]byte("x")) }() // would fail at once
+	if n, err := peer.Read(make([]byte, 1)); n != 1 || err != nil {
+		t.Errorf("the deadline was set: %v", err)
+	}
+}
+
+func TestASocketReceivesNoMoreThanItIsPermitted(t *testing.T) {
+	own, peer := net.Pipe()
+	defer func() { _, _ = own.Close(), peer.Close() }()
+	go func() { _, _ = peer.Write([]byte("abcdef")) }()
+	s := &socket{Conn: own, upgraded: true}
+	s.permit(3)
+	before := s.lastHeard()
+	buffer := make([]byte, 2)
+	for range 2 {
+		if n, err := s.Read(buffer); n != 2 || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	if !s.lastHeard().After(before) {
+		t.Error("it does not note when it heard something")
+	}
+	if n, err := s.Read(buffer); n != 0 || !errors.Is(err, errTooMuch) {
+		t.Errorf("%d, %v", n, err)
+	}
+	s.permit(1)
+	if n, err := s.Read(buffer); n != 2 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
+func TestAServerIsMountedOnceAndNotAfterItsShutdown(t *testing.T) {
+	app := func(strict bool) *fiber.App {
+		return fiber.New(fiber.Config{ReduceMemoryUsage: true, StrictRouting: strict, DisableStartupMessage: true})
+	}
+	s := newStuck(t, Options{}).server
+	if s.Mount(app(true)) == nil {
+		t.Error("mounted on an app that tells /ws/chatting from /ws/chatting/")
+	}
+	if err := s.Mount(app(false)); err != nil {
+		t.Fatal(err)
+	}
+	if s.Mount(app(false)) == nil {
+		t.Error("mounted twice")
+	}
+	late := newStuck(t, Options{}).server
+	for _, server := range []*Server{s, late} {
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if late.Mount(app(false)) == nil {
+		t.Error("mounted after the shutdown")
+	}
+	if _, err := s.admit(netip.Addr{}); !errors.Is(err, errDraining) {
+		t.Errorf("a server that was shut down admits: %v", err)
+	}
+}
+
+func TestTheGivenNoticesAreUsed(t *testing.T) {
+	chat, logger := newChat(), slog.New(slog.DiscardHandler)
+	notices := application.NewNotices(logger, time.Now)
+	s, err := New(Options{}, Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: logger, Notices: notices})
+	if err != nil || s.deps.Notices != notices {
+		t.Errorf("others are, %v", err)
+	}
+}
+
+func TestAPlaceIsTakenOnceAndGivenBackOnce(t *testing.T) {
+	s := newStuck(t, Options{MaxConnections: 3, MaxPerAddress: 2}).server
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	admit := func(address netip.Addr) func() {
+		t.Helper()
+		release, err := s.admit(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return release
+	}
+	refused := func(address netip.Addr) {
+		t.Helper()
+		if _, err := s.admit(address); !errors.Is(err, errFull) {
+			t.Errorf("%v: %v", address, err)
+		}
+	}
+	first := admit(a)
+	admit(a)
+	refused(a)
+	third := admit(b)
+	refused(b)
+	first()
+	first()
+	if n := s.Connections(); n != 2 {
+		t.Errorf("%d are counted", n)
+	}
+	admit(a)
+	refused(b)
+	third()
+	if len(s.perAddress) != 1 {
+		t.Errorf("addresses without connections are kept: %v", s.perAddress)
+	}
+}
+
+func TestTheLimitsAreThoseThatAreDocumented(t *testing.T) {
+	if maxBadJSON != 10 || MaxRefusals != 1000 || RefusalsPerSecond != 10 {
+		t.Errorf("%d frames without JSON, %d refused ones and %d a second", maxBadJSON, MaxRefusals, RefusalsPerSecond)
+	}
+	f := serve(t, Options{FramesPerSecond: 4}, newChat())
+	f.login(t, 7)
+	if c := f.chat.connectionOf(t, 7).(*connection); c.frames.Limit() != 4 || c.frames.Burst() != 8 {
+		t.Errorf("%v frames a second, %d at once", c.frames.Limit(), c.frames.Burst())
+	}
+	unlimited := serve(t, Options{}, newChat())
+	unlimited.login(t, 7)
+	if c := unlimited.chat.connectionOf(t, 7).(*connection); c.frames != nil {
+		t.Error("there is a limit that nobody set")
+	}
+}
+
+func TestAReasonThatIsNotKnownIsAFaultOfTheServer(t *testing.T) {
+	if got := codeOfReason("unheard"); got != 1011 {
+		t.Errorf("it closes with %d", got)
+	}
+}

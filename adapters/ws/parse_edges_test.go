@@ -1,0 +1,92 @@
+package ws
+
+import (
+	"errors"
+	"testing"
+
+	"chatting/application"
+	"chatting/domain"
+)
+
+func TestATargetIsAnIntegerInWhateverWayItIsWritten(t *testing.T) {
+	const most = 1<<63 - 1
+	for raw, want := range map[string]domain.UserID{
+		`7`: 7, `9`: 9, `10`: 10, `100`: 100, `1020`: 1020, `7.0`: 7, `7.000`: 7, `0.7e1`: 7, `0.007E3`: 7, `70e-1`: 7, `700e-2`: 7, `7e0`: 7, `7e+1`: 70, `1.5e1`: 15, `12.50E2`: 1250,
+		`9223372036854775807`: most, `922337203685477580.7e1`: most, `9223372036854775807000e-3`: most, `1e18`: 1e18, `0.0000000000000000000007e22`: 7, `1000000000000000000`: 1e18,
+		`"7"`: 7, `" 7 "`: 7, `"\t7\u00a0"`: 7, `"+7"`: 7, `"007"`: 7, `"9223372036854775807"`: most, `"\u0037"`: 7,
+	} {
+		if got, err := parseTarget([]byte(raw)); got != want || err != nil {
+			t.Errorf("%s is %d, %v", raw, got, err)
+		}
+	}
+	for raw, want := range map[string]error{
+		`0`: errOffline, `-0`: errOffline, `0.0`: errOffline, `-7`: errOffline, `-7.0`: errOffline, `-70e-1`: errOffline, `0e5`: errOffline, `0e-5`: errOffline, `1e19`: errOffline,
+		`9223372036854775808`: errOffline, `99999999999999999999`: errOffline, `1e400`: errOffline, `10e9223372036854775807`: errOffline, `1e99999999999999999999`: errOffline,
+		`null`: errOffline, `"0"`: errOffline, `"-0"`: errOffline, `"-7"`: errOffline, `"9223372036854775808"`: errOffline, `"-9223372036854775809"`: errOffline,
+		`1.5`: errBadTarget, `-1.5`: errBadTarget, `15e-1`: errBadTarget, `7e-1`: errBadTarget, `0.01e1`: errBadTarget, `10e-2`: errBadTarget, `1.5e-9223372036854775808`: errBadTarget,
+		`1e-99999999999999999999`: errBadTarget, `""`: errBadTarget, `" "`: errBadTarget, `"+"`: errBadTarget, `"-"`: errBadTarget, `"+-7"`: errBadTarget, `"--7"`: errBadTarget, `"7-"`: errBadTarget,
+		`"7.0"`: errBadTarget, `"7e0"`: errBadTarget, `"7 7"`: errBadTarget, `"x"`: errBadTarget, `"-x"`: errBadTarget, `true`: errBadTarget, `false`: errBadTarget, `[7]`: errBadTarget, `{"a":7}`: errBadTarget,
+	} {
+		if got, err := parseTarget([]byte(raw)); got != 0 || !errors.Is(err, want) {
+			t.Errorf("%s is %d, %v, want %v", raw, got, err, want)
+		}
+	}
+}
+
+func TestHalfASurrogatePairIsFoundAnywhere(t *testing.T) {
+	for raw, want := range map[string]bool{
+		``: false, `"x"`: false, `"\n\\\/\""`: false, `"\ud7ff\ue000"`: false, `"\u0041"`: false, `"\ud800\udc00"`: false, `"\udbff\udfff"`: false, `"\uD83D\uDE00x\uD83D\uDE00"`: false,
+		`"\\ud800"`: false, `"\\\\ud800"`: false, `"x\nd800"`: false, `"\\\ud83d\ude00"`: false,
+		`"\ud800"`: true, `"\udbff"`: true, `"\udc00"`: true, `"\udfff"`: true, `"\udc00\udc00"`: true, `"\udc00\ud800"`: true, `"\ud800\ud800"`: true, `"\ud800\udbff"`: true, `"\ud800\ue000"`: true,
+		`"\ud800x"`: true, `"\ud800\n"`: true, `"\ud800\\udc00"`: true, `"\ud800xudc00"`: true, `"\ud800\u0041"`: true, `"\ud83d\ude00\ud801"`: true, `"\ud83d\ude00\udc01"`: true,
+		`"\u0041\ud802"`: true, `"\\\ud803"`: true, `"a\"\ud804"`: true, `"\ud800 ","\udc00"`: true,
+	} {
+		if got := halfSurrogate([]byte(raw)); got != want {
+			t.Errorf("%s: %t", raw, got)
+		}
+	}
+}
+
+// Of several faults a frame has one answer, which names what the client can tell of the frame.
+func TestOfSeveralFaultsOneIsAnswered(t *testing.T) {
+	for sent, want := range map[string]domain.Code{
+		`{"target_id":1.5,"message":5,"client_msg_id":5}`:                          domain.CodeBadTarget,
+		`{"target_id":-1,"message":5,"client_msg_id":5}`:                           domain.CodeBadMessage,
+		`{"target_id":-1,"message":"x","client_msg_id":5}`:                         domain.CodeBadMessage,
+		`{"target_id":-1,"message":"x","client_msg_id":"n"}`:                       domain.CodeNoUserOrOffline,
+		`{"target_id":-1,"type":"invite_game","status":"dance"}`:                   domain.CodeBadFrame,
+		`{"target_id":-1,"type":"invite_game","status":"cancel","room_id":5}`:      domain.CodeBadFrame,
+		`{"target_id":7,"type":"invite_game","status":"accept","room_id":["r"]}`:   domain.CodeBadFrame,
+		`{"target_id":7,"type":"invite_game","status":"invite","room_id":5}`:       "",
+		`{"target_id":7,"type":"invite_game","status":"cancel"}`:                   "",
+		`{"target_id":7,"type":"invite_game","status":["invite"]}`:                 domain.CodeBadFrame,
+		`{"token":"x","target_id":7}`:                                              domain.CodeBadFrame,
+		`{"token":"x","type":"dance"}`:                                             domain.CodeBadFrame,
+		`{"token":"x","message":"m"}`:                                              domain.CodeBadTarget,
+		`{"token":"x","status":"invite"}`:                                          "",
+		`{"target_id":7,"message":"\ud800","y":"\udc00"}`:                          domain.CodeBadMessage,
+		`{"target_id":7,"message":"m","\ud800":1}`:                                 domain.CodeBadFrame,
+		`{"target_id":7,"type":"invite_game","status":"invite","client_msg_id":5}`: domain.CodeBadMessage,
+	} {
+		got, err := parseFrame([]byte(sent), features{application.FeatureInvites: {}})
+		if code := domain.CodeOf(err); code != want || err != nil && (got.kind != 0 || got.target != 0) {
+			t.Errorf("%s: %q, want %q; %+v", sent, code, want, got)
+		}
+	}
+	got, _ := parseFrame([]byte(`{"target_id":" 7x ","message":"m","client_msg_id":"n"}`), nil)
+	if string(got.sentTarget) != `" 7x "` || got.name != "n" {
+		t.Errorf("a refused frame is %+v", got)
+	}
+	got, _ = parseFrame([]byte(`{"token":"a\u0062"}`), nil)
+	if got.kind != renewal || got.token != "ab" {
+		t.Errorf("a renewal is %+v", got)
+	}
+}
+
+func TestALoginMayNotHaveHalfASurrogatePair(t *testing.T) {
+	for _, sent := range []string{`{"token":"x\ud800"}`, `{"token":"x","y":"\udc00"}`} {
+		if token, _, ok := parseLogin([]byte(sent)); ok {
+			t.Errorf("%s is a login with %q", sent, token)
+		}
+	}
+}
