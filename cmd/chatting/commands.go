@@ -178,11 +178,11 @@ database is made if it is missing, and its data directory too if that is named.`
 			URL: cfg.Database.URL.Reveal(), Timeout: cfg.Database.Timeout, Logger: newLogger(cfg.Log, s.err), Now: time.Now,
 		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", cfg.Database.URL, err)
+			return databaseError(cfg, err)
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
 		if err := store.Migrate(cmd.Context()); err != nil {
-			return fmt.Errorf("%s: %w", cfg.Database.URL, err)
+			return databaseError(cfg, err)
 		}
 		version, _, err := store.Version(cmd.Context())
 		if err != nil {
