@@ -109,6 +109,14 @@ func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 	return auth.MintHS256(secret, id, ttl, time.Now(), requiredOfTokens(cfg))
 }
 
+// secretOf names the secret that mint uses.
+func secretOf(cfg configs.Config) string {
+	if cfg.JWT.Secret.IsSet() {
+		return "jwt.secret of this configuration"
+	}
+	return "the secret in the data directory " + absolute(cfg.DataDir)
+}
+
 // madeSecret returns the secret that a server made in its data directory. It makes none: no server would know it.
 func madeSecret(dir string) ([]byte, error) {
 	secret, err := auth.LoadSecret(dir)
