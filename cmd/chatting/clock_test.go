@@ -244,3 +244,18 @@ func TestAStartIn1970KeepsLoginsOutNoLongerThanALease(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsSaidWhileTheClockIsNotSetIsKept(t *testing.T) {
+	s, _ := serveOnClock(t, t.TempDir(), 0)
+	s.until(t, "readiness", s.isReady(t))
+	s.says(t)
+	s.ahead.Store(int64(-time.Since(time.Unix(60, 0))))
+	s.until(t, "a line about the leap", func() bool { return s.log.has("the clock leapt: nothing is deleted") })
+	s.says(t)
+	s.ahead.Store(0)
+	s.until(t, "a line that it is over", func() bool { return s.log.has("the clock is trusted again") })
+	s.says(t)
+	if n := s.history(t); n != 3 {
+		t.Errorf("%d messages are left of three", n)
+	}
+}
