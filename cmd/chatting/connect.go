@@ -58,9 +58,9 @@ Input from a pipe is sent line by line; after its end, connect stays until no fr
 			if err != nil {
 				return err
 			}
-			c.mint = func() (string, error) { return mint(cfg, *user, tokenTTL) }
-			if c.token == "" {
+			c.mint = func() (string, error) {
 				c.madeWith = secretOf(cfg)
+				return mint(cfg, *user, tokenTTL)
 			}
 			if *user == "" && c.token == "" {
 				return errNoUser
@@ -113,7 +113,7 @@ type chat struct {
 	socket      *url.URL
 	token       string
 	mint        func() (string, error) // makes the token if none was given
-	madeWith    string                 // names the secret that mint uses; "" if a token was given
+	madeWith    string                 // names the secret of the token that mint made; "" if it made none
 }
 
 // run logs in and chats until the input ends, ctx does, or the server closes the connection, which is an error unless
