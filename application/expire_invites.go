@@ -18,6 +18,9 @@ type ExpireInvites struct {
 	Salt int
 
 	written map[domain.EventID]time.Time // when rooms' expiries were written lately
+
+	clock     domain.TrustedClock
+	trustedAt time.Time // when clock was last trusted, by a clock that does not leap
 }
 
 const (
@@ -45,7 +48,7 @@ func (e *ExpireInvites) Run(ctx context.Context) {
 
 // Round writes what is due now. It must not be called beside Run.
 func (e *ExpireInvites) Round() {
-	now := e.Now()
+	now := e.time()
 	if e.written == nil {
 		e.written = make(map[domain.EventID]time.Time)
 	}
@@ -65,6 +68,16 @@ func (e *ExpireInvites) Round() {
 			Body: domain.GameInvite{From: invite.From, To: invite.To, Status: domain.InviteExpired, Room: domain.RoomID(invite.Room.String())},
 		}, func(error) {}) // what counts is that it comes back; else it is written again
 	}
+}
+
+// time returns the node's time. If its clock leaps, it goes on from where it was: what is ended too early stays ended.
+func (e *ExpireInvites) time() time.Time {
+	now := e.Now()
+	if e.clock = e.clock.Next(now); e.clock.Refused.IsZero() {
+		e.trustedAt = time.Now()
+		return now
+	}
+	return e.clock.At.Add(time.Since(e.trustedAt))
 }
 
 // patience is for how long another node's invite is left to it.

@@ -262,6 +262,26 @@ func TestAnInviteExpiresByTheNodeThatOpenedItAndLaterByOthers(t *testing.T) {
 	}
 }
 
+func TestAClockThatLeapsEndsNoInvite(t *testing.T) {
+	log := newConversations(1)
+	own := newInviting(t, log)
+	own.open()
+	own.tail()
+	clock := stamped
+	expire := &application.ExpireInvites{Invites: own.invites, Log: log, Now: func() time.Time { return clock }}
+	for _, step := range []struct {
+		at   time.Duration
+		ends int
+	}{{0, 0}, {100 * 24 * time.Hour, 0}, {-100 * 24 * time.Hour, 0}, {time.Second, 0}, {domain.DefaultInviteLife, 1}} {
+		clock = stamped.Add(step.at)
+		before := len(log.all(0))
+		expire.Round()
+		if ends := len(log.all(0)) - before; ends != step.ends {
+			t.Errorf("%s after its opening %d invites end, want %d", step.at, ends, step.ends)
+		}
+	}
+}
+
 // echoing is the log as senders know it: what it has is judged at once, and they are told.
 type echoing struct{ *inviting }
 

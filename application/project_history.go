@@ -234,19 +234,29 @@ func (b ProjectionBatch) Judge(
 		}
 		kind, recipient := addressed(e.Event.Body)
 		_, again := seen[place{conversation, e.Event.ID}]
-		if again || kind == 0 || e.Event.Time.Before(b.Oldest) ||
+		said := b.saidAt(e.Event)
+		if again || kind == 0 || said.Before(b.Oldest) ||
 			at.Before(erased[conversation.Low()]) || at.Before(erased[conversation.High()]) {
 			continue
 		}
 		seen[place{conversation, e.Event.ID}] = struct{}{}
 		sender := e.Event.Body.Actor()
 		entries = append(entries, JudgedEntry{
-			HistoryEntry: HistoryEntry{ID: e.Event.ID, Position: at, Sender: sender, At: e.Event.Time, Frame: e.Frame},
+			HistoryEntry: HistoryEntry{ID: e.Event.ID, Position: at, Sender: sender, At: said, Frame: e.Frame},
 			Conversation: conversation, Recipient: recipient, Kind: kind,
 			Hidden: sender != recipient && (e.Unseen || states[BlockPair{recipient, sender}].Blocked),
 		})
 	}
 	return entries, changes
+}
+
+// saidAt returns the time by which an event is kept and deleted: its own, unless the clock of the node that stamped it was not set.
+// Such an event counts as said now. It would be deleted at once otherwise.
+func (b ProjectionBatch) saidAt(event domain.Event) time.Time {
+	if event.Time.Before(domain.EarliestTime) && !b.Oldest.IsZero() {
+		return b.Oldest.Add(b.Retention)
+	}
+	return event.Time
 }
 
 // addressed tells what kind of entry an event is, 0 for none, and to whom it is said.

@@ -156,7 +156,7 @@ func (b *Broker) begin(topics []topic, o Options) error {
 	if err := b.files.check(); err != nil {
 		return err
 	}
-	b.guard.start()
+	b.guard.start(func(err error) { b.log.fail(fmt.Errorf("the embedded Kafka broker can take no more clients: %w", err)) })
 	return nil
 }
 

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -92,17 +93,26 @@ func newGuard(listener net.Listener, o Options) *guard {
 	}
 }
 
-// start serves clients until shut.
-func (g *guard) start() { g.serving.Go(g.accept) }
+// start serves clients until shut. If it cannot before then, it calls failed, which may call shut.
+func (g *guard) start(failed func(error)) {
+	g.serving.Go(func() {
+		if err := g.accept(); g.ctx.Err() == nil {
+			failed(err)
+		}
+	})
+}
 
-// accept takes clients in. A failed accept (no more open files, say) is tried again after a pause.
-func (g *guard) accept() {
+// accept takes clients in until the listener is closed. A failed accept (no more open files, say) is tried again after a pause.
+func (g *guard) accept() error {
 	for {
 		conn, err := g.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
 		if err != nil {
 			select {
 			case <-g.ctx.Done():
-				return
+				return nil
 			case <-time.After(acceptPause):
 			}
 			g.refused("accept", g.listener.Addr(), err)

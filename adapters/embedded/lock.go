@@ -62,6 +62,8 @@ func describeDirError(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("the data directory %s is not a directory", dir)
+	case errors.Is(err, fs.ErrExist): // there is something that cannot be followed
+		return fmt.Errorf("the data directory %s is a symbolic link that leads to no directory", dir)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("the data directory %s cannot be written: %w", dir, unwrapPath(err))
 	default:

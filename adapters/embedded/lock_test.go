@@ -51,6 +51,13 @@ func TestUnusableDataDirectoryIsNamedInOneLine(t *testing.T) {
 			t.Errorf("%s: %v", dir, err)
 		}
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LockDir(link); err == nil || err.Error() != "the data directory "+link+" is a symbolic link that leads to no directory" {
+		t.Errorf("%v", err)
+	}
 	if os.Getuid() != 0 { // root may write everywhere
 		closed := filepath.Join(t.TempDir(), "closed")
 		if err := os.Mkdir(closed, 0o500); err != nil {

@@ -18,6 +18,8 @@ func retained(t *testing.T, dir string, now func() time.Time) (*Broker, *retenti
 		t.Fatal(err)
 	}
 	b := start(t, dir)
+	b.stopRetention() // its own would write the same file
+	b.retention.Wait()
 	return b, &retention{
 		cluster: b.cluster, engine: b.guard.engine, logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		dir: dir, now: now, clock: clock,
@@ -101,5 +103,14 @@ func TestABrokerWhosePartEndsFails(t *testing.T) {
 	<-b.Failed()
 	if err := b.Close(); err == nil || !strings.Contains(err.Error(), "a part ended although nobody stopped it") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestABrokerWhoseListenerEndsFails(t *testing.T) {
+	b := start(t, t.TempDir())
+	_ = b.guard.listener.Close()
+	<-b.Failed()
+	if err := b.Close(); err == nil || !strings.Contains(err.Error(), "no more clients") {
+		t.Errorf("it tells %v", err)
 	}
 }

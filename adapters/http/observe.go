@@ -2,7 +2,6 @@ package rest
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+
+	"chatting/application"
 )
 
 // observe is the outermost middleware: it turns errors into answers, a panic into a 500 that says nothing of it, and
@@ -100,7 +101,7 @@ func (a *API) recovered(c *fiber.Ctx) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			a.deps.Notices.Error("request panicked", loggedMethod(c), a.pathOf(c), slog.Any("address", a.address(c)),
-				slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(debug.Stack())))
+				slog.String("panic", application.DescribePanic(value)), slog.String("stack", string(debug.Stack())))
 			err = refusedAs(http.StatusInternalServerError, unexplained)
 		}
 	}()

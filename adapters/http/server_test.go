@@ -103,7 +103,7 @@ func TestPanicsAreAnsweredAndLogged(t *testing.T) {
 		w := newWorld(t, func(w *world, _ *Options, _ *Deps) { w.panicWith = value })
 		got := w.call(t, "GET", blockedPath, "", asUser1)
 		got.mustBe(t, 500, `{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"Something went wrong here.","code":"internal"}`)
-		if logs := w.logs.String(); strings.Count(logs, "level=ERROR") != 1 || !strings.Contains(logs, "authorize.go") {
+		if logs := w.logs.String(); strings.Count(logs, "level=ERROR") != 1 || !strings.Contains(logs, "authorize.go") || strings.Contains(logs, "secret") {
 			t.Errorf("log is %s", logs)
 		}
 		if got := w.call(t, "GET", "/healthz", ""); got.status != 200 {

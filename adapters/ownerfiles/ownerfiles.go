@@ -28,7 +28,8 @@ func Create(path string) error {
 
 // Narrow takes the rights of all but the owner from files and directories that were made with more. What is missing is left
 // out. If this process may not change the rights, because another user owns the file, those of a group are accepted: Kubernetes
-// adds them to the files of a volume that has an fsGroup. Rights of everyone are an error then. On Windows it does nothing.
+// adds them to the files of a volume that has an fsGroup. Rights of everyone are an error then. So is what is neither a file nor
+// a directory: whoever opens a pipe waits for its other end. On Windows it does nothing.
 func Narrow(paths ...string) error {
 	if runtime.GOOS == "windows" {
 		return nil
@@ -46,7 +47,7 @@ func Narrow(paths ...string) error {
 		case info.IsDir():
 			allowed = dirMode
 		case !info.Mode().IsRegular():
-			continue
+			return fmt.Errorf("%s is neither a file nor a directory", path)
 		}
 		mode := info.Mode().Perm()
 		if mode&^allowed == 0 {

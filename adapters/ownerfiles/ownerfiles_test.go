@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -52,5 +53,18 @@ func TestAFileIsMadeOnceAndForItsOwner(t *testing.T) {
 	}
 	if err := Create(path); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestAPipeInThePlaceOfAFileIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{Narrow(pipe), NarrowTree(dir)} {
+		if err == nil || err.Error() != pipe+" is neither a file nor a directory" {
+			t.Errorf("%v", err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,9 +24,15 @@ const (
 	maxIdentifier = 63
 )
 
-// newScrubber returns the scrubber of a URL and of what the driver made of it and of its environment.
+// newScrubber returns the scrubber of a URL and of what the driver made of it and of its environment. config is the zero value
+// if the driver could make nothing of them.
 func newScrubber(raw string, config pq.Config) scrubber {
 	parts := append(partsOfURL(raw), config.User, config.Password, config.Database)
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "PG") && name != "PGHOST" {
+			parts = append(parts, value)
+		}
+	}
 	for _, value := range config.Runtime {
 		parts = append(parts, value)
 	}

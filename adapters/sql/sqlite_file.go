@@ -35,6 +35,9 @@ func (f sqliteFile) prepare(ctx context.Context, o Options) error {
 	case errors.Is(err, fs.ErrNotExist) && o.MustExist:
 		return fmt.Errorf("there is no database at %s", f.path)
 	case errors.Is(err, fs.ErrNotExist):
+		if log, err := os.Stat(f.log()); err == nil && log.Size() > 0 { // SQLite would delete it, and what was committed
+			return f.damaged("it is missing, but " + f.log() + " is there")
+		}
 		if err := ownerfiles.Create(f.path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return f.unusable(err)
 		}
@@ -58,6 +61,9 @@ func (f sqliteFile) prepare(ctx context.Context, o Options) error {
 		}
 		return nil
 	}
+	if err := f.checkHeader(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
 	defer cancel()
 	err = f.check(ctx)
@@ -67,6 +73,30 @@ func (f sqliteFile) prepare(ctx context.Context, o Options) error {
 	}
 	return err
 }
+
+// checkHeader sees that the file begins as a database (https://www.sqlite.org/fileformat2.html#magic_header_string). SQLite does
+// not look if the write-ahead log has the first page: the damage, and what else was written over, would show once that is gone.
+func (f sqliteFile) checkHeader() error {
+	if _, err := os.Stat(f.path + "-journal"); err == nil {
+		return nil // it may have the first page as it was
+	}
+	file, err := os.Open(f.path)
+	if err != nil {
+		return f.unusable(err)
+	}
+	defer file.Close()
+	const magic = "SQLite format 3\x00"
+	header := make([]byte, len(magic))
+	if n, err := io.ReadFull(file, header); err != nil && n == 0 {
+		return f.unusable(err)
+	}
+	if string(header) != magic {
+		return f.damaged(noHeader)
+	}
+	return nil
+}
+
+const noHeader = "it is no SQLite database, or its header was written over"
 
 // check reads the file through a connection that cannot write, so that nothing is changed: the end of another one may take
 // what is in the log into a damaged file.
@@ -80,7 +110,7 @@ func (f sqliteFile) check(ctx context.Context) error {
 	err = db.GetContext(ctx, &found, "PRAGMA quick_check(1)")
 	switch {
 	case sqliteCode(err, sqlite3.SQLITE_NOTADB):
-		return f.damaged("it is no SQLite database, or its header was written over")
+		return f.damaged(noHeader)
 	case sqliteCode(err, sqlite3.SQLITE_CORRUPT):
 		return f.damaged("pages are missing or were written over")
 	case sqliteCode(err, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY):

@@ -65,6 +65,13 @@ var damages = map[string]struct {
 	"log overwritten": {func(t *testing.T, path string, _ []byte) {
 		put(t, path+"-wal", []byte("something else that is long enough for a header"))
 	}, "-wal"},
+	"a pipe for a log": {func(t *testing.T, path string, _ []byte) {
+		noError(t, syscall.Mkfifo(path+"-wal", 0o600))
+	}, "neither a file nor a directory"},
+	"missing, with a log": {func(t *testing.T, path string, _ []byte) {
+		noError(t, os.Remove(path))
+		put(t, path+"-wal", make([]byte, 32))
+	}, "missing"},
 	"a directory": {func(t *testing.T, path string, _ []byte) {
 		noError(t, os.Remove(path))
 		noError(t, os.Mkdir(path, 0o700))
@@ -120,6 +127,18 @@ func TestWhatOnlyTheLogHasIsChecked(t *testing.T) {
 		content, err := os.ReadFile(running + suffix)
 		noError(t, err)
 		put(t, left+suffix, content)
+	}
+	damaged := filepath.Join(t.TempDir(), "damaged.db")
+	for _, suffix := range []string{"", "-wal"} {
+		content, err := os.ReadFile(left + suffix)
+		noError(t, err)
+		if suffix == "" { // the log has the page, and SQLite would not see the damage
+			copy(content, "not SQLite at all")
+		}
+		put(t, damaged+suffix, content)
+	}
+	if err := openFile(t, damaged); err == nil || !strings.Contains(err.Error(), "header") {
+		t.Errorf("a header that was overwritten: %v", err)
 	}
 	again := database{url: "sqlite:" + left}.open(t)
 	if known, err := again.Known(t.Context(), 7); err != nil || !known {

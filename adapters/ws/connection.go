@@ -49,6 +49,7 @@ type connection struct {
 	// receiving counts the bytes of the message that is being received and carried out.
 	receiving    *application.Holding
 	receivingCut atomic.Bool // by the ledger
+	evicted      atomic.Bool // by Server.evict
 	// stranger is its place among those not logged in; nil once it has none. Guarded by the server's lock.
 	stranger *list.Element
 

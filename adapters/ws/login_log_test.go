@@ -90,6 +90,22 @@ func TestTheLogTellsWhoCameAndWhyWhoLeft(t *testing.T) {
 			_ = c.WriteMessage(websocket.BinaryMessage, []byte("x"))
 			c.closed()
 		}, want: []string{refused + `"no token in the first frame"`}},
+		"an origin that is not allowed": {do: func(t *testing.T, f *fixture) {
+			if got := statusOfRequest(t, f, upgradeHead+"Origin: https://elsewhere.example\r\n\r\n"); got != 403 {
+				t.Errorf("%d", got)
+			}
+		}, want: []string{`msg="login refused" address=127.0.0.1 reason="its origin is not allowed"`}},
+		"another one needs its place": {options: Options{MaxConnections: 1}, do: func(t *testing.T, f *fixture) {
+			silent := f.dial(t)
+			eventually(t, "it waits for its login", func() bool {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				return f.strangers.Len() == 1
+			})
+			other := f.dial(t)
+			silent.closed()
+			_ = other.NetConn().Close()
+		}, want: []string{refused + `"its place was needed"`}},
 		"silence": {options: Options{Times: Times{FirstFrame: 30 * time.Millisecond}}, do: func(t *testing.T, f *fixture) {
 			f.dial(t).closed()
 		}, want: []string{refused + `"no token in time"`}},

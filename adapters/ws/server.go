@@ -367,7 +367,7 @@ func (s *Server) admit(address netip.Addr) (release func(), err error) {
 	case s.options.MaxPerAddress > 0 && s.perAddress[address] >= s.options.MaxPerAddress, full && !s.evict():
 		s.deps.Notices.Warn("WebSocket connection refused: too many",
 			slog.Any("address", address), slog.Int("of_address", s.perAddress[address]), slog.Int("connections", s.admitted))
-		s.deps.Logins.Refused(application.Visitor{Address: addressText(address)}, "too many connections")
+		s.refusedUpgrade(address, "too many connections")
 		return nil, errFull
 	case !s.sockets.begin():
 		return nil, errDraining
@@ -397,6 +397,7 @@ func (s *Server) evict() bool {
 	}
 	stranger, _ := oldest.Value.(*connection)
 	s.forget(stranger)
+	stranger.evicted.Store(true)
 	stranger.abort()
 	return true
 }
@@ -469,7 +470,7 @@ func (s *Server) guard(f, instead func()) {
 
 func (s *Server) logPanic(p any) {
 	s.deps.Notices.Error("panic in a WebSocket connection",
-		slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
+		slog.String("panic", application.DescribePanic(p)), slog.String("stack", string(debug.Stack())))
 }
 
 // tally counts what is under way. Once closed, nothing further begins.

@@ -49,6 +49,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !s.isAllowed(header.PeekAll(fiber.HeaderOrigin), header.Host()):
 		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed", slog.Any("address", sock.client),
 			slog.String("origin", origins.Name(string(header.Peek(fiber.HeaderOrigin)))), slog.String("option", "websocket.allowed_origins"))
+		s.refusedUpgrade(sock.client, "its origin is not allowed")
 		return refuseAs(c, problem.New(http.StatusForbidden, problem.OriginNotAllowed, "The origin is not allowed."))
 	case !asksForWebSocket(header):
 		c.Set(fiber.HeaderUpgrade, "websocket")
@@ -62,6 +63,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	}
 	if wait := s.loginWait(sock.client); wait > 0 {
 		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", sock.client))
+		s.refusedUpgrade(sock.client, "too many logins from its address")
 		c.Set(fiber.HeaderRetryAfter, seconds(wait))
 		return refuse(c, http.StatusTooManyRequests, "There are too many logins from this address.")
 	}

@@ -14,6 +14,11 @@ func (c *connection) visitor() application.Visitor {
 	return application.Visitor{User: c.user, Address: addressText(c.address), Connection: c.number}
 }
 
+// refusedUpgrade logs a client that got no connection.
+func (s *Server) refusedUpgrade(address netip.Addr, reason string) {
+	s.deps.Logins.Refused(application.Visitor{Address: addressText(address)}, reason)
+}
+
 func addressText(address netip.Addr) string {
 	if !address.IsValid() {
 		return ""
@@ -33,6 +38,8 @@ func (c *connection) logEnd() {
 	switch logins := c.server.deps.Logins; {
 	case c.session != nil:
 		logins.LoggedOut(c.visitor(), reason)
+	case c.evicted.Load():
+		logins.Refused(c.visitor(), "its place was needed")
 	case c.notIn != "":
 		logins.Refused(c.visitor(), c.notIn)
 	case named || code != closeAbnormal && code != closeNormal:

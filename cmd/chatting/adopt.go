@@ -65,11 +65,11 @@ func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said s
 		URL: cfg.Database.URL.Reveal(), MustExist: true, Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
 	})
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", cfg.Database.URL, err)
+		return "", databaseError(cfg, err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if err := store.Migrate(ctx); err != nil {
-		return "", fmt.Errorf("%s: %w", cfg.Database.URL, err)
+		return "", databaseError(cfg, err)
 	}
 	topics := topicSetup(cfg, logger)
 	own, err := ownLog(ctx, cfg, topics, cluster)

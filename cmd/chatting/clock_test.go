@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +17,7 @@ import (
 
 	"go.uber.org/fx"
 
+	"chatting/adapters/kafka"
 	sqlstore "chatting/adapters/sql"
 	"chatting/application"
 	"chatting/configs"
@@ -54,12 +58,12 @@ func (s *onClock) now() time.Time {
 }
 
 // serveOnClock starts a server whose clock is ahead of the real one, in dir, and returns how to end it.
-func serveOnClock(t *testing.T, dir string, ahead time.Duration) (s *onClock, end func()) {
+func serveOnClock(t *testing.T, dir string, ahead time.Duration, more ...string) (s *onClock, end func()) {
 	t.Helper()
-	cfg, err := configs.Load(configs.Sources{Environ: []string{
+	cfg, err := configs.Load(configs.Sources{Environ: append([]string{
 		"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_DATA_DIR=" + dir,
 		"CHATTING_JWT_SECRET=" + aftermathSecret, "CHATTING_KAFKA_PARTITIONS=2",
-	}})
+	}, more...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,5 +246,71 @@ func TestAStartIn1970KeepsLoginsOutNoLongerThanALease(t *testing.T) {
 			s.ahead.Store(0)
 			login(t, s)
 		})
+	}
+}
+
+func TestWhatIsSaidWhileTheClockIsNotSetIsKept(t *testing.T) {
+	s, _ := serveOnClock(t, t.TempDir(), 0)
+	s.until(t, "readiness", s.isReady(t))
+	s.says(t)
+	s.ahead.Store(int64(-time.Since(time.Unix(60, 0))))
+	s.until(t, "a line about the leap", func() bool { return s.log.has("the clock leapt: nothing is deleted") })
+	s.says(t)
+	s.ahead.Store(0)
+	s.until(t, "a line that it is over", func() bool { return s.log.has("the clock is trusted again") })
+	s.says(t)
+	if n := s.history(t); n != 3 {
+		t.Errorf("%d messages are left of three", n)
+	}
+}
+
+// TestANodeOfAClusterWhoseClockIsWrongDeletesNothing runs two nodes on real parts, which have clocks of their own.
+func TestANodeOfAClusterWhoseClockIsWrongDeletesNothing(t *testing.T) {
+	parts := harness.SharedParts(t)
+	name := fmt.Sprintf("clock_%d", time.Now().UnixNano())
+	admin, err := sql.Open("postgres", parts.Postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.ExecContext(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+		_ = admin.Close()
+		harness.DeleteTopics(context.Background(), t, parts.Brokers, kafka.NamesFor(name).All()...)
+	})
+	own, err := url.Parse(parts.Postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.Path = "/" + name
+	node := func() *onClock {
+		s, _ := serveOnClock(t, t.TempDir(), 0,
+			"CHATTING_KAFKA_BROKERS="+parts.Brokers, "CHATTING_DATABASE_URL="+own.String(), "CHATTING_TOPIC_PREFIX="+name)
+		s.until(t, "readiness", s.isReady(t))
+		return s
+	}
+	right, wrong := node(), node()
+	right.says(t)
+
+	wrong.ahead.Store(int64(hundredDays))
+	right.until(t, "the burial of the node that is ahead", func() bool { return right.log.has("a node is buried") })
+	if n := right.history(t); n != 1 || right.log.has("the clock leapt") {
+		t.Errorf("while a node is ahead %d messages are left of one; %s", n, right.log.text.String())
+	}
+	wrong.ahead.Store(0)
+	wrong.until(t, "readiness", wrong.isReady(t))
+	wrong.says(t)
+
+	wrong.ahead.Store(int64(-hundredDays))
+	right.until(t, "a line about the leap", func() bool { return right.log.has("the clock leapt: nothing is deleted") })
+	wrong.ahead.Store(0)
+	right.until(t, "a line that it is over", func() bool { return right.log.has("the clock is trusted again") })
+	wrong.says(t)
+	if n := right.history(t); n != 3 {
+		t.Errorf("%d messages are left of three", n)
 	}
 }

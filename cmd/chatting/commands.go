@@ -109,6 +109,14 @@ func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 	return auth.MintHS256(secret, id, ttl, time.Now(), requiredOfTokens(cfg))
 }
 
+// secretOf names the secret that mint uses.
+func secretOf(cfg configs.Config) string {
+	if cfg.JWT.Secret.IsSet() {
+		return "jwt.secret of this configuration"
+	}
+	return "the secret in the data directory " + absolute(cfg.DataDir)
+}
+
 // madeSecret returns the secret that a server made in its data directory. It makes none: no server would know it.
 func madeSecret(dir string) ([]byte, error) {
 	secret, err := auth.LoadSecret(dir)
@@ -178,11 +186,11 @@ database is made if it is missing, and its data directory too if that is named.`
 			URL: cfg.Database.URL.Reveal(), Timeout: cfg.Database.Timeout, Logger: newLogger(cfg.Log, s.err), Now: time.Now,
 		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", cfg.Database.URL, err)
+			return databaseError(cfg, err)
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
 		if err := store.Migrate(cmd.Context()); err != nil {
-			return fmt.Errorf("%s: %w", cfg.Database.URL, err)
+			return databaseError(cfg, err)
 		}
 		version, _, err := store.Version(cmd.Context())
 		if err != nil {

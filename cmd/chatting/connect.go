@@ -58,7 +58,10 @@ Input from a pipe is sent line by line; after its end, connect stays until no fr
 			if err != nil {
 				return err
 			}
-			c.mint = func() (string, error) { return mint(cfg, *user, tokenTTL) }
+			c.mint = func() (string, error) {
+				c.madeWith = secretOf(cfg)
+				return mint(cfg, *user, tokenTTL)
+			}
 			if *user == "" && c.token == "" {
 				return errNoUser
 			}
@@ -110,6 +113,7 @@ type chat struct {
 	socket      *url.URL
 	token       string
 	mint        func() (string, error) // makes the token if none was given
+	madeWith    string                 // names the secret of the token that mint made; "" if it made none
 }
 
 // run logs in and chats until the input ends, ctx does, or the server closes the connection, which is an error unless
@@ -139,10 +143,21 @@ func (c *chat) run(ctx context.Context) error {
 		c.show(frame)
 		return c.talk(ctx, r)
 	case err := <-r.closed:
-		return describeClose(err)
+		return c.describeRefusal(err)
 	case <-ctx.Done():
 		return c.leave(r)
 	}
+}
+
+// describeRefusal says why the server closed the connection instead of logging in. A token that was made here is refused if
+// another secret is the server's.
+func (c *chat) describeRefusal(err error) error {
+	why := describeClose(err)
+	if c.madeWith != "" && websocket.IsCloseError(err, 3401) {
+		return fmt.Errorf("%w; the token was made with %s: name the server's own with --data-dir or CHATTING_DATA_DIR, "+
+			"or its secret with CHATTING_JWT_SECRET_FILE", why, c.madeWith)
+	}
+	return why
 }
 
 // talk does what the input says and shows what comes.

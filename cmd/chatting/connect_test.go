@@ -17,6 +17,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"go.uber.org/goleak"
 
+	"chatting/adapters/auth"
 	"chatting/configs"
 )
 
@@ -197,6 +198,27 @@ func TestNothingIsSentBeforeTheLoginIsAnswered(t *testing.T) {
 		t.Errorf("%v, %d bytes of input left", calls, in.Len())
 	}
 	server.closeCode(t)
+}
+
+// TestARefusedTokenThatWasMadeHereNamesItsSecret: it is that of another server, as a rule.
+func TestARefusedTokenThatWasMadeHereNamesItsSecret(t *testing.T) {
+	server := newFakeServer(t, func(conn *websocket.Conn) {
+		_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(3401, ""), time.Now().Add(patience))
+	})
+	defer server.Close()
+	dir := t.TempDir()
+	if _, err := auth.LoadOrCreateSecret(dir); err != nil {
+		t.Fatal(err)
+	}
+	for environ, want := range map[string]string{
+		"CHATTING_DATA_DIR=" + dir:                        "the token was made with the secret in the data directory " + dir + ": name the server's own with --data-dir",
+		"CHATTING_JWT_SECRET=" + strings.Repeat("s3", 16): "the token was made with jwt.secret of this configuration",
+	} {
+		command(t, []string{environ}, "connect", "--user", "7", "--url", server.socketURL()).complains(t, want)
+	}
+	if o := server.connect(t.Context(), strings.NewReader("")); strings.Contains(o.err, "was made with") {
+		t.Errorf("of a token that was given: %s", o.err)
+	}
 }
 
 func TestMistypedLinesAreExplainedAndTheChatGoesOn(t *testing.T) {

@@ -91,7 +91,7 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 		URL: cfg.Database.URL.Reveal(), MustExist: true, Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", cfg.Database.URL, err)
+		return databaseError(cfg, err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	if err := mayRebuild(ctx, cfg, cluster, store, logger); err != nil {

@@ -242,6 +242,7 @@ func TestMigrateSaysWhatIsWrongWithTheDatabase(t *testing.T) {
 	command(t, []string{"CHATTING_DATABASE_URL=sqlite:/nowhere/x.db"}, "migrate").complains(t, "chatting: sqlite:/nowhere/x.db: ")
 	o := command(t, []string{"CHATTING_DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/d?sslmode=disable"}, "migrate")
 	o.complains(t, "chatting: postgres://***@127.0.0.1:1/***: The database is not available: ")
+	o.complains(t, " (the option is database.url, CHATTING_DATABASE_URL)\n")
 	if strings.Contains(o.err, "hunter2") {
 		t.Error(o.err)
 	}

@@ -296,6 +296,25 @@ func TestPostgreSQLRepeatsNothingOfTheURL(t *testing.T) {
 	}
 }
 
+// TestTheDriversOwnVariablesAreNotRepeated: the driver takes what the URL does not say from the environment.
+func TestTheDriversOwnVariablesAreNotRepeated(t *testing.T) {
+	for _, name := range []string{
+		"PGPORT", "PGHOSTADDR", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGCONNECT_TIMEOUT", "PGTARGETSESSIONATTRS",
+		"PGCLIENTENCODING", "PGDATESTYLE", "PGOPTIONS", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE", "PGLOADBALANCEHOSTS", "PGMINPROTOCOLVERSION", "PGSSLCERT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, value := range []string{marker, "/" + marker, "a b=" + marker} {
+				t.Setenv(name, value)
+				o := command(t, []string{"CHATTING_DATABASE_URL=postgres://" + away + "/c"}, "migrate")
+				if o.code != 1 {
+					t.Errorf("%+v", o)
+				}
+				hidesMarker(t, name, o.out+o.err)
+			}
+		})
+	}
+}
+
 // TestFilesThatAServerMakesAreForItsOwner runs the program under umasks that others have set.
 func TestFilesThatAServerMakesAreForItsOwner(t *testing.T) {
 	if _, err := os.Stat("/bin/sh"); err != nil {

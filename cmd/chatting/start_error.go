@@ -20,6 +20,12 @@ func causedBy(key string, err error) error {
 	return fmt.Errorf("%s (%s): %w", key, configs.Option{Key: key}.Env(), err)
 }
 
+// databaseError tells a command why the database of the configuration cannot be used.
+func databaseError(cfg configs.Config, err error) error {
+	key := databaseOption(cfg)
+	return fmt.Errorf("%s: %w (the option is %s, %s)", cfg.Database.URL, err, key, configs.Option{Key: key}.Env())
+}
+
 // listenError tells why the server cannot listen on the address of an option.
 func listenError(key, address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {

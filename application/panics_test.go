@@ -1,0 +1,34 @@
+package application_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"chatting/application"
+)
+
+func TestTheValueOfAPanicIsNotDescribed(t *testing.T) {
+	describe := func(f func()) (text string) {
+		defer func() { text = application.DescribePanic(recover()) }()
+		f()
+		return ""
+	}
+	for name, c := range map[string]struct {
+		do   func()
+		want string
+	}{
+		"a text":   {func() { panic("eyJ.token") }, "string"},
+		"an error": {func() { panic(errors.New("eyJ.token")) }, "*errors.errorString"},
+		"bytes":    {func() { panic([]byte("eyJ.token")) }, "[]uint8"},
+		"an index": {func() { _ = []int{}[len(name(t))] }, "index out of range"},
+		"a map":    {func() { var absent map[string]int; absent["eyJ.token"] = 1 }, "nil map"},
+	} {
+		got := describe(c.do)
+		if strings.Contains(got, "token") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func name(t *testing.T) string { return t.Name() }
