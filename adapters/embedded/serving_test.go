@@ -258,15 +258,12 @@ func engineOf(t *testing.T, answer func(request []byte) []byte) *engine {
 
 func TestALaneCarriesOneAnswer(t *testing.T) {
 	e := engineOf(t, func(request []byte) []byte { return request })
-	l, err := e.dial(e.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for claimed, c := range map[uint32]struct {
 		body int
 		good bool
 	}{4: {4, true}, 5: {5, true}, 3: {3, false}, 0: {0, false}, maxAnswer + 1: {0, false}, 1<<32 - 1: {0, false}} {
-		if l, err = e.dial(e.addr); err != nil {
+		l, err := e.dial(e.addr)
+		if err != nil {
 			t.Fatal(err)
 		}
 		want := append(binary.BigEndian.AppendUint32(nil, claimed), make([]byte, c.body)...)

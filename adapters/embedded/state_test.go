@@ -347,7 +347,7 @@ func TestKfakesLogTellsAFailedWrite(t *testing.T) {
 	l.Logf(kfake.LogLevelWarn, "persist batch: %v", errors.New("no space"))
 	l.Logf(kfake.LogLevelError, "persist batch: %v", errors.New("again"))
 	l.note(errors.New("at the end"))
-	if len(failures) != 1 || !strings.Contains(failures[0].Error(), "no space") || l.err() != failures[0] {
+	if len(failures) != 1 || !strings.Contains(failures[0].Error(), "no space") || !errors.Is(l.err(), failures[0]) {
 		t.Errorf("%v, %v", failures, l.err())
 	}
 	end := &kfakeLog{}
