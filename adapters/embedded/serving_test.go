@@ -258,6 +258,9 @@ func engineOf(t *testing.T, answer func(request []byte) []byte) *engine {
 
 func TestALaneCarriesOneAnswer(t *testing.T) {
 	e := engineOf(t, func(request []byte) []byte { return request })
+	if _, err := e.dial(e.addr); err != nil { // it stays
+		t.Fatal(err)
+	}
 	for claimed, c := range map[uint32]struct {
 		body int
 		good bool
@@ -277,7 +280,8 @@ func TestALaneCarriesOneAnswer(t *testing.T) {
 		t.Errorf("%d lanes are known", len(e.lanes))
 	}
 	silent := engineOf(t, func([]byte) []byte { return nil })
-	if l, err = silent.dial(silent.addr); err != nil {
+	l, err := silent.dial(silent.addr)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.send([]byte("x"), time.Nanosecond); !errors.Is(err, os.ErrDeadlineExceeded) {
