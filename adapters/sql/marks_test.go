@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,6 +85,18 @@ func mark(t *testing.T, s *Store, owner, partner domain.UserID, id *domain.Event
 	}
 }
 
+// rowOf returns what the database has of an entry.
+func rowOf(t *testing.T, s *Store, id domain.EventID) modelRow {
+	t.Helper()
+	for _, row := range storedRows(t, s) {
+		if row.id == id {
+			return row
+		}
+	}
+	t.Fatalf("no entry %s", id)
+	return modelRow{}
+}
+
 var markContract = map[string]func(*testing.T, database){
 	"AMarkMovesForwardOnly": func(t *testing.T, d database) {
 		s := d.migrated(t)
@@ -101,36 +114,62 @@ var markContract = map[string]func(*testing.T, database){
 		wantUnread(t, s, 2, 1, 1)
 		wantUnread(t, s, 1, 2, 0)
 	},
-	"NoMarkIsSetAtWhatItsOwnerDoesNotSee": func(t *testing.T, d database) {
+	"NothingIsReadOrNamedThatItsOwnerDoesNotSee": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)
-		mark(t, s, 2, 1, nil, true) // there is nothing to read
-		shown := y.tell(chat(1, 2))
-		elsewhere := y.tell(chat(1, 3))
-		set(t, s, change(2, 1, true))
-		y.tellPending(2, 1)
-		hidden := y.tell(chat(1, 2))
-		unheard := newEventID()
-		for _, id := range []domain.EventID{elsewhere, hidden, unheard} {
-			mark(t, s, 2, 1, &id, false)
-			page, _, err := s.Messages(t.Context(), 2, 1, &id, atMost(10))
-			noError(t, err)
-			if len(page) > 0 {
-				t.Errorf("%d messages before one that is not seen", len(page))
+		// The owner is the higher one of its conversation, then the lower one.
+		for _, pair := range [][2]domain.UserID{{12, 11}, {21, 22}} {
+			owner, partner := pair[0], pair[1]
+			mark(t, s, owner, partner, nil, true) // there is nothing to read
+			early, shown := y.tell(chat(partner, owner)), y.tell(chat(partner, owner))
+			unseen := []domain.EventID{newEventID()}
+			for _, third := range []domain.UserID{owner - 10, owner + 100} {
+				unseen = append(unseen, y.tell(chat(partner, third)), y.tell(chat(third, owner)))
 			}
-			if sees, err := s.Sees(t.Context(), 2, 1, id); err != nil || sees {
-				t.Errorf("sees %s: %t, %v", id, sees, err)
+			set(t, s, change(owner, partner, true))
+			y.tellPending(owner, partner)
+			hidden := y.tell(chat(partner, owner))
+			for _, id := range append(unseen, hidden) {
+				mark(t, s, owner, partner, &id, false)
+				page, _, err := s.Messages(t.Context(), owner, partner, &id, atMost(10))
+				noError(t, err)
+				if len(page) > 0 {
+					t.Errorf("%d: %d messages before one that is not seen", owner, len(page))
+				}
+				if sees, err := s.Sees(t.Context(), owner, partner, id); err != nil || sees {
+					t.Errorf("%d sees %s: %t, %v", owner, id, sees, err)
+				}
+			}
+			for reader, want := range map[domain.UserID][]domain.EventID{owner: {shown, early}, partner: {hidden, shown, early}} {
+				var got []domain.EventID
+				page, _, err := s.Messages(t.Context(), reader, owner+partner-reader, nil, atMost(10))
+				noError(t, err)
+				for _, entry := range page {
+					got = append(got, entry.ID)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%d reads %v, want %v", reader, got, want)
+				}
+				for _, id := range want {
+					if sees, err := s.Sees(t.Context(), reader, owner+partner-reader, id); err != nil || !sees {
+						t.Errorf("%d sees %s: %t, %v", reader, id, sees, err)
+					}
+				}
+			}
+			wantUnread(t, s, owner, partner, 2)
+			mark(t, s, partner, owner, &hidden, true) // its sender sees it
+			mark(t, s, owner, partner, &early, true)
+			wantUnread(t, s, owner, partner, 1)
+			mark(t, s, owner, partner, nil, true)
+			wantUnread(t, s, owner, partner, 0)
+			// What is hidden is not read by that: the mark stands at what is seen.
+			var at int64
+			noError(t, s.reader.GetContext(t.Context(), &at,
+				"SELECT log_offset FROM conversation_marks WHERE owner = $1 AND partner = $2", int64(owner), int64(partner)))
+			if want := rowOf(t, s, shown).at.Offset; at != want {
+				t.Errorf("the mark of %d stands at %d, want %d", owner, at, want)
 			}
 		}
-		wantUnread(t, s, 2, 1, 1)
-		mark(t, s, 1, 2, &hidden, true) // its sender sees it
-		for owner, id := range map[domain.UserID]domain.EventID{1: hidden, 2: shown} {
-			if sees, err := s.Sees(t.Context(), owner, 3-owner, id); err != nil || !sees {
-				t.Errorf("%d sees %s: %t, %v", owner, id, sees, err)
-			}
-		}
-		mark(t, s, 2, 1, &shown, true)
-		wantUnread(t, s, 2, 1, 0)
 	},
 	"UnreadIsWhatThePartnerAndThePlatformSaid": func(t *testing.T, d database) {
 		s := d.migrated(t)
