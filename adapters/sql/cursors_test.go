@@ -243,7 +243,72 @@ var cursorContract = map[string]func(*testing.T, database){
 			has(receiver, sender, start+7, true) // a block hides it
 			has(sender, receiver, start+8, false)
 			has(sender, 99, start, false)
+			// Of a cursor that does not reach the partition nothing is known.
 			noError(t, s.ForgetCursors(t.Context()))
+			noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{domain.System: {{Generation: 1}}}))
+			want(100, 0)
+			noError(t, s.ForgetCursors(t.Context()))
+		}
+	},
+	"WhatOneSenderSaidInTwoPartitionsStaysApart": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		ids := []domain.EventID{y.tell(chat(1, 2)), y.tell(chat(1, 2))}
+		// As if there had been another number of partitions before.
+		s.writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = 1 WHERE log_offset = 1")
+		at := func(partition int, offset int64) application.LogPosition {
+			return application.LogPosition{Generation: 1, Partition: partition, Offset: offset}
+		}
+		lists, err := s.Stretches(t.Context(), 2, []application.Stretch{
+			{Sender: 1, From: at(1, 0), To: at(1, 9)}, {Sender: 1, From: at(0, 0), To: at(0, 9)},
+		}, 10)
+		noError(t, err)
+		for i, want := range []domain.EventID{ids[1], ids[0]} {
+			if len(lists[i]) != 1 || lists[i][0].ID != want {
+				t.Errorf("stretch %d: %+v", i, lists[i])
+			}
+		}
+	},
+	"MoreUsersAndPartitionsThanAStatementTakesAreSavedAndRead": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		const many = perStatement + 1
+		places := make([]application.LogPosition, many)
+		for i := range places {
+			places[i] = application.LogPosition{Generation: 1, Partition: i, Offset: int64(i)}
+		}
+		cursors := map[domain.UserID][]application.LogPosition{domain.System: places}
+		for user := domain.UserID(1); user <= many; user++ {
+			cursors[user] = []application.LogPosition{{Generation: 2, Offset: int64(user)}}
+		}
+		s.writer.MustExecContext(t.Context(), `
+			WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+			INSERT INTO users (id, first_seen) SELECT n, 0 FROM numbers`, many)
+		for range 2 { // where storing began is saved first, or together with the others
+			noError(t, s.SaveCursors(t.Context(), cursors))
+		}
+		for _, user := range []domain.UserID{domain.System, 1, perStatement - 1, perStatement, many} {
+			got, err := s.Cursor(t.Context(), user)
+			noError(t, err)
+			want := slices.Clone(places)
+			if user != domain.System {
+				want[0] = cursors[user][0]
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("the cursor of %d has %d places, the first %v", user, len(got), got[:min(len(got), 1)])
+			}
+		}
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		s.writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = $1", perStatement)
+		to := slices.Clone(places)
+		for i := range to {
+			to[i].Offset++
+			places[i].Offset = 0
+		}
+		senders, _, err := s.Waiting(t.Context(), 2, places, to, 10)
+		noError(t, err)
+		if len(senders) != 1 || senders[0].Place.Partition != perStatement {
+			t.Errorf("%v wait", senders)
 		}
 	},
 }

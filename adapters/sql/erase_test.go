@@ -42,6 +42,31 @@ var eraseContract = map[string]func(*testing.T, database){
 		if !slices.Equal(left, []int64{2}) {
 			t.Errorf("what is left is of users %v", left)
 		}
+		s.writer.MustExecContext(t.Context(), "UPDATE projections SET log_partition = 1") // the first that the log does not have
+		noError(t, s.Remember(t.Context(), 2))
+		s.writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = 1")
+		erase(t, s, 2, 0)
+		if rows := storedRows(t, s); len(rows) > 0 {
+			t.Errorf("what is left is %+v", rows)
+		}
+	},
+	"AnErasedUserMayHaveSaidMoreThanATransactionDeletes": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		noError(t, s.Remember(t.Context(), 2))
+		y.tell(chat(1, 2))
+		y.tell(chat(2, 3))
+		for _, other := range []int64{1, 3} {
+			s.writer.MustExecContext(t.Context(), `
+				WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+				INSERT INTO messages (`+entryColumns+`)
+				SELECT low, high, CAST(CAST(n AS TEXT) AS `+map[string]string{"sqlite": "BLOB", "postgres": "BYTEA"}[s.writer.DriverName()]+`),
+					generation, log_partition, 0, sender, NULL, kind, TRUE, TRUE, 0, frame
+				FROM messages, numbers WHERE low + high = 2 + $2`, 2*eraseAtOnce, other)
+		}
+		if _, known := erase(t, s, 2, 2); !known || len(storedRows(t, s)) > 0 {
+			t.Errorf("known %t, %d rows are left", known, len(storedRows(t, s)))
+		}
 	},
 	"AnErasedUserIsForgottenEverywhere": func(t *testing.T, d database) {
 		s := d.migrated(t)

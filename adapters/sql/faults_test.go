@@ -280,7 +280,7 @@ func newCalls(t *testing.T, s *Store) []call {
 		{"MarkPublished", func(ctx context.Context, s *Store) (any, error) {
 			return nil, s.MarkPublished(ctx, []domain.EventID{blocked.ID})
 		}, nil, nil, 0},
-		{"AddFriend", func(ctx context.Context, s *Store) (any, error) { return s.AddFriend(ctx, 2, 4, 10) }, true, false, 0},
+		{"AddFriend", func(ctx context.Context, s *Store) (any, error) { return s.AddFriend(ctx, 2, 4, 2) }, true, false, 0},
 		{"RemoveFriend", func(ctx context.Context, s *Store) (any, error) { return s.RemoveFriend(ctx, 2, 4) }, true, false, 0},
 		{"Remember", func(ctx context.Context, s *Store) (any, error) { return nil, s.Remember(ctx, 77) }, nil, nil, 0},
 		{"MarkRead", func(ctx context.Context, s *Store) (any, error) { return s.MarkRead(ctx, 2, 1, &first) }, true, nil, 0},

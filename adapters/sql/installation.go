@@ -95,7 +95,7 @@ func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity,
 		if _, err := tx.ExecContext(ctx, recordInstallation, own.TopicPrefix, own.ClusterID, rand.Text(), s.now().UnixMilli()); err != nil {
 			return err
 		}
-		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) || log == own || own.ClusterID == "" {
+		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, fillInCluster, own.ClusterID); err != nil {

@@ -44,7 +44,6 @@ func (s *Store) StoredOf(
 		query = storedForLow
 	}
 	err = s.read(ctx, "count stored", func(ctx context.Context, db *sqlx.DB) error {
-		messages, bytes = 0, 0
 		var partition int
 		err := db.GetContext(ctx, &partition, partitionOfPair, int64(between.Low()), int64(between.High()))
 		if errors.Is(err, sql.ErrNoRows) {

@@ -254,6 +254,9 @@ var markContract = map[string]func(*testing.T, database){
 		}
 		places, err := s.Projected(t.Context(), 2)
 		noError(t, err)
+		if none, err := s.Projected(t.Context(), 0); err != nil || len(none) > 0 {
+			t.Errorf("of no partitions, %v are projected (%v)", none, err)
+		}
 		if places[0] != y.at.Next || places[1] != (application.LogPosition{Generation: 1, Partition: 1}) {
 			t.Errorf("projected up to %v", places)
 		}
