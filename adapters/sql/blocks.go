@@ -105,7 +105,7 @@ func (s *Store) IsBlocked(ctx context.Context, blocker, target domain.UserID) (b
 	err = s.read(ctx, "look for block", func(ctx context.Context, db *sqlx.DB) error {
 		return db.GetContext(ctx, &blocked, selectIsBlocked, int64(blocker), int64(target))
 	})
-	return blocked && err == nil, err
+	return blocked, err
 }
 
 // blockersAtOnce is how many users one statement asks about.

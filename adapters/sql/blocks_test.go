@@ -98,7 +98,7 @@ var blockContract = map[string]func(*testing.T, database){
 		if elsewhere, err := newSQLiteDatabase(t).migrated(t).blockKey(t.Context()); err != nil || bytes.Equal(elsewhere, key) {
 			t.Errorf("two databases have the key %x, %v", key, err)
 		}
-		for _, value := range []string{"no hexadecimal number", "00ff", ""} {
+		for _, value := range []string{"no hexadecimal number", "00ff", "", strings.Repeat("00", blockKeySize) + "zz"} {
 			s.writer.MustExecContext(t.Context(), "UPDATE secrets SET value = $1 WHERE name = $2", value, blockKeyName)
 			if key, err := d.open(t).blockKey(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged") {
 				t.Errorf("the damaged key is %x, %v", key, err)

@@ -171,6 +171,33 @@ var markContract = map[string]func(*testing.T, database){
 			}
 		}
 	},
+	"NoMarkIsSetAtWhatIsDeletedMeanwhile": func(t *testing.T, d database) {
+		sound := d.migrated(t)
+		y := newStory(t, sound)
+		deleted := false
+		s := newFaulty(t, d, func(step string) error {
+			if step == "begin" {
+				expired, err := sound.Expire(t.Context(), testTime.Add(time.Hour), 10)
+				deleted = expired == 1
+				return err
+			}
+			return nil
+		})
+		defer func() { noError(t, s.Close()) }()
+		for _, one := range []bool{true, false} {
+			id := new(domain.EventID)
+			*id = y.tell(chat(1, 2))
+			if !one {
+				id = nil // all
+			}
+			if known, err := s.MarkRead(t.Context(), 2, 1, id); known == one || err != nil || !deleted {
+				t.Errorf("one %t: known %t, %v, deleted %t", one, known, err, deleted)
+			}
+			if got := count(t, sound, "conversation_marks"); got != 0 {
+				t.Errorf("%d marks", got)
+			}
+		}
+	},
 	"UnreadIsWhatThePartnerAndThePlatformSaid": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)

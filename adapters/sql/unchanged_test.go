@@ -122,6 +122,12 @@ var unchangedContract = map[string]func(*testing.T, database){
 			mark(ctx, &first)
 			mark(ctx, &second)
 			mark(ctx, nil)
+			if known, err := s.MarkRead(ctx, 1, 9, nil); err != nil || !known {
+				t.Errorf("marking where nothing was said: %t, %v", known, err)
+			}
+			if known, err := s.MarkRead(ctx, 1, 9, &first); err != nil || known {
+				t.Errorf("marking at what is not seen: %t, %v", known, err)
+			}
 			if err := s.Remember(ctx, 1); err != nil {
 				t.Errorf("remembering a known user: %v", err)
 			}
