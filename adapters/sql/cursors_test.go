@@ -38,6 +38,7 @@ var cursorContract = map[string]func(*testing.T, database){
 		want(domain.System, at(1, 0, 10), at(1, 1, 20), at(1, 2, 0))
 		save(7, at(1, 1, 25))
 		want(7, at(1, 0, 10), at(1, 1, 25), at(1, 2, 0))
+		want(8) // nobody saved it
 		save(7, at(1, 1, 24), at(2, 0, 1), at(1, 3, 9))
 		want(7, at(2, 0, 1), at(1, 1, 25), at(1, 2, 0))
 		save(7, at(1, 0, 99), at(2, 2, 0))
@@ -145,6 +146,9 @@ var cursorContract = map[string]func(*testing.T, database){
 		waits(at(1, 0), at(2, 10), 3, at(1, 9), eight, system)
 		waits(at(1, 0), at(2, 10), 1, at(1, 1), eight)
 		waits(at(1, 1), at(1, 9), 100, at(1, 9), system, application.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(1, 1), at(2, 10), 100, at(2, 10), system, application.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
+		waits(at(1, 1), at(2, 10), 2, at(1, 9), system, application.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(1, 1), at(2, 10), 5, at(2, 3), system, application.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
 		waits(at(2, 3), at(2, 3), 100, at(2, 3))
 		waits(at(2, 3), at(1, 3), 100, at(1, 3))
 
@@ -266,6 +270,19 @@ var cursorContract = map[string]func(*testing.T, database){
 		for i, want := range []domain.EventID{ids[1], ids[0]} {
 			if len(lists[i]) != 1 || lists[i][0].ID != want {
 				t.Errorf("stretch %d: %+v", i, lists[i])
+			}
+		}
+		from, to := []application.LogPosition{at(0, 0), at(1, 0)}, []application.LogPosition{at(0, 9), at(1, 9)}
+		senders, _, err := s.Waiting(t.Context(), 2, from, to, 10)
+		noError(t, err)
+		if want := []application.WaitingSender{{Sender: 1, Place: at(0, 0)}, {Sender: 1, Place: at(1, 1)}}; !slices.Equal(senders, want) {
+			t.Errorf("%v wait, want %v", senders, want)
+		}
+		for partition, want := range ids {
+			recent, err := s.Recent(t.Context(), 2, to[partition:partition+1], testTime, 10)
+			noError(t, err)
+			if !slices.Equal(recent, []domain.EventID{want}) {
+				t.Errorf("partition %d: recent are %v, want %s", partition, recent, want)
 			}
 		}
 	},

@@ -50,6 +50,51 @@ var eraseContract = map[string]func(*testing.T, database){
 			t.Errorf("what is left is %+v", rows)
 		}
 	},
+	"AnErasureGoesUpToTheFurthestEndThatWasNoted": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		for _, step := range []struct{ generation, end, wantGeneration, wantEnd int64 }{
+			{1, 5, 1, 5}, {1, 3, 1, 5}, {1, 9, 1, 9}, {2, 1, 2, 1}, {1, 7, 2, 1}, {2, 2, 2, 2},
+		} {
+			noError(t, s.noteErasure(t.Context(), application.Erasure{
+				User: 1, Ends: []int64{step.end}, Projected: []application.LogPosition{{Generation: step.generation}},
+			}))
+			var generation, end int64
+			noError(t, s.reader.QueryRowContext(t.Context(), "SELECT generation, until_offset FROM erasures").Scan(&generation, &end))
+			if generation != step.wantGeneration || end != step.wantEnd {
+				t.Errorf("after %+v, it goes up to %d:%d", step, generation, end)
+			}
+		}
+	},
+	"AnErasureLeavesWhatIsBehindItsOwnEnd": func(t *testing.T, d database) {
+		for _, user := range []domain.UserID{1, 9} { // the lower one, then the higher one
+			s := d.migrated(t)
+			y := newStory(t, s)
+			y.at.Next.Partition = int(user)
+			noError(t, s.Remember(t.Context(), user))
+			y.tell(chat(5, user))
+			y.tell(chat(user, 5))
+			kept := []domain.EventID{y.tell(chat(user, 5)), y.tell(chat(5, user)), y.tell(chat(4, 5))}
+			for _, other := range []domain.UserID{5, 7} { // erasures of others, one of them with the partner
+				s.writer.MustExecContext(t.Context(), "INSERT INTO erasures VALUES ($1, $2, 1, 100)", int64(other), y.at.Next.Partition)
+			}
+			wish := application.Erasure{User: user, Ends: make([]int64, 10)}
+			wish.Ends[user] = 2
+			for range wish.Ends {
+				wish.Projected = append(wish.Projected, application.LogPosition{Generation: 1})
+			}
+			_, _, err := s.EraseUser(t.Context(), wish)
+			noError(t, err)
+			var got []domain.EventID
+			for _, row := range storedRows(t, s) {
+				if row.at.Partition == int(user) {
+					got = append(got, row.id)
+				}
+			}
+			if !slices.Equal(got, kept) {
+				t.Errorf("%d: %v are left, want %v", user, got, kept)
+			}
+		}
+	},
 	"AnErasedUserMayHaveSaidMoreThanATransactionDeletes": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)
