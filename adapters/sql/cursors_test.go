@@ -229,6 +229,16 @@ var cursorContract = map[string]func(*testing.T, database){
 			save(domain.System, 0)
 			want(100, 4)
 			want(2, 2)
+			// The conversations of others may be in other partitions.
+			for _, user := range []domain.UserID{1, sender, receiver, 99} {
+				for _, other := range []domain.UserID{1, 99} {
+					if user != other {
+						s.writer.MustExecContext(t.Context(), `
+							INSERT INTO messages VALUES ($1, $2, $3, 1, 0, 0, 0, NULL, 1, TRUE, TRUE, 0, '') ON CONFLICT DO NOTHING`,
+							int64(min(user, other)), int64(max(user, other)), []byte{})
+					}
+				}
+			}
 			save(receiver, start+1)
 			want(100, 3)
 			save(receiver, start+5)
@@ -247,6 +257,9 @@ var cursorContract = map[string]func(*testing.T, database){
 			has(receiver, sender, start+7, true) // a block hides it
 			has(sender, receiver, start+8, false)
 			has(sender, 99, start, false)
+			has(receiver, 99, start, false)
+			has(sender, 1, start, false)
+			has(receiver, 1, start, false)
 			// Of a cursor that does not reach the partition nothing is known.
 			noError(t, s.ForgetCursors(t.Context()))
 			noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{domain.System: {{Generation: 1}}}))

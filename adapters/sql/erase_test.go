@@ -173,6 +173,38 @@ var eraseContract = map[string]func(*testing.T, database){
 			t.Errorf("the cursor is %v, %v", cursor, err)
 		}
 	},
+	"AnErasureLeavesTheListsAndCursorsOfOthers": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		places := []application.LogPosition{{Generation: 1, Offset: 1}}
+		for user := domain.UserID(1); user <= 4; user++ {
+			noError(t, s.Remember(t.Context(), user))
+			noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{domain.System: places, user: places}))
+			add(t, s, user, 50, 10)
+			add(t, s, user, 51, 10)
+			if user > 2 {
+				add(t, s, user, 1, 10)
+			}
+		}
+		set(t, s, change(1, 2, true))
+		wish := erasure(t, s, 1, 0)
+		wish.At = testTime.Add(time.Hour)
+		_, _, err := s.EraseUser(t.Context(), wish)
+		noError(t, err)
+		for user := domain.UserID(2); user <= 4; user++ {
+			wantFriends(t, s, user, 50, 51)
+			wantLength(t, s, user, 2)
+			if cursor, err := s.Cursor(t.Context(), user); err != nil || !slices.Equal(cursor, places) {
+				t.Errorf("the cursor of %d is %v, %v", user, cursor, err)
+			}
+		}
+		wantFriends(t, s, 1)
+		wantLength(t, s, 1, 0)
+		var at int64
+		noError(t, s.reader.GetContext(t.Context(), &at, "SELECT changed_at FROM blocks"))
+		if at != wish.At.UnixMilli() {
+			t.Errorf("the block ended at %d", at)
+		}
+	},
 	"AUserWhoWasNeverSeenIsNotErased": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)

@@ -106,9 +106,10 @@ var installationContract = map[string]func(*testing.T, database){
 	},
 	"ADatabaseOfAVersionThatRecordedNoLogKnowsItByItsTopics": func(t *testing.T, d database) {
 		s := d.migrated(t)
-		for _, topic := range []string{"old.conversations", "old.sessions"} {
+		for i, topic := range []string{"zz.conversations", "aa.conversations", "old.conversations", "old.sessions"} {
 			_, err := s.PartitionCount(t.Context(), topic, 16)
 			noError(t, err)
+			s.writer.MustExecContext(t.Context(), "UPDATE topic_partitions SET recorded_at = $1 WHERE topic = $2", i, topic)
 		}
 		if got, err := s.ClaimLog(t.Context(), LogIdentity{"new", "c1"}); err != nil || got != (LogIdentity{"old", ""}) {
 			t.Errorf("under another prefix, it belongs to %v (%v)", got, err)

@@ -1,10 +1,13 @@
 package sqlstore
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"chatting/application"
 	"chatting/domain"
@@ -198,6 +201,54 @@ var markContract = map[string]func(*testing.T, database){
 			}
 		}
 	},
+	"TheNewestIsThatOfTheNewestTopic": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		for range 3 {
+			y.tell(chat(1, 2))
+			y.tell(chat(2, 1))
+		}
+		anew := y.at
+		anew.Next.Generation, anew.Next.Offset = 2, 0
+		noError(t, s.MoveProjection(t.Context(), y.at, anew, nil))
+		y.at = anew
+		ids := map[domain.UserID]domain.EventID{2: y.tell(chat(1, 2)), 1: y.tell(chat(2, 1))}
+		for owner := range ids {
+			mark(t, s, owner, 3-owner, nil, true)
+			wantUnread(t, s, owner, 3-owner, 0)
+		}
+	},
+	"AMarkMovesForwardOnlyThoughAnotherOneMovesMeanwhile": func(t *testing.T, d database) {
+		sound := d.migrated(t)
+		y := newStory(t, sound)
+		var meanwhile func()
+		s := newFaulty(t, d, func(step string) error {
+			if step == "begin" {
+				meanwhile()
+			}
+			return nil
+		})
+		defer func() { noError(t, s.Close()) }()
+		steps := []struct{ meanwhile, own, unread int }{{0, 1, 3}, {2, 1, 2}, {2, 3, 1}, {4, 3, 0}, {3, 4, 0}}
+		said := make([][]domain.EventID, len(steps)) // to each owner, of which the last two after the topic was made anew
+		for i := range 5 {
+			if i == 3 {
+				anew := y.at
+				anew.Next.Generation, anew.Next.Offset = 2, 0
+				noError(t, sound.MoveProjection(t.Context(), y.at, anew, nil))
+				y.at = anew
+			}
+			for n := range steps {
+				said[n] = append(said[n], y.tell(chat(1, domain.UserID(10+n))))
+			}
+		}
+		for n, step := range steps {
+			owner := domain.UserID(10 + n)
+			meanwhile = func() { mark(t, sound, owner, 1, &said[n][step.meanwhile], true) }
+			mark(t, s, owner, 1, &said[n][step.own], true)
+			wantUnread(t, sound, owner, 1, step.unread)
+		}
+	},
 	"UnreadIsWhatThePartnerAndThePlatformSaid": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)
@@ -256,6 +307,72 @@ var markContract = map[string]func(*testing.T, database){
 			t.Errorf("%d messages are left: %+v", len(page), page)
 		}
 	},
+	"AProjectionReplacesAllOfItsStretchAndNothingElse": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		before, replaced, behind := y.tell(chat(1, 2)), []domain.EventID{y.tell(chat(1, 2)), y.tell(chat(1, 2))}, y.tell(chat(1, 2))
+		start := y.at
+		start.Next.Offset = 1
+		noError(t, s.MoveProjection(t.Context(), y.at, start, nil))
+		to := start
+		to.Next.Offset, to.Last, to.Fingerprint = 3, 2, application.RecordFingerprint(replaced[1])
+		noError(t, s.Project(t.Context(), application.ProjectionBatch{From: start, To: to}))
+		var left []domain.EventID
+		for _, row := range storedRows(t, s) {
+			left = append(left, row.id)
+		}
+		if want := []domain.EventID{before, behind}; !slices.Equal(left, want) {
+			t.Errorf("%v are left, want %v", left, want)
+		}
+		projections, err := s.Projections(t.Context())
+		noError(t, err)
+		if !slices.Equal(projections, []application.Projection{to}) {
+			t.Errorf("it is projected up to %+v, want %+v", projections, to)
+		}
+	},
+	"AMessageSentAgainStandsAtItsFirstPlace": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		// Whoever gets it has blocked the sender at the first place only: the lower user, then the higher one.
+		for partition, pair := range [][2]domain.UserID{{12, 11}, {21, 22}} {
+			from, to := pair[0], pair[1]
+			event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(from, to)}
+			at := func(generation, offset int64) application.Projection {
+				return application.Projection{Last: -1, Next: application.LogPosition{Generation: generation, Partition: partition, Offset: offset}}
+			}
+			where := application.Projection{Next: application.LogPosition{Partition: partition}, Last: -1}
+			tell := func(generation, offset int64, frame string) {
+				noError(t, s.MoveProjection(t.Context(), where, at(generation, offset), nil))
+				where = at(generation, offset+1)
+				noError(t, s.Project(t.Context(), application.ProjectionBatch{From: at(generation, offset), To: where, Events: []application.ProjectedEvent{
+					{Offset: offset, Event: event, Frame: []byte(frame)},
+				}}))
+			}
+			tell(1, 9, "third")
+			if row := rowOf(t, s, event.ID); !row.lowSees || !row.highSees || row.addressee != to {
+				t.Errorf("at first: %+v", row)
+			}
+			for offset, blocked := range map[int64]bool{1: true, 7: false} {
+				noError(t, s.write(t.Context(), "change", func(ctx context.Context, tx *sqlx.Tx) error {
+					return keepChange(ctx, tx, application.JudgedChange{At: at(1, offset).Next, BlockState: application.BlockState{
+						BlockPair: application.BlockPair{Blocker: to, Target: from}, Blocked: blocked, Version: offset,
+					}})
+				}))
+			}
+			tell(1, 5, "second")
+			want := modelRow{
+				at: at(1, 5).Next, id: event.ID, low: min(from, to), high: max(from, to), sender: from, kind: application.EntryChat,
+				lowSees: from < to, highSees: from > to, milliseconds: testTime.UnixMilli(), frame: "second",
+			}
+			for _, again := range []struct{ generation, offset int64 }{{1, 5}, {1, 8}, {2, 0}} {
+				if again.offset != 5 {
+					tell(again.generation, again.offset, "later")
+				}
+				if row := rowOf(t, s, event.ID); row != want {
+					t.Errorf("after %v it is %+v, want %+v", again, row, want)
+				}
+			}
+		}
+	},
 	"AProjectionFromAPlaceThatIsNotNextChangesNothing": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)
@@ -264,7 +381,9 @@ var markContract = map[string]func(*testing.T, database){
 		y.tell(chat(1, 2))
 		ahead.Next.Offset += 7
 		never := application.Projection{Next: application.LogPosition{}, Last: -1}
-		for _, from := range []application.Projection{stale, ahead, never} {
+		other := y.at
+		other.Next.Generation = 7
+		for _, from := range []application.Projection{stale, ahead, never, other} {
 			to := from
 			to.Next.Generation, to.Next.Offset = 1, from.Next.Offset+1
 			event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}
