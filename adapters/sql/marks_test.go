@@ -247,6 +247,7 @@ var markContract = map[string]func(*testing.T, database){
 			meanwhile = func() { mark(t, sound, owner, 1, &said[n][step.meanwhile], true) }
 			mark(t, s, owner, 1, &said[n][step.own], true)
 			wantUnread(t, sound, owner, 1, step.unread)
+			wantUnreadKept(t, sound)
 		}
 	},
 	"UnreadIsWhatThePartnerAndThePlatformSaid": func(t *testing.T, d database) {
