@@ -24,6 +24,8 @@ func TestWhatAURLHasBesideItsHostIsTakenOutOfErrors(t *testing.T) {
 		// Values of parameters, and names that are none.
 		{"postgres://u@h/?sslmode=s3cret&se-cret=1&options=", "sslmode s3cret se-cret options", "sslmode *** *** options"},
 		{"postgres://u@h/?options=%zz", "%zz", "***"},
+		{"postgres://u@h/?options=a%2Bb%2Bcd", "a+b+cd a%2Bb%2Bcd", "*** ***"},
+		{"postgres://u@h/?application_name=port", "port application_name", "*** application_name"},
 		{"postgres://u@h/#fragment", "fragment", "***"},
 		// Pieces of a part, from four bytes on.
 		{"postgres://u@h/?host=one1,two", "one1 two", "*** two"},
