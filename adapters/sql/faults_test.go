@@ -346,7 +346,7 @@ func allTables(t *testing.T, s *Store) string {
 			noError(t, err)
 			fmt.Fprintln(&all, table, row)
 		}
-		noError(t, errors.Join(rows.Err(), rows.Close()))
+		noError(t, errors.Join(rows.Err(), rows.Close())) //nolint:sqlclosecheck // the next table is read on the same connection
 	}
 	return all.String()
 }
@@ -400,12 +400,12 @@ var faultContract = map[string]func(*testing.T, database){
 		var meanwhile func()
 		commits := 0
 		s := newFaulty(t, d, func(step string) error {
-			switch {
-			case step == "commit":
+			switch step {
+			case "commit":
 				if commits--; commits == 0 {
 					return errConflict
 				}
-			case step == "rolled back":
+			case "rolled back":
 				meanwhile()
 			}
 			return nil

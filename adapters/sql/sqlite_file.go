@@ -97,13 +97,13 @@ func (f sqliteFile) check(ctx context.Context) error {
 // checkNew sees that the empty file was never used. The lock is made by a process that has opened the file, which ends its being
 // empty: so the file is looked at after the lock, because another process may be at its first start.
 func (f sqliteFile) checkNew() error {
-	if _, err := os.Stat(f.migrateLock()); err != nil {
-		return nil
+	_, err := os.Stat(f.migrateLock())
+	if used := err == nil; used {
+		if info, err := os.Stat(f.path); err == nil && info.Size() == 0 {
+			return f.damaged("it is empty, and was not")
+		}
 	}
-	if info, err := os.Stat(f.path); err != nil || info.Size() > 0 {
-		return nil
-	}
-	return f.damaged("it is empty, and was not")
+	return nil
 }
 
 // checkEnd sees that the file ends with a whole page: SQLite reads zeros behind the end. A page may be cut while the log has it.
