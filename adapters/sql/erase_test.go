@@ -197,6 +197,9 @@ var eraseContract = map[string]func(*testing.T, database){
 				t.Errorf("the cursor of %d is %v, %v", user, cursor, err)
 			}
 		}
+		if got := count(t, s, "friend_lists WHERE user_id = 1"); got != 0 {
+			t.Errorf("%d rows are left of the own list", got)
+		}
 		wantFriends(t, s, 1)
 		wantLength(t, s, 1, 0)
 		var at int64
