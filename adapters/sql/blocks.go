@@ -105,7 +105,7 @@ func (s *Store) IsBlocked(ctx context.Context, blocker, target domain.UserID) (b
 	err = s.read(ctx, "look for block", func(ctx context.Context, db *sqlx.DB) error {
 		return db.GetContext(ctx, &blocked, selectIsBlocked, int64(blocker), int64(target))
 	})
-	return blocked && err == nil, err
+	return blocked, err
 }
 
 // blockersAtOnce is how many users one statement asks about.
@@ -115,7 +115,6 @@ const blockersAtOnce = 500
 func (s *Store) BlockersAmong(ctx context.Context, target domain.UserID, users []domain.UserID) ([]domain.UserID, error) {
 	var blockers []domain.UserID
 	err := s.read(ctx, "look for blockers", func(ctx context.Context, db *sqlx.DB) error {
-		blockers = nil
 		for chunk := range slices.Chunk(users, blockersAtOnce) {
 			ids := make([]int64, len(chunk))
 			for i, user := range chunk {

@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"bytes"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -72,6 +74,37 @@ var blockContract = map[string]func(*testing.T, database){
 		}
 		wantBlocks(t, s, 1, application.BlockEntry{Target: 2, Blocked: true, Version: 3})
 	},
+	"APairShowsWhenItChangedLast": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		for i := range 3 {
+			c := change(1, 2, i%2 == 0)
+			c.At = testTime.Add(time.Duration(i) * time.Hour)
+			set(t, s, c)
+			var at int64
+			noError(t, s.reader.GetContext(t.Context(), &at, "SELECT changed_at FROM blocks"))
+			if at != c.At.UnixMilli() {
+				t.Errorf("change %d: at %d, want %d", i, at, c.At.UnixMilli())
+			}
+		}
+	},
+	"TheKeyOfBlocksIsOfOneDatabase": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		s.writer.MustExecContext(t.Context(), insertKept, "another", "00")
+		key, err := s.blockKey(t.Context())
+		noError(t, err)
+		if again, err := d.migrated(t).blockKey(t.Context()); err != nil || !bytes.Equal(again, key) {
+			t.Errorf("the key changed: %v", err)
+		}
+		if elsewhere, err := newSQLiteDatabase(t).migrated(t).blockKey(t.Context()); err != nil || bytes.Equal(elsewhere, key) {
+			t.Errorf("two databases have the key %x, %v", key, err)
+		}
+		for _, value := range []string{"no hexadecimal number", "00ff", "", strings.Repeat("00", blockKeySize) + "zz"} {
+			s.writer.MustExecContext(t.Context(), "UPDATE secrets SET value = $1 WHERE name = $2", value, blockKeyName)
+			if key, err := d.open(t).blockKey(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged") {
+				t.Errorf("the damaged key is %x, %v", key, err)
+			}
+		}
+	},
 	"APairIsPendingUntilAllItsChangesArePublished": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		wantPendingPair := func(target domain.UserID, want bool) {
@@ -87,6 +120,7 @@ var blockContract = map[string]func(*testing.T, database){
 		set(t, s, change(1, 2, true))
 		set(t, s, change(1, 2, false))
 		set(t, s, change(1, 3, true))
+		set(t, s, change(9, 2, true)) // another pair
 		for want := 2; want > 0; want-- {
 			wantPendingPair(2, true)
 			events, err := s.PendingOf(t.Context(), 1, 2)

@@ -41,7 +41,7 @@ func TestStoreOnPostgreSQLKeepsItsContract(t *testing.T) {
 // contract is what holds on every database.
 func contract(t *testing.T, newDatabase func(*testing.T) database) {
 	for _, group := range []map[string]func(*testing.T, database){
-		migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
+		faultContract, migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
 		partitionContract, installationContract, historyContract, pageContract, markContract, eraseContract, cursorContract,
 		forgedContract, failureContract, unchangedContract, clockContract,
 	} {

@@ -38,6 +38,7 @@ var cursorContract = map[string]func(*testing.T, database){
 		want(domain.System, at(1, 0, 10), at(1, 1, 20), at(1, 2, 0))
 		save(7, at(1, 1, 25))
 		want(7, at(1, 0, 10), at(1, 1, 25), at(1, 2, 0))
+		want(8) // nobody saved it
 		save(7, at(1, 1, 24), at(2, 0, 1), at(1, 3, 9))
 		want(7, at(2, 0, 1), at(1, 1, 25), at(1, 2, 0))
 		save(7, at(1, 0, 99), at(2, 2, 0))
@@ -145,6 +146,9 @@ var cursorContract = map[string]func(*testing.T, database){
 		waits(at(1, 0), at(2, 10), 3, at(1, 9), eight, system)
 		waits(at(1, 0), at(2, 10), 1, at(1, 1), eight)
 		waits(at(1, 1), at(1, 9), 100, at(1, 9), system, application.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(1, 1), at(2, 10), 100, at(2, 10), system, application.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
+		waits(at(1, 1), at(2, 10), 2, at(1, 9), system, application.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(1, 1), at(2, 10), 5, at(2, 3), system, application.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
 		waits(at(2, 3), at(2, 3), 100, at(2, 3))
 		waits(at(2, 3), at(1, 3), 100, at(1, 3))
 
@@ -225,6 +229,14 @@ var cursorContract = map[string]func(*testing.T, database){
 			save(domain.System, 0)
 			want(100, 4)
 			want(2, 2)
+			// The conversations of others may be in other partitions.
+			for _, user := range []domain.UserID{1, sender, receiver, 99} {
+				for _, other := range []domain.UserID{1, user, 99} {
+					s.writer.MustExecContext(t.Context(), `
+						INSERT INTO messages VALUES ($1, $2, $3, 1, 0, 0, 0, NULL, 1, TRUE, TRUE, 0, '') ON CONFLICT DO NOTHING`,
+						int64(min(user, other)), int64(max(user, other)), []byte{})
+				}
+			}
 			save(receiver, start+1)
 			want(100, 3)
 			save(receiver, start+5)
@@ -243,7 +255,88 @@ var cursorContract = map[string]func(*testing.T, database){
 			has(receiver, sender, start+7, true) // a block hides it
 			has(sender, receiver, start+8, false)
 			has(sender, 99, start, false)
+			has(receiver, 99, start, false)
+			has(sender, 1, start, false)
+			has(receiver, 1, start, false)
+			// Of a cursor that does not reach the partition nothing is known.
 			noError(t, s.ForgetCursors(t.Context()))
+			noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{domain.System: {{Generation: 1}}}))
+			want(100, 0)
+			noError(t, s.ForgetCursors(t.Context()))
+		}
+	},
+	"WhatOneSenderSaidInTwoPartitionsStaysApart": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		ids := []domain.EventID{y.tell(chat(1, 2)), y.tell(chat(1, 2))}
+		// As if there had been another number of partitions before.
+		s.writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = 1 WHERE log_offset = 1")
+		at := func(partition int, offset int64) application.LogPosition {
+			return application.LogPosition{Generation: 1, Partition: partition, Offset: offset}
+		}
+		lists, err := s.Stretches(t.Context(), 2, []application.Stretch{
+			{Sender: 1, From: at(1, 0), To: at(1, 9)}, {Sender: 1, From: at(0, 0), To: at(0, 9)},
+		}, 10)
+		noError(t, err)
+		for i, want := range []domain.EventID{ids[1], ids[0]} {
+			if len(lists[i]) != 1 || lists[i][0].ID != want {
+				t.Errorf("stretch %d: %+v", i, lists[i])
+			}
+		}
+		from, to := []application.LogPosition{at(0, 0), at(1, 0)}, []application.LogPosition{at(0, 9), at(1, 9)}
+		senders, _, err := s.Waiting(t.Context(), 2, from, to, 10)
+		noError(t, err)
+		if want := []application.WaitingSender{{Sender: 1, Place: at(0, 0)}, {Sender: 1, Place: at(1, 1)}}; !slices.Equal(senders, want) {
+			t.Errorf("%v wait, want %v", senders, want)
+		}
+		for partition, want := range ids {
+			recent, err := s.Recent(t.Context(), 2, to[partition:partition+1], testTime, 10)
+			noError(t, err)
+			if !slices.Equal(recent, []domain.EventID{want}) {
+				t.Errorf("partition %d: recent are %v, want %s", partition, recent, want)
+			}
+		}
+	},
+	"MoreUsersAndPartitionsThanAStatementTakesAreSavedAndRead": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		const many = perStatement + 1
+		places := make([]application.LogPosition, many)
+		for i := range places {
+			places[i] = application.LogPosition{Generation: 1, Partition: i, Offset: int64(i)}
+		}
+		cursors := map[domain.UserID][]application.LogPosition{domain.System: places}
+		for user := domain.UserID(1); user <= many; user++ {
+			cursors[user] = []application.LogPosition{{Generation: 2, Offset: int64(user)}}
+		}
+		s.writer.MustExecContext(t.Context(), `
+			WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+			INSERT INTO users (id, first_seen) SELECT n, 0 FROM numbers`, many)
+		for range 2 { // where storing began is saved first, or together with the others
+			noError(t, s.SaveCursors(t.Context(), cursors))
+		}
+		for _, user := range []domain.UserID{domain.System, 1, perStatement - 1, perStatement, many} {
+			got, err := s.Cursor(t.Context(), user)
+			noError(t, err)
+			want := slices.Clone(places)
+			if user != domain.System {
+				want[0] = cursors[user][0]
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("the cursor of %d has %d places, the first %v", user, len(got), got[:min(len(got), 1)])
+			}
+		}
+		y := newStory(t, s)
+		y.tell(chat(1, 2))
+		s.writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = $1", perStatement)
+		to := slices.Clone(places)
+		for i := range to {
+			to[i].Offset++
+			places[i].Offset = 0
+		}
+		senders, _, err := s.Waiting(t.Context(), 2, places, to, 10)
+		noError(t, err)
+		if len(senders) != 1 || senders[0].Place.Partition != perStatement {
+			t.Errorf("%v wait", senders)
 		}
 	},
 }

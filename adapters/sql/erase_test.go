@@ -42,6 +42,76 @@ var eraseContract = map[string]func(*testing.T, database){
 		if !slices.Equal(left, []int64{2}) {
 			t.Errorf("what is left is of users %v", left)
 		}
+		s.writer.MustExecContext(t.Context(), "UPDATE projections SET log_partition = 1") // the first that the log does not have
+		noError(t, s.Remember(t.Context(), 2))
+		s.writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = 1")
+		erase(t, s, 2, 0)
+		if rows := storedRows(t, s); len(rows) > 0 {
+			t.Errorf("what is left is %+v", rows)
+		}
+	},
+	"AnErasureGoesUpToTheFurthestEndThatWasNoted": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		for _, step := range []struct{ generation, end, wantGeneration, wantEnd int64 }{
+			{1, 5, 1, 5}, {1, 3, 1, 5}, {1, 9, 1, 9}, {2, 1, 2, 1}, {1, 7, 2, 1}, {2, 2, 2, 2},
+		} {
+			noError(t, s.noteErasure(t.Context(), application.Erasure{
+				User: 1, Ends: []int64{step.end}, Projected: []application.LogPosition{{Generation: step.generation}},
+			}))
+			var generation, end int64
+			noError(t, s.reader.QueryRowContext(t.Context(), "SELECT generation, until_offset FROM erasures").Scan(&generation, &end))
+			if generation != step.wantGeneration || end != step.wantEnd {
+				t.Errorf("after %+v, it goes up to %d:%d", step, generation, end)
+			}
+		}
+	},
+	"AnErasureLeavesWhatIsBehindItsOwnEnd": func(t *testing.T, d database) {
+		for _, user := range []domain.UserID{1, 9} { // the lower one, then the higher one
+			s := d.migrated(t)
+			y := newStory(t, s)
+			y.at.Next.Partition = int(user)
+			noError(t, s.Remember(t.Context(), user))
+			y.tell(chat(5, user))
+			y.tell(chat(user, 5))
+			kept := []domain.EventID{y.tell(chat(user, 5)), y.tell(chat(5, user)), y.tell(chat(4, 5))}
+			for _, other := range []domain.UserID{5, 7} { // erasures of others, one of them with the partner
+				s.writer.MustExecContext(t.Context(), "INSERT INTO erasures VALUES ($1, $2, 1, 100)", int64(other), y.at.Next.Partition)
+			}
+			wish := application.Erasure{User: user, Ends: make([]int64, 10)}
+			wish.Ends[user] = 2
+			for range wish.Ends {
+				wish.Projected = append(wish.Projected, application.LogPosition{Generation: 1})
+			}
+			_, _, err := s.EraseUser(t.Context(), wish)
+			noError(t, err)
+			var got []domain.EventID
+			for _, row := range storedRows(t, s) {
+				if row.at.Partition == int(user) {
+					got = append(got, row.id)
+				}
+			}
+			if !slices.Equal(got, kept) {
+				t.Errorf("%d: %v are left, want %v", user, got, kept)
+			}
+		}
+	},
+	"AnErasedUserMayHaveSaidMoreThanATransactionDeletes": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		noError(t, s.Remember(t.Context(), 2))
+		y.tell(chat(1, 2))
+		y.tell(chat(2, 3))
+		for _, other := range []int64{1, 3} {
+			s.writer.MustExecContext(t.Context(), `
+				WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+				INSERT INTO messages (`+entryColumns+`)
+				SELECT low, high, CAST(CAST(n AS TEXT) AS `+map[string]string{"sqlite": "BLOB", "postgres": "BYTEA"}[s.writer.DriverName()]+`),
+					generation, log_partition, 0, sender, NULL, kind, TRUE, TRUE, 0, frame
+				FROM messages, numbers WHERE low + high = 2 + $2`, 2*eraseAtOnce, other)
+		}
+		if _, known := erase(t, s, 2, 2); !known || len(storedRows(t, s)) > 0 {
+			t.Errorf("known %t, %d rows are left", known, len(storedRows(t, s)))
+		}
 	},
 	"AnErasedUserIsForgottenEverywhere": func(t *testing.T, d database) {
 		s := d.migrated(t)
@@ -101,6 +171,41 @@ var eraseContract = map[string]func(*testing.T, database){
 		}
 		if cursor, err := s.Cursor(t.Context(), 1); err != nil || cursor != nil {
 			t.Errorf("the cursor is %v, %v", cursor, err)
+		}
+	},
+	"AnErasureLeavesTheListsAndCursorsOfOthers": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		places := []application.LogPosition{{Generation: 1, Offset: 1}}
+		for user := domain.UserID(1); user <= 4; user++ {
+			noError(t, s.Remember(t.Context(), user))
+			noError(t, s.SaveCursors(t.Context(), map[domain.UserID][]application.LogPosition{domain.System: places, user: places}))
+			add(t, s, user, 50, 10)
+			add(t, s, user, 51, 10)
+			if user > 2 {
+				add(t, s, user, 1, 10)
+			}
+		}
+		set(t, s, change(1, 2, true))
+		wish := erasure(t, s, 1, 0)
+		wish.At = testTime.Add(time.Hour)
+		_, _, err := s.EraseUser(t.Context(), wish)
+		noError(t, err)
+		for user := domain.UserID(2); user <= 4; user++ {
+			wantFriends(t, s, user, 50, 51)
+			wantLength(t, s, user, 2)
+			if cursor, err := s.Cursor(t.Context(), user); err != nil || !slices.Equal(cursor, places) {
+				t.Errorf("the cursor of %d is %v, %v", user, cursor, err)
+			}
+		}
+		if got := count(t, s, "friend_lists WHERE user_id = 1"); got != 0 {
+			t.Errorf("%d rows are left of the own list", got)
+		}
+		wantFriends(t, s, 1)
+		wantLength(t, s, 1, 0)
+		var at int64
+		noError(t, s.reader.GetContext(t.Context(), &at, "SELECT changed_at FROM blocks"))
+		if at != wish.At.UnixMilli() {
+			t.Errorf("the block ended at %d", at)
 		}
 	},
 	"AUserWhoWasNeverSeenIsNotErased": func(t *testing.T, d database) {

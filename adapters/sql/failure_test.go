@@ -77,6 +77,12 @@ func TestConflictsAreRetriedAFewTimesAndThenUnavailable(t *testing.T) {
 		{"57014", 100, 1, domain.CodeUnavailable},
 		{"53300", 100, 1, domain.CodeUnavailable},
 		{"25006", 100, 1, domain.CodeUnavailable},
+		{"08006", 100, 1, domain.CodeUnavailable},
+		{"55P03", 100, 1, domain.CodeUnavailable},
+		{"25P03", 100, 1, domain.CodeUnavailable},
+		{"25001", 100, 1, domain.CodeInternal},
+		{"57", 100, 1, domain.CodeInternal},
+		{"", 100, 1, domain.CodeInternal},
 	} {
 		attempts := 0
 		err := s.retryConflicts(t.Context(), func(context.Context) error {

@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"bytes"
 	"io/fs"
+	"log/slog"
 	"math"
 	"strings"
 	"testing"
@@ -132,6 +134,39 @@ var forgedContract = map[string]func(*testing.T, database){
 		y.tellPending(2, 1)
 		y.tell(chat(1, 2))
 		wantUnread(t, s, 2, 1, 1)
+	},
+	"AChangeThatIsKnownElsewhereIsForgedAndSaid": func(t *testing.T, d database) {
+		var log bytes.Buffer
+		s := d.migrated(t, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		// A server of an earlier release gave it out, with a random id.
+		s.writer.MustExecContext(t.Context(),
+			"INSERT INTO blocks (blocker, target, blocked, version, changed_at) VALUES (2, 1, TRUE, 1, 0)")
+		block := func() domain.Event {
+			return domain.Event{ID: newEventID(), Time: testTime, Body: domain.BlockChanged{Blocker: 2, Target: 1, Blocked: true, Version: 1}}
+		}
+		forged, given := block(), block()
+		at := func(offset int64) application.Projection {
+			return application.Projection{Next: application.LogPosition{Generation: 1, Offset: offset}, Last: -1}
+		}
+		noError(t, s.MoveProjection(t.Context(), application.Projection{}, at(2), nil))
+		noError(t, s.Project(t.Context(), application.ProjectionBatch{From: at(2), To: at(3), Events: []application.ProjectedEvent{
+			{Offset: 2, Event: given},
+		}}))
+		if strings.Contains(log.String(), "never gave out") {
+			t.Errorf("before anything was forged: %s", log.String())
+		}
+		noError(t, s.MoveProjection(t.Context(), at(3), at(0), nil))
+		said := func(offset int64) application.ProjectedEvent {
+			event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}
+			return application.ProjectedEvent{Offset: offset, Event: event, Frame: modelFrame(event)}
+		}
+		noError(t, s.Project(t.Context(), application.ProjectionBatch{From: at(0), To: at(4), Events: []application.ProjectedEvent{
+			{Offset: 0, Event: forged}, said(1), {Offset: 2, Event: given}, said(3),
+		}}))
+		wantUnread(t, s, 2, 1, 1)
+		if !strings.Contains(log.String(), "never gave out") {
+			t.Errorf("after something was forged: %s", log.String())
+		}
 	},
 	"TheMigrationTakesOutWhatEarlierVersionsBelieved": func(t *testing.T, d database) {
 		s := d.migrated(t)

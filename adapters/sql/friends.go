@@ -42,7 +42,7 @@ func (s *Store) isFriend(ctx context.Context, user, friend domain.UserID) (is bo
 	err = s.read(ctx, "look for friend", func(ctx context.Context, db *sqlx.DB) error {
 		return db.GetContext(ctx, &is, selectIsFriend, int64(user), int64(friend))
 	})
-	return is && err == nil, err
+	return is, err
 }
 
 // AddFriend implements application.FriendStore.

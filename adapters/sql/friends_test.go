@@ -32,6 +32,16 @@ func remove(t *testing.T, s *Store, user, friend domain.UserID) bool {
 	return removed
 }
 
+// wantLength compares the length that is kept of a list.
+func wantLength(t *testing.T, s *Store, user domain.UserID, want int) {
+	t.Helper()
+	_, err := s.AddFriend(t.Context(), user, 1000, want)
+	wantCode(t, err, domain.CodeLimit)
+	if !add(t, s, user, 1000, want+1) || !remove(t, s, user, 1000) {
+		t.Errorf("the list of %d has no room beside %d", user, want)
+	}
+}
+
 var friendContract = map[string]func(*testing.T, database){
 	"AFriendIsOnTheListOnceAndOfOneDirection": func(t *testing.T, d database) {
 		s := d.migrated(t)
@@ -45,6 +55,21 @@ var friendContract = map[string]func(*testing.T, database){
 			t.Fatal("only who is on the list is removed, once")
 		}
 		wantFriends(t, s, 1)
+	},
+	"AChangeIsOfOneList": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		for user := domain.UserID(1); user <= 3; user++ {
+			for friend := range 2 * user {
+				add(t, s, user, 10+friend, 10)
+			}
+		}
+		remove(t, s, 2, 11)
+		wantFriends(t, s, 1, 10, 11)
+		wantFriends(t, s, 2, 10, 12, 13)
+		wantFriends(t, s, 3, 10, 11, 12, 13, 14, 15)
+		for user, length := range map[domain.UserID]int{1: 2, 2: 3, 3: 6} {
+			wantLength(t, s, user, length)
+		}
 	},
 	"FriendsComeInAscendingOrderWhateverTheirIDs": func(t *testing.T, d database) {
 		s := d.migrated(t)

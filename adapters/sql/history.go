@@ -130,7 +130,7 @@ func (s *Store) Sees(ctx context.Context, owner, partner domain.UserID, id domai
 		_, sees, err = placeOf(ctx, db, owner, partner, id)
 		return err
 	})
-	return sees && err == nil, err
+	return sees, err
 }
 
 // placeOf finds an entry that owner sees in its conversation with partner.

@@ -99,6 +99,17 @@ var idempotencyContract = map[string]func(*testing.T, database){
 		noError(t, s.Abandon(t.Context(), "never begun"))
 		wantOwned(t, s, "k", printB, testTime)
 	},
+	"TheEndOfARequestIsThatOfItsOwnKey": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		for _, key := range []string{"a", "b", "c"} {
+			wantOwned(t, s, key, printA, testTime)
+		}
+		noError(t, s.Complete(t.Context(), "a", 200, []byte("of a")))
+		noError(t, s.Abandon(t.Context(), "b"))
+		wantStored(t, s, "a", testTime, 200, []byte("of a"))
+		wantRefused(t, s, "c", printA, testTime, domain.CodeKeyInProgress)
+		wantOwned(t, s, "b", printA, testTime)
+	},
 	"AnExpiredKeyIsNewAgain": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		// As if nothing were purged: expiry must not depend on that.

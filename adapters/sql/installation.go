@@ -95,7 +95,7 @@ func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity,
 		if _, err := tx.ExecContext(ctx, recordInstallation, own.TopicPrefix, own.ClusterID, rand.Text(), s.now().UnixMilli()); err != nil {
 			return err
 		}
-		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) || log == own || own.ClusterID == "" {
+		if log, err = recordedLog(ctx, tx, own); err != nil || !log.Is(own) {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, fillInCluster, own.ClusterID); err != nil {
@@ -104,10 +104,13 @@ func (s *Store) ClaimLog(ctx context.Context, own LogIdentity) (log LogIdentity,
 		log, err = recordedLog(ctx, tx, own)
 		return err
 	})
-	if err == nil && log.Is(own) {
+	if err != nil {
+		return LogIdentity{}, err
+	}
+	if log.Is(own) {
 		s.HoldTo(log)
 	}
-	return log, err
+	return log, nil
 }
 
 // HoldTo lets the store change the database only while that belongs to the log.

@@ -13,6 +13,23 @@ import (
 	"chatting/domain"
 )
 
+func TestLogsAreOneUnlessTheirPrefixesOrKnownClustersDiffer(t *testing.T) {
+	for _, test := range []struct {
+		one, other LogIdentity
+		want       bool
+	}{
+		{LogIdentity{"a", "c1"}, LogIdentity{"a", "c1"}, true},
+		{LogIdentity{"a", "c1"}, LogIdentity{"a", "c2"}, false},
+		{LogIdentity{"a", "c1"}, LogIdentity{"b", "c1"}, false},
+		{LogIdentity{"a", ""}, LogIdentity{"a", "c1"}, true},
+		{LogIdentity{"a", ""}, LogIdentity{"b", "c1"}, false},
+	} {
+		if test.one.Is(test.other) != test.want || test.other.Is(test.one) != test.want {
+			t.Errorf("%v and %v: not %t", test.one, test.other, test.want)
+		}
+	}
+}
+
 var installationContract = map[string]func(*testing.T, database){
 	"TheFirstLogOfADatabaseIsTheOneItBelongsTo": func(t *testing.T, d database) {
 		nodes := d.nodes(t, 2)
@@ -38,6 +55,19 @@ var installationContract = map[string]func(*testing.T, database){
 		belongs(nodes[1], LogIdentity{"a", ""}, mine)
 		if _, err := nodes[0].ClaimLog(t.Context(), LogIdentity{"", "c1"}); err == nil {
 			t.Error("a log without a prefix is recorded")
+		}
+		for _, move := range []LogMove{{To: LogIdentity{"", "c1"}, Ends: []int64{0}}, {To: other}} {
+			if err := nodes[0].MoveToLog(t.Context(), move); err == nil {
+				t.Errorf("%+v is carried out", move)
+			}
+		}
+		// A store is held to its own log, and not to the one that it found instead.
+		stranger := d.open(t)
+		belongs(stranger, other, mine)
+		noError(t, nodes[0].MoveToLog(t.Context(), LogMove{To: other, Generation: 2, Ends: []int64{0}}))
+		noError(t, stranger.Beat(t.Context()))
+		if err := nodes[0].Beat(t.Context()); !errors.As(err, new(*OtherLogError)) {
+			t.Errorf("the node of the old log beats: %v", err)
 		}
 	},
 	"EachDatabaseHasAnIDOfItsOwnThatStays": func(t *testing.T, d database) {
@@ -76,9 +106,10 @@ var installationContract = map[string]func(*testing.T, database){
 	},
 	"ADatabaseOfAVersionThatRecordedNoLogKnowsItByItsTopics": func(t *testing.T, d database) {
 		s := d.migrated(t)
-		for _, topic := range []string{"old.conversations", "old.sessions"} {
+		for i, topic := range []string{"zz.conversations", "aa.conversations", "old.conversations", "old.sessions"} {
 			_, err := s.PartitionCount(t.Context(), topic, 16)
 			noError(t, err)
+			s.writer.MustExecContext(t.Context(), "UPDATE topic_partitions SET recorded_at = $1 WHERE topic = $2", i, topic)
 		}
 		if got, err := s.ClaimLog(t.Context(), LogIdentity{"new", "c1"}); err != nil || got != (LogIdentity{"old", ""}) {
 			t.Errorf("under another prefix, it belongs to %v (%v)", got, err)

@@ -44,7 +44,6 @@ func (s *Store) StoredOf(
 		query = storedForLow
 	}
 	err = s.read(ctx, "count stored", func(ctx context.Context, db *sqlx.DB) error {
-		messages, bytes = 0, 0
 		var partition int
 		err := db.GetContext(ctx, &partition, partitionOfPair, int64(between.Low()), int64(between.High()))
 		if errors.Is(err, sql.ErrNoRows) {
@@ -81,5 +80,5 @@ func (s *Store) HasMessage(ctx context.Context, one, other domain.UserID, id dom
 	err = s.read(ctx, "look for stored", func(ctx context.Context, db *sqlx.DB) error {
 		return db.GetContext(ctx, &has, hasMessage, int64(between.Low()), int64(between.High()), id[:])
 	})
-	return has && err == nil, err
+	return has, err
 }

@@ -1,9 +1,13 @@
 package sqlstore
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"chatting/application"
 	"chatting/domain"
@@ -84,6 +88,18 @@ func mark(t *testing.T, s *Store, owner, partner domain.UserID, id *domain.Event
 	}
 }
 
+// rowOf returns what the database has of an entry.
+func rowOf(t *testing.T, s *Store, id domain.EventID) modelRow {
+	t.Helper()
+	for _, row := range storedRows(t, s) {
+		if row.id == id {
+			return row
+		}
+	}
+	t.Fatalf("no entry %s", id)
+	return modelRow{}
+}
+
 var markContract = map[string]func(*testing.T, database){
 	"AMarkMovesForwardOnly": func(t *testing.T, d database) {
 		s := d.migrated(t)
@@ -101,36 +117,138 @@ var markContract = map[string]func(*testing.T, database){
 		wantUnread(t, s, 2, 1, 1)
 		wantUnread(t, s, 1, 2, 0)
 	},
-	"NoMarkIsSetAtWhatItsOwnerDoesNotSee": func(t *testing.T, d database) {
+	"NothingIsReadOrNamedThatItsOwnerDoesNotSee": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)
-		mark(t, s, 2, 1, nil, true) // there is nothing to read
-		shown := y.tell(chat(1, 2))
-		elsewhere := y.tell(chat(1, 3))
-		set(t, s, change(2, 1, true))
-		y.tellPending(2, 1)
-		hidden := y.tell(chat(1, 2))
-		unheard := newEventID()
-		for _, id := range []domain.EventID{elsewhere, hidden, unheard} {
-			mark(t, s, 2, 1, &id, false)
-			page, _, err := s.Messages(t.Context(), 2, 1, &id, atMost(10))
-			noError(t, err)
-			if len(page) > 0 {
-				t.Errorf("%d messages before one that is not seen", len(page))
+		// The owner is the higher one of its conversation, then the lower one.
+		for _, pair := range [][2]domain.UserID{{12, 11}, {21, 22}} {
+			owner, partner := pair[0], pair[1]
+			mark(t, s, owner, partner, nil, true) // there is nothing to read
+			early, shown := y.tell(chat(partner, owner)), y.tell(chat(partner, owner))
+			unseen := []domain.EventID{newEventID()}
+			for _, third := range []domain.UserID{owner - 10, owner + 100} {
+				unseen = append(unseen, y.tell(chat(partner, third)), y.tell(chat(third, owner)))
 			}
-			if sees, err := s.Sees(t.Context(), 2, 1, id); err != nil || sees {
-				t.Errorf("sees %s: %t, %v", id, sees, err)
+			set(t, s, change(owner, partner, true))
+			y.tellPending(owner, partner)
+			hidden := y.tell(chat(partner, owner))
+			for _, id := range append(unseen, hidden) {
+				mark(t, s, owner, partner, &id, false)
+				page, _, err := s.Messages(t.Context(), owner, partner, &id, atMost(10))
+				noError(t, err)
+				if len(page) > 0 {
+					t.Errorf("%d: %d messages before one that is not seen", owner, len(page))
+				}
+				if sees, err := s.Sees(t.Context(), owner, partner, id); err != nil || sees {
+					t.Errorf("%d sees %s: %t, %v", owner, id, sees, err)
+				}
+			}
+			for reader, want := range map[domain.UserID][]domain.EventID{owner: {shown, early}, partner: {hidden, shown, early}} {
+				var got []domain.EventID
+				page, _, err := s.Messages(t.Context(), reader, owner+partner-reader, nil, atMost(10))
+				noError(t, err)
+				for _, entry := range page {
+					got = append(got, entry.ID)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%d reads %v, want %v", reader, got, want)
+				}
+				for _, id := range want {
+					if sees, err := s.Sees(t.Context(), reader, owner+partner-reader, id); err != nil || !sees {
+						t.Errorf("%d sees %s: %t, %v", reader, id, sees, err)
+					}
+				}
+			}
+			wantUnread(t, s, owner, partner, 2)
+			mark(t, s, partner, owner, &hidden, true) // its sender sees it
+			mark(t, s, owner, partner, &early, true)
+			wantUnread(t, s, owner, partner, 1)
+			mark(t, s, owner, partner, nil, true)
+			wantUnread(t, s, owner, partner, 0)
+			// What is hidden is not read by that: the mark stands at what is seen.
+			var at int64
+			noError(t, s.reader.GetContext(t.Context(), &at,
+				"SELECT log_offset FROM conversation_marks WHERE owner = $1 AND partner = $2", int64(owner), int64(partner)))
+			if want := rowOf(t, s, shown).at.Offset; at != want {
+				t.Errorf("the mark of %d stands at %d, want %d", owner, at, want)
 			}
 		}
-		wantUnread(t, s, 2, 1, 1)
-		mark(t, s, 1, 2, &hidden, true) // its sender sees it
-		for owner, id := range map[domain.UserID]domain.EventID{1: hidden, 2: shown} {
-			if sees, err := s.Sees(t.Context(), owner, 3-owner, id); err != nil || !sees {
-				t.Errorf("%d sees %s: %t, %v", owner, id, sees, err)
+	},
+	"NoMarkIsSetAtWhatIsDeletedMeanwhile": func(t *testing.T, d database) {
+		sound := d.migrated(t)
+		y := newStory(t, sound)
+		deleted := false
+		s := newFaulty(t, d, func(step string) error {
+			if step == "begin" {
+				expired, err := sound.Expire(t.Context(), testTime.Add(time.Hour), 10)
+				deleted = expired == 1
+				return err
+			}
+			return nil
+		})
+		defer func() { noError(t, s.Close()) }()
+		for _, one := range []bool{true, false} {
+			id := new(domain.EventID)
+			*id = y.tell(chat(1, 2))
+			if !one {
+				id = nil // all
+			}
+			if known, err := s.MarkRead(t.Context(), 2, 1, id); known == one || err != nil || !deleted {
+				t.Errorf("one %t: known %t, %v, deleted %t", one, known, err, deleted)
+			}
+			if got := count(t, sound, "conversation_marks"); got != 0 {
+				t.Errorf("%d marks", got)
 			}
 		}
-		mark(t, s, 2, 1, &shown, true)
-		wantUnread(t, s, 2, 1, 0)
+	},
+	"TheNewestIsThatOfTheNewestTopic": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		for range 3 {
+			y.tell(chat(1, 2))
+			y.tell(chat(2, 1))
+		}
+		anew := y.at
+		anew.Next.Generation, anew.Next.Offset = 2, 0
+		noError(t, s.MoveProjection(t.Context(), y.at, anew, nil))
+		y.at = anew
+		ids := map[domain.UserID]domain.EventID{2: y.tell(chat(1, 2)), 1: y.tell(chat(2, 1))}
+		for owner := range ids {
+			mark(t, s, owner, 3-owner, nil, true)
+			wantUnread(t, s, owner, 3-owner, 0)
+		}
+	},
+	"AMarkMovesForwardOnlyThoughAnotherOneMovesMeanwhile": func(t *testing.T, d database) {
+		sound := d.migrated(t)
+		y := newStory(t, sound)
+		var meanwhile func()
+		s := newFaulty(t, d, func(step string) error {
+			if step == "begin" {
+				meanwhile()
+			}
+			return nil
+		})
+		defer func() { noError(t, s.Close()) }()
+		steps := []struct{ meanwhile, own, unread int }{{0, 1, 3}, {2, 1, 2}, {2, 3, 1}, {4, 3, 0}, {3, 4, 0}}
+		said := make([][]domain.EventID, len(steps)) // to each owner, of which the last two after the topic was made anew
+		for i := range 5 {
+			if i == 3 {
+				anew := y.at
+				anew.Next.Generation, anew.Next.Offset = 2, 0
+				noError(t, sound.MoveProjection(t.Context(), y.at, anew, nil))
+				y.at = anew
+			}
+			for n := range steps {
+				said[n] = append(said[n], y.tell(chat(1, domain.UserID(10+n))))
+			}
+		}
+		for n, step := range steps {
+			owner := domain.UserID(10 + n)
+			meanwhile = func() { mark(t, sound, owner, 1, &said[n][step.meanwhile], true) }
+			mark(t, s, owner, 1, &said[n][step.own], true)
+			wantUnread(t, sound, owner, 1, step.unread)
+			wantUnreadKept(t, sound)
+		}
 	},
 	"UnreadIsWhatThePartnerAndThePlatformSaid": func(t *testing.T, d database) {
 		s := d.migrated(t)
@@ -190,6 +308,72 @@ var markContract = map[string]func(*testing.T, database){
 			t.Errorf("%d messages are left: %+v", len(page), page)
 		}
 	},
+	"AProjectionReplacesAllOfItsStretchAndNothingElse": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		y := newStory(t, s)
+		before, replaced, behind := y.tell(chat(1, 2)), []domain.EventID{y.tell(chat(1, 2)), y.tell(chat(1, 2))}, y.tell(chat(1, 2))
+		start := y.at
+		start.Next.Offset = 1
+		noError(t, s.MoveProjection(t.Context(), y.at, start, nil))
+		to := start
+		to.Next.Offset, to.Last, to.Fingerprint = 3, 2, application.RecordFingerprint(replaced[1])
+		noError(t, s.Project(t.Context(), application.ProjectionBatch{From: start, To: to}))
+		var left []domain.EventID
+		for _, row := range storedRows(t, s) {
+			left = append(left, row.id)
+		}
+		if want := []domain.EventID{before, behind}; !slices.Equal(left, want) {
+			t.Errorf("%v are left, want %v", left, want)
+		}
+		projections, err := s.Projections(t.Context())
+		noError(t, err)
+		if !slices.Equal(projections, []application.Projection{to}) {
+			t.Errorf("it is projected up to %+v, want %+v", projections, to)
+		}
+	},
+	"AMessageSentAgainStandsAtItsFirstPlace": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		// Whoever gets it has blocked the sender at the first place only: the lower user, then the higher one.
+		for partition, pair := range [][2]domain.UserID{{12, 11}, {21, 22}} {
+			from, to := pair[0], pair[1]
+			event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(from, to)}
+			at := func(generation, offset int64) application.Projection {
+				return application.Projection{Last: -1, Next: application.LogPosition{Generation: generation, Partition: partition, Offset: offset}}
+			}
+			where := application.Projection{Next: application.LogPosition{Partition: partition}, Last: -1}
+			tell := func(generation, offset int64, frame string) {
+				noError(t, s.MoveProjection(t.Context(), where, at(generation, offset), nil))
+				where = at(generation, offset+1)
+				noError(t, s.Project(t.Context(), application.ProjectionBatch{From: at(generation, offset), To: where, Events: []application.ProjectedEvent{
+					{Offset: offset, Event: event, Frame: []byte(frame)},
+				}}))
+			}
+			tell(1, 9, "third")
+			if row := rowOf(t, s, event.ID); !row.lowSees || !row.highSees || row.addressee != to {
+				t.Errorf("at first: %+v", row)
+			}
+			for offset, blocked := range map[int64]bool{1: true, 7: false} {
+				noError(t, s.write(t.Context(), "change", func(ctx context.Context, tx *sqlx.Tx) error {
+					return keepChange(ctx, tx, application.JudgedChange{At: at(1, offset).Next, BlockState: application.BlockState{
+						BlockPair: application.BlockPair{Blocker: to, Target: from}, Blocked: blocked, Version: offset,
+					}})
+				}))
+			}
+			tell(1, 5, "second")
+			want := modelRow{
+				at: at(1, 5).Next, id: event.ID, low: min(from, to), high: max(from, to), sender: from, kind: application.EntryChat,
+				lowSees: from < to, highSees: from > to, milliseconds: testTime.UnixMilli(), frame: "second",
+			}
+			for _, again := range []struct{ generation, offset int64 }{{1, 5}, {1, 8}, {2, 0}} {
+				if again.offset != 5 {
+					tell(again.generation, again.offset, "later")
+				}
+				if row := rowOf(t, s, event.ID); row != want {
+					t.Errorf("after %v it is %+v, want %+v", again, row, want)
+				}
+			}
+		}
+	},
 	"AProjectionFromAPlaceThatIsNotNextChangesNothing": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		y := newStory(t, s)
@@ -198,7 +382,9 @@ var markContract = map[string]func(*testing.T, database){
 		y.tell(chat(1, 2))
 		ahead.Next.Offset += 7
 		never := application.Projection{Next: application.LogPosition{}, Last: -1}
-		for _, from := range []application.Projection{stale, ahead, never} {
+		other := y.at
+		other.Next.Generation = 7
+		for _, from := range []application.Projection{stale, ahead, never, other} {
 			to := from
 			to.Next.Generation, to.Next.Offset = 1, from.Next.Offset+1
 			event := domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}
@@ -215,6 +401,9 @@ var markContract = map[string]func(*testing.T, database){
 		}
 		places, err := s.Projected(t.Context(), 2)
 		noError(t, err)
+		if none, err := s.Projected(t.Context(), 0); err != nil || len(none) > 0 {
+			t.Errorf("of no partitions, %v are projected (%v)", none, err)
+		}
 		if places[0] != y.at.Next || places[1] != (application.LogPosition{Generation: 1, Partition: 1}) {
 			t.Errorf("projected up to %v", places)
 		}

@@ -60,6 +60,17 @@ var outboxContract = map[string]func(*testing.T, database){
 			t.Fatalf("pending of all pairs %+v, want %+v", all, want)
 		}
 	},
+	"AChangeIsHeldBackByItsOwnPairOnly": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		set(t, s, change(1, 2, true))
+		set(t, s, change(1, 2, false))
+		for _, pair := range [][2]domain.UserID{{1, 9}, {9, 2}} {
+			young := change(pair[0], pair[1], true)
+			young.At = testTime.Add(20 * time.Second)
+			set(t, s, young)
+		}
+		wantVersions(t, pending(t, s, testTime.Add(10*time.Second), 10), 1, 2)
+	},
 	"WhatIsPublishedLeavesTheOutboxAndUnknownIDsAreIgnored": func(t *testing.T, d database) {
 		s := d.migrated(t)
 		for i := range 4 {

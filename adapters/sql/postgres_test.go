@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"testing"
 	"time"
@@ -11,6 +12,65 @@ import (
 
 	"chatting/domain"
 )
+
+func TestThePoolOfPostgreSQLIsBoundedAsTheOptionsSay(t *testing.T) {
+	dialect, err := newPostgres("postgres://127.0.0.1:1/x", time.Second)
+	noError(t, err)
+	for maxOpen, want := range map[int]int{0: postgresConnections, 3: 3} {
+		writer, reader, err := dialect.open(Options{MaxOpen: maxOpen})
+		noError(t, err)
+		if got := writer.Stats().MaxOpenConnections; got != want || reader != writer {
+			t.Errorf("%d connections, want %d", got, want)
+		}
+		noError(t, writer.Close())
+	}
+}
+
+func TestPostgreSQLEndsWhatItsClientCannotEnd(t *testing.T) {
+	requirePostgres(t)
+	d := newPostgresDatabase(t)
+	for _, test := range []struct {
+		url     string
+		timeout time.Duration
+		want    [2]string
+	}{
+		{d.url, 7 * time.Second, [2]string{"7s", "14s"}},
+		{withParameter(t, d.url, "statement_timeout", "3000"), 7 * time.Second, [2]string{"3s", "14s"}},
+	} {
+		s := database{url: test.url}.open(t, func(o *Options) { o.Timeout = test.timeout })
+		for i, name := range []string{"statement_timeout", "idle_in_transaction_session_timeout"} {
+			var got string
+			noError(t, s.reader.GetContext(t.Context(), &got, "SHOW "+name))
+			if got != test.want[i] {
+				t.Errorf("%s is %s, want %s", name, got, test.want[i])
+			}
+		}
+	}
+}
+
+func TestATimeoutThatTheServerIsToldIsNeverNone(t *testing.T) {
+	parameters := map[string]string{"set": "0"}
+	setDefault(parameters, "set", time.Second)
+	setDefault(parameters, "second", time.Second)
+	setDefault(parameters, "short", time.Microsecond) // 0 would be none
+	if want := map[string]string{"set": "0", "second": "1000", "short": "1"}; !maps.Equal(parameters, want) {
+		t.Errorf("%v, want %v", parameters, want)
+	}
+}
+
+func TestAConnectionToPostgreSQLIsReplacedAfterItsLifetime(t *testing.T) {
+	requirePostgres(t)
+	for lifetime, replaced := range map[time.Duration]bool{time.Nanosecond: true, time.Hour: false} {
+		s := newPostgresDatabase(t).open(t, func(o *Options) { o.MaxOpen, o.ConnMaxLifetime = 1, lifetime })
+		var pids [2]int
+		for i := range pids {
+			noError(t, s.reader.GetContext(t.Context(), &pids[i], "SELECT pg_backend_pid()"))
+		}
+		if (pids[0] != pids[1]) != replaced {
+			t.Errorf("after %s: %v", lifetime, pids)
+		}
+	}
+}
 
 func TestPostgreSQLThatCutsItsConnectionsIsReachedAgain(t *testing.T) {
 	requirePostgres(t)

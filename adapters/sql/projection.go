@@ -326,7 +326,7 @@ func (s *Store) MoveProjection(
 		pairs = append(pairs, block.BlockPair)
 	}
 	return s.write(ctx, "move projection", func(ctx context.Context, tx *sqlx.Tx) error {
-		if err := movePlace(ctx, tx, from, to); err != nil || len(pairs) == 0 {
+		if err := movePlace(ctx, tx, from, to); err != nil {
 			return err
 		}
 		known, err := s.dialect.blocksBefore(ctx, tx, to.Next, pairs)

@@ -94,23 +94,21 @@ func patternOf(part string) string {
 	if len(part) >= longPart {
 		return pattern
 	}
-	if isWord(part[0]) {
+	if beginsWord.MatchString(part) {
 		pattern = `\b` + pattern
 	}
-	if isWord(part[len(part)-1]) {
+	if endsWord.MatchString(part) {
 		pattern += `\b`
 	}
 	return pattern
 }
 
+var beginsWord, endsWord = regexp.MustCompile(`^\w`), regexp.MustCompile(`\w$`)
+
 // knownParameter matches the names of parameters, which say what is wrong. They are no secret.
 var knownParameter = regexp.MustCompile(`^(ssl[a-z_]+|connect_timeout|application_name|fallback_application_name|options|` +
 	`target_session_attrs|load_balance_hosts|host|hostaddr|port|dbname|user|password|passfile|service|client_encoding|datestyle|` +
 	`binary_parameters|(min|max)_protocol_version|statement_timeout|lock_timeout|search_path|timezone)$`)
-
-func isWord(b byte) bool {
-	return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
-}
 
 // text returns a text without the parts.
 func (s scrubber) text(text string) string {

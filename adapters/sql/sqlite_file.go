@@ -56,10 +56,7 @@ func (f sqliteFile) prepare(ctx context.Context, o Options) error {
 		return err
 	}
 	if info.Size() == 0 { // SQLite takes it for a new database
-		if _, err := os.Stat(f.migrateLock()); err == nil {
-			return f.damaged("it is empty, and was not")
-		}
-		return nil
+		return f.checkNew()
 	}
 	if err := f.checkHeader(); err != nil {
 		return err
@@ -125,6 +122,18 @@ func (f sqliteFile) check(ctx context.Context) error {
 		return f.unusable(err)
 	}
 	return f.checkEnd(pageSize)
+}
+
+// checkNew sees that the empty file was never used. The lock is made by a process that has opened the file, which ends its being
+// empty: so the file is looked at after the lock, because another process may be at its first start.
+func (f sqliteFile) checkNew() error {
+	_, err := os.Stat(f.migrateLock())
+	if used := err == nil; used {
+		if info, err := os.Stat(f.path); err == nil && info.Size() == 0 {
+			return f.damaged("it is empty, and was not")
+		}
+	}
+	return nil
 }
 
 // checkEnd sees that the file ends with a whole page: SQLite reads zeros behind the end. A page may be cut while the log has it.

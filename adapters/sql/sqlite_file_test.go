@@ -197,4 +197,8 @@ func TestAFileThatMustExistIsNotMade(t *testing.T) {
 	if _, err := os.Stat(path); err == nil {
 		t.Error("it was made")
 	}
+	noError(t, openFile(t, path))
+	s, err := Open(t.Context(), Options{URL: "sqlite:" + path, MustExist: true, Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	noError(t, err)
+	noError(t, s.Close())
 }

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"errors"
 	"strings"
 	"testing"
@@ -26,6 +27,26 @@ func TestSQLiteSurvivesPowerLossAndKeepsReadersFromWriting(t *testing.T) {
 	}
 	if _, err := s.reader.ExecContext(t.Context(), rememberUser, 1, 1); err == nil {
 		t.Error("a reader wrote")
+	}
+}
+
+func TestConnectionsAreBoundedAsTheOptionsSay(t *testing.T) {
+	for _, test := range []struct{ maxOpen, maxIdle, wantOpen, wantIdle int }{
+		{0, 0, sqliteReaders, sqliteReaders}, {3, 0, 3, 3}, {3, 2, 3, 2},
+	} {
+		s := newSQLiteDatabase(t).open(t, func(o *Options) { o.MaxOpen, o.MaxIdle = test.maxOpen, test.maxIdle })
+		var used []*sql.Conn
+		for range test.wantOpen {
+			conn, err := s.reader.Conn(t.Context())
+			noError(t, err)
+			used = append(used, conn)
+		}
+		for _, conn := range used {
+			noError(t, conn.Close())
+		}
+		if stats := s.reader.Stats(); stats.MaxOpenConnections != test.wantOpen || stats.Idle != test.wantIdle {
+			t.Errorf("%+v: %+v", test, stats)
+		}
 	}
 }
 

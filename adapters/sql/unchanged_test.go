@@ -66,23 +66,47 @@ var unchangedContract = map[string]func(*testing.T, database){
 			noError(t, s.Project(t.Context(), batch))
 			story.at = to
 		}
+		// Other pairs, other partitions and other topics have changes at the same places.
+		others := 0
+		for offset := range int64(8) {
+			for _, other := range [][3]int64{{1, 3, 1}, {3, 2, 1}, {1, 2, 0}} {
+				s.writer.MustExecContext(t.Context(), insertBlockChange, other[0], other[1], other[2], offset, 0, false)
+				others++
+			}
+		}
 		story.tell(chat(2, 1))
 		project(nil, changed(true))  // 1
 		project(nil, changed(false)) // 2
 		// The first takes effect and replaces one from before, the second replaces the first.
 		third, fourth := changed(true), changed(false)
 		project(map[int64]int64{3: 2, 4: 3}, third, fourth, said())
-		if got := count(t, s, "block_changes"); got != 2 {
-			t.Errorf("%d changes are kept, want 2", got)
+		if got := count(t, s, "block_changes"); got != others+2 {
+			t.Errorf("%d changes are kept, want 2", got-others)
 		}
 		// One that takes no effect replaces none.
 		project(map[int64]int64{6: 4}, fourth)
 		project(nil, changed(true), said())
-		if got := count(t, s, "block_changes"); got != 3 {
-			t.Errorf("%d changes are kept, want 3", got)
+		if got := count(t, s, "block_changes"); got != others+3 {
+			t.Errorf("%d changes are kept, want 3", got-others)
 		}
 		// What was said is seen as before.
 		wantUnread(t, s, 1, 2, 2)
+	},
+	"WhatIsKnownOfABlockIsKeptOnce": func(t *testing.T, d database) {
+		s := d.migrated(t)
+		at := application.Projection{Next: application.LogPosition{Generation: 1}, Last: -1}
+		noError(t, s.MoveProjection(t.Context(), application.Projection{}, at, nil))
+		for i, want := range []int{1, 1, 1, 2} {
+			to := at
+			to.Next.Offset += 10
+			noError(t, s.MoveProjection(t.Context(), at, to, []application.BlockState{
+				{BlockPair: application.BlockPair{Blocker: 1, Target: 2}, Blocked: true, Version: []int64{5, 5, 4, 6}[i]},
+			}))
+			at = to
+			if got := count(t, s, "block_changes"); got != want {
+				t.Errorf("step %d: %d changes are kept, want %d", i, got, want)
+			}
+		}
 	},
 	"WhatChangesNothingWritesNothing": func(t *testing.T, d database) {
 		s := d.migrated(t)
@@ -122,6 +146,12 @@ var unchangedContract = map[string]func(*testing.T, database){
 			mark(ctx, &first)
 			mark(ctx, &second)
 			mark(ctx, nil)
+			if known, err := s.MarkRead(ctx, 1, 9, nil); err != nil || !known {
+				t.Errorf("marking where nothing was said: %t, %v", known, err)
+			}
+			if known, err := s.MarkRead(ctx, 1, 9, &first); err != nil || known {
+				t.Errorf("marking at what is not seen: %t, %v", known, err)
+			}
 			if err := s.Remember(ctx, 1); err != nil {
 				t.Errorf("remembering a known user: %v", err)
 			}

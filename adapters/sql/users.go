@@ -59,5 +59,5 @@ func (s *Store) inUsers(ctx context.Context, user domain.UserID) (known bool, er
 	err = s.read(ctx, "look for user", func(ctx context.Context, db *sqlx.DB) error {
 		return db.GetContext(ctx, &known, selectKnown, int64(user))
 	})
-	return known && err == nil, err
+	return known, err
 }
