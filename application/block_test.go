@@ -351,3 +351,25 @@ func TestAPairWhoseLogIsStuckHoldsUpNoOther(t *testing.T) {
 		}
 	})
 }
+
+// What follows a change of the same pair waits until the log has that.
+func TestTheRelayPublishesTheChangesOfAPairOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, store, log := blocking()
+		log.decide(func(domain.Event) fate { return delayed })
+		for _, blocked := range []bool{true, false, true} {
+			change := application.BlockChange{Blocker: 202, Target: 201, Blocked: blocked, At: time.Now().UTC()}
+			if _, err := store.SetBlocked(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		relaying(t, store, log)
+		time.Sleep(12 * time.Second)
+		for _, want := range []string{"+1", "+1 -2", "+1 -2 +3"} {
+			log.release()
+			if synctest.Wait(); changes(log) != want {
+				t.Errorf("the log has %q, want %q", changes(log), want)
+			}
+		}
+	})
+}
