@@ -431,3 +431,60 @@ func TestARelayLogsThatItFailedAndNotThatItEnds(t *testing.T) {
 		log.release()
 	})
 }
+
+// One pair whose log refuses its change, and one whose log does not answer, hold up no other.
+func TestAPairWhoseLogIsStuckHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, store, log := blocking()
+		const pairs, refusals, silent = 100, 10, 2
+		log.decide(func(event domain.Event) fate {
+			switch target := event.Body.(domain.BlockChanged).Target; {
+			case target%(pairs/refusals) == 0:
+				return refused
+			case target <= 1000+silent:
+				return delayed
+			default:
+				return confirmed
+			}
+		})
+		for i := range pairs {
+			change := application.BlockChange{Blocker: 1, Target: domain.UserID(1000 + i + 1), Blocked: true, At: time.Now().UTC()}
+			if _, err := store.SetBlocked(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		relaying(t, store, log)
+		time.Sleep(12 * time.Second)
+		if got := len(log.all(0)) + len(log.all(1)); got != pairs-refusals-silent {
+			t.Errorf("%d changes were published, want %d", got, pairs-refusals-silent)
+		}
+		log.decide(nil)
+		log.release()
+		time.Sleep(2 * time.Second)
+		if got := len(log.all(0)) + len(log.all(1)); got != pairs {
+			t.Errorf("afterwards, %d changes are published, want %d", got, pairs)
+		}
+	})
+}
+
+// What follows a change of the same pair waits until the log has that.
+func TestTheRelayPublishesTheChangesOfAPairOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, store, log := blocking()
+		log.decide(func(domain.Event) fate { return delayed })
+		for _, blocked := range []bool{true, false, true} {
+			change := application.BlockChange{Blocker: 202, Target: 201, Blocked: blocked, At: time.Now().UTC()}
+			if _, err := store.SetBlocked(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		relaying(t, store, log)
+		time.Sleep(12 * time.Second)
+		for _, want := range []string{"+1", "+1 -2", "+1 -2 +3"} {
+			log.release()
+			if synctest.Wait(); changes(log) != want {
+				t.Errorf("the log has %q, want %q", changes(log), want)
+			}
+		}
+	})
+}

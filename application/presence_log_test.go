@@ -90,12 +90,15 @@ func TestANodeThatFindsItselfBuriedWritesItsSessionsAgain(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		a.cutOff()
-		time.Sleep(15 * time.Second)
+		time.Sleep(15*time.Second + 500*time.Millisecond) // it comes back between two beats
 		if b.presence.Online(7) || b.presence.Online(11) {
 			t.Fatal("a node that is cut off was not buried")
 		}
 		left.Leave() // 11, while the node is dead to all others
 		a.reconnect()
+		if synctest.Wait(); !b.presence.Online(7) {
+			t.Error("the node waited for its next beat to write its sessions again")
+		}
 		time.Sleep(10 * time.Second)
 		for _, n := range []*node{a, b} {
 			for user, want := range map[domain.UserID]bool{7: true, 9: true, 10: true, 11: false, 8: true} {

@@ -228,13 +228,19 @@ func TestNoServiceHasASecretOfItsURLOrATokenLogged(t *testing.T) {
 
 // TestNoServerShowsASecret runs servers that cannot start, or that start and wait for parts that are away.
 func TestNoServerShowsASecret(t *testing.T) {
-	get := func(c *http.Client, u string) string {
-		response, err := c.Get(u)
+	get := func(c *http.Client, host, target string) string {
+		t.Helper()
+		at := &url.URL{Scheme: "http", Host: host, Opaque: target} // as it is, also where it is none
+		response, err := c.Do((&http.Request{Method: http.MethodGet, URL: at}).WithContext(t.Context()))
 		if err != nil {
+			t.Errorf("nothing was answered that could show it: %v", err)
 			return ""
 		}
 		defer response.Body.Close()
-		body, _ := io.ReadAll(response.Body)
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Error(err)
+		}
 		return string(body)
 	}
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
@@ -261,10 +267,9 @@ func TestNoServerShowsASecret(t *testing.T) {
 			hidesMarker(t, "the start", err.Error())
 		} else {
 			client := &http.Client{Timeout: 5 * time.Second}
-			base := "http://" + listener.Addr().String()
 			var answers strings.Builder
 			for _, path := range []string{"/readyz", "/healthz", "/ws/chatting/?token=" + marker, "/api/chatting/friends/?token=" + marker, "/" + marker, "/%zz" + marker, "/s2sapi/users/?user_id=" + marker} {
-				answers.WriteString(get(client, base+path))
+				answers.WriteString(get(client, listener.Addr().String(), path))
 			}
 			hidesMarker(t, "the answers", answers.String())
 			stop, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
@@ -274,6 +279,9 @@ func TestNoServerShowsASecret(t *testing.T) {
 			cancel()
 		}
 		hidesMarker(t, strings.Join(environ, " "), log.String())
+		if log.String() == "" {
+			t.Errorf("%s: nothing was logged that could show it", strings.Join(environ, " "))
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/fx"
 
 	"chatting/configs"
+	"chatting/test/harness"
 )
 
 // supervised runs one part and returns what was logged, and what the process ended with, if it did.
@@ -158,7 +159,14 @@ func TestTheProcessEndsWithAPartOfAnAdapter(t *testing.T) {
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	signal := <-server.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), harness.FrameWait)
+	defer cancel()
+	var signal fx.ShutdownSignal
+	select {
+	case signal = <-server.Wait():
+	case <-ctx.Done():
+		t.Error("the process goes on")
+	}
 	if err := server.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}

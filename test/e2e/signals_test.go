@@ -215,7 +215,7 @@ func TestACommandEndsQuietlyWhenNobodyReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		command := exec.CommandContext(t.Context(), harness.Binary, arguments...)
+		command := exec.CommandContext(waiting(t), harness.Binary, arguments...)
 		command.Dir, command.Env = s.dir, harness.Environ("CHATTING_EMBEDDED_KAFKA_ADDR="+s.Kafka)
 		var said strings.Builder
 		command.Stdout, command.Stderr = writer, &said

@@ -142,7 +142,7 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ dir, environ, says string }{
 		"port in use":        {t.TempDir(), "CHATTING_HTTP_ADDR=" + running.HTTP, running.HTTP + " is in use"},
-		"broker port in use": {t.TempDir(), "CHATTING_EMBEDDED_KAFKA_ADDR=" + running.Kafka, running.Kafka},
+		"broker port in use": {t.TempDir(), "CHATTING_EMBEDDED_KAFKA_ADDR=" + running.Kafka, running.Kafka + " is in use"},
 		"locked data":        {running.dir, "CHATTING_LOG_LEVEL=info", "in use by another"},
 		"data is a file":     {t.TempDir(), "CHATTING_DATA_DIR=" + file, file},
 		"short secret":       {t.TempDir(), "CHATTING_JWT_SECRET=short", "32"},

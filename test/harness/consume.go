@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -88,7 +89,10 @@ func background(t *testing.T, name string, arguments ...string) (stop func()) {
 	}
 	stop = sync.OnceFunc(func() {
 		_ = command.Process.Signal(syscall.SIGTERM) // it may have ended
-		_ = command.Wait()                          // by the signal
+		// kcat does not leave before its group is shared out, which may be never: a test that has failed would hang here.
+		killing := time.AfterFunc(10*time.Second, func() { _ = command.Process.Kill() })
+		defer killing.Stop()
+		_ = command.Wait() // by either signal
 	})
 	t.Cleanup(stop)
 	return stop
