@@ -433,7 +433,7 @@ func TestARelayLogsThatItFailedAndNotThatItEnds(t *testing.T) {
 }
 
 // One pair whose log refuses its change, and one whose log does not answer, hold up no other.
-func TestAPairWhoseLogIsStuckHoldsUpNoOther(t *testing.T) {
+func TestPairsThatAreRefusedOrUnansweredHoldUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, store, log := blocking()
 		const pairs, refusals, silent = 100, 10, 2
