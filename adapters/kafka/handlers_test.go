@@ -247,7 +247,7 @@ func TestABurialEndsOnceWithTheFirstErrorOfAllPartitions(t *testing.T) {
 // A user must not be able to keep out what nodes say of themselves, nor what others say.
 func TestWhoOwnsARecord(t *testing.T) {
 	_, m := controlledGroup(t)
-	options := AppenderOptions{Topic: "log", Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t)}
+	options := AppenderOptions{Topic: "log", Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Now: time.Now, Logger: testLogger(t)}
 	appender := &Appender{options: options, numbers: partitionNumbers(1), lanes: []*lane{newLane(m.cluster, options, 0)}} // nobody sends
 	ownerOf := func(write func()) owner {
 		t.Helper()

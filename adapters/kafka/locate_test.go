@@ -75,11 +75,14 @@ var hoursApart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func claimedLog(t *testing.T) (cluster *Cluster, topic string, claims *claimedOffsets) {
 	t.Helper()
 	broker, cluster, topic := controlledTopic(t)
-	appender := testAppender(t, cluster, topic, 1)
+	var now time.Time
+	appender := NewAppender(cluster, AppenderOptions{
+		Topic: topic, Partitions: 1, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: testLogger(t), Now: func() time.Time { return now },
+	})
 	for n := range 10 {
 		outcome := make(chan error, 1)
-		r := record{key: []byte("1:2"), value: fmt.Append(nil, n), time: hoursApart.Add(time.Duration(n) * time.Hour)}
-		appender.appendTo(0, r, func(err error) { outcome <- err })
+		now = hoursApart.Add(time.Duration(n) * time.Hour)
+		appender.appendTo(0, record{key: []byte("1:2"), value: fmt.Append(nil, n)}, func(err error) { outcome <- err })
 		if err := <-outcome; err != nil {
 			t.Fatal(err)
 		}
