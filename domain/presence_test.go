@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -246,6 +247,18 @@ func TestTheKindsOfSessionRecordsAreThoseOfTheTopic(t *testing.T) {
 	} {
 		if string(kind) != want {
 			t.Errorf("%q, want %q", kind, want)
+		}
+	}
+}
+
+func TestANodesNameIsShortAndPrintable(t *testing.T) {
+	longest := strings.Repeat("n", 300)
+	for name, want := range map[string]string{
+		"chat-1": "chat-1", "!~": "!~", longest: longest, longest + "n": "", "": "",
+		"a b": "", " ": "", "a\n": "", "a\x7f": "", "ü": "",
+	} {
+		if got := domain.NodeName(name); got != want {
+			t.Errorf("%q is named %q", name, got)
 		}
 	}
 }

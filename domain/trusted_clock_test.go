@@ -82,3 +82,19 @@ func TestAClockThatWasNotSetIsNeverTrusted(t *testing.T) {
 		}
 	}
 }
+
+func TestATimeIsTakenFromAClockThatIsTrusted(t *testing.T) {
+	at := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	trusted := TrustedClock{At: at}
+	for told, want := range map[time.Duration]time.Duration{
+		0: 0, time.Hour: time.Hour, MaxLeap: MaxLeap, -MaxLeap: -MaxLeap,
+		MaxLeap + 1: 0, -MaxLeap - 1: 0,
+	} {
+		if got := trusted.Limit(at.Add(told)); !got.Equal(at.Add(want)) {
+			t.Errorf("%s after it, it is %s after it, want %s", told, got.Sub(at), want)
+		}
+	}
+	if got := (TrustedClock{}).Limit(at); !got.Equal(at) {
+		t.Errorf("a clock that was never trusted gives %s", got)
+	}
+}
