@@ -66,9 +66,12 @@ func TestACrowdOfKafkaClientsTakesTheServerFromNobody(t *testing.T) {
 		_, _ = conn.Write(announced)
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	many(9, func(ctx context.Context, conn net.Conn) {
-		_, _ = conn.Write(append(announced, make([]byte, 1<<20)...))
+	// Without a bound of what all of them send, these would hold more than crowdMemory.
+	most := append(announced, make([]byte, 6<<20)...)
+	many(75, func(ctx context.Context, conn net.Conn) {
+		_, _ = conn.Write(most)
 		_, _ = io.Copy(io.Discard, conn)
+		harness.Pause(ctx, 3*time.Second) // the crowd's own copying must not keep the machine busy
 	})
 	fetch := framed(fetchAll("unread"))
 	many(60, func(ctx context.Context, conn net.Conn) {
