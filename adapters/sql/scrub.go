@@ -7,13 +7,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/lib/pq"
 )
 
 // scrubber takes what a database URL has beside its host out of texts. The driver and the server quote users, names of
 // databases and values of parameters, and who has put a password in a wrong place would find it there.
-type scrubber struct{ parts *regexp.Regexp }
+type scrubber struct {
+	parts *regexp.Regexp
+	// raw are the parts that are no UTF-8, which a regular expression cannot hold.
+	raw []string
+}
 
 const (
 	// longPart is from which length on a part is also found within a word.
@@ -37,8 +42,12 @@ func newScrubber(raw string, config pq.Config) scrubber {
 		parts = append(parts, value)
 	}
 	for _, part := range slices.Clone(parts) {
-		if len(part) > maxIdentifier { // the server cuts names
-			parts = append(parts, part[:maxIdentifier])
+		if len(part) > maxIdentifier { // the server cuts names, before a character that does not fit
+			cut := maxIdentifier
+			for cut > 0 && !utf8.RuneStart(part[cut]) {
+				cut--
+			}
+			parts = append(parts, part[:cut])
 		}
 		for piece := range strings.FieldsFuncSeq(part, func(r rune) bool { return strings.ContainsRune(",;=/ \t\n", r) }) {
 			if len(piece) >= shortPiece { // lists of hosts, options of the server
@@ -46,20 +55,28 @@ func newScrubber(raw string, config pq.Config) scrubber {
 			}
 		}
 	}
-	var patterns []string
+	var (
+		s        scrubber
+		patterns []string
+	)
 	for _, part := range parts {
 		inner := strconv.Quote(part)
 		for _, form := range []string{part, inner[1 : len(inner)-1]} {
-			if form != "" {
+			switch {
+			case form == "":
+			case utf8.ValidString(form):
 				patterns = append(patterns, patternOf(form))
+			default:
+				s.raw = append(s.raw, form)
 			}
 		}
 	}
-	if len(patterns) == 0 {
-		return scrubber{}
+	longerFirst := func(a, b string) int { return len(b) - len(a) } // of two that begin alike
+	slices.SortFunc(s.raw, longerFirst)
+	if slices.SortFunc(patterns, longerFirst); len(patterns) > 0 {
+		s.parts = regexp.MustCompile(strings.Join(patterns, "|"))
 	}
-	slices.SortFunc(patterns, func(a, b string) int { return len(b) - len(a) }) // of two that begin alike the longer one
-	return scrubber{regexp.MustCompile(strings.Join(patterns, "|"))}
+	return s
 }
 
 // partsOfURL returns all but the host, as it is written and decoded. The driver and the server use the one or the other.
@@ -112,6 +129,9 @@ var knownParameter = regexp.MustCompile(`^(ssl[a-z_]+|connect_timeout|applicatio
 
 // text returns a text without the parts.
 func (s scrubber) text(text string) string {
+	for _, part := range s.raw {
+		text = strings.ReplaceAll(text, part, "***")
+	}
 	if s.parts == nil {
 		return text
 	}

@@ -33,6 +33,9 @@ func TestWhatAURLHasBesideItsHostIsTakenOutOfErrors(t *testing.T) {
 		{"postgres://u@h/" + long + "m", long, "***"},
 		{"postgres://u@h/" + long, long[1:], long[1:]},
 		{"postgres://u:a%22b@h/", `a\"b`, "***"},
+		// What is no UTF-8, and a name that the server cuts before a character.
+		{"postgres://u:p%ffss@h/", "p\xffss, \"p\\xffss\"", "***, \"***\""},
+		{"postgres://u@h/" + strings.Repeat("é", maxIdentifier), strings.Repeat("é", maxIdentifier/2), "***"},
 		{"postgres://h", "nothing here", "nothing here"},
 	} {
 		s := newScrubber(test.url, pq.Config{})
