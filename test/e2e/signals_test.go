@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,7 +42,12 @@ func startPiped(t *testing.T, first string, settings ...string) *piped {
 		Cmd: exec.Command("/bin/sh", "-c", first+`exec "$0"`, harness.Binary), t: t, reader: reader, ended: make(chan error, 1),
 	}
 	s.Dir, s.Env, s.Stderr = t.TempDir(), harness.Environ(embedded(settings...)...), writer
-	if err := s.Start(); err != nil {
+	// A signal that is handled here is not ignored by the server, though the tests themselves may run under nohup.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	err = s.Start()
+	signal.Stop(heard)
+	if err != nil {
 		t.Fatal(err)
 	}
 	_ = writer.Close()
@@ -87,9 +93,13 @@ func (s *piped) signal(signal syscall.Signal) {
 // leaves waits until the server has ended, as it does when it was told to leave.
 func (s *piped) leaves() {
 	s.t.Helper()
-	err := <-s.ended
-	if s.ended <- err; err != nil {
-		s.t.Errorf("it ended with %v", err)
+	select {
+	case err := <-s.ended:
+		if s.ended <- err; err != nil {
+			s.t.Errorf("it ended with %v", err)
+		}
+	case <-waiting(s.t).Done():
+		s.t.Fatal("it was told to leave, and does not")
 	}
 }
 
