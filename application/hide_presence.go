@@ -17,8 +17,8 @@ type PresenceBlocks interface {
 // HidePresence keeps from a user who is blocked whether the one who blocked is online: the blocked user sees an offline one.
 // A nil HidePresence hides nothing.
 //
-// The database says who blocks whom. A change is told to all nodes by a record among the session records of the one who
-// blocks (see Announcing), so no node shows what that user does after the change in the light of the time before it.
+// The database says who blocks whom. All nodes learn of a change by a record among the session records of the user who blocks
+// (see Announcing). It stands before whatever that user does later, so no node shows a later login to the one who is blocked.
 type HidePresence struct{ Blocks PresenceBlocks }
 
 // from tells whether the presence of user is kept from watcher. CodeUnavailable, and false, if the database does not tell.

@@ -29,9 +29,9 @@ const (
 const maxIntegerText = 1000
 
 // AsInteger reads a field that holds an integer. It is the one rule for integers of requests, wherever they stand: in a
-// JSON body, in a form, in the query or in a path. A JSON number counts by its value (7, 7.0, 0.7e1); a text may have blanks
-// around it, a sign, leading zeros and an empty fraction ("7", " +7 ", "007", "7.0"), as the original server reads it. The complaint is
-// "" for an integer, whose value is Beyond where it does not fit into 64 bits.
+// JSON body, in a form, in the query or in a path. A JSON number counts by its value (7, 7.0, 0.7e1). As in the original
+// server, a text may have blanks around it, a sign, leading zeros and an empty fraction ("7", " +7 ", "007", "7.0"). The
+// complaint is "" for an integer; n is Beyond if that does not fit into 64 bits.
 func (v Value) AsInteger() (n int64, complaint string) {
 	var ok bool
 	switch v.Kind {
