@@ -276,3 +276,44 @@ func TestAnAppenderKnowsItsPartitionsAndWhetherOneIsStuck(t *testing.T) {
 		t.Error("it is not stuck")
 	}
 }
+
+// A server that goes on without a lane would refuse nothing and append nothing.
+func TestAnAppenderTellsThatItEnded(t *testing.T) {
+	appender := NewAppender(nil, AppenderOptions{Topic: "t", Partitions: 2, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t)})
+	select {
+	case <-appender.Ended():
+		t.Error("it says so at once")
+	default:
+	}
+	appender.lanes[1].close()
+	select {
+	case <-appender.Ended():
+	case <-testContext(t).Done():
+		t.Error("one of its lanes has ended, and it does not say so")
+	}
+	appender.Close(testContext(t))
+}
+
+func TestACloseThatIsCutShortStillWaitsForTheLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, abort := context.WithCancel(t.Context())
+		appender := &Appender{abort: abort}
+		answer := make(chan struct{})
+		appender.done.Go(func() {
+			<-ctx.Done()
+			<-answer // as the callback of a record may take a moment
+		})
+		ended, end := context.WithCancel(t.Context())
+		end()
+		closed := make(chan struct{})
+		go func() { appender.Close(ended); close(closed) }()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("it leaves a lane behind")
+		default:
+		}
+		close(answer)
+		<-closed
+	})
+}
