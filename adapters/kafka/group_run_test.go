@@ -124,3 +124,40 @@ func TestAMemberWithoutPartitionsStaysInItsGroup(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Under an id that the coordinator does not know, no attempt would ever succeed.
+func TestAMemberThatIsNotKnownAsksForAnotherID(t *testing.T) {
+	broker, m := controlledGroup(t)
+	var joined, synced kafka.Error
+	broker.ControlKey(int16(kmsg.JoinGroup), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		response, _ := request.ResponseKind().(*kmsg.JoinGroupResponse)
+		response.ErrorCode, response.MemberID, response.LeaderID, response.Generation = int16(joined), "m", "another", 4
+		return response, nil, true
+	})
+	broker.ControlKey(int16(kmsg.SyncGroup), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		response, _ := request.ResponseKind().(*kmsg.SyncGroupResponse)
+		response.ErrorCode = int16(synced)
+		nothing := kmsg.NewConsumerMemberAssignment()
+		response.MemberAssignment = nothing.AppendTo(nil)
+		return response, nil, true
+	})
+	for what, c := range map[string]struct {
+		join, sync kafka.Error
+		id         string
+	}{
+		"known":                        {0, 0, "m"},
+		"not known":                    {kafka.UnknownMemberId, 0, ""},
+		"asked to have the id it has":  {kafka.MemberIDRequired, 0, ""},
+		"not allowed":                  {kafka.GroupAuthorizationFailed, 0, "m"},
+		"not known any more":           {0, kafka.UnknownMemberId, ""},
+		"in a group that begins again": {0, kafka.RebalanceInProgress, "m"},
+	} {
+		m.id, joined, synced = "m", c.join, c.sync
+		_, _, err := m.join(testContext(t))
+		if want := max(c.join, c.sync); (err == nil) != (want == 0) || err != nil && !errors.Is(err, want) || m.id != c.id {
+			t.Errorf("%s: it comes to %v, and its id is %q", what, err, m.id)
+		}
+	}
+}
