@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -227,6 +229,15 @@ func TestWhatIsKnownOfARecordThatIsCutOff(t *testing.T) {
 		if want = 89 - want; len(log.leftOut) != 1 || log.leftOut[0].From != 6 || log.leftOut[0].Size != want {
 			t.Errorf("with a record of offset %d cut off behind another, left out %+v", 5+delta, log.leftOut)
 		}
+	}
+}
+
+func TestTheLogSaysWhatIsLeftOut(t *testing.T) {
+	var out bytes.Buffer
+	tail := NewTail(nil, TailOptions{Topic: "topic", Handler: &tailEvents{}, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	tail.read(t.Context(), &fetchedPartition{number: 4, batches: madeBatch{base: 5, count: 3, plain: []byte{200, 1}}.bytes(t)}, 6)
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "topic=topic partition=4 offset=6 records=2") {
+		t.Errorf("it says %q", got)
 	}
 }
 
