@@ -401,3 +401,24 @@ func TestDeadLettersAreListedByTheirPlaceAndReplayedUnderTheirName(t *testing.T)
 		}
 	})
 }
+
+// Another program may have written the letter, with its headers in any order.
+func TestAReplayKeepsHowOftenARecordFailed(t *testing.T) {
+	options := AppenderOptions{Topic: "log", Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Now: now, Logger: testLogger(t)}
+	l := newLane(nil, options, 0)
+	replayer := &Replayer{&Appender{options: options, numbers: partitionNumbers(1), lanes: []*lane{l}, abort: func() {}}} // nobody sends
+	ended, end := context.WithCancel(t.Context())
+	end()
+	letter := DeadLetter{Topic: "t", Written: time.UnixMilli(5), Value: []byte("v"), Headers: []kafka.Header{textHeader(headerCount, "3"), textHeader("trace", "1")}}
+	if err := replayer.Replay(ended, letter, nil); codeOf(err) != domain.CodeUnconfirmed {
+		t.Errorf("without an answer it comes to %v", err)
+	}
+	want := append(asLines(origin{topic: "t", millis: 5}.headers()), "chatting_dlt-count: 3", "trace: 1")
+	if len(l.queue) != 1 || !slices.Equal(asLines(l.queue[0].record.headers), want) {
+		t.Fatalf("written is %+v, with headers %q wanted", l.queue, want)
+	}
+	replayer.Close(ended)
+	if err := replayer.Replay(t.Context(), letter, nil); codeOf(err) != domain.CodeUnavailable {
+		t.Errorf("after its end it comes to %v", err)
+	}
+}

@@ -196,7 +196,9 @@ func TestWhatIsKeptOfAnAnswerHasRoomForItsLargestBatch(t *testing.T) {
 		if answer, _ = message.(*fetchAnswer); err != nil || answer == nil || !answer.partitions[0].cut {
 			t.Fatalf("batches of at most %d: more is kept, %v", maxBatch, err)
 		}
-		answer.release()
+		if answer.release(); answer.buffer != nil {
+			t.Error("a second release would give two answers the same bytes")
+		}
 	}
 }
 

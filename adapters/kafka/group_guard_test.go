@@ -24,6 +24,7 @@ type guarded struct {
 	group    kmsg.DescribeGroupsResponseGroup
 	removed  []string
 	refusing int16 // to remove
+	silent   bool  // the answer names no group
 	log      bytes.Buffer
 }
 
@@ -37,7 +38,9 @@ func newGuarded(t *testing.T) *guarded {
 		response, _ := asked.ResponseKind().(*kmsg.DescribeGroupsResponse)
 		group := g.group
 		group.Group = asked.Groups[0]
-		response.Groups = append(response.Groups, group)
+		if !g.silent {
+			response.Groups = append(response.Groups, group)
+		}
 		return response, nil, true
 	})
 	broker.ControlKey(int16(kmsg.LeaveGroup), func(request kmsg.Request) (kmsg.Response, error, bool) {
@@ -173,6 +176,11 @@ func TestAGroupThatCannotBeDescribedIsTriedLater(t *testing.T) {
 	if again, err := g.keptOut(testContext(t)); again || err != nil || len(g.removed) > 0 {
 		t.Errorf("%t, %v, taken out are %v", again, err, g.removed)
 	}
+	g.silent = true
+	if again, err := g.keptOut(testContext(t)); again || err != nil {
+		t.Errorf("an answer for no group: %t, %v", again, err)
+	}
+	g.silent = false
 	g.group.ErrorCode = kerr.GroupIDNotFound.Code // all have left
 	if found, err := g.cluster.describeGroup(testContext(t), "g"); err != nil || len(found.Members) != 1 {
 		t.Errorf("described as %+v, %v", found, err)
@@ -199,8 +207,9 @@ func TestTheDatabaseOfAGroupIsCheckedAtTheStart(t *testing.T) {
 	g.members(groupType, groupProtocol("b"), "x")
 	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer stop()
-	if err := CheckDatabase(ctx, g.cluster, "g", "a"); err == nil {
-		t.Error("nodes with another database pass")
+	var other *OtherDatabaseError
+	if err := CheckDatabase(ctx, g.cluster, "g", "a"); err == nil || errors.As(err, &other) {
+		t.Errorf("nodes with another database, which may be dead, come to %v", err)
 	}
 	if groupProtocol("") != "chatting" || groupProtocol("a") != "chatting-a" {
 		t.Errorf("the protocols are %s and %s", groupProtocol(""), groupProtocol("a"))

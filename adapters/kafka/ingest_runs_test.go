@@ -1,10 +1,13 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -279,7 +282,8 @@ func TestALetterThatTheBrokerFindsTooLargeIsShortened(t *testing.T) {
 	})
 	dead := testAppender(t, cluster, topic, 1)
 	defer dead.Close(testContext(t))
-	i := NewIngest(nil, IngestOptions{DeadLetters: dead, Logger: testLogger(t)})
+	var log bytes.Buffer
+	i := NewIngest(nil, IngestOptions{DeadLetters: dead, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	r := foreign("poison") // of partition 3
 	if !i.bury(testContext(t), r, refuse(DeadInvalidJSON, "It is broken.")) {
 		t.Fatal("it is not buried")
@@ -292,6 +296,13 @@ func TestALetterThatTheBrokerFindsTooLargeIsShortened(t *testing.T) {
 	})
 	if err != nil || len(letters) != 1 || !letters[0].LeftOut || letters[0].Size != 6 || letters[0].FirstPartition != 3 {
 		t.Errorf("the letters are %+v, %v", letters, err)
+	}
+	for text, want := range map[string]bool{
+		"partition=3 offset=17 code=" + DeadInvalidJSON: true, "a dead letter cannot be written now": true, "poison": false,
+	} {
+		if strings.Contains(log.String(), text) != want {
+			t.Errorf("it says %q: %t: %s", text, !want, log.String())
+		}
 	}
 }
 

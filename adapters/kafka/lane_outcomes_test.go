@@ -133,6 +133,51 @@ func TestALogThatIsAwayIsUnavailableAtTheDeadline(t *testing.T) {
 	})
 }
 
+// An attempt that hangs may have been sent. What waits behind it was not.
+func TestAnAttemptThatHangsDoesNotHoldUpTheDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const deadline = attemptTimeout / 3
+		cluster := NewCluster(ClusterOptions{
+			Brokers: []string{"broker:9092"}, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		defer cluster.Close()
+		appender := NewAppender(cluster, AppenderOptions{
+			Topic: "t", Partitions: 1, Deadline: deadline, QueueBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
+		})
+		began := time.Now()
+		var outcomes []<-chan error
+		for _, value := range []string{"first", "second", "third"} {
+			outcomes = append(outcomes, appendOne(appender, value))
+			time.Sleep(100 * time.Millisecond)
+		}
+		for i, outcome := range outcomes {
+			err, after := <-outcome, time.Since(began)
+			want := domain.CodeUnavailable
+			if i == 0 {
+				want = domain.CodeUnconfirmed
+			}
+			if at := deadline + time.Duration(i)*100*time.Millisecond; codeOf(err) != want || after != at {
+				t.Errorf("record %d: it ends with %v after %s, want %s after %s", i, err, after, want, at)
+			}
+		}
+		appender.Close(t.Context())
+	})
+}
+
+func TestABatchThatWasSurelyNotSentIsUnavailableAtTheEnd(t *testing.T) {
+	_, cluster, topic := controlledTopic(t)
+	l := newLane(cluster, AppenderOptions{Topic: topic, Deadline: time.Hour, Logger: testLogger(t)}, 0)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	err := l.deliver(ended, &batch{pending: []pending{{record: record{value: []byte("v")}}}, since: time.Now()})
+	if codeOf(err) != domain.CodeUnavailable {
+		t.Errorf("it comes to %v", err)
+	}
+}
+
 func TestAPauseBetweenAttemptsDoesNotHoldUpTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const deadline = 100 * time.Millisecond
@@ -275,4 +320,45 @@ func TestAnAppenderKnowsItsPartitionsAndWhetherOneIsStuck(t *testing.T) {
 	if !appender.Stuck() {
 		t.Error("it is not stuck")
 	}
+}
+
+// A server that goes on without a lane would refuse nothing and append nothing.
+func TestAnAppenderTellsThatItEnded(t *testing.T) {
+	appender := NewAppender(nil, AppenderOptions{Topic: "t", Partitions: 2, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t)})
+	select {
+	case <-appender.Ended():
+		t.Error("it says so at once")
+	default:
+	}
+	appender.lanes[1].close()
+	select {
+	case <-appender.Ended():
+	case <-testContext(t).Done():
+		t.Error("one of its lanes has ended, and it does not say so")
+	}
+	appender.Close(testContext(t))
+}
+
+func TestACloseThatIsCutShortStillWaitsForTheLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, abort := context.WithCancel(t.Context())
+		appender := &Appender{abort: abort}
+		answer := make(chan struct{})
+		appender.done.Go(func() {
+			<-ctx.Done()
+			<-answer // as the callback of a record may take a moment
+		})
+		ended, end := context.WithCancel(t.Context())
+		end()
+		closed := make(chan struct{})
+		go func() { appender.Close(ended); close(closed) }()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("it leaves a lane behind")
+		default:
+		}
+		close(answer)
+		<-closed
+	})
 }

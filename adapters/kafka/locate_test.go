@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"strings"
@@ -188,13 +190,21 @@ func TestAProjectionGoesOnWhereItStoppedUnlessTheLogIsAnotherOne(t *testing.T) {
 		store := newMemoryHistory()
 		store.projections[0] = c.stored
 		store.projections[1] = application.Projection{Next: application.LogPosition{Generation: 9, Partition: 1, Offset: 9}}
-		p := &projectedPartition{projector: testProjector(t, cluster, topic, store), lostUntil: c.lostUntil}
+		var log bytes.Buffer
+		projector := testProjector(t, cluster, topic, store)
+		projector.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		p := &projectedPartition{projector: projector, lostUntil: c.lostUntil}
 		got, err := p.locate(testContext(t))
 		if err != nil || got != c.want {
 			t.Errorf("%s: it goes on at %+v, %v; want %+v", what, got.Next, err, c.want.Next)
 		}
 		if store.projections[0] != c.want || p.lostUntil != 0 {
 			t.Errorf("%s: the database says %+v", what, store.projections[0])
+		}
+		before, after := c.stored.Next, c.want.Next
+		anew, lost := before.Generation > 0 && after.Generation > before.Generation, after.Generation == before.Generation && after != before
+		if strings.Contains(log.String(), "made anew") != anew || strings.Contains(log.String(), "lost records") != lost {
+			t.Errorf("%s: it says %q", what, log.String())
 		}
 	}
 }
@@ -425,6 +435,7 @@ func TestALookFromOutsideReadsWhatWasAskedFor(t *testing.T) {
 func TestATopicThatMayNotBeReadIsRefused(t *testing.T) {
 	for code, refused := range map[kafka.Error]bool{
 		0: false, kafka.TopicAuthorizationFailed: true, kafka.NotLeaderForPartition: false, kafka.OffsetOutOfRange: false,
+		kafka.Unknown: false, // stands for an answer that names no partition, as from a broker that throttles
 	} {
 		broker, cluster, topic := controlledTopic(t)
 		broker.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
@@ -436,7 +447,9 @@ func TestATopicThatMayNotBeReadIsRefused(t *testing.T) {
 			response, _ := fetch.ResponseKind().(*kmsg.FetchResponse)
 			partition := kmsg.NewFetchResponseTopicPartition()
 			partition.ErrorCode = int16(code)
-			response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
+			if code != kafka.Unknown {
+				response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
+			}
 			return response, nil, true
 		})
 		if refused {

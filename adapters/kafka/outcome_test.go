@@ -214,6 +214,7 @@ func TestABrokerThatIsAwayIsLoggedOnceAndItsReturnToo(t *testing.T) {
 		}
 		away.Store(false)
 		waitUntil(t, func() bool { return <-appendOne(appender, "next") == nil })
+		waitUntil(t, func() bool { return <-appendOne(appender, "the one after") == nil })
 		appender.Close(testContext(t))
 		close(lines)
 		var got []string

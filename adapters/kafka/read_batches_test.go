@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -204,6 +207,13 @@ func TestWhatIsKnownOfARecordThatIsCutOff(t *testing.T) {
 		if got.value != c.want.value || got.time != c.want.time || got.offset != c.want.offset || !bytes.Equal(got.key, c.want.key) {
 			t.Errorf("%s: %+v, not %+v", what, got, c.want)
 		}
+		wrong := errCutRecord
+		if what == "an endless length" {
+			wrong = errBadRecord
+		}
+		if _, err := records.next(); !errors.Is(err, wrong) {
+			t.Errorf("%s: it is read with %v, not %v", what, err, wrong)
+		}
 	}
 	// It is told of the record at the place alone.
 	cut := []byte{200, 1, 0, 6, 4, 2, 'k', 180, 1}
@@ -214,6 +224,20 @@ func TestWhatIsKnownOfARecordThatIsCutOff(t *testing.T) {
 		if len(log.leftOut) != 1 || log.leftOut[0].Size != want || (log.leftOut[0].Key != nil) != (want >= 0) {
 			t.Errorf("with a record of offset %d cut off, left out %+v", 5+delta, log.leftOut)
 		}
+		plain = append([]byte{12, 0, 0, 0, 1, 1, 0}, plain...) // one that is whole, before it
+		_, log = readAnswer(t, TailOptions{}, 5, fetchedPartition{}, madeBatch{base: 5, count: 2, plain: plain}.bytes(t))
+		if want = 89 - want; len(log.leftOut) != 1 || log.leftOut[0].From != 6 || log.leftOut[0].Size != want {
+			t.Errorf("with a record of offset %d cut off behind another, left out %+v", 5+delta, log.leftOut)
+		}
+	}
+}
+
+func TestTheLogSaysWhatIsLeftOut(t *testing.T) {
+	var out bytes.Buffer
+	tail := NewTail(nil, TailOptions{Topic: "topic", Handler: &tailEvents{}, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	tail.read(t.Context(), &fetchedPartition{number: 4, batches: madeBatch{base: 5, count: 3, plain: []byte{200, 1}}.bytes(t)}, 6)
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "topic=topic partition=4 offset=6 records=2") {
+		t.Errorf("it says %q", got)
 	}
 }
 

@@ -1,10 +1,14 @@
 package kafka
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"chatting/domain"
 )
@@ -84,4 +88,62 @@ func TestRecordsAreStampedByTheAppendersClock(t *testing.T) {
 			t.Errorf("stamped %s, %v, want %s", got, err, at)
 		}
 	})
+}
+
+// By a clock that is ahead of the log's, a starting node would not find who was not buried.
+func TestTheTimeBeforeAPlaceIsThatOfTheLog(t *testing.T) {
+	cluster, topic, _ := claimedLog(t)
+	for before, want := range map[int64]time.Time{6: hoursApart.Add(5 * time.Hour), 10: hoursApart.Add(9 * time.Hour)} {
+		if at, err := cluster.logTime(testContext(t), topic, before); err != nil || !at.Equal(want) {
+			t.Errorf("before %d it is %s, %v; want %s", before, at, err, want)
+		}
+	}
+	began := now()
+	if at, err := cluster.logTime(testContext(t), topic, 5); err != nil || at.Before(began) {
+		t.Errorf("before all records it is %s, %v", at, err)
+	}
+
+	broker, cluster, topic := controlledTopic(t)
+	appender := NewAppender(cluster, AppenderOptions{
+		Topic: topic, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t),
+		Now: func() time.Time { return began.Add(24 * time.Hour) },
+	})
+	appendAll(t, appender, 0, "of a clock that is ahead")
+	appender.Close(testContext(t))
+	if at, err := cluster.logTime(testContext(t), topic, 1); err != nil || at.Before(began) || at.After(now()) {
+		t.Errorf("by a clock that is ahead it is %s, %v", at, err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := cluster.logTime(ended, topic, 1); err == nil {
+		t.Error("with its context ended, it knows the time")
+	}
+
+	// The record may be lost before it is read, and the broker away.
+	claims := &claimedOffsets{start: 0, stable: 10, end: 10}
+	claims.claim(broker)
+	broker.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		claims.mu.Lock()
+		claims.start = 8
+		claims.mu.Unlock()
+		response, _ := request.ResponseKind().(*kmsg.FetchResponse)
+		partition := kmsg.NewFetchResponseTopicPartition()
+		partition.ErrorCode = int16(kafka.OffsetOutOfRange)
+		response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
+		return response, nil, true
+	})
+	if at, err := cluster.logTime(testContext(t), topic, 5); err != nil || at.Before(began) {
+		t.Errorf("before a record that was lost it is %s, %v", at, err)
+	}
+	failing, fail := context.WithCancel(testContext(t))
+	cluster = listed(t, func(request *kmsg.ListOffsetsRequest, response *kmsg.ListOffsetsResponse) {
+		if request.Topics[0].Partitions[0].Timestamp == timestampLatest {
+			fail()
+			response.Topics[0].Partitions[0].ErrorCode = int16(kafka.LeaderNotAvailable)
+		}
+	})
+	if at, err := cluster.logTime(failing, "log", 5); err == nil {
+		t.Errorf("of a log that does not answer it is %s", at)
+	}
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
 )
 
 // controlledTopic is a topic of one partition, in a broker that can be made to answer wrongly.
@@ -88,4 +90,41 @@ func TestATailIsNotHurriedByAnswersThatNameNoPartition(t *testing.T) {
 	if took := at[5].Sub(at[0]); took < 300*time.Millisecond { // 20, 40, 80, 160 and 320 ms
 		t.Errorf("six fetches in %s", took)
 	}
+}
+
+func TestATailThatCannotFindTheEndOfItsLogTriesLater(t *testing.T) {
+	cluster := listed(t, func(request *kmsg.ListOffsetsRequest, response *kmsg.ListOffsetsResponse) {
+		if request.Topics[0].Partitions[0].Timestamp == timestampLatest {
+			response.Topics[0].Partitions[0].ErrorCode = kerr.LeaderNotAvailable.Code
+		}
+	})
+	events, interrupted := &tailEvents{}, 0
+	tail := NewTail(cluster, TailOptions{
+		Topic: "log", From: map[int]int64{2: 5}, Handler: events, Logger: testLogger(t), Interrupted: func() { interrupted++ },
+	})
+	state := tail.partitions[2]
+	tail.relocate(testContext(t), 2, state)
+	events.want(t, "without the end")
+	if state.position != 5 || state.notYet.IsZero() || interrupted != 1 {
+		t.Errorf("it goes on at %d, not before %s, interrupted: %d", state.position, state.notYet, interrupted)
+	}
+}
+
+func TestATailThatEndsLeavesNothingRunning(t *testing.T) {
+	broker, _, topic := controlledTopic(t)
+	before := goleak.IgnoreCurrent()
+	ctx, stop := context.WithCancel(testContext(t))
+	defer stop()
+	broker.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		stop() // while it waits for the answer
+		return nil, nil, false
+	})
+	cluster := NewCluster(ClusterOptions{Brokers: broker.ListenAddrs()})
+	err := NewTail(cluster, TailOptions{Topic: topic, From: map[int]int64{0: 0}, Handler: &tailEvents{}, Logger: testLogger(t)}).Run(ctx)
+	if err != nil {
+		t.Error(err)
+	}
+	cluster.Close()
+	goleak.VerifyNone(t, before)
 }

@@ -87,7 +87,7 @@ func describing(broker *kfake.Cluster, brokers int, topics ...kmsg.MetadataRespo
 			response.Brokers = append(response.Brokers, kmsg.MetadataResponseBroker{NodeID: int32(id), Host: host, Port: int32(number)})
 		}
 		id := "the cluster"
-		response.ClusterID, response.Topics = &id, topics
+		response.ClusterID, response.ControllerID, response.Topics = &id, 0, topics
 		return response, nil, true
 	})
 }
@@ -151,16 +151,31 @@ func TestTopicsAreReadyOnceAllPartitionsOfAllAreLed(t *testing.T) {
 		permanent bool
 		says      string // "": ready
 		warns     int
+		makes     bool
 	}{
-		"ready":               {described(names.DeadLetters, 0, 3, 3), 3, false, false, "", 0},
-		"fewer replicas":      {described(names.DeadLetters, 0, 3, 2), 3, false, false, "", 1},
-		"enough for two":      {described(names.DeadLetters, 0, 3, 2), 2, false, false, "", 0},
-		"a partition too few": {described(names.DeadLetters, 0, 3), 3, false, true, "has 1 partitions, not 2", 0},
-		"without a leader":    {described(names.DeadLetters, 0, 3, -3), 3, false, false, "without a leader", 0},
-		"missing":             {described(names.DeadLetters, int16(kafka.UnknownTopicOrPartition)), 3, true, true, "is missing", 0},
-		"another one":         {described("q", 0, 3, 3), 3, true, true, "is missing", 0},
+		"ready":               {described(names.DeadLetters, 0, 3, 3), 3, false, false, "", 0, false},
+		"fewer replicas":      {described(names.DeadLetters, 0, 3, 2), 3, false, false, "", 1, false},
+		"enough for two":      {described(names.DeadLetters, 0, 3, 2), 2, false, false, "", 0, false},
+		"a partition too few": {described(names.DeadLetters, 0, 3), 3, false, true, "has 1 partitions, not 2", 0, false},
+		"without a leader":    {described(names.DeadLetters, 0, 3, -3), 3, false, false, "without a leader", 0, false},
+		"missing":             {described(names.DeadLetters, int16(kafka.UnknownTopicOrPartition)), 3, true, true, "is missing", 0, false},
+		"another one":         {described("q", 0, 3, 3), 3, true, true, "is missing", 0, false},
+		// What was just made may take a moment until every broker has heard of it.
+		"missing, to be made": {described(names.DeadLetters, int16(kafka.UnknownTopicOrPartition)), 3, false, false, "without a leader", 0, true},
 	} {
 		broker, cluster, _ := controlledTopic(t)
+		var made []string
+		broker.ControlKey(int16(kmsg.CreateTopics), func(request kmsg.Request) (kmsg.Response, error, bool) {
+			broker.KeepControl()
+			asked, _ := request.(*kmsg.CreateTopicsRequest)
+			response, _ := asked.ResponseKind().(*kmsg.CreateTopicsResponse)
+			made = append(made, "made")
+			for _, topic := range asked.Topics {
+				made = append(made, topic.Topic)
+				response.Topics = append(response.Topics, kmsg.CreateTopicsResponseTopic{Topic: topic.Topic})
+			}
+			return response, nil, true
+		})
 		topics := []kmsg.MetadataResponseTopic{c.last}
 		for _, name := range names.All()[:4] {
 			topics = append(topics, described(name, 0, 3, 3))
@@ -174,8 +189,32 @@ func TestTopicsAreReadyOnceAllPartitionsOfAllAreLed(t *testing.T) {
 			err != nil && (!strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), names.DeadLetters)) {
 			t.Errorf("%s: %v", what, err)
 		}
+		if c.makes != slices.Equal(made, []string{"made", names.DeadLetters}) || !c.makes && made != nil {
+			t.Errorf("%s: %q", what, made)
+		}
 		if got := strings.Count(out.String(), "fewer replicas"); got != c.warns {
 			t.Errorf("%s: %d warnings: %s", what, got, out.String())
+		}
+	}
+}
+
+func TestSettingsThatMayNotBeSeenEndTheSetup(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	var code kafka.Error
+	broker.ControlKey(int16(kmsg.DescribeConfigs), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		response, _ := request.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		resource := kmsg.NewDescribeConfigsResponseResource()
+		resource.ResourceType, resource.ResourceName, resource.ErrorCode = kmsg.ConfigResourceTypeTopic, topic, int16(code)
+		response.Resources = append(response.Resources, resource)
+		return response, nil, true
+	})
+	setup := TopicSetup{Names: NamesFor("p"), Partitions: 1, Logger: testLogger(t)}
+	for _, code = range []kafka.Error{kafka.TopicAuthorizationFailed, kafka.RequestTimedOut} {
+		err := setup.verify(testContext(t), cluster)
+		var refused *TopicError
+		if permanent := errors.As(err, &refused); err == nil || permanent != (code == kafka.TopicAuthorizationFailed) {
+			t.Errorf("%v: %v", code, err)
 		}
 	}
 }

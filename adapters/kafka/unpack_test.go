@@ -207,6 +207,10 @@ func TestDamagedBytesUnpackToNoMoreThanTheBound(t *testing.T) {
 	if _, err := unpack(7, []byte("x"), nil, 100); err == nil || errors.Is(err, errBatchTooLarge) {
 		t.Errorf("an unknown codec: %v", err)
 	}
+	// A frame that is cut off is not too large because all of it would be as large as it may be.
+	if _, err := unpack(codecZstd, zstdZeros(4, true)[:17], nil, 4*zstdBlock); err == nil || errors.Is(err, errBatchTooLarge) {
+		t.Errorf("a quarter of a frame: %v", err)
+	}
 }
 
 // The buffer of the last batch is used again, with what is in it.

@@ -1,0 +1,216 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/application"
+)
+
+// storedProjections is a store that says what its function says.
+type storedProjections struct {
+	application.ProjectionStore
+
+	say func() ([]application.Projection, error)
+}
+
+func (s storedProjections) Projections(context.Context) ([]application.Projection, error) {
+	return s.say()
+}
+
+func placeOf(partition int, offset int64) application.LogPosition {
+	return application.LogPosition{Generation: 1, Partition: partition, Offset: offset}
+}
+
+// Another node, or an operator, may move a partition back while this node waits at the end of its log.
+func TestOnlyAPartitionThatWasMovedBackLooksWhereToGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		next := int64(10)
+		p := NewProjector(nil, ProjectorOptions{Logger: testLogger(t), Store: storedProjections{say: func() ([]application.Projection, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return []application.Projection{{Next: placeOf(9, 1)}, {Next: placeOf(1, 1)}, {Next: placeOf(0, next)}}, nil
+		}}})
+		moved := make(chan error, 10)
+		reads, waits := &projectedPartition{projector: p}, &projectedPartition{projector: p, number: 1} // which does not read yet
+		reads.progress.Store(&progress{next: placeOf(0, 10), stop: func(err error) { moved <- err }})
+		ctx, stop := context.WithCancel(t.Context())
+		var watching sync.WaitGroup
+		watching.Go(func() { p.watch(ctx, map[int]*projectedPartition{0: reads, 1: waits}) })
+		time.Sleep(3 * watchEvery)
+		synctest.Wait()
+		if len(moved) > 0 {
+			t.Errorf("a partition that is where it was stops with %v", <-moved)
+		}
+		mu.Lock()
+		next = 9
+		mu.Unlock()
+		if err := <-moved; !errors.Is(err, application.ErrProjectionMoved) {
+			t.Errorf("a partition that was moved back stops with %v", err)
+		}
+		stop()
+		watching.Wait()
+	})
+}
+
+func TestAPartitionWhoseDatabaseIsAwayIsTriedAtAnEasyPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		tries := 0
+		p := NewProjector(nil, ProjectorOptions{Logger: slog.New(slog.NewTextHandler(&out, nil)), Store: storedProjections{
+			say: func() ([]application.Projection, error) { tries++; return nil, errDatabase },
+		}})
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		(&projectedPartition{projector: p}).run(ctx)
+		if tries < 100 || tries > 300 {
+			t.Errorf("it is tried %d times in a minute", tries)
+		}
+		if lines := strings.Count(out.String(), "will try again"); lines < 3 || lines > 10 {
+			t.Errorf("%d lines say so: %s", lines, out.String())
+		}
+	})
+}
+
+// The topic may have been made anew meanwhile.
+func TestAnInterruptedPartitionLooksWhereToGoOn(t *testing.T) {
+	broker, cluster, topic := controlledTopic(t)
+	broker.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		response, _ := request.ResponseKind().(*kmsg.FetchResponse)
+		partition := kmsg.NewFetchResponseTopicPartition()
+		partition.ErrorCode = kerr.NotLeaderForPartition.Code
+		response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
+		return response, nil, true
+	})
+	p := &projectedPartition{projector: testProjector(t, cluster, topic, newMemoryHistory())}
+	if moved, err := p.follow(testContext(t)); moved || !errors.Is(err, errInterrupted) {
+		t.Errorf("it ends with %v, and projected something: %t", err, moved)
+	}
+}
+
+// A partition that is moved back before it has projected anything since its start notices, too.
+func TestAProjectorThatFoundNothingNewFindsThatItIsToProjectAgain(t *testing.T) {
+	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+		k, topic := historyTopic(t, cluster)
+		store := newMemoryHistory()
+		stop := project(t, testProjector(t, cluster, topic, store))
+		k.say(10)
+		wantHistory(t, store, k.want)
+		stop()
+		end := store.next(0)
+		partition := &projectedPartition{projector: testProjector(t, cluster, topic, store)}
+		ctx, cancel := context.WithCancel(testContext(t))
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { _, err := partition.follow(ctx); ended <- err }()
+		waitUntil(t, func() bool { return partition.progress.Load() != nil || len(ended) > 0 })
+		if at := partition.progress.Load(); at == nil || at.next != end {
+			t.Errorf("it reads from %+v on, not from %+v", at, end)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// What the log cannot tell must not count as told.
+func TestAProjectionDoesNotGuessWhatTheLogWouldSay(t *testing.T) {
+	ctx, stop := context.WithCancel(testContext(t))
+	cluster := listed(t, func(request *kmsg.ListOffsetsRequest, response *kmsg.ListOffsetsResponse) {
+		if request.Topics[0].Partitions[0].Timestamp >= 0 {
+			stop()
+			response.Topics[0].Partitions[0].ErrorCode = int16(kafka.LeaderNotAvailable)
+		}
+	})
+	p := &projectedPartition{number: 2, projector: NewProjector(cluster, ProjectorOptions{Topic: "log", Logger: testLogger(t)})}
+	if _, err := p.recall(ctx, 20); err == nil {
+		t.Error("without an answer, it knows which invites are open")
+	}
+	if _, err := p.rebuildFrom(ctx); err == nil {
+		t.Error("with its context ended, it knows where to begin")
+	}
+
+	broker, cluster, topic := controlledTopic(t)
+	ctx, stop = context.WithCancel(testContext(t))
+	broker.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		stop()
+		return nil, nil, false
+	})
+	p = &projectedPartition{projector: testProjector(t, cluster, topic, newMemoryHistory())}
+	if anew, err := p.madeAnew(ctx, application.Projection{Next: placeOf(0, 5), Last: 4}, 0, 5); err == nil || anew {
+		t.Errorf("with its last record not read, the log is another one: %t, %v", anew, err)
+	}
+}
+
+// A record may have become unreadable since it was projected, or have been taken out.
+func TestALogWithoutItsLastRecordIsTheSame(t *testing.T) {
+	cluster, topic, _ := claimedLog(t)
+	if err := produceRaw(t, cluster, topic, 0, stampedNow(madeBatch{count: 1, producer: -1, plain: []byte{200, 1}}.bytes(t))); err != nil {
+		t.Fatal(err)
+	}
+	p := &projectedPartition{projector: testProjector(t, cluster, topic, newMemoryHistory())}
+	projected := application.Projection{Next: placeOf(0, 11), Last: 10, Fingerprint: application.RecordFingerprint{1}}
+	if anew, err := p.madeAnew(testContext(t), projected, 5, 11); err != nil || anew {
+		t.Errorf("it is another one: %t, %v", anew, err)
+	}
+}
+
+// contended is a history that somebody else moves, and that tells how often it is asked.
+type contended struct {
+	*memoryHistory
+
+	asked, moves int
+	asking       func(n int)
+}
+
+func (c *contended) Projections(ctx context.Context) ([]application.Projection, error) {
+	c.asked++
+	c.asking(c.asked)
+	return c.memoryHistory.Projections(ctx)
+}
+
+func (c *contended) MoveProjection(ctx context.Context, from, to application.Projection, blocks []application.BlockState) error {
+	if c.moves++; c.moves == 1 {
+		return application.ErrProjectionMoved
+	}
+	return c.memoryHistory.MoveProjection(ctx, from, to, blocks)
+}
+
+func TestARebuildIsTriedUntilThePartitionStandsStill(t *testing.T) {
+	cluster, topic, claims := claimedLog(t)
+	ending := func(end int64) {
+		claims.mu.Lock()
+		defer claims.mu.Unlock()
+		claims.end = end
+	}
+	ending(9) // a leader that is behind
+	store := &contended{memoryHistory: newMemoryHistory(), asking: func(n int) {
+		if n == 3 { // the second try
+			ending(10)
+		}
+	}}
+	store.projections[0] = application.Projection{Next: placeOf(0, 10), Last: -1}
+	projector := testProjector(t, cluster, topic, store)
+	projector.options.Embedded = false
+	began := time.Now()
+	rebuilt, err := projector.Rebuild(testContext(t), 0)
+	if err != nil || store.moves != 2 || rebuilt.To != placeOf(0, 10) {
+		t.Errorf("after %d moves, rebuilt is %+v, %v", store.moves, rebuilt, err)
+	}
+	if took := time.Since(began); took < 30*time.Millisecond { // half of the two pauses
+		t.Errorf("it was tried three times in %s", took)
+	}
+}
