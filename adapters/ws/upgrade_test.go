@@ -461,6 +461,30 @@ func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {
 	}
 }
 
+// brittle is a connection with which no session can begin.
+type brittle struct{ net.Conn }
+
+func (b brittle) Upgraded() bool { return b.Conn.(upgradable).Upgraded() }
+
+func (brittle) SetWriteBuffer(int) error { panic("a secret") }
+
+func TestASessionThatCannotBeginHoldsNoPlace(t *testing.T) {
+	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) {
+		app.Use(func(c *fiber.Ctx) error {
+			sock := c.Context().Conn().(*socket)
+			sock.Conn = brittle{sock.Conn}
+			return c.Next()
+		})
+	})
+	if reply := replyTo(t, f.raw(t), upgradeHead+"\r\n"); !strings.HasPrefix(reply, "HTTP/1.1 101") || strings.Contains(reply, "secret") {
+		t.Errorf("the reply is %q", reply)
+	}
+	eventually(t, "its place is free", func() bool { return f.Connections() == 0 })
+	if !strings.Contains(f.logs.text(), "panic in a WebSocket connection") {
+		t.Errorf("log is %s", f.logs.text())
+	}
+}
+
 // headConn is a connection that knows the head of a request, as those of httpconn do.
 type headConn struct{ net.Conn }
 
