@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +18,18 @@ func TestWhatIsLegalAtTheEdgeLoads(t *testing.T) {
 		"CHATTING_TOPIC_PREFIX=azAZ09._-", "CHATTING_TOPIC_PREFIX=" + strings.Repeat("x", 229),
 		"CHATTING_HTTP_CORS_HEADERS=azAZ09-",
 		"CHATTING_HTTP_ADDR=az.AZ_0-9:1",
+		"CHATTING_DATABASE_URL=postgresql://chat@db/chat",
+		"CHATTING_LIMIT_OUTBOUND_BYTES=0",
 		"CHATTING_JWT_SECRET_FILE=", // as if left out
 		"CHATTING_JWT_SECRET_FILE=" + write(t, "long", strings.Repeat("x", maxSecretFile)),
 	} {
 		if _, err := Load(Sources{Environ: []string{environ}}); err != nil {
 			t.Errorf("%.60s: %v", environ, err)
 		}
+	}
+	c := mustLoad(t, "", "CHATTING_JWT_AUDIENCE=games, chat", "CHATTING_LIMIT_OUTBOUND_BYTES=0")
+	if want := []string{"games", "chat"}; !slices.Equal(c.JWT.Audiences, want) || c.Limit.OutboundBytes != 0 {
+		t.Errorf("%v, %d", c.JWT.Audiences, c.Limit.OutboundBytes)
 	}
 	if secret := mustLoad(t, "", "CHATTING_JWT_SECRET="+longSecret, "CHATTING_JWT_SECRET_FILE=").JWT.Secret.Reveal(); secret != longSecret {
 		t.Errorf("beside an empty name of a file the secret is %q", secret)
@@ -47,6 +55,20 @@ func TestWhatIsBeyondTheEdgeIsRefused(t *testing.T) {
 		"CHATTING_HTTP_ADDR=a{:1":                          "no valid host",
 		"CHATTING_HTTP_ADDR=a/:1":                          "no valid host",
 		"CHATTING_HTTP_ADDR=a;:1":                          "no valid host",
+		"CHATTING_LIMIT_OUTBOUND_BYTES=1":                  "from 32 MiB",
+		"CHATTING_KAFKA_BROKERS=:9092":                     "needs a host and a port",
+		"CHATTING_HTTP_TRUSTED_PROXIES=::ffff:0.0.0.0/104": "is neither an address nor a network",
+		"CHATTING_USER_MANAGEMENT_URL=http://users/#top":   "without blanks and fragment",
+		"CHATTING_USER_MANAGEMENT_URL=http://users/a b":    "without blanks and fragment",
+		"CHATTING_DATABASE_URL=sqlite:/":                   "names no file",
+		"CHATTING_DATABASE_URL=sqlite:a\x01b":              "names no file",
+		"CHATTING_DATABASE_URL=sqlite:a@b":                 "names no file",
+		"CHATTING_DATABASE_URL=postgres:/chat":             "is no PostgreSQL URL",
+		"CHATTING_JWT_PUBLIC_KEY_FILE=a\x01b":              "is no file name",
+		"CHATTING_JWT_PUBLIC_KEY_FILE=-----BEGIN KEY-----": "is no file name",
+		"CHATTING_JWT_PUBLIC_KEY_FILE=http://keys":         "is no file name",
+		"CHATTING_JWT_ISSUER=\xff":                         "is no UTF-8 text",
+		"CHATTING_JWT_AUDIENCE=a,\xff":                     "is no UTF-8 text",
 		"CHATTING_JWT_SECRET_FILES=x":                      "did you mean CHATTING_JWT_SECRET_FILE?",
 		"CHATTING_CONFIG=chatting-that-is-missing.yaml":    "file chatting-that-is-missing.yaml cannot be read",
 		"CHATTING_JWT_SECRET_FILE=/run/secrets-of/nobody":  "its file /run/secrets-of/nobody cannot be read",
@@ -196,5 +218,13 @@ func TestTwoListenersClashOnOneHostOrWhereOneHasAllInterfaces(t *testing.T) {
 func TestASecretThatIsNotSetIsPrintedAsNothing(t *testing.T) {
 	if none, one := (Secret{}).String(), (Secret{hide("x")}).String(); none != "" || one != mask {
 		t.Errorf("%q and %q", none, one)
+	}
+}
+
+func TestTheLevelOfTheLogIsTheOneThatIsNamed(t *testing.T) {
+	for name, want := range map[string]slog.Level{"debug": slog.LevelDebug, "INFO": slog.LevelInfo, "Warn": slog.LevelWarn, "error": slog.LevelError} {
+		if got := mustLoad(t, "", "CHATTING_LOG_LEVEL="+name).Log.Level; got != want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

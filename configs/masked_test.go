@@ -31,7 +31,7 @@ func TestMaskedShowsEveryOptionAndWhereItComesFrom(t *testing.T) {
 		"  addr: :81 # flag --http-addr\n",
 		"topic_prefix: chatting\n",
 	} {
-		if !strings.Contains(masked, line) {
+		if !strings.Contains(masked, "\n"+line) {
 			t.Errorf("%q is not in:\n%s", line, masked)
 		}
 	}

@@ -117,8 +117,7 @@ func TestRequestsThatAreNotUpgraded(t *testing.T) {
 	}{
 		{"no upgrade", "GET /ws/chatting/ HTTP/1.1\r\nHost: x\r\n\r\n", 426},
 		{"HTTP/1.0", strings.Replace(upgradeHead, "HTTP/1.1", "HTTP/1.0", 1) + "\r\n", 426},
-		{"HTTP/1.0 that stays", strings.Replace(upgradeHead, "HTTP/1.1", "HTTP/1.0", 1) + "Connection: keep-alive\r\n\r\n", 426},
-		{"head", strings.Replace(upgradeHead, "GET", "HEAD", 1) + "\r\n", 426},
+		{"HTTP/1.0 that stays", strings.NewReplacer("HTTP/1.1", "HTTP/1.0", ": Upgrade", ": keep-alive, Upgrade").Replace(upgradeHead) + "\r\n", 426},
 		{"connection close", upgradeHead + "Connection: close\r\n\r\n", 426},
 		{"another version", strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n", 426},
 		{"short key", strings.Replace(upgradeHead, "AAAA==", "==", 1) + "\r\n", 400},
@@ -219,6 +218,21 @@ func TestARefusalOfAnUpgradeSaysWhatWouldHelp(t *testing.T) {
 	response, _ := mustBeRefused(t, f, "another version", otherVersion, 426, problem.UpgradeRequired)
 	if got := response.Header.Get("Sec-WebSocket-Version"); got != "13" {
 		t.Errorf("the version asked for is %q", got)
+	}
+	response, _ = mustBeRefused(t, f, "expect", upgradeHead+"Expect: something\r\n\r\n", 400, problem.BadRequest)
+	if !response.Close {
+		t.Error("a connection with bytes that nobody knows the meaning of stays")
+	}
+	conn := f.raw(t)
+	if _, err := io.WriteString(conn, strings.Replace(upgradeHead, "GET", "HEAD", 1)+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodHead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = response.Body.Close(); response.StatusCode != 426 || response.Header.Get("Upgrade") != "websocket" {
+		t.Errorf("HEAD: %d %v", response.StatusCode, response.Header)
 	}
 	f.login(t, 7)
 	_, full := mustBeRefused(t, f, "no room", upgradeHead+"\r\n", 503, domain.CodeUnavailable)
