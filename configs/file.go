@@ -110,7 +110,7 @@ func text(node *yamlv3.Node, key string, isSecret bool) (string, error) {
 		}
 		items := make([]string, 0, len(node.Content))
 		for _, item := range node.Content {
-			if item.Kind == yamlv3.ScalarNode && isNull(item) {
+			if isNull(item) {
 				return "", fmt.Errorf("line %d: an item of %s is empty: a text that is null or ~ stands in quotes", item.Line, key)
 			}
 			if item.Kind != yamlv3.ScalarNode {

@@ -20,6 +20,9 @@ func TestMaskedShowsEveryOptionAndWhereItComesFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	masked := c.Masked()
+	if !strings.HasPrefix(masked, "# The effective configuration.") {
+		t.Errorf("it begins with %.40q", masked)
+	}
 	for _, line := range []string{
 		"  level: debug # file " + file + " line 2\n",
 		"  token: '***' # environment CHATTING_S2S_TOKEN\n",
@@ -28,7 +31,7 @@ func TestMaskedShowsEveryOptionAndWhereItComesFrom(t *testing.T) {
 		"  addr: :81 # flag --http-addr\n",
 		"topic_prefix: chatting\n",
 	} {
-		if !strings.Contains(masked, line) {
+		if !strings.Contains(masked, "\n"+line) {
 			t.Errorf("%q is not in:\n%s", line, masked)
 		}
 	}

@@ -249,7 +249,7 @@ func databaseURL(c *Config, text string) error {
 	case err != nil:
 		return err
 	case u.Scheme == "postgres" || u.Scheme == "postgresql":
-		if u.Opaque != "" || !strings.HasPrefix(text, u.Scheme+"://") {
+		if !strings.HasPrefix(text, u.Scheme+"://") {
 			return errors.New("is no PostgreSQL URL: write postgres://user:password@host:port/database")
 		}
 	default:

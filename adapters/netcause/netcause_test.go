@@ -2,6 +2,8 @@ package netcause
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -25,6 +27,9 @@ func TestCausesAreToldWithoutWhatWasSentOrReceived(t *testing.T) {
 		{errors.New("http: server gave HTTP response to HTTPS client"), "to HTTPS client"},
 		{errors.New("malformed HTTP response " + secret), "is no HTTP"},
 		{errors.New("invalid proxy address " + secret), "is no HTTP"},
+		{tls.RecordHeaderError{Msg: secret, RecordHeader: [5]byte{'s', '3', 'c', 'r', 'e'}}, "does not speak TLS"},
+		{x509.UnknownAuthorityError{}, "unknown authority"},
+		{nil, "is no HTTP"},
 	} {
 		got := Of(&url.Error{Op: "Get", URL: "https://u:" + secret + "@h/" + secret, Err: row.err})
 		if got == nil || !strings.Contains(got.Error(), row.want) || strings.Contains(got.Error(), secret) {

@@ -68,3 +68,16 @@ func TestAPipeInThePlaceOfAFileIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestFilesMadeAfterUmaskAreForTheirOwner(t *testing.T) {
+	before := syscall.Umask(0)
+	defer syscall.Umask(before)
+	Umask()
+	path := filepath.Join(t.TempDir(), "new")
+	if err := errors.Join(os.Mkdir(path, 0o777), os.WriteFile(path+"file", nil, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	if dir, file := modeOf(t, path), modeOf(t, path+"file"); dir != 0o700 || file != 0o600 {
+		t.Errorf("%04o, %04o", dir, file)
+	}
+}

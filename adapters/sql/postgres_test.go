@@ -26,6 +26,29 @@ func TestThePoolOfPostgreSQLIsBoundedAsTheOptionsSay(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatIsNotAnsweredIsGivenUp(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	noError(t, err)
+	defer silent.Close()
+	for parameters, timeout := range map[string]time.Duration{"": time.Millisecond, "?connect_timeout=1": 24 * time.Hour} {
+		dialect, err := newPostgres("postgres://"+silent.Addr().String()+"/x"+parameters, timeout)
+		noError(t, err)
+		opened := make(chan error, 1)
+		go func() {
+			_, _, err := dialect.openToMigrate(t.Context())
+			opened <- err
+		}()
+		select {
+		case err := <-opened:
+			if !isOutage(err) {
+				t.Errorf("%q: %v", parameters, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%q: it waits for ever", parameters)
+		}
+	}
+}
+
 func TestPostgreSQLEndsWhatItsClientCannotEnd(t *testing.T) {
 	requirePostgres(t)
 	d := newPostgresDatabase(t)

@@ -36,6 +36,8 @@ func TestWhatAURLHasBesideItsHostIsTakenOutOfErrors(t *testing.T) {
 		// What is no UTF-8, and a name that the server cuts before a character.
 		{"postgres://u:p%ffss@h/", "p\xffss, \"p\\xffss\"", "***, \"***\""},
 		{"postgres://u@h/" + strings.Repeat("é", maxIdentifier), strings.Repeat("é", maxIdentifier/2), "***"},
+		{"postgres://u@h/" + strings.Repeat("%80", maxIdentifier+1), strings.Repeat("\x80", maxIdentifier+1), "***"}, // no character begins there
+		{"postgres://%ff:%ffss@h/", "\xffss \xff", "*** ***"},
 		{"postgres://h", "nothing here", "nothing here"},
 	} {
 		s := newScrubber(test.url, pq.Config{})
@@ -52,6 +54,12 @@ func TestWhatAURLHasBesideItsHostIsTakenOutOfErrors(t *testing.T) {
 func TestWhatTheDriverTakesFromItsEnvironmentIsTakenOutOfErrors(t *testing.T) {
 	s := newScrubber("postgres://h", pq.Config{User: "u5er", Password: "p4ss", Database: "shop", Runtime: map[string]string{"x": "va1ue"}})
 	if got := s.text("u5er p4ss shop va1ue x"); got != "*** *** *** *** x" {
+		t.Error(got)
+	}
+	t.Setenv("PGPASSWORD", "fr0menv")
+	t.Setenv("PGHOST", "db1.example")
+	t.Setenv("LIKEPGPASSWORD", "th3other")
+	if got := newScrubber("postgres://h", pq.Config{}).text("fr0menv db1.example th3other"); got != "*** db1.example th3other" {
 		t.Error(got)
 	}
 	if got := newScrubber("", pq.Config{}).text("anything"); got != "anything" {

@@ -218,6 +218,12 @@ func serve(t testing.TB, options Options, chat *chat) *fixture {
 // serveAtRates is serve with rates of users and addresses.
 func serveAtRates(t testing.TB, options Options, chat *chat, rates Rates) *fixture {
 	t.Helper()
+	return serveOn(t, options, chat, rates, func(*fiber.App) {})
+}
+
+// serveOn is serveAtRates on an app that is changed before the server is mounted on it.
+func serveOn(t testing.TB, options Options, chat *chat, rates Rates, change func(*fiber.App)) *fixture {
+	t.Helper()
 	logs := &logBuffer{}
 	if options.Times.Scan == 0 {
 		options.Times.Scan = 10 * time.Millisecond
@@ -232,6 +238,7 @@ func serveAtRates(t testing.TB, options Options, chat *chat, rates Rates) *fixtu
 	app := fiber.New(fiber.Config{ReduceMemoryUsage: true, DisableStartupMessage: true, ReadTimeout: 2 * time.Second})
 	app.Get("/plain", func(c *fiber.Ctx) error { return c.SendString("plain") })
 	app.Post("/plain", func(c *fiber.Ctx) error { return c.Send(c.Body()) })
+	change(app)
 	if err := server.Mount(app); err != nil {
 		t.Fatal(err)
 	}

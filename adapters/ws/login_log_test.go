@@ -138,3 +138,29 @@ func TestSomebodyWhoLeavesBeforeAFirstFrameIsNotRefused(t *testing.T) {
 		t.Errorf("the log says %s", got)
 	}
 }
+
+func TestTheEndOfAConnectionIsLoggedAsWhatItWas(t *testing.T) {
+	for name, row := range map[string]struct {
+		end  func(*stuck)
+		want string
+	}{
+		"cut off by what waits for it": {func(s *stuck) { s.out.cutOff.Store(true) }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
+		"cut off by what it sends":     {func(s *stuck) { s.receivingCut.Store(true) }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
+		"lost while its token was checked": {func(s *stuck) {
+			s.session, s.user, s.named = nil, 0, true
+			s.abort()
+		}, `msg="login refused" reason="connection lost"`},
+		"closed by its client before it sent a token": {func(s *stuck) {
+			s.session, s.user = nil, 0
+			s.out.close(closeNormal)
+		}, ""},
+	} {
+		s, logins := newStuck(t, Options{}), &logBuffer{}
+		s.server.deps.Logins = application.NewLoginLog(slog.New(slog.NewTextHandler(logins, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		row.end(s)
+		s.logEnd()
+		if got := logins.text(); row.want == "" && got != "" || !strings.Contains(got, row.want) {
+			t.Errorf("%s: the log says %q, want %q", name, got, row.want)
+		}
+	}
+}

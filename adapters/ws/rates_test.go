@@ -3,6 +3,7 @@ package ws
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -204,6 +205,8 @@ func TestLoginsOfAnAddressAreBoundedBeforeTheirTokensAreChecked(t *testing.T) {
 		return domain.NewError(domain.CodeUnauthenticated, "Bad.")
 	}
 	f := serveAtRates(t, Options{}, chat, Rates{Logins: limits.New[netip.Addr](rareRefills, burst, time.Now)})
+	logins := &logBuffer{}
+	f.deps.Logins = application.NewLoginLog(slog.New(slog.NewTextHandler(logins, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	clients := make([]*client, 2*burst)
 	for i := range clients {
 		clients[i] = f.dial(t)
@@ -231,6 +234,9 @@ func TestLoginsOfAnAddressAreBoundedBeforeTheirTokensAreChecked(t *testing.T) {
 	if logs := f.logs.text(); !strings.Contains(logs, "login refused: too many from its address") ||
 		!strings.Contains(logs, "WebSocket upgrade refused: too many logins from its address") || !strings.Contains(logs, "address=127.0.0.1") {
 		t.Errorf("logged: %s", logs)
+	}
+	if refused := `msg="login refused" address=127.0.0.1 reason="too many logins from its address"`; !strings.Contains(logins.text(), refused) {
+		t.Errorf("the log of logins says %s", logins.text())
 	}
 }
 

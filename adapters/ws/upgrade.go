@@ -193,7 +193,14 @@ func (s *Server) upgrade() fiber.Handler {
 			_ = sock.Close()
 			return
 		}
+		begun := false
+		defer func() {
+			if !begun { // a panic: no session calls it
+				release()
+			}
+		}()
 		s.start(conn.Conn, sock, release)
+		begun = true
 	}, websocket.Config{
 		ReadBufferSize:  readBuffer,
 		WriteBufferPool: noBuffers{}, // sessions do not write through the library

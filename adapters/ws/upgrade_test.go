@@ -117,9 +117,11 @@ func TestRequestsThatAreNotUpgraded(t *testing.T) {
 	}{
 		{"no upgrade", "GET /ws/chatting/ HTTP/1.1\r\nHost: x\r\n\r\n", 426},
 		{"HTTP/1.0", strings.Replace(upgradeHead, "HTTP/1.1", "HTTP/1.0", 1) + "\r\n", 426},
+		{"HTTP/1.0 that stays", strings.NewReplacer("HTTP/1.1", "HTTP/1.0", ": Upgrade", ": keep-alive, Upgrade").Replace(upgradeHead) + "\r\n", 426},
 		{"connection close", upgradeHead + "Connection: close\r\n\r\n", 426},
 		{"another version", strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n", 426},
 		{"short key", strings.Replace(upgradeHead, "AAAA==", "==", 1) + "\r\n", 400},
+		{"key with a rest", strings.Replace(upgradeHead, "AAAA==", "AAAA==A", 1) + "\r\n", 400},
 		{"post", strings.Replace(upgradeHead, "GET", "POST", 1) + "\r\n", 405},
 		{"body", upgradeHead + "Content-Length: 5\r\n\r\nhello", 400},
 		{"chunks", upgradeHead + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
@@ -209,8 +211,47 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 	mustBeRefused(t, f, "too many logins", upgradeHead+"\r\n", 429, domain.CodeRateLimited)
 }
 
+// RFC 6455 §4.2.2 has the version named. The two reasons for 503 have different remedies.
+func TestARefusalOfAnUpgradeSaysWhatWouldHelp(t *testing.T) {
+	f := serve(t, Options{MaxPerAddress: 1}, newChat())
+	otherVersion := strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n"
+	response, _ := mustBeRefused(t, f, "another version", otherVersion, 426, problem.UpgradeRequired)
+	if got := response.Header.Get("Sec-WebSocket-Version"); got != "13" {
+		t.Errorf("the version asked for is %q", got)
+	}
+	response, _ = mustBeRefused(t, f, "expect", upgradeHead+"Expect: something\r\n\r\n", 400, problem.BadRequest)
+	if !response.Close {
+		t.Error("a connection with bytes that nobody knows the meaning of stays")
+	}
+	conn := f.raw(t)
+	if _, err := io.WriteString(conn, strings.Replace(upgradeHead, "GET", "HEAD", 1)+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: http.MethodHead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = response.Body.Close(); response.StatusCode != 426 || response.Header.Get("Upgrade") != "websocket" {
+		t.Errorf("HEAD: %d %v", response.StatusCode, response.Header)
+	}
+	f.login(t, 7)
+	_, full := mustBeRefused(t, f, "no room", upgradeHead+"\r\n", 503, domain.CodeUnavailable)
+	if full.Detail != "There are too many connections." {
+		t.Errorf("no room: %s", full.Detail)
+	}
+	if err := f.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, leaving := mustBeRefused(t, f, "leaving", upgradeHead+"\r\n", 503, domain.CodeUnavailable)
+	if leaving.Detail != "The server is going away." {
+		t.Errorf("leaving: %s", leaving.Detail)
+	}
+}
+
 // mustBeRefused wants a request refused by problem details.
-func mustBeRefused(t *testing.T, f *fixture, name, request string, status int, code domain.Code) {
+func mustBeRefused(
+	t *testing.T, f *fixture, name, request string, status int, code domain.Code,
+) (response *http.Response, details problem.Details) {
 	t.Helper()
 	conn := f.raw(t)
 	if _, err := io.WriteString(conn, request); err != nil {
@@ -222,7 +263,6 @@ func mustBeRefused(t *testing.T, f *fixture, name, request string, status int, c
 	}
 	body, err := io.ReadAll(response.Body)
 	_, _ = response.Body.Close(), conn.Close()
-	var details problem.Details
 	if err = errors.Join(err, json.Unmarshal(body, &details)); err != nil || response.StatusCode != status ||
 		response.Header.Get("Content-Type") != problem.MediaType || details.Detail == "" || details != problem.New(status, code, details.Detail) {
 		t.Errorf("%s: %d %v %s (%v)", name, response.StatusCode, response.Header, body, err)
@@ -233,6 +273,10 @@ func mustBeRefused(t *testing.T, f *fixture, name, request string, status int, c
 	if upgrade := response.Header.Get("Upgrade") == "websocket"; upgrade != (status == 426) {
 		t.Errorf("%s: Upgrade: %t", name, upgrade)
 	}
+	if response.Header.Get("X-Content-Type-Options") != "nosniff" || response.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%s: %v", name, response.Header)
+	}
+	return response, details
 }
 
 func TestARefusedOriginIsLoggedWithTheOptionThatLetsItIn(t *testing.T) {
@@ -440,24 +484,131 @@ func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {
 	if err := server.Mount(app); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- app.Listener(listener) }() // not wrapped
-	f := &fixture{Server: server, addr: listener.Addr().String()}
-	if got := statusOfRequest(t, f, upgradeHead+"\r\n"); got != 500 {
-		t.Errorf("upgraded on a plain listener: %d", got)
-	}
 	if err := server.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := app.Shutdown(); err != nil {
-		t.Error(err)
+}
+
+// Connections that hand the HTTP server more than a request would leave bytes with it.
+func TestNoConnectionIsUpgradedThatHandsOverMoreThanARequest(t *testing.T) {
+	for name, wrap := range map[string]func(*Server, net.Listener) net.Listener{
+		"not wrapped":       func(_ *Server, inner net.Listener) net.Listener { return inner },
+		"wrapped plain TCP": (*Server).WrapListener,
+	} {
+		t.Run(name, func(t *testing.T) {
+			chat, logs := newChat(), &logBuffer{}
+			deps := Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: slog.New(slog.NewTextHandler(logs, nil))}
+			server, err := New(Options{}, deps)
+			if err != nil {
+				t.Fatal(err)
+			}
+			app := fiber.New(fiber.Config{ReduceMemoryUsage: true, DisableStartupMessage: true})
+			if err := server.Mount(app); err != nil {
+				t.Fatal(err)
+			}
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan error, 1)
+			go func() { served <- app.Listener(wrap(server, listener)) }()
+			f := &fixture{Server: server, addr: listener.Addr().String()}
+			if got := statusOfRequest(t, f, upgradeHead+"\r\n"); got != 500 {
+				t.Errorf("the answer is %d", got)
+			}
+			if !strings.Contains(logs.text(), "not served on a wrapped listener") {
+				t.Errorf("log is %q", logs.text())
+			}
+			if err := errors.Join(server.Shutdown(t.Context()), app.Shutdown(), <-served); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	if err := <-served; err != nil {
-		t.Error(err)
+}
+
+// An HTTP server that keeps its buffer could give it to another connection.
+func TestASocketOfWhichTheHTTPServerKeepsTheReaderIsClosed(t *testing.T) {
+	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) { app.Server().ReduceMemoryUsage = false })
+	if reply := replyTo(t, f.raw(t), upgradeHead+"\r\n"); strings.Count(reply, "\r\n\r\n") != 1 || !strings.HasSuffix(reply, "\r\n\r\n") {
+		t.Errorf("the reply is %q", reply)
+	}
+	eventually(t, "its place is free", func() bool { return f.Connections() == 0 })
+	if !strings.Contains(f.logs.text(), "the HTTP server kept bytes of it") {
+		t.Errorf("log is %s", f.logs.text())
+	}
+}
+
+// The library refuses what a handler before the server's has done to the answer. Its connection stays, for other requests.
+func TestAnUpgradeThatTheLibraryRefusesHoldsNoPlace(t *testing.T) {
+	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) {
+		app.Use(func(c *fiber.Ctx) error {
+			c.Set("Sec-WebSocket-Extensions", "x")
+			return c.Next()
+		})
+	})
+	conn := f.raw(t)
+	if _, err := io.WriteString(conn, upgradeHead+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode < 400 || f.Connections() != 0 {
+		t.Errorf("the answer is %d, and %d places are taken", response.StatusCode, f.Connections())
+	}
+}
+
+// closing is a rate of addresses that closes the server's end of each connection that asks for an upgrade.
+type closing struct{ accepted <-chan net.Conn }
+
+func (closing) Take(netip.Addr, int) time.Duration { return 0 }
+
+func (c closing) Wait(netip.Addr, int) time.Duration {
+	_ = (<-c.accepted).Close()
+	return 0
+}
+
+func TestAConnectionThatIsClosedDuringItsUpgradeHoldsNoPlace(t *testing.T) {
+	accepted := make(chan net.Conn, 1)
+	f := serveOn(t, Options{}, newChat(), Rates{Logins: closing{accepted}}, func(app *fiber.App) {
+		app.Use(func(c *fiber.Ctx) error {
+			accepted <- c.Context().Conn()
+			return c.Next()
+		})
+	})
+	conn := f.raw(t)
+	if _, err := io.WriteString(conn, upgradeHead+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := io.ReadAll(conn); err != nil || len(reply) > 0 {
+		t.Errorf("the reply is %q, %v", reply, err)
+	}
+	eventually(t, "no place is taken", func() bool { return f.Connections() == 0 })
+}
+
+// brittle is a connection with which no session can begin.
+type brittle struct{ net.Conn }
+
+func (b brittle) Upgraded() bool { return b.Conn.(upgradable).Upgraded() }
+
+func (brittle) SetWriteBuffer(int) error { panic("a secret") }
+
+func TestASessionThatCannotBeginHoldsNoPlace(t *testing.T) {
+	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) {
+		app.Use(func(c *fiber.Ctx) error {
+			sock := c.Context().Conn().(*socket)
+			sock.Conn = brittle{sock.Conn}
+			return c.Next()
+		})
+	})
+	if reply := replyTo(t, f.raw(t), upgradeHead+"\r\n"); !strings.HasPrefix(reply, "HTTP/1.1 101") || strings.Contains(reply, "secret") {
+		t.Errorf("the reply is %q", reply)
+	}
+	eventually(t, "its place is free", func() bool { return f.Connections() == 0 })
+	if !strings.Contains(f.logs.text(), "panic in a WebSocket connection") {
+		t.Errorf("log is %s", f.logs.text())
 	}
 }
 
