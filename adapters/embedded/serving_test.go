@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -362,7 +363,7 @@ func TestTheLogIsWatched(t *testing.T) {
 func TestRetentionGoesByTheRecordsTimeToTheMillisecond(t *testing.T) {
 	b := start(t, t.TempDir())
 	now := time.UnixMilli(time.Now().Add(30 * time.Minute).UnixMilli()) // after what the broker itself applies meanwhile
-	for name, keep := range map[string]string{"week": "", "hour": "3600000", "none": "0", "ever": "-1", "eras": "9223372036854775807"} {
+	for name, keep := range map[string]string{"week": "", "hour": "3600000", "none": "0", "ever": "-1", "eras": "9223372036854775807", "1970": fmt.Sprint(now.UnixMilli() + 1)} {
 		var configs []string
 		if keep != "" {
 			configs = []string{"retention.ms", keep}
@@ -377,12 +378,12 @@ func TestRetentionGoesByTheRecordsTimeToTheMillisecond(t *testing.T) {
 		after time.Duration
 		left  map[string]int
 	}{
-		{0, map[string]int{"week": 3, "hour": 3, "none": 3, "ever": 3, "eras": 3}},
-		{time.Millisecond, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3}},
-		{time.Hour, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3}},
-		{time.Hour + time.Millisecond, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3}},
-		{7 * 24 * time.Hour, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3}},
-		{7*24*time.Hour + time.Millisecond, map[string]int{"week": 1, "hour": 1, "none": 1, "ever": 3, "eras": 3}},
+		{0, map[string]int{"week": 3, "hour": 3, "none": 3, "ever": 3, "eras": 3, "1970": 3}},
+		{time.Millisecond, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{time.Hour, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{time.Hour + time.Millisecond, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{7 * 24 * time.Hour, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{7*24*time.Hour + time.Millisecond, map[string]int{"week": 1, "hour": 1, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
 	} {
 		if err := r.apply(t.Context(), now.Add(c.after)); err != nil {
 			t.Fatal(err)
@@ -406,8 +407,16 @@ func TestRetentionBeginsWithTheBroker(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b = start(t, dir)
+	var logged bytes.Buffer
+	b, err := Start(t.Context(), Options{Addr: "127.0.0.1:0", Dir: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
 	until(t, func() bool { return listOffset(t, b.Addr(), "old", -2) == 2 })
+	if err := b.Close(); err != nil || logged.Len() > 0 {
+		t.Errorf("%v, logged: %s", err, &logged)
+	}
 }
 
 // TestPartsOfOneAnswerAreOneTopics: what is refused and what is stored of a topic are answered together.

@@ -322,7 +322,7 @@ func TestTheNewestFileIsTheLastThatHoldsSomething(t *testing.T) {
 		t.Fatalf("%v, %v", newest, err)
 	}
 	for name, content := range map[string]string{
-		"a-0/0.dat": "x", "a-0/9.dat": "x", "a-0/10.dat": "x", "a-0/20.dat": "", "a-0/30.idx": "x", "a-0/x.dat": "x", "a-0/40.dat.tmp": "x",
+		"a-0/0.dat": "x", "a-0/9.dat": "x", "a-0/10.dat": "x", "a-0/20.dat": "", "a-0/30.idx": "x", "a-0/x.dat": "x", "a-0/40.dat.tmp": "x", "a-0/50": "x",
 		"b-0/0.dat": "x", "c-0/5.dat": "", "d-0/x.dat": "x", "e-0/5.idx": "x",
 	} {
 		file := filepath.Join(dir, partsDir, name)

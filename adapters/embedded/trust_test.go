@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -94,6 +95,59 @@ func TestTheClockBeginsAtTheLastWriteToTheLog(t *testing.T) {
 		if off := time.Since(clock.At); err != nil || off < 0 || off > time.Hour {
 			t.Errorf("with %q: %+v, %v", content, clock, err)
 		}
+	}
+}
+
+// TestRetentionThatCannotKeepItsClockSaysSoAndDeletes: a full disk needs it more than ever.
+func TestRetentionThatCannotKeepItsClockSaysSoAndDeletes(t *testing.T) {
+	dir := t.TempDir()
+	b, r := retained(t, dir, time.Now)
+	createTopic(t, b.Addr(), "old", 1, "retention.ms", "3600000")
+	for _, age := range []time.Duration{50 * time.Hour, 40 * time.Hour, 0} {
+		mustProduce(t, b.Addr(), "old", batchOf(noStamp, time.Now().Add(-age), "x"))
+	}
+	_ = os.Remove(filepath.Join(dir, clockFile))
+	if err := os.Mkdir(filepath.Join(dir, clockFile+".tmp"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var logged bytes.Buffer
+	r.logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+		cancel() // so that run ends after it
+		return logged.Write(line)
+	}), nil))
+	r.run(ctx)
+	if !strings.Contains(logged.String(), clockFile) {
+		t.Errorf("logged: %s", &logged)
+	}
+	if begin := listOffset(t, b.Addr(), "old", -2); begin != 2 {
+		t.Errorf("the log begins at %d", begin)
+	}
+	logged.Reset()
+	r.run(ctx) // what fails because it is to end is no news
+	if logged.Len() > 0 {
+		t.Errorf("at the end: %s", &logged)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestRetentionEndsBetweenTopics, so that Close need not wait for all of them.
+func TestRetentionEndsBetweenTopics(t *testing.T) {
+	b, r := retained(t, t.TempDir(), time.Now)
+	createTopic(t, b.Addr(), "old", 1, "retention.ms", "3600000")
+	for _, age := range []time.Duration{50 * time.Hour, 0} {
+		mustProduce(t, b.Addr(), "old", batchOf(noStamp, time.Now().Add(-age), "x"))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.apply(ctx, time.Now()); err != nil {
+		t.Error(err)
+	}
+	if begin := listOffset(t, b.Addr(), "old", -2); begin != 0 {
+		t.Errorf("the log begins at %d", begin)
 	}
 }
 
