@@ -211,6 +211,7 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 		"good":              {good, 0},
 		"nothing":           {nil, corrupt},
 		"a bad CRC":         {append(good[:len(good)-1:len(good)-1], 'x'), corrupt},
+		"a byte behind it":  {append(change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 1, 0 }), 0), corrupt},
 		"the broker's time": {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x08 }), invalidRecord},
 		"transactional":     {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x10; b.ProducerID = 1 }), noTransaction},
 		"control":           {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x20 }), invalidRecord},

@@ -141,8 +141,8 @@ func TestTheServersTopicsAreNotForClientsToChange(t *testing.T) {
 	b := startServer(t, dir, new(bytes.Buffer))
 	const own = "chatting.conversations"
 	before, err := readTopics(dir)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(before) != len(ownTopics) {
+		t.Fatalf("%v, %v", before, err)
 	}
 	for key, value := range map[string]string{
 		"max.message.bytes": "0", "retention.ms": "0", "retention.bytes": "-1", "cleanup.policy": "delete",
@@ -190,8 +190,8 @@ func TestTheServersTopicsAreNotForClientsToChange(t *testing.T) {
 		}
 	}
 	after, err := readTopics(dir)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(after) != len(before) {
+		t.Fatalf("%v, %v", after, err)
 	}
 	for i := range after {
 		for key, value := range before[i].Configs {
@@ -323,8 +323,8 @@ func TestEachSettingOfARequestIsJudged(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	topics, err := readTopics(dir)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(topics) != 3 {
+		t.Fatalf("%v, %v", topics, err)
 	}
 	for _, topic := range topics {
 		want := map[string]map[string]string{"a": {"segment.ms": "5"}, "b": {"retention.ms": "8"}, "c": {"segment.ms": "5"}}[topic.Name]

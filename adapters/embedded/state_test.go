@@ -307,7 +307,9 @@ func TestTheListOfTopicsIsReadInItsFormatOnly(t *testing.T) {
 		`{"version":2,"topics":{"version":1,"topics":[]}}`: false,
 		`{"version":1,"topics":{"version":2,"topics":[]}}`: false,
 		`{"topics":{"version":1,"topics":[]}}`:             false,
-		`{`:                                                false,
+
+		`{"version":1,"topics":{"version":1,"topics":[]},"newest":5}`: false,
+		`{`: false,
 	} {
 		if _, _, ok := parseKept([]byte(raw)); ok != want {
 			t.Errorf("%s: %v", raw, ok)
@@ -426,6 +428,9 @@ func TestWhatIsKeptIsWrittenWhenItChanges(t *testing.T) {
 		t.Errorf("a list of topics that is gone: %v", err)
 	}
 	fresh := t.TempDir()
+	if hasGroups(fresh) {
+		t.Error("groups where no file is")
+	}
 	if newest, err := keepTopics(fresh, nil); err != nil || len(newest) != 0 {
 		t.Errorf("of a broker without topics: %v, %v", newest, err)
 	}
