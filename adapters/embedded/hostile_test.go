@@ -255,6 +255,18 @@ func TestNoVersionWithTaggedFieldsPasses(t *testing.T) {
 	}
 }
 
+// TestKfakeIsToldToServeWhatClientsMayAskOnly: what is not answered for clients it serves for nobody.
+func TestKfakeIsToldToServeWhatClientsMayAskOnly(t *testing.T) {
+	versions := engineVersions()
+	for key := range int16(kmsg.MaxKey + 1) {
+		passing, known := apis[kmsg.Key(key)]
+		version, served := versions.LookupMaxKeyVersion(key)
+		if served != (known && !passing.refused) || served && version != passing.maxVersion {
+			t.Errorf("%s: served %v, up to version %d", kmsg.NameForKey(key), served, version)
+		}
+	}
+}
+
 func TestBrokerAdvertisesWhatItAnswers(t *testing.T) {
 	b := start(t, t.TempDir())
 	keys := answered(t, b.Addr(), versioned(kmsg.NewPtrApiVersionsRequest())).(*kmsg.ApiVersionsResponse).ApiKeys
