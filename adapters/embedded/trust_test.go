@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -83,7 +84,7 @@ func TestTheClockBeginsAtTheLastWriteToTheLog(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, content := range []string{"", "{", `{"at":"0001-01-01T00:00:00Z"}`} {
+	for _, content := range []string{"", "{", `{"at":"0001-01-01T00:00:00Z"}`, `{"at":"2020-01-01T00:00:00Z","held":"x"}`} {
 		file := filepath.Join(dir, clockFile)
 		_ = os.Remove(file)
 		if content != "" {
@@ -95,6 +96,35 @@ func TestTheClockBeginsAtTheLastWriteToTheLog(t *testing.T) {
 		if off := time.Since(clock.At); err != nil || off < 0 || off > time.Hour {
 			t.Errorf("with %q: %+v, %v", content, clock, err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, clockFile), []byte(`{"at":"2020-01-01T00:00:00Z"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if clock, err := readClock(dir); err != nil || clock.At.Year() != 2020 {
+		t.Errorf("what was kept: %+v, %v", clock, err)
+	}
+}
+
+func TestTheLastWriteIsThatOfALogFile(t *testing.T) {
+	dir := t.TempDir()
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		content string
+		minute  int
+	}{
+		"a-0/0.dat": {"x", 2}, "a-0/5.dat": {"x", 3}, "b-0/0.dat": {"x", 1}, "b-0/5.dat": {"", 4}, "b-0/0.idx": {"x", 5}, "c.dat/x": {"x", 6},
+	} {
+		file := filepath.Join(dir, partsDir, name)
+		at := begin.Add(time.Duration(c.minute) * time.Minute)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(c.content), 0o600), os.Chtimes(file, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last, err := lastWritten(dir); err != nil || !last.Equal(begin.Add(3*time.Minute)) {
+		t.Errorf("%v, %v", last, err)
+	}
+	if last, err := lastWritten(filepath.Join(dir, partsDir, "a-0/0.dat")); err == nil {
+		t.Errorf("below a file: %v", last)
 	}
 }
 
