@@ -204,6 +204,7 @@ func TestRecordsAreBoundedWhenUncompressed(t *testing.T) {
 	}{
 		"its first bytes alone":               {xerialHead, true}, // which is a length of ten thousand
 		"no block":                            {xerial(), true},
+		"no snappy":                           {bytes.Repeat([]byte{0xff}, 12), false},
 		"a block":                             {xerial(length(5)), true},
 		"two blocks to the bound":             {xerial(length(half), length(half)), true},
 		"two blocks beyond the bound":         {xerial(length(half), length(half+1)), false},

@@ -235,3 +235,27 @@ func TestCloseTellsThatItCouldNotKeep(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// TestTheWatchTellsWhatItCannotKeep, and nothing where all is well. The broker serves on.
+func TestTheWatchTellsWhatItCannotKeep(t *testing.T) {
+	for _, well := range []bool{true, false} {
+		dir := t.TempDir()
+		var logged bytes.Buffer
+		b, err := Start(t.Context(), Options{Addr: "127.0.0.1:0", Dir: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		createTopic(t, b.Addr(), "kept", 1)
+		if !well {
+			if err := errors.Join(os.Remove(filepath.Join(dir, keptFile)), os.Mkdir(filepath.Join(dir, keptFile+".tmp"), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.checkFiles()
+		isAlive(t, b.Addr())
+		_ = b.Close() // it tells, too; TestCloseTellsThatItCouldNotKeep
+		if told := strings.Contains(logged.String(), "keeping the list of topics"); told == well || well && logged.Len() > 0 {
+			t.Errorf("all is well: %v, logged: %s", well, &logged)
+		}
+	}
+}

@@ -141,10 +141,10 @@ func TestALargeGroupsLogIsCutByNobody(t *testing.T) {
 	file := filepath.Join(dir, groupsFile)
 	f := watchedFiles(dir)
 	defer f.close()
-	if err := errors.Join(os.WriteFile(file, []byte("abc"), 0o600), os.Truncate(file, compactBytes), f.check()); err != nil {
+	if err := errors.Join(os.WriteFile(file, []byte("abc"), 0o600), os.Truncate(file, compactBytes+1), f.check()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(file, 3); err != nil {
+	if err := os.Truncate(file, compactBytes); err != nil {
 		t.Fatal(err)
 	}
 	if gone := lostError(""); !errors.As(f.check(), &gone) {
