@@ -75,6 +75,7 @@ func TestAnAnswerHasNewsIfItSaysAnything(t *testing.T) {
 		"an error of them all": {answer(func(r *kmsg.FetchResponse) { r.ErrorCode = 1 }), true},
 		"no topic":             {answer(func(r *kmsg.FetchResponse) { r.Topics = nil }), true},
 		"unreadable":           {answer(func(*kmsg.FetchResponse) {})[:answerHead+3], true},
+		"cut off":              {answer(func(*kmsg.FetchResponse) {})[:answerHead+40], true},
 	} {
 		if hasNews(c.answer, 11) != c.news {
 			t.Errorf("%s: %v", name, !c.news)
@@ -195,6 +196,27 @@ func TestRoomIsGivenBack(t *testing.T) {
 	defer more.cancel()
 	if !more.requests.TryAcquire(MinClientBytes) || more.requests.TryAcquire(1) || !more.answers.TryAcquire(MinClientBytes) || more.answers.TryAcquire(1) {
 		t.Error("not half of what is configured for requests, and half for answers")
+	}
+}
+
+// TestASmallRequestNeedsNoRoom: it is answered while large ones hold all there is.
+func TestASmallRequestNeedsNoRoom(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "small", 1)
+	if !b.guard.requests.TryAcquire(MinClientBytes / 2) {
+		t.Fatal("room is held by nobody")
+	}
+	defer b.guard.requests.Release(MinClientBytes / 2)
+	isAlive(t, b.Addr())
+	of := func(size int) kmsg.Request {
+		return produceRequest("small", 0, batchOf(noStamp, time.Now(), strings.Repeat("x", size)))
+	}
+	size := smallFrame - (len(frameOf(of(smallFrame/2))) - smallFrame/2)
+	if n := len(frameOf(of(size))); n != smallFrame {
+		t.Fatalf("%d bytes", n)
+	}
+	if err := asked(t, dialRaw(t, b.Addr()), of(size)); err != nil {
+		t.Errorf("the largest of the small ones: %v", err)
 	}
 }
 
