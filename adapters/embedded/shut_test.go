@@ -191,6 +191,30 @@ type nopListener struct{ net.Listener }
 
 func (nopListener) Addr() net.Addr { return &net.TCPAddr{} }
 
+// failingListener fails once, as where no more files can be opened, and is closed then.
+type failingListener struct {
+	nopListener
+	failed bool
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if l.failed {
+		return nil, net.ErrClosed
+	}
+	l.failed = true
+	return nil, errors.New("too many open files")
+}
+
+// TestAFailedAcceptIsToldAndTriedAgain.
+func TestAFailedAcceptIsToldAndTriedAgain(t *testing.T) {
+	var logged bytes.Buffer
+	g := newGuard(new(failingListener), Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	defer g.cancel()
+	if err := g.accept(); !errors.Is(err, net.ErrClosed) || g.refusals.Load() != 1 || !strings.Contains(logged.String(), "too many open files") {
+		t.Errorf("%v, logged: %s", err, &logged)
+	}
+}
+
 // TestTheIdlestIsWhoHasAskedForNothingLongest, and nobody that is being answered or was a moment ago.
 func TestTheIdlestIsWhoHasAskedForNothingLongest(t *testing.T) {
 	g := &guard{spareIdle: time.Minute, clients: make(map[*client]struct{}), ctx: t.Context()}
