@@ -107,6 +107,18 @@ func TestAFetchThatIsToldNotToWaitDoesNot(t *testing.T) {
 	}
 }
 
+// TestAConnectionServesOnAfterAFetchInVain: nobody else reads from it any more.
+func TestAConnectionServesOnAfterAFetchInVain(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "vain", 1)
+	conn := dialRaw(t, b.Addr())
+	for range 50 {
+		if err := asked(t, conn, fetchRequest("vain", 0, time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestAConnectionHasOneWayToKfake, whatever it asks, and leaves none behind.
 func TestAConnectionHasOneWayToKfake(t *testing.T) {
 	b := start(t, t.TempDir())

@@ -105,6 +105,26 @@ func TestTheClockBeginsAtTheLastWriteToTheLog(t *testing.T) {
 	}
 }
 
+// TestALeapIsToldOnce, and its end as well.
+func TestALeapIsToldOnce(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var logged bytes.Buffer
+	r := &retention{dir: t.TempDir(), logger: slog.New(slog.NewTextHandler(&logged, nil))}
+	for _, c := range []struct {
+		after         time.Duration
+		leaps, trusts int // lines by then
+	}{
+		{0, 0, 0}, {5 * time.Minute, 0, 0}, {2400 * time.Hour, 1, 0}, {2401 * time.Hour, 1, 0}, {10 * time.Minute, 1, 1}, {15 * time.Minute, 1, 1},
+	} {
+		if _, err := r.advance(at.Add(c.after)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(logged.String(), "leapt") != c.leaps || strings.Count(logged.String(), "trusted again") != c.trusts {
+			t.Errorf("after %s: %s", c.after, &logged)
+		}
+	}
+}
+
 func TestTheLastWriteIsThatOfALogFile(t *testing.T) {
 	dir := t.TempDir()
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -147,7 +167,7 @@ func TestRetentionThatCannotKeepItsClockSaysSoAndDeletes(t *testing.T) {
 		return logged.Write(line)
 	}), nil))
 	r.run(ctx)
-	if !strings.Contains(logged.String(), clockFile) {
+	if !strings.Contains(logged.String(), clockFile+": ") {
 		t.Errorf("logged: %s", &logged)
 	}
 	if begin := listOffset(t, b.Addr(), "old", -2); begin != 2 {
