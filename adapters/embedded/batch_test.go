@@ -91,6 +91,7 @@ func TestABatchIsWhatItsHeaderSays(t *testing.T) {
 		"a byte more":                    {func(b *kmsg.RecordBatch) { b.Records = append(bytes.Clone(two), 0) }, invalidRecord},
 		"a byte less":                    {func(b *kmsg.RecordBatch) { b.Records = two[:len(two)-1] }, invalidRecord},
 		"a record without a byte":        {func(b *kmsg.RecordBatch) { b.Records = append([]byte{0}, two...) }, invalidRecord},
+		"a record that cannot be read":   {func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta, b.Records = 1, 0, []byte{4, 0, 0} }, invalidRecord},
 		"a length without an end":        {func(b *kmsg.RecordBatch) { b.Records = []byte{0xff} }, invalidRecord},
 
 		"the first time is the latest":       {func(b *kmsg.RecordBatch) { b.FirstTimestamp, b.MaxTimestamp = latest, latest }, good},
@@ -201,6 +202,9 @@ func TestRecordsAreBoundedWhenUncompressed(t *testing.T) {
 		raw  []byte
 		fits bool
 	}{
+		"its first bytes alone":               {xerialHead, true}, // which is a length of ten thousand
+		"no block":                            {xerial(), true},
+		"no snappy":                           {bytes.Repeat([]byte{0xff}, 12), false},
 		"a block":                             {xerial(length(5)), true},
 		"two blocks to the bound":             {xerial(length(half), length(half)), true},
 		"two blocks beyond the bound":         {xerial(length(half), length(half+1)), false},

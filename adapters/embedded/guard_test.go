@@ -328,14 +328,30 @@ func TestAProducerThatWantsNoAnswerGetsNone(t *testing.T) {
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)); err != nil {
 		t.Fatal(err)
 	}
-	request := versioned(kmsg.NewPtrListOffsetsRequest())
-	request.ReplicaID = -1
-	if err := asked(t, conn, request); err != nil {
+	const next = 8 // the correlation id, unlike that of quiet
+	if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, versioned(kmsg.NewPtrMetadataRequest()), next)); err != nil {
 		t.Fatal(err)
+	}
+	var head [answerHead]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		t.Fatal(err)
+	}
+	if id := binary.BigEndian.Uint32(head[4:]); id != next {
+		t.Errorf("the first answer is to request %d", id)
 	}
 	if end := listOffset(t, b.Addr(), "quiet", -1); end != 1 {
 		t.Errorf("the log ends at %d", end)
 	}
+	// It learns of what is not even looked at by the end of its connection.
+	conn = dialRaw(t, b.Addr())
+	for number := range int32(maxAsked) {
+		quiet.Topics[0].Partitions = append(quiet.Topics[0].Partitions, kmsg.ProduceRequestTopicPartition{Partition: number})
+	}
+	frame = frameOf(quiet)
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)); err != nil {
+		t.Fatal(err)
+	}
+	isClosed(t, conn)
 }
 
 // TestQuestionsWithoutReasonAreNotAnswered: each asks for an answer that is thousands of times as long.

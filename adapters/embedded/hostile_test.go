@@ -211,6 +211,7 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 		"good":              {good, 0},
 		"nothing":           {nil, corrupt},
 		"a bad CRC":         {append(good[:len(good)-1:len(good)-1], 'x'), corrupt},
+		"a byte behind it":  {append(change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 1, 0 }), 0), corrupt},
 		"the broker's time": {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x08 }), invalidRecord},
 		"transactional":     {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x10; b.ProducerID = 1 }), noTransaction},
 		"control":           {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x20 }), invalidRecord},
@@ -250,6 +251,18 @@ func TestNoVersionWithTaggedFieldsPasses(t *testing.T) {
 		}
 		if request.SetVersion(passing.maxVersion + 1); !request.IsFlexible() {
 			t.Errorf("%s could pass up to a later version than %d", kmsg.NameForKey(int16(key)), passing.maxVersion)
+		}
+	}
+}
+
+// TestKfakeIsToldToServeWhatClientsMayAskOnly: what is not answered for clients it serves for nobody.
+func TestKfakeIsToldToServeWhatClientsMayAskOnly(t *testing.T) {
+	versions := engineVersions()
+	for key := range int16(kmsg.MaxKey + 1) {
+		passing, known := apis[kmsg.Key(key)]
+		version, served := versions.LookupMaxKeyVersion(key)
+		if served != (known && !passing.refused) || served && version != passing.maxVersion {
+			t.Errorf("%s: served %v, up to version %d", kmsg.NameForKey(key), served, version)
 		}
 	}
 }

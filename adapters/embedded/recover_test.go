@@ -36,6 +36,7 @@ func TestAPartitionIsReadInTheOrderOfItsFiles(t *testing.T) {
 		cut    string // the file of damagedDir
 	}{
 		"whole":                           {[]file{{0, 9, nil, 9}, {9, 10, nil, 1}, {10, 11, nil, 1}}, 10, "", "", ""},
+		"without the oldest file":         {[]file{{9, 10, nil, 1}, {10, 11, nil, 1}}, 10, "", "", ""},
 		"without an index":                {[]file{{0, 9, nil, -1}, {9, 10, nil, -1}, {10, 11, nil, -1}}, 10, "", "", ""},
 		"more than the index names":       {[]file{{0, 11, nil, 5}}, 0, "", "", ""},
 		"a torn end":                      {[]file{{0, 9, nil, 9}, {9, 10, nil, 1}, {10, 11, torn, 1}}, 10, "", "bytes_cut=40", fmt.Sprint("t-0-10-", len(batch(0)))},
@@ -55,9 +56,11 @@ func TestAPartitionIsReadInTheOrderOfItsFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			folder := filepath.Join(dir, partsDir, "t-0")
-			stray := filepath.Join(folder, "5.idx")
-			err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(stray, make([]byte, 150), 0o600),
-				os.WriteFile(filepath.Join(folder, "snapshot.json"), nil, 0o600))
+			strays, others := []string{"5.idx", "6.idx"}, []string{"snapshot.json", "x.idx", "7"}
+			err := os.MkdirAll(folder, 0o700)
+			for _, name := range slices.Concat(strays, others) {
+				err = errors.Join(err, os.WriteFile(filepath.Join(folder, name), make([]byte, 150), 0o600))
+			}
 			var want []int64
 			for _, f := range c.files {
 				var raw []byte
@@ -102,8 +105,15 @@ func TestAPartitionIsReadInTheOrderOfItsFiles(t *testing.T) {
 			if last := want[max(0, len(want)-windowSize):]; !slices.Equal(got, last) {
 				t.Errorf("the last batches are at %v, want %v", got, last)
 			}
-			if _, err := os.Stat(stray); !os.IsNotExist(err) {
-				t.Errorf("the index of a file that is gone stays: %v", err)
+			for _, name := range strays {
+				if _, err := os.Stat(filepath.Join(folder, name)); !os.IsNotExist(err) {
+					t.Errorf("the index of a file that is gone stays: %s, %v", name, err)
+				}
+			}
+			for _, name := range others {
+				if _, err := os.Stat(filepath.Join(folder, name)); err != nil {
+					t.Errorf("what is no index is removed: %v", err)
+				}
 			}
 			for _, f := range c.files {
 				if _, err := os.Stat(filepath.Join(folder, fmt.Sprint(f.from)+indexExt)); (err == nil) != (f.indexed >= 0) {
@@ -141,5 +151,42 @@ func TestAFileIsReplacedAsAWhole(t *testing.T) {
 	}
 	if err := replaceFile(filepath.Join(dir, "absent", "file"), nil); err == nil {
 		t.Error("written where no directory is")
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "taken", "below"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(filepath.Join(dir, "taken"), nil); err == nil {
+		t.Error("written where a directory is")
+	}
+}
+
+// TestWhatKfakeNotedOfSessionsIsRemoved, and what follows from the log is written nevertheless.
+func TestWhatKfakeNotedOfSessionsIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	sessions := filepath.Join(dir, sessionsFile)
+	if err := os.WriteFile(sessions, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	recovered := func() error {
+		return recoverProducers(t.Context(), dir, nil, kept{}, slog.New(slog.DiscardHandler))
+	}
+	for range 2 { // the second time there is none
+		if err := recovered(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(sessions); !os.IsNotExist(err) {
+			t.Errorf("it is still there: %v", err)
+		}
+		for _, name := range []string{pidsFile, windowsFile} {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Errorf("not written: %v", err)
+			}
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(sessions, "below"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := recovered(); err == nil || !strings.Contains(err.Error(), sessionsFile) {
+		t.Errorf("what cannot be removed: %v", err)
 	}
 }

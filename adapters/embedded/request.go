@@ -106,8 +106,9 @@ func (c *client) answerIn(l *lane, frame []byte) (answer []byte, late bool, err 
 			return nil, true, err
 		}
 	case *kmsg.ProduceRequest:
+		quiet := body.Acks == 0 // produce asks kfake for an answer
 		response, err = c.produce(l, r, body)
-		if body.Acks == 0 && err == nil {
+		if quiet && err == nil {
 			return nil, false, nil
 		}
 	case *kmsg.ListOffsetsRequest:

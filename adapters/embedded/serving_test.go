@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -74,6 +75,7 @@ func TestAnAnswerHasNewsIfItSaysAnything(t *testing.T) {
 		"an error of them all": {answer(func(r *kmsg.FetchResponse) { r.ErrorCode = 1 }), true},
 		"no topic":             {answer(func(r *kmsg.FetchResponse) { r.Topics = nil }), true},
 		"unreadable":           {answer(func(*kmsg.FetchResponse) {})[:answerHead+3], true},
+		"cut off":              {answer(func(*kmsg.FetchResponse) {})[:answerHead+40], true},
 	} {
 		if hasNews(c.answer, 11) != c.news {
 			t.Errorf("%s: %v", name, !c.news)
@@ -102,6 +104,18 @@ func TestAFetchThatIsToldNotToWaitDoesNot(t *testing.T) {
 	fetch.SessionID, fetch.SessionEpoch = 0, 0
 	if got := answered(t, b.Addr(), fetch).(*kmsg.FetchResponse); got.ErrorCode != 0 || got.SessionID != 0 {
 		t.Errorf("a new session: %+v", got)
+	}
+}
+
+// TestAConnectionServesOnAfterAFetchInVain: nobody else reads from it any more.
+func TestAConnectionServesOnAfterAFetchInVain(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "vain", 1)
+	conn := dialRaw(t, b.Addr())
+	for range 50 {
+		if err := asked(t, conn, fetchRequest("vain", 0, time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -194,6 +208,27 @@ func TestRoomIsGivenBack(t *testing.T) {
 	defer more.cancel()
 	if !more.requests.TryAcquire(MinClientBytes) || more.requests.TryAcquire(1) || !more.answers.TryAcquire(MinClientBytes) || more.answers.TryAcquire(1) {
 		t.Error("not half of what is configured for requests, and half for answers")
+	}
+}
+
+// TestASmallRequestNeedsNoRoom: it is answered while large ones hold all there is.
+func TestASmallRequestNeedsNoRoom(t *testing.T) {
+	b := start(t, t.TempDir())
+	createTopic(t, b.Addr(), "small", 1)
+	if !b.guard.requests.TryAcquire(MinClientBytes / 2) {
+		t.Fatal("room is held by nobody")
+	}
+	defer b.guard.requests.Release(MinClientBytes / 2)
+	isAlive(t, b.Addr())
+	of := func(size int) kmsg.Request {
+		return produceRequest("small", 0, batchOf(noStamp, time.Now(), strings.Repeat("x", size)))
+	}
+	size := smallFrame - (len(frameOf(of(smallFrame/2))) - smallFrame/2)
+	if n := len(frameOf(of(size))); n != smallFrame {
+		t.Fatalf("%d bytes", n)
+	}
+	if err := asked(t, dialRaw(t, b.Addr()), of(size)); err != nil {
+		t.Errorf("the largest of the small ones: %v", err)
 	}
 }
 
@@ -362,7 +397,7 @@ func TestTheLogIsWatched(t *testing.T) {
 func TestRetentionGoesByTheRecordsTimeToTheMillisecond(t *testing.T) {
 	b := start(t, t.TempDir())
 	now := time.UnixMilli(time.Now().Add(30 * time.Minute).UnixMilli()) // after what the broker itself applies meanwhile
-	for name, keep := range map[string]string{"week": "", "hour": "3600000", "none": "0", "ever": "-1", "eras": "9223372036854775807"} {
+	for name, keep := range map[string]string{"week": "", "hour": "3600000", "none": "0", "ever": "-1", "eras": "9223372036854775807", "1970": fmt.Sprint(now.UnixMilli() + 1)} {
 		var configs []string
 		if keep != "" {
 			configs = []string{"retention.ms", keep}
@@ -377,12 +412,12 @@ func TestRetentionGoesByTheRecordsTimeToTheMillisecond(t *testing.T) {
 		after time.Duration
 		left  map[string]int
 	}{
-		{0, map[string]int{"week": 3, "hour": 3, "none": 3, "ever": 3, "eras": 3}},
-		{time.Millisecond, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3}},
-		{time.Hour, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3}},
-		{time.Hour + time.Millisecond, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3}},
-		{7 * 24 * time.Hour, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3}},
-		{7*24*time.Hour + time.Millisecond, map[string]int{"week": 1, "hour": 1, "none": 1, "ever": 3, "eras": 3}},
+		{0, map[string]int{"week": 3, "hour": 3, "none": 3, "ever": 3, "eras": 3, "1970": 3}},
+		{time.Millisecond, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{time.Hour, map[string]int{"week": 3, "hour": 3, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{time.Hour + time.Millisecond, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{7 * 24 * time.Hour, map[string]int{"week": 3, "hour": 1, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
+		{7*24*time.Hour + time.Millisecond, map[string]int{"week": 1, "hour": 1, "none": 1, "ever": 3, "eras": 3, "1970": 3}},
 	} {
 		if err := r.apply(t.Context(), now.Add(c.after)); err != nil {
 			t.Fatal(err)
@@ -406,8 +441,16 @@ func TestRetentionBeginsWithTheBroker(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b = start(t, dir)
+	var logged bytes.Buffer
+	b, err := Start(t.Context(), Options{Addr: "127.0.0.1:0", Dir: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
 	until(t, func() bool { return listOffset(t, b.Addr(), "old", -2) == 2 })
+	if err := b.Close(); err != nil || logged.Len() > 0 {
+		t.Errorf("%v, logged: %s", err, &logged)
+	}
 }
 
 // TestPartsOfOneAnswerAreOneTopics: what is refused and what is stored of a topic are answered together.

@@ -191,6 +191,30 @@ type nopListener struct{ net.Listener }
 
 func (nopListener) Addr() net.Addr { return &net.TCPAddr{} }
 
+// failingListener fails once, as where no more files can be opened, and is closed then.
+type failingListener struct {
+	nopListener
+	failed bool
+}
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	if l.failed {
+		return nil, net.ErrClosed
+	}
+	l.failed = true
+	return nil, errors.New("too many open files")
+}
+
+// TestAFailedAcceptIsToldAndTriedAgain.
+func TestAFailedAcceptIsToldAndTriedAgain(t *testing.T) {
+	var logged bytes.Buffer
+	g := newGuard(new(failingListener), Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	defer g.cancel()
+	if err := g.accept(); !errors.Is(err, net.ErrClosed) || g.refusals.Load() != 1 || !strings.Contains(logged.String(), "too many open files") {
+		t.Errorf("%v, logged: %s", err, &logged)
+	}
+}
+
 // TestTheIdlestIsWhoHasAskedForNothingLongest, and nobody that is being answered or was a moment ago.
 func TestTheIdlestIsWhoHasAskedForNothingLongest(t *testing.T) {
 	g := &guard{spareIdle: time.Minute, clients: make(map[*client]struct{}), ctx: t.Context()}
@@ -233,5 +257,29 @@ func TestCloseTellsThatItCouldNotKeep(t *testing.T) {
 	}
 	if err := b.Close(); err == nil || !strings.Contains(err.Error(), keptFile) {
 		t.Errorf("Close: %v", err)
+	}
+}
+
+// TestTheWatchTellsWhatItCannotKeep, and nothing where all is well. The broker serves on.
+func TestTheWatchTellsWhatItCannotKeep(t *testing.T) {
+	for _, well := range []bool{true, false} {
+		dir := t.TempDir()
+		var logged bytes.Buffer
+		b, err := Start(t.Context(), Options{Addr: "127.0.0.1:0", Dir: dir, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		createTopic(t, b.Addr(), "kept", 1)
+		if !well {
+			if err := errors.Join(os.Remove(filepath.Join(dir, keptFile)), os.Mkdir(filepath.Join(dir, keptFile+".tmp"), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.checkFiles()
+		isAlive(t, b.Addr())
+		_ = b.Close() // it tells, too; TestCloseTellsThatItCouldNotKeep
+		if told := strings.Contains(logged.String(), "keeping the list of topics"); told == well || well && logged.Len() > 0 {
+			t.Errorf("all is well: %v, logged: %s", well, &logged)
+		}
 	}
 }

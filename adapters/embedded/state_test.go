@@ -2,9 +2,11 @@ package embedded
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"math"
 	"os"
@@ -140,6 +142,10 @@ func TestATornEntryIsToldFromADamagedOne(t *testing.T) {
 	if size := wholeEntry(two); size != len(one) {
 		t.Errorf("the first of two has %d bytes", size)
 	}
+	least := binary.LittleEndian.AppendUint32([]byte{leastEntry, 0, 0, 0}, crc32.Checksum([]byte{fileFormat, 0}, castagnoli))
+	if size := wholeEntry(append(least, fileFormat, 0)); size != entryHead+leastEntry {
+		t.Errorf("an entry with a format and no data has %d bytes", size)
+	}
 	bare, _ := appendProducer(nil, 1, 1)
 	bare = append([]byte{leastEntry, 0, 0, 0}, bare[4:]...)
 	for name, raw := range map[string][]byte{
@@ -168,6 +174,7 @@ func TestATornEntryIsToldFromADamagedOne(t *testing.T) {
 		"a whole length that is wrong":    {append(bytes.Clone(one[:len(one)-1]), 'x'), true},
 		"a length below the least":        {withLength(leastEntry-1, []byte("abcde")), false},
 		"the least length":                {withLength(leastEntry, []byte("abcde")), true},
+		"a length alone, of four bytes":   {withLength(1<<24, nil), false},
 		"a length above the largest":      {withLength(largestEntry+1, []byte("abcde")), false},
 		"the largest length":              {withLength(largestEntry, []byte("abcde")), true},
 		"a whole entry behind damage":     {append(withLength(200, []byte("abcde")), one...), false},
@@ -203,7 +210,8 @@ func TestATornEndIsCutAndKept(t *testing.T) {
 		if err := os.WriteFile(file, c.raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		err := cutTornEntry(dir, groupsFile, c.hadEntries, slog.New(slog.DiscardHandler))
+		var logged bytes.Buffer
+		err := cutTornEntry(dir, groupsFile, c.hadEntries, slog.New(slog.NewTextHandler(&logged, nil)))
 		if c.left < 0 {
 			if damage := (damagedError{}); !errors.As(err, &damage) || read(t, dir, groupsFile) != string(c.raw) {
 				t.Errorf("%s: %v", name, err)
@@ -216,6 +224,9 @@ func TestATornEndIsCutAndKept(t *testing.T) {
 		if c.left < len(c.raw) {
 			if cut := read(t, dir, filepath.Join(damagedDir, fmt.Sprintf("%s-%d", groupsFile, c.left))); cut != string(c.raw[c.left:]) {
 				t.Errorf("%s: %q is kept", name, cut)
+			}
+			if want := fmt.Sprintf("bytes_cut=%d ", len(c.raw)-c.left); !strings.Contains(logged.String(), want) {
+				t.Errorf("%s: no %q is logged: %s", name, want, &logged)
 			}
 		}
 	}
@@ -296,7 +307,9 @@ func TestTheListOfTopicsIsReadInItsFormatOnly(t *testing.T) {
 		`{"version":2,"topics":{"version":1,"topics":[]}}`: false,
 		`{"version":1,"topics":{"version":2,"topics":[]}}`: false,
 		`{"topics":{"version":1,"topics":[]}}`:             false,
-		`{`:                                                false,
+
+		`{"version":1,"topics":{"version":1,"topics":[]},"newest":5}`: false,
+		`{`: false,
 	} {
 		if _, _, ok := parseKept([]byte(raw)); ok != want {
 			t.Errorf("%s: %v", raw, ok)
@@ -311,7 +324,7 @@ func TestTheNewestFileIsTheLastThatHoldsSomething(t *testing.T) {
 		t.Fatalf("%v, %v", newest, err)
 	}
 	for name, content := range map[string]string{
-		"a-0/0.dat": "x", "a-0/9.dat": "x", "a-0/10.dat": "x", "a-0/20.dat": "", "a-0/30.idx": "x", "a-0/x.dat": "x", "a-0/40.dat.tmp": "x",
+		"a-0/0.dat": "x", "a-0/9.dat": "x", "a-0/10.dat": "x", "a-0/20.dat": "", "a-0/30.idx": "x", "a-0/x.dat": "x", "a-0/40.dat.tmp": "x", "a-0/50": "x",
 		"b-0/0.dat": "x", "c-0/5.dat": "", "d-0/x.dat": "x", "e-0/5.idx": "x",
 	} {
 		file := filepath.Join(dir, partsDir, name)
@@ -415,6 +428,9 @@ func TestWhatIsKeptIsWrittenWhenItChanges(t *testing.T) {
 		t.Errorf("a list of topics that is gone: %v", err)
 	}
 	fresh := t.TempDir()
+	if hasGroups(fresh) {
+		t.Error("groups where no file is")
+	}
 	if newest, err := keepTopics(fresh, nil); err != nil || len(newest) != 0 {
 		t.Errorf("of a broker without topics: %v, %v", newest, err)
 	}

@@ -190,3 +190,45 @@ func TestALastBatchThatIsCutOffCleanlyIsLogged(t *testing.T) {
 		t.Errorf("logged: %s", &logged)
 	}
 }
+
+// TestTopicsAreThoseThatAreBroughtBack, and a damaged list alone is not taken for none.
+func TestTopicsAreThoseThatAreBroughtBack(t *testing.T) {
+	dir := t.TempDir()
+	recovered := func() ([]topic, error) { return recoverLog(t.Context(), dir, slog.New(slog.DiscardHandler)) }
+	list := filepath.Join(dir, topicsFile)
+	if err := os.WriteFile(list, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := recovered(); err == nil || !strings.Contains(err.Error(), topicsFile) {
+		t.Errorf("a damaged list alone: %v", err)
+	}
+	if err := os.WriteFile(list, []byte(`{"version":1,"topics":[{"name":"a","partitions":2}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keepTopics(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(list); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is a list
+		if topics, err := recovered(); err != nil || len(topics) != 1 || topics[0].Name != "a" || topics[0].Partitions != 2 {
+			t.Errorf("%v, %v", topics, err)
+		}
+	}
+	for _, damaged := range []string{"", "{", `{"version":0}`, `{"version":1,"cluster_id":5}`} {
+		if err := os.WriteFile(filepath.Join(dir, metaFile), []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := recoverMeta(dir, slog.New(slog.DiscardHandler)); err != nil || !strings.Contains(read(t, dir, metaFile), clusterID) {
+			t.Errorf("%q is left, %v", damaged, err)
+		}
+	}
+	const whole = `{"version":1,"cluster_id":"another"}`
+	if err := os.WriteFile(filepath.Join(dir, metaFile), []byte(whole), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := recoverMeta(dir, slog.New(slog.DiscardHandler)); err != nil || read(t, dir, metaFile) != whole {
+		t.Errorf("what is whole is changed, %v", err)
+	}
+}

@@ -35,13 +35,14 @@ func TestFilesOnlyGrow(t *testing.T) {
 		"a next file of another beginning":  {map[string]string{"a-0/0.dat": "abc"}, map[string]string{"a-0/7.dat": based(8, "x")}, "a-0/7.dat"},
 		"an empty next file":                {map[string]string{"a-0/0.dat": "abc"}, map[string]string{"a-0/7.dat": "-"}, ""},
 		"an empty next file with an index":  {map[string]string{"a-0/0.dat": "abc"}, map[string]string{"a-0/7.dat": "-", "a-0/7.idx": strings.Repeat("i", 15)}, "a-0/7.dat"},
+		"an empty first file with an index": {map[string]string{"a-0/0.dat": "abc"}, map[string]string{"b-0/0.dat": "-", "b-0/0.idx": strings.Repeat("i", 15)}, "b-0/0.dat"},
 		"an empty one with half an entry":   {map[string]string{"a-0/0.dat": "abc"}, map[string]string{"a-0/7.dat": "-", "a-0/7.idx": strings.Repeat("i", 14)}, ""},
 		"a next file of a few bytes":        {map[string]string{"a-0/0.dat": "abc"}, map[string]string{"a-0/7.dat": based(7, "")[:7]}, "a-0/7.dat"},
 		"a new partition":                   {map[string]string{"a-0/0.dat": "abc"}, map[string]string{"b-0/0.dat": based(0, "x")}, ""},
 		"retention removes the oldest":      {map[string]string{"a-0/0.dat": "abc", "a-0/7.dat": "def", "a-0/10.dat": "ghi"}, map[string]string{"a-0/0.dat": "", "a-0/7.dat": ""}, ""},
 		"one in the middle is gone":         {map[string]string{"a-0/0.dat": "abc", "a-0/7.dat": "def", "a-0/10.dat": "ghi"}, map[string]string{"a-0/7.dat": ""}, "a-0/7.dat"},
 		"the newest is gone":                {map[string]string{"a-0/0.dat": "abc", "a-0/7.dat": "def"}, map[string]string{"a-0/7.dat": ""}, "a-0/7.dat"},
-		"what is none of the log's changes": {map[string]string{"a-0/x.dat": "abc", "a-0/0.idx": "abc"}, map[string]string{"a-0/x.dat": "x", "a-0/0.idx": "x"}, ""},
+		"what is none of the log's changes": {map[string]string{"a-0/x.dat": "abc", "a-0/0.idx": "abc", "a-0/0": "abc"}, map[string]string{"a-0/x.dat": "x", "a-0/0.idx": "x", "a-0/0": "x"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -131,5 +132,62 @@ func TestTheGroupsLogIsReplacedOnlyWhenItIsLarge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestALargeGroupsLogIsCutByNobody: kfake puts another file in its place.
+func TestALargeGroupsLogIsCutByNobody(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, groupsFile)
+	f := watchedFiles(dir)
+	defer f.close()
+	if err := errors.Join(os.WriteFile(file, []byte("abc"), 0o600), os.Truncate(file, compactBytes+1), f.check()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, compactBytes); err != nil {
+		t.Fatal(err)
+	}
+	if gone := lostError(""); !errors.As(f.check(), &gone) {
+		t.Error("it may be cut")
+	}
+}
+
+// TestOneFileOfGroupsIsOpen, however often it is looked at.
+func TestOneFileOfGroupsIsOpen(t *testing.T) {
+	dir := t.TempDir()
+	f := watchedFiles(dir)
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, groupsFile), []byte("abc"), 0o600), f.check()); err != nil {
+		t.Fatal(err)
+	}
+	before := f.open
+	if err := f.check(); err != nil {
+		t.Fatal(err)
+	}
+	last := f.open
+	f.close()
+	for _, file := range []*os.File{before, last} {
+		if _, err := file.Stat(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("a file stays open: %v", err)
+		}
+	}
+}
+
+// TestAFileThatCannotBeReadIsNotLost: a disk may have a bad moment, and the next look tells.
+func TestAFileThatCannotBeReadIsNotLost(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte("abc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := look(file)
+	if err = errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = before.compare(file, "file") // it is closed, which fails like a read that fails
+	if gone := lostError(""); err == nil || errors.As(err, &gone) {
+		t.Errorf("%v", err)
 	}
 }

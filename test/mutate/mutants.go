@@ -196,7 +196,7 @@ func (r *rewriter) binary(n *ast.BinaryExpr) {
 func (r *rewriter) sides(n *ast.BinaryExpr, end string) {
 	for _, one := range []ast.Expr{n.X, n.Y} {
 		if !r.constant(one) {
-			r.wrap(one, "(", r.add(one.Pos(), side, one), end)
+			r.wrap(one, "((", r.add(one.Pos(), side, one), ")"+end)
 		}
 	}
 }

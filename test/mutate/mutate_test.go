@@ -24,6 +24,11 @@ killed shelf.go:18:5 negation !open TestCount
 killed shelf.go:22:3 deletion n++ TestCount
 killed shelf.go:22:4 step n++ TestCount
 killed shelf.go:28:35 arithmetic -n TestOpposite
+killed shelf.go:31:38 side place == 0 TestMarked
+killed shelf.go:31:38 side place == 0 || place == 1 TestMarked
+killed shelf.go:31:44 negation place == 0 TestMarked
+killed shelf.go:31:58 negation place == 1 TestMarked
+killed shelf.go:31:72 negation place == 3 TestMarked
 killed shelf.go:6:11 negation taken < 0 TestFree
 killed shelf.go:6:18 side taken > places TestFree
 killed shelf.go:6:24 negation taken > places TestFree
@@ -32,8 +37,10 @@ killed shelf.go:9:2 deletion free = places - taken TestFree
 lived shelf.go:6:11 boundary taken < 0
 lived shelf.go:6:24 boundary taken > places
 not covered shelf.go:14:37 arithmetic n * 2
+not covered shelf.go:31:52 side place == 1
+not covered shelf.go:31:66 side place == 3
 not covered shelf.go:6:5 side taken < 0
-./testdata/shelf: 11 of 15 mutants died (73.3 %): 11 killed, 0 timed out; 2 lived, 2 not covered`, "\n")
+./testdata/shelf: 16 of 22 mutants died (72.7 %): 16 killed, 0 timed out; 2 lived, 4 not covered`, "\n")
 	if !slices.Equal(lines, want) {
 		t.Errorf("got\n%s", strings.Join(lines, "\n"))
 	}

@@ -26,3 +26,6 @@ func Count(open bool, list []string) (n int) {
 
 // Opposite is on the other side of zero.
 func Opposite(n int) int { return -n }
+
+// Marked is which places have a mark.
+func Marked(place int) bool { return place == 0 || place == 1 || place == 3 }

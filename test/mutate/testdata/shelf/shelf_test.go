@@ -28,3 +28,9 @@ func TestOpposite(t *testing.T) {
 		t.Error(n)
 	}
 }
+
+func TestMarked(t *testing.T) {
+	if !Marked(0) || Marked(2) {
+		t.Error(Marked(0), Marked(2))
+	}
+}
