@@ -22,11 +22,16 @@ func newProjector(
 	cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger,
 	notices *application.Notices,
 ) *kafka.Projector {
-	return kafka.NewProjector(cluster, kafka.ProjectorOptions{
+	options := projectorOptions(cfg)
+	options.Database, options.Store, options.Logger, options.Notices = database, store, logger, notices
+	return kafka.NewProjector(cluster, options)
+}
+
+func projectorOptions(cfg configs.Config) kafka.ProjectorOptions {
+	return kafka.ProjectorOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
-		Group: cfg.TopicPrefix + ".history", Database: database, Store: store, Retention: cfg.History.Retention,
-		Embedded: cfg.Kafka.Embedded(), Logger: logger, Notices: notices,
-	})
+		Group: cfg.TopicPrefix + ".history", Retention: cfg.History.Retention, Embedded: cfg.Kafka.Embedded(),
+	}
 }
 
 func newHistoryCommand(s surroundings) *cobra.Command {

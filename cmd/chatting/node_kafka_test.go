@@ -52,6 +52,16 @@ func TestKafkaSpeaksPlainTextUnlessToldOtherwise(t *testing.T) {
 	}
 }
 
+func TestTheMechanismIsTheConfiguredOne(t *testing.T) {
+	for _, name := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+		cfg := configured(t, "CHATTING_KAFKA_BROKERS=k:1", "CHATTING_KAFKA_SASL_MECHANISM="+name, "CHATTING_KAFKA_SASL_USERNAME=u",
+			"CHATTING_KAFKA_SASL_PASSWORD=p")
+		if mechanism, err := kafkaSASL(cfg.Kafka.SASL); err != nil || mechanism.Name() != name {
+			t.Errorf("%s: %v, %v", name, mechanism, err)
+		}
+	}
+}
+
 func TestAPasswordThatScramCannotCarryIsNotShown(t *testing.T) {
 	cfg, err := configs.Load(configs.Sources{Environ: []string{
 		"CHATTING_KAFKA_BROKERS=k:1", "CHATTING_KAFKA_SASL_MECHANISM=SCRAM-SHA-256", "CHATTING_KAFKA_SASL_USERNAME=u",
