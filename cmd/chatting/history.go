@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -92,9 +91,9 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 		return err
 	}
 	logger := newLogger(cfg.Log, s.err)
-	store, err := sqlstore.Open(ctx, sqlstore.Options{
-		URL: cfg.Database.URL.Reveal(), MustExist: true, Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
-	})
+	options := storeOptions(cfg, logger)
+	options.MustExist = true
+	store, err := sqlstore.Open(ctx, options)
 	if err != nil {
 		return databaseError(cfg, err)
 	}

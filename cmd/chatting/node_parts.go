@@ -94,7 +94,7 @@ func databaseOption(cfg configs.Config) string {
 	return "database.url"
 }
 
-// storeOptions are those of the configured database, for the server and for `chatting migrate`.
+// storeOptions are those of the configured database, for the server and for the commands.
 func storeOptions(cfg configs.Config, logger *slog.Logger) sqlstore.Options {
 	return sqlstore.Options{
 		URL: cfg.Database.URL.Reveal(), MaxOpen: cfg.Database.MaxOpenConns, MaxIdle: cfg.Database.MaxIdleConns,

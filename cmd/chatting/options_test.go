@@ -172,7 +172,7 @@ var usedElsewhere = map[string]string{
 	"limit.connections_per_user": "TestUseCasesGetTheirOptions",
 	"limit.user_outbound_bytes":  "TestOutboundBytesAreBoundAsConfigured", "limit.outbound_bytes": "TestOutboundBytesAreBoundAsConfigured",
 	"user_management.friends_reload": "TestUseCasesGetTheirOptions", "presence.hide_from_blocked": "TestUseCasesGetTheirOptions",
-	"presence.leave_grace": "the tests of clusters", "shutdown.deadline": "TestASecondSignalEndsAServerThatTakesItsTimeToLeave",
+	"presence.leave_grace": "the tests of clusters", "shutdown.deadline": "TestUseCasesGetTheirOptions",
 	"log.level": "TestTheLogHasWhatItsLevelSays", "log.format": "TestTheLogHasWhatItsLevelSays",
 }
 
@@ -299,7 +299,10 @@ func buildUseCases(t *testing.T, environ ...string) useCasesOf {
 		"CHATTING_KAFKA_PARTITIONS=3",
 	}, environ...)...)
 	var built useCasesOf
-	server := fx.New(app(cfg, slog.New(slog.DiscardHandler)), fx.NopLogger, fx.Invoke(func(u useCasesOf) { built = u }))
+	server := newServer(newIdentity(cfg), cfg, slog.New(slog.DiscardHandler), fx.Invoke(func(u useCasesOf) { built = u }))
+	if server.StopTimeout() != cfg.Shutdown.Deadline {
+		t.Errorf("shutdown.deadline arrives as %s, want %s", server.StopTimeout(), cfg.Shutdown.Deadline)
+	}
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +314,7 @@ func buildUseCases(t *testing.T, environ ...string) useCasesOf {
 
 func TestUseCasesGetTheirOptions(t *testing.T) {
 	u := buildUseCases(t, "CHATTING_CHAT_HTML_ESCAPE=true", "CHATTING_CHAT_OFFLINE=store", "CHATTING_INVITE_EXPIRES_AFTER=19s",
-		"CHATTING_LIMIT_CONNECTIONS_PER_USER=107", "CHATTING_HISTORY_RETENTION=18h")
+		"CHATTING_LIMIT_CONNECTIONS_PER_USER=107", "CHATTING_SHUTDOWN_DEADLINE=28s", "CHATTING_HISTORY_RETENTION=18h")
 	for name, row := range map[string][2]any{
 		"chat.html_escape":           {u.Send.EscapeHTML, true},
 		"invite.expires_after":       {u.Invite.Life, 19 * time.Second},
