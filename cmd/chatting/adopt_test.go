@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,8 +23,8 @@ func installed(t *testing.T) string {
 	return dir
 }
 
-// TestNoDatabaseIsAdoptedUnderAServer: one of the two embedded parts is enough for a server to have the lock.
-func TestNoDatabaseIsAdoptedUnderAServer(t *testing.T) {
+// TestNoDatabaseIsServedOrAdoptedUnderAServer: one of the two embedded parts is enough for a server to have the lock.
+func TestNoDatabaseIsServedOrAdoptedUnderAServer(t *testing.T) {
 	for name, environ := range map[string][]string{
 		"both parts embedded":        {"CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0"},
 		"only the database embedded": {"CHATTING_KAFKA_BROKERS=" + away},
@@ -41,6 +42,9 @@ func TestNoDatabaseIsAdoptedUnderAServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			environ = append(environ, "CHATTING_DATA_DIR="+dir)
+			if code, log := serveUntilItEnds(t, environ...); code != 1 || !strings.Contains(log, dir+" is in use by another chatting") {
+				t.Errorf("a second server ends with %d: %s", code, log)
+			}
 			command(t, environ, "adopt").complains(t, "data_dir (CHATTING_DATA_DIR): the data directory "+dir+" is in use by another chatting")
 			if err := lock.Close(); err != nil {
 				t.Fatal(err)
@@ -86,11 +90,15 @@ func TestADatabaseGoesOnWithAnotherPrefixFromTheStartOfItsLog(t *testing.T) {
 	if _, err := store.ClaimLog(t.Context(), sqlstore.LogIdentity{TopicPrefix: "first", ClusterID: "a cluster"}); err != nil {
 		t.Fatal(err)
 	}
+	before := `topic_prefix "first" on the Kafka cluster a cluster`
 	var generations []int64
 	for _, prefix := range []string{"one", "two", "one"} {
-		if o := command(t, append(environ, "CHATTING_TOPIC_PREFIX="+prefix), "adopt"); o.code != 0 || o.err != "" {
+		o := command(t, append(environ, "CHATTING_TOPIC_PREFIX="+prefix), "adopt")
+		if o.code != 0 || o.err != "" || !strings.HasPrefix(o.out, "the database belonged to "+before+", and now belongs to ") {
 			t.Fatalf("%s: %+v", prefix, o)
 		}
+		_, before, _ = strings.Cut(strings.TrimSuffix(o.out, "\n"), "now belongs to ")
+		before = "topic_prefix " + before
 		generations = append(generations, generation())
 	}
 	if generations[0] >= generations[1] || generations[1] >= generations[2] {
@@ -98,6 +106,17 @@ func TestADatabaseGoesOnWithAnotherPrefixFromTheStartOfItsLog(t *testing.T) {
 	}
 	if err := store.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAnOldDatabaseIsMigratedBeforeItIsAdopted(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "chatting.db"), nil, 0o600); err != nil { // the oldest there is
+		t.Fatal(err)
+	}
+	o := command(t, []string{"CHATTING_DATA_DIR=" + dir, "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_LOG_LEVEL=error"}, "adopt")
+	if o.code != 0 || o.err != "" {
+		t.Errorf("%+v", o)
 	}
 }
 
@@ -112,6 +131,17 @@ func TestRebuildSaysWhatItDoes(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	command(t, append(environ, "CHATTING_TOPIC_PREFIX=other"), "history", "rebuild").complains(t, "other.conversations")
+	store, err := sqlstore.Open(t.Context(), storeOptions(configured(t, environ...), slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.ClaimLog(t.Context(), sqlstore.LogIdentity{TopicPrefix: "first", ClusterID: "a cluster"}); err != nil {
+		t.Fatal(err)
+	}
+	command(t, environ, "history", "rebuild").complains(t, `the database belongs to topic_prefix "first" on the Kafka cluster a cluster`)
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRebuiltOffsetsAreSaid(t *testing.T) {

@@ -400,8 +400,10 @@ func TestATailThatCannotWriteSaysSo(t *testing.T) {
 		log.write("presence", "203", event("presence_changed.v1", "203", `{"user_id":203,"status":"online"}`)) // the other topic has none
 		out, in := io.Pipe()
 		out.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
 		var stderr bytes.Buffer
-		code := run(t.Context(), []string{"events", "tail", "--since", "1h"}, surroundings{out: in, err: &stderr, environ: log.environ})
+		code := run(ctx, []string{"events", "tail", "--since", "1h"}, surroundings{out: in, err: &stderr, environ: log.environ})
 		if code != 1 || !strings.Contains(stderr.String(), "closed pipe") || strings.Count(stderr.String(), "\n") != 1 {
 			t.Errorf("code %d, %s", code, stderr.String())
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -185,12 +186,21 @@ func TestEveryOptionReachesThePartThatItIsFor(t *testing.T) {
 			environ = append(environ, configs.Option{Key: use.key}.Env()+"="+use.value)
 			used[use.key] = true
 		}
-		parts := receivedOf(t, environ...)
+		parts, usual := receivedOf(t, environ...), receivedOf(t)
 		for _, use := range uses {
 			if got := use.got(parts); !reflect.DeepEqual(got, use.want) {
 				t.Errorf("%s: %s arrives as %v, want %v", use.key, use.value, got, use.want)
 			}
+			// Of some, what is usual depends on other options.
+			depends := use.key == "s2s.trust_loopback" || strings.HasPrefix(use.key, "kafka.tls") || strings.HasPrefix(use.key, "kafka.sasl")
+			if !depends && reflect.DeepEqual(use.got(usual), use.want) {
+				t.Errorf("%s: %s is what arrives without it", use.key, use.value)
+			}
 		}
+	}
+	parts := receivedOf(t)
+	if places := parts.connections.Requests + parts.connections.Reserve; parts.api.Concurrency <= places {
+		t.Errorf("%d workers serve %d connections: one that was closed to make room keeps its worker for a moment", parts.api.Concurrency, places)
 	}
 	for _, option := range configs.Options() {
 		if used[option.Key] == (usedElsewhere[option.Key] != "") {
@@ -288,6 +298,8 @@ type useCasesOf struct {
 	Erase    *application.EraseUser
 	Delivery *application.Delivery
 	Friends  *application.Friends
+	Relay    *application.RelayBlocks
+	Auth     *application.Authenticate
 	Stored   stored
 	Identity identity
 }
@@ -335,6 +347,8 @@ func TestUseCasesGetTheirOptions(t *testing.T) {
 		"forgotten users":               u.Presence.Forgotten != nil,
 		"the versions of blocks":        u.Delivery.Versions != nil,
 		"friends":                       u.Friends != nil,
+		"the relay of blocks":           u.Relay.Every == relayEvery,
+		"lines about refused tokens":    u.Auth.Notices != nil && u.Recheck.Notices == u.Auth.Notices,
 		"friends that cannot be loaded": u.Refresh.Retry == refreshRetry && u.Refresh.AtATime == refreshAtATime && u.Refresh.MaxAge == 0,
 	} {
 		if !known {

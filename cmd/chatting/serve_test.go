@@ -146,3 +146,43 @@ func TestATrustedProxyHasNoCapOfConnections(t *testing.T) {
 		t.Errorf("it is answered %s", answer.Status)
 	}
 }
+
+// TestTheRatesOfFramesAndOfWritesAreTwo has each of them stand for itself.
+func TestTheRatesOfFramesAndOfWritesAreTwo(t *testing.T) {
+	t.Run("frames", func(t *testing.T) {
+		s := serveInProcess(t, "CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_FRAMES_PER_SECOND=1", "CHATTING_LIMIT_USER_WRITES_PER_SECOND=0")
+		client, err := harness.Connect(s.addr, s.token(t, 7))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), harness.FrameWait)
+		defer cancel()
+		for i := 1; ; i++ {
+			if err := client.SendFrame(map[string]any{"type": "ping"}); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := client.At(ctx, i)
+			if err != nil || i == 300 {
+				t.Fatalf("no frame of %d is refused, %v", i, err)
+			}
+			if answer.Code == "rate_limited" {
+				return
+			}
+		}
+	})
+	t.Run("writes", func(t *testing.T) {
+		s := serveInProcess(t, "CHATTING_LIMIT_USER_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_USER_WRITES_PER_SECOND=1")
+		request := "DELETE /api/chatting/blockedusers/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + s.token(t, 7) +
+			"\r\nContent-Type: application/json\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{\"target_id\":8}"
+		for i := range 300 {
+			if exchange(t, s.addr, request).StatusCode == http.StatusTooManyRequests {
+				if i < 2 {
+					t.Errorf("request %d is refused already", i)
+				}
+				return
+			}
+		}
+		t.Error("no write is refused")
+	})
+}
