@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"chatting/adapters/embedded"
+	"chatting/application"
 	"chatting/test/harness"
 )
 
@@ -49,6 +52,12 @@ func TestAnInviteIsAnsweredAfterARestart(t *testing.T) {
 	one, two := connect(s, 1), connect(s, 2)
 	send(one, map[string]any{"target_id": 2, "status": "invite"})
 	invite := seen(two)
+	// What is read back is counted from the time that the database knows: from a later one on there is no invite.
+	at := time.Now()
+	s.until(t, "a later time in the database", func() bool {
+		known, _, err := s.store.ReferenceTime(ctx)
+		return err == nil && known.After(at)
+	})
 	end()
 
 	s, _ = serveOnClock(t, dir, 0, "CHATTING_INVITE_EXPIRES_AFTER=10m")
@@ -185,4 +194,54 @@ func TestTheRatesOfFramesAndOfWritesAreTwo(t *testing.T) {
 		}
 		t.Error("no write is refused")
 	})
+}
+
+// TestABlockThatACrashLeftIsPublished: it is in the database, and its request has ended without a word.
+func TestABlockThatACrashLeftIsPublished(t *testing.T) {
+	s, _ := serveOnClock(t, t.TempDir(), 0)
+	s.until(t, "readiness", s.isReady(t))
+	s.says(t) // both are known then
+	change := application.BlockChange{Blocker: 1, Target: 2, Blocked: true, At: time.Now().Add(-time.Hour)}
+	if changed, err := s.store.SetBlocked(t.Context(), change); err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	s.until(t, "the block in the log", func() bool {
+		pending, err := s.store.PendingOf(t.Context(), 1, 2)
+		return err == nil && len(pending) == 0
+	})
+}
+
+// TestAServerOfAnotherPrefixMakesNoTopics: its database is that of another log.
+func TestAServerOfAnotherPrefixMakesNoTopics(t *testing.T) {
+	dir := t.TempDir()
+	s, end := serveOnClock(t, dir, 0)
+	s.until(t, "readiness", s.isReady(t))
+	end()
+	code, log := serveUntilItEnds(t, "CHATTING_DATA_DIR="+dir, "CHATTING_TOPIC_PREFIX=other")
+	if code != 1 || !strings.Contains(log, "chatting adopt") {
+		t.Errorf("code %d: %s", code, log)
+	}
+	broker, err := embedded.Start(t.Context(), embedded.Options{
+		Addr: "127.0.0.1:0", Dir: filepath.Join(dir, "kafka"), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = broker.Close() }()
+	command(t, []string{"CHATTING_EMBEDDED_KAFKA_ADDR=" + broker.Addr(), "CHATTING_TOPIC_PREFIX=other"}, "dlt", "list").
+		complains(t, "there is no topic other.")
+}
+
+func TestTheLineAboutReadinessSaysWhatIsEmbeddedAndWhoNeedsNoToken(t *testing.T) {
+	for _, row := range []struct {
+		settings []string
+		want     bool
+	}{{nil, true}, {[]string{"CHATTING_S2S_TRUST_LOOPBACK=false"}, false}} {
+		s, end := serveOnClock(t, t.TempDir(), 0, append([]string{"CHATTING_JWT_SECRET="}, row.settings...)...)
+		s.until(t, "the line", func() bool { return s.log.has("ready, on embedded parts") })
+		if got := s.log.has("programs on this machine need no token"); got != row.want || !s.log.has("embedded_kafka=127.0.0.1:") || !s.log.has("embedded_sqlite=") {
+			t.Errorf("%v: the log says %s", row.settings, s.log.text.String())
+		}
+		end()
+	}
 }
