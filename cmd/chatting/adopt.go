@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,9 +60,9 @@ func adopt(ctx context.Context, cfg configs.Config, logger *slog.Logger) (said s
 		return "", err
 	}
 	defer func() { err = errors.Join(err, disconnect()) }()
-	store, err := sqlstore.Open(ctx, sqlstore.Options{
-		URL: cfg.Database.URL.Reveal(), MustExist: true, Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
-	})
+	options := storeOptions(cfg, logger)
+	options.MustExist = true
+	store, err := sqlstore.Open(ctx, options)
 	if err != nil {
 		return "", databaseError(cfg, err)
 	}

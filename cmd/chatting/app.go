@@ -52,9 +52,7 @@ var useCases = fx.Provide(
 	func(store *sqlstore.Store, log blockLog, now application.Clock) *application.Block {
 		return &application.Block{Store: store, Users: store, Log: log, Now: now}
 	},
-	func(cfg configs.Config, log *kafka.Conversations) *application.Echoes {
-		return application.NewEchoes(log, cfg.Kafka.AppendDeadline)
-	},
+	func(cfg configs.Config, log *kafka.Conversations) *application.Echoes { return newEchoes(cfg, log) },
 	newStored,
 	func(
 		cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, now application.Clock, logger *slog.Logger,
@@ -94,9 +92,7 @@ var useCases = fx.Provide(
 		own identity, cfg configs.Config, sessions *kafka.Sessions, store *sqlstore.Store,
 		now application.Clock, newID application.IDs, notices *application.Notices,
 	) *application.SetPresence {
-		times := application.DefaultPresenceTimes
-		times.Lease = cfg.Presence.Lease
-		presence := application.NewSetPresence(sessions, now, own.first(newID), times, notices)
+		presence := application.NewSetPresence(sessions, now, own.first(newID), presenceTimes(cfg), notices)
 		presence.Name = own.node
 		presence.Forgotten = store.LookUpAgain
 		presence.HidesFromBlocked = cfg.Presence.HideFromBlocked
@@ -168,6 +164,16 @@ var useCases = fx.Provide(
 		return refresh
 	},
 )
+
+func newEchoes(cfg configs.Config, log application.ConversationLog) *application.Echoes {
+	return application.NewEchoes(log, cfg.Kafka.AppendDeadline)
+}
+
+func presenceTimes(cfg configs.Config) application.PresenceTimes {
+	times := application.DefaultPresenceTimes
+	times.Lease = cfg.Presence.Lease
+	return times
+}
 
 // blockLog is where changes of blocks are published.
 type blockLog struct{ application.ConversationLog }

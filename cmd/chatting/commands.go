@@ -182,9 +182,7 @@ database is made if it is missing, and its data directory too if that is named.`
 				return causedBy("data_dir", err)
 			}
 		}
-		store, err := sqlstore.Open(cmd.Context(), sqlstore.Options{
-			URL: cfg.Database.URL.Reveal(), Timeout: cfg.Database.Timeout, Logger: newLogger(cfg.Log, s.err), Now: time.Now,
-		})
+		store, err := sqlstore.Open(cmd.Context(), storeOptions(cfg, newLogger(cfg.Log, s.err)))
 		if err != nil {
 			return databaseError(cfg, err)
 		}

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -111,12 +115,12 @@ func (f *fakeServer) connect(ctx context.Context, in io.Reader, args ...string) 
 }
 
 // verifyNoLeak checks at the end of a test that every goroutine has ended.
-func verifyNoLeak(t *testing.T) {
+func verifyNoLeak(t *testing.T, but ...goleak.Option) {
 	t.Helper()
-	before := goleak.IgnoreCurrent()
+	but = append(but, goleak.IgnoreCurrent())
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
-		goleak.VerifyNone(t, before)
+		goleak.VerifyNone(t, but...)
 	})
 }
 
@@ -219,6 +223,141 @@ func TestARefusedTokenThatWasMadeHereNamesItsSecret(t *testing.T) {
 	if o := server.connect(t.Context(), strings.NewReader("")); strings.Contains(o.err, "was made with") {
 		t.Errorf("of a token that was given: %s", o.err)
 	}
+}
+
+func TestTheTokenThatConnectMakesIsGoodForAnEvening(t *testing.T) {
+	server := newFakeServer(t, func(conn *websocket.Conn) { write(conn, `{}`) })
+	defer server.Close()
+	const secret = "0123456789abcdef0123456789abcdef"
+	if o := command(t, []string{"CHATTING_JWT_SECRET=" + secret}, "connect", "--user", "7", "--linger", "0s", "--url", server.socketURL()); o.code != 0 {
+		t.Fatalf("%+v", o)
+	}
+	server.closeCode(t)
+	var login struct{ Token string }
+	if err := json.Unmarshal([]byte(server.noted(&server.logins)[0]), &login); err != nil {
+		t.Fatal(err)
+	}
+	accepted(t, []byte(secret), login.Token, 7, 12*time.Hour)
+}
+
+func TestALongLineIsSentAndOneThatIsTooLongIsSaidToBe(t *testing.T) {
+	verifyNoLeak(t)
+	var got []byte
+	server := newFakeServer(t, func(conn *websocket.Conn) {
+		write(conn, `{}`)
+		_, got, _ = conn.ReadMessage()
+	})
+	defer server.Close()
+	long := strings.Repeat("x", 200<<10)
+	o := server.connect(t.Context(), strings.NewReader("202 "+long+"\n202 "+strings.Repeat(long, 6)+"\n"), "--linger", "1h")
+	if o.code != 1 || o.err != "chatting: reading the input: bufio.Scanner: token too long\n" {
+		t.Errorf("%+v", o)
+	}
+	server.closeCode(t)
+	if want := `{"target_id":202,"message":"` + long + `"}`; string(got) != want {
+		t.Errorf("%d bytes came of %d", len(got), len(want))
+	}
+}
+
+func TestAServerThatClosesOtherwiseWhileTheClientLeavesIsHeard(t *testing.T) {
+	verifyNoLeak(t)
+	server := newFakeServer(t, func(conn *websocket.Conn) {
+		conn.SetCloseHandler(func(int, string) error {
+			return conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1011, ""), time.Now().Add(patience))
+		})
+		write(conn, `{}`)
+	})
+	defer server.Close()
+	o := server.connect(t.Context(), strings.NewReader("/quit\n"), "--linger", "1h")
+	if o.code != 1 || !strings.HasPrefix(o.err, "chatting: the server closed the connection: 1011") {
+		t.Errorf("%+v", o)
+	}
+	server.closeCode(t)
+}
+
+func TestAFrameWithoutEndIsNotKept(t *testing.T) {
+	verifyNoLeak(t)
+	server := newFakeServer(t, func(conn *websocket.Conn) {
+		write(conn, `{}`)
+		write(conn, strings.Repeat("x", maxServerFrame+1))
+	})
+	defer server.Close()
+	o := server.connect(t.Context(), strings.NewReader(""), "--linger", "1h")
+	if o.code != 1 || o.out != "{}\n" || !strings.Contains(o.err, "read limit") {
+		t.Errorf("code %d, %d bytes shown, err %q", o.code, len(o.out), o.err)
+	}
+	server.closeCode(t)
+}
+
+// TestARedirectIsShownAndNotFollowed: the token is for the server that was named.
+func TestARedirectIsShownAndNotFollowed(t *testing.T) {
+	asked := false
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer elsewhere.Close()
+	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	socket, err := parseSocketURL("ws" + strings.TrimPrefix(server.URL, "http") + socketPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var notes bytes.Buffer
+	c := &chat{notes: &notes, socket: socket, token: "tok"}
+	if leave := c.act(t.Context(), nil, "/online 7"); leave || asked || !strings.Contains(notes.String(), "307 Temporary Redirect") {
+		t.Errorf("asked elsewhere: %t; %s", asked, notes.String())
+	}
+}
+
+// TestEveryFrameMakesTheClientStayLonger runs on a clock of its own.
+func TestEveryFrameMakesTheClientStayLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		c := &chat{in: strings.NewReader(""), out: &out, notes: io.Discard, linger: time.Second}
+		near, far := net.Pipe()
+		ended := make(chan struct{})
+		go func() { // the server
+			defer close(ended)
+			defer far.Close()
+			request, err := http.ReadRequest(bufio.NewReader(far))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn, err := (&websocket.Upgrader{}).Upgrade(&pipeAnswer{conn: far}, request, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range 3 {
+				time.Sleep(900 * time.Millisecond)
+				write(conn, `{}`)
+			}
+			_, _, _ = conn.ReadMessage() // the close, which it answers
+		}()
+		conn, _, err := websocket.NewClient(near, &url.URL{Scheme: "ws", Host: "server", Path: socketPath}, nil, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, since := startReceiving(conn), time.Now()
+		if err := c.talk(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+		if stayed := time.Since(since); stayed != 3*900*time.Millisecond+time.Second || out.String() != strings.Repeat("{}\n", 3) {
+			t.Errorf("it stayed %s and showed %q", stayed, out.String())
+		}
+		r.stop()
+		<-ended
+	})
+}
+
+// pipeAnswer lets a connection be upgraded that no HTTP server has accepted.
+type pipeAnswer struct {
+	http.ResponseWriter
+
+	conn net.Conn
+}
+
+func (a *pipeAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return a.conn, bufio.NewReadWriter(bufio.NewReader(a.conn), bufio.NewWriter(a.conn)), nil
 }
 
 func TestMistypedLinesAreExplainedAndTheChatGoesOn(t *testing.T) {

@@ -156,6 +156,9 @@ func TestADeadLetterIsShownWholeAndHarmless(t *testing.T) {
 		t.Errorf("raw it is %+v", got)
 	}
 	w.bury("chatting.invalid_json", "{", 1)
+	if got := strings.Join(w.lines("show", "--limit", "1"), "\n"); !strings.Contains(got, "0/0, ") || strings.Contains(got, "0/1, ") {
+		t.Errorf("of one letter it shows %s", got)
+	}
 	w.run("show", "--raw").complains(t, "--raw is for exactly one dead letter, not for 2")
 }
 
@@ -175,9 +178,17 @@ func TestReplayWritesTheLetterAgainUnderItsFirstPlace(t *testing.T) {
 	if err := os.WriteFile(mended, []byte(`{"target_id":7,"message":"mended"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	w.run("replay", "--all", "--value", mended).complains(t, "--value is for exactly one dead letter, not for 2")
 	w.lines("replay", "--code", "invalid_json", "--value", mended)
-	messages := w.replayed(2)
-	for i, want := range []string{`{"target_id":7,"message":"a"}`, `{"target_id":7,"message":"mended"}`} {
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.lines("replay", "--all", "--limit", "1", "--value", empty); len(got) != 2 {
+		t.Errorf("of one letter it replays %q", got)
+	}
+	messages := w.replayed(3)
+	for i, want := range []string{`{"target_id":7,"message":"a"}`, `{"target_id":7,"message":"mended"}`, ""} {
 		if string(messages[i].Value) != want || string(messages[i].Key) != "key" {
 			t.Errorf("record %d is %s: %s, not %s", i, messages[i].Key, messages[i].Value, want)
 		}
@@ -214,6 +225,7 @@ func TestMistakesWithDeadLettersAreOneLine(t *testing.T) {
 		{"dlt list --code x", "the codes are chatting.empty, "},
 		{"dlt list --target x", `--target "x": a user id is a positive integer`},
 		{"dlt list --since yesterday", `--since "yesterday": write 90m or 24h`},
+		{"dlt list --since -1h", `--since "-1h": write 90m or 24h`},
 		{"dlt list --offset 1", "of which partition?"},
 		{"dlt list --partition -1", `--partition "-1": it is a number from 0 on`},
 		{"dlt list --limit 0", "from 1 on"},
@@ -223,6 +235,9 @@ func TestMistakesWithDeadLettersAreOneLine(t *testing.T) {
 		command(t, nil, strings.Fields(row.line)...).complains(t, row.want)
 	}
 	w := newDeadLetterWorld(t)
+	if got := w.lines("list", "--partition", "0", "--offset", "3000000000"); len(got) != 1 {
+		t.Errorf("at an offset that there is not yet it lists %q", got)
+	}
 	w.run("list", "--partition", "4").complains(t, "has the partitions 0 to 3")
 	w.run("list", "--topic-prefix", "other").complains(t, "there is no topic other.system-messages")
 	command(t, []string{"CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:1"}, "dlt", "list").complains(t, "is the server running?")

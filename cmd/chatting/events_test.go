@@ -232,6 +232,8 @@ func TestWhatIsNoEventIsShownAsSuch(t *testing.T) {
 		topic := log.prefix + ".conversations"
 		for _, value := range [][]byte{
 			nil, {}, []byte("plain \x1b[2J\n\u202etext"), []byte("\xff\xfe"), []byte("null"), []byte("[1]"), []byte(`{"target_id":7,"message":"x"}`),
+			[]byte(`{"specversion":"1.0","message":"x"}`),
+			[]byte(event("system_message.v1", "0", `{"from":"admin","message":"round 2","to_id":7,"room_id":"r1"}`)),
 			[]byte(`{"specversion":"1.0","type":"chatting.chat_message.v1","data":7}`),
 			[]byte(event("chat_message.v1", "1", `{"from_id":"x","to_id":[],"message":{}}`)),
 			[]byte(event("later.v3", "1", `{"\u001b":1}`)),
@@ -250,7 +252,8 @@ func TestWhatIsNoEventIsShownAsSuch(t *testing.T) {
 		}
 		want := []string{
 			"(no value)", "(no JSON object) ", `(no JSON object) plain \u001b[2J\u000a\u202etext`, "(no JSON object) \ufffd\ufffd", "(no JSON object) null",
-			"(no JSON object) [1]", `(no CloudEvent) {"target_id":7,"message":"x"}`,
+			"(no JSON object) [1]", `(no CloudEvent) {"target_id":7,"message":"x"}`, `(no CloudEvent) {"specversion":"1.0","message":"x"}`,
+			`system_message admin -> 7 round 2 (room r1)`,
 			`chat_message {"specversion":"1.0","type":"chatting.chat_message.v1","data":7}`,
 			"chat_message 0 -> 0",
 			"chatting.later.v3 " + event("later.v3", "1", `{"\u001b":1}`), // escaped by whoever wrote it
@@ -260,7 +263,7 @@ func TestWhatIsNoEventIsShownAsSuch(t *testing.T) {
 		if o.code != 0 || !slices.Equal(got, want) {
 			t.Errorf("code %d, %s\n%s\nwant\n%s", o.code, o.err, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		if got := log.shown("--user", "7"); len(got) != 1 || !strings.Contains(got[0], "target_id") {
+		if got := log.shown("--user", "7"); len(got) != 2 || !strings.Contains(got[0], "target_id") {
 			t.Errorf("%q", got)
 		}
 	})
@@ -368,6 +371,7 @@ func TestBadFiltersAreExplained(t *testing.T) {
 		{"--user 0", `--user "0": `},
 		{"--type chat", `--type "chat": the types are chat_message, `},
 		{"--since yesterday", `--since "yesterday": write 90m or 24h`},
+		{"--since -1h", `--since "-1h": write 90m or 24h`},
 		{"--since 2999-01-01T00:00:00Z", `--since "2999-01-01T00:00:00Z": that is in the future`},
 		{"--format xml", `--format "xml": it is text or json`},
 		{"presence", "takes no argument"},
@@ -376,14 +380,30 @@ func TestBadFiltersAreExplained(t *testing.T) {
 	}
 }
 
+func TestARecordConcernsTheUsersThatItNames(t *testing.T) {
+	for _, field := range []string{"from_id", "to_id", "user_id", "target_id", "opponent_id", "user"} {
+		for _, value := range []string{"7", `"7"`, `" 7 "`} {
+			r := see("t", &kafka.TailRecord{Value: []byte(`{"` + field + `":` + value + `}`)})
+			if !r.concerns(7) || r.concerns(8) {
+				t.Errorf("%s: %s is not for 7 alone", field, value)
+			}
+		}
+	}
+	if r := see("t", &kafka.TailRecord{WholeKey: []byte("7:70")}); !r.concerns(7) || !r.concerns(70) || r.concerns(77) {
+		t.Error("the key 7:70 is not for 7 and 70 alone")
+	}
+}
+
 // A tail whose reader has gone ends.
 func TestATailThatCannotWriteSaysSo(t *testing.T) {
 	eachLog(t, func(t *testing.T, log *eventLog) {
-		log.writeEvents()
+		log.write("presence", "203", event("presence_changed.v1", "203", `{"user_id":203,"status":"online"}`)) // the other topic has none
 		out, in := io.Pipe()
 		out.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
 		var stderr bytes.Buffer
-		code := run(t.Context(), []string{"events", "tail", "--since", "1h"}, surroundings{out: in, err: &stderr, environ: log.environ})
+		code := run(ctx, []string{"events", "tail", "--since", "1h"}, surroundings{out: in, err: &stderr, environ: log.environ})
 		if code != 1 || !strings.Contains(stderr.String(), "closed pipe") || strings.Count(stderr.String(), "\n") != 1 {
 			t.Errorf("code %d, %s", code, stderr.String())
 		}

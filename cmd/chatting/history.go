@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,11 +21,16 @@ func newProjector(
 	cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger,
 	notices *application.Notices,
 ) *kafka.Projector {
-	return kafka.NewProjector(cluster, kafka.ProjectorOptions{
+	options := projectorOptions(cfg)
+	options.Database, options.Store, options.Logger, options.Notices = database, store, logger, notices
+	return kafka.NewProjector(cluster, options)
+}
+
+func projectorOptions(cfg configs.Config) kafka.ProjectorOptions {
+	return kafka.ProjectorOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
-		Group: cfg.TopicPrefix + ".history", Database: database, Store: store, Retention: cfg.History.Retention,
-		Embedded: cfg.Kafka.Embedded(), Logger: logger, Notices: notices,
-	})
+		Group: cfg.TopicPrefix + ".history", Retention: cfg.History.Retention, Embedded: cfg.Kafka.Embedded(),
+	}
 }
 
 func newHistoryCommand(s surroundings) *cobra.Command {
@@ -87,9 +91,9 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 		return err
 	}
 	logger := newLogger(cfg.Log, s.err)
-	store, err := sqlstore.Open(ctx, sqlstore.Options{
-		URL: cfg.Database.URL.Reveal(), MustExist: true, Timeout: cfg.Database.Timeout, Logger: logger, Now: time.Now,
-	})
+	options := storeOptions(cfg, logger)
+	options.MustExist = true
+	store, err := sqlstore.Open(ctx, options)
 	if err != nil {
 		return databaseError(cfg, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"chatting/domain"
 )
 
 func TestTheStartLinesNameNodeAndIncarnation(t *testing.T) {
@@ -48,5 +50,25 @@ func TestTheStartLinesNameNodeAndIncarnation(t *testing.T) {
 	}
 	if starting.Incarnation != ready.Incarnation || starting.Node != ready.Node {
 		t.Errorf("%+v and %+v are two nodes", starting, ready)
+	}
+}
+
+func TestOnlyTheFirstIDIsTheIncarnation(t *testing.T) {
+	own := newIdentity(configured(t))
+	next := own.first(ids())
+	if first := next(); first != domain.EventID(own.incarnation) {
+		t.Errorf("the first id is %s, not the incarnation %s", first, own.incarnation)
+	}
+	if second, third := next(), next(); second == domain.EventID(own.incarnation) || second == third {
+		t.Errorf("the next ids are %s and %s", second, third)
+	}
+}
+
+func TestANodeIsNamedByItsPortUnlessTheSystemChoosesIt(t *testing.T) {
+	for address, suffix := range map[string]string{"127.0.0.1:8123": ":8123", "127.0.0.1:0": ""} {
+		name := newIdentity(configured(t, "CHATTING_HTTP_ADDR="+address)).node
+		if _, port, found := strings.Cut(name, ":"); name == "" || found != (suffix != "") || found && ":"+port != suffix {
+			t.Errorf("at %s it is %s", address, name)
+		}
 	}
 }

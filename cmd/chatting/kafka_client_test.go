@@ -2,9 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
+
+	kafkago "github.com/segmentio/kafka-go"
 
 	"chatting/configs"
 )
@@ -54,6 +61,25 @@ func TestACommandSaysWhyNoBrokerAnswers(t *testing.T) {
 				t.Errorf("%s: %v; want %q", row.environ, err, words)
 			}
 		}
+	}
+}
+
+func TestWhatABrokerRefusesPointsToItsOption(t *testing.T) {
+	for want, err := range map[string]error{
+		"kafka.tls_ca_file":                     x509.UnknownAuthorityError{},
+		"kafka.tls_server_name":                 x509.HostnameError{Certificate: &x509.Certificate{}},
+		"does not speak TLS":                    tls.RecordHeaderError{},
+		"kafka.tls_cert_file":                   errors.New("remote error: tls: certificate required"),
+		"kafka.sasl_password":                   kafkago.SASLAuthenticationFailed,
+		"see kafka.sasl_mechanism and the port": kafkago.UnsupportedSASLMechanism,
+		"the broker hangs up":                   io.ErrUnexpectedEOF,
+	} {
+		if hint := brokerHint(fmt.Errorf("wrapped: %w", err)); !strings.Contains(hint, want) {
+			t.Errorf("%v: the hint is %q, want %q", err, hint, want)
+		}
+	}
+	if hint := brokerHint(errors.New("something else")); hint != "" {
+		t.Errorf("of an unknown failure it says %q", hint)
 	}
 }
 

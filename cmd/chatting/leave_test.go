@@ -12,10 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"chatting/test/harness"
 )
 
 func TestASignalDuringTheStartIsNoFailure(t *testing.T) {
+	verifyNoLeak(t, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2")) // ends some seconds later
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var stderr strings.Builder

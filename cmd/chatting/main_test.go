@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,11 +50,14 @@ func TestMistakesOnTheCommandLineAreOneLineWithAHint(t *testing.T) {
 		{"token --user x", `--user "x": a user id is a positive integer`},
 		{"token --user 0", "a user id is a positive integer"},
 		{"token --user 7 --ttl 1", "--ttl"},
+		{"token --user 7 --ttl 999ms", "--ttl 999ms: a token must be good for a second at least"},
+		{"token -user 7", "unknown flag (see chatting token --help)"}, // what is behind one hyphen may be a secret
 		{"token --user 7 --ttl 0s", "--ttl 0s: a token must be good for a second at least"},
 		{"config --log-level loud", "log.level (flag --log-level)"},
 		{"serve --config /nowhere/x.yaml", "/nowhere/x.yaml cannot be read: no such file or directory"},
 		{"connect", "say --user ID"},
 		{"connect --token x --url http://h/", "--url: \"http://h/\" is no ws:// or wss:// URL"},
+		{"connect --token x --url ws://h/#room", "is no ws:// or wss:// URL"},
 	} {
 		command(t, nil, strings.Fields(row.line)...).complains(t, row.want)
 	}
@@ -80,6 +84,23 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 			if len([]rune(line)) > 121 {
 				t.Errorf("%s --help has a line too long: %s", cmd.Name(), line)
 			}
+		}
+	}
+}
+
+func TestTwoErrorsAreOneLine(t *testing.T) {
+	err := errors.Join(errors.New("The database is away.: connection refused"), errors.New("and\r\nclosing it failed"))
+	if got, want := oneLine(err), "The database is away: connection refused; and; closing it failed"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestHelpNamesTheDefaults(t *testing.T) {
+	for line, want := range map[string]string{
+		"token": "(default 1h0m0s)", "connect": "while no frame comes (default 1s)", "events tail": "(default conversations,presence)",
+	} {
+		if help := command(t, nil, append(strings.Fields(line), "--help")...); !strings.Contains(strings.Join(strings.Fields(help.out), " "), want) {
+			t.Errorf("%s --help does not say %q:\n%s", line, want, help.out)
 		}
 	}
 }
@@ -226,6 +247,9 @@ func TestMigratePrintsTheVersionEachTime(t *testing.T) {
 	first := command(t, nil, "migrate", "--data-dir", dir)
 	if first.code != 0 || !strings.HasPrefix(first.out, "schema version ") {
 		t.Fatalf("%+v", first)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the data directory is %v, %v; want 0700", info.Mode(), err)
 	}
 	again := command(t, nil, "migrate", "--data-dir", dir)
 	if again.code != 0 || again.out != first.out || again.err != "" {

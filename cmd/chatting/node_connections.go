@@ -64,11 +64,17 @@ func newConnections(
 	if err != nil {
 		return nil, err
 	}
-	return httpconn.Listen(listener, httpconn.Options{
+	options := connectionOptions(cfg, places)
+	options.Notices, options.CORS = notices, cors
+	return httpconn.Listen(listener, options), nil
+}
+
+func connectionOptions(cfg configs.Config, places places) httpconn.Options {
+	return httpconn.Options{
 		Requests: places.requests, Reserve: places.reserve, PerAddress: cfg.Limit.AddressHTTPConnections,
 		Proxies: httpconn.NewProxies(cfg.HTTP.TrustedProxies), Health: []string{"/healthz", "/readyz"},
-		ReadTimeout: cfg.HTTP.ReadTimeout, IdleTimeout: cfg.HTTP.IdleTimeout, Notices: notices, CORS: cors,
-	}), nil
+		ReadTimeout: cfg.HTTP.ReadTimeout, IdleTimeout: cfg.HTTP.IdleTimeout,
+	}
 }
 
 // clientAddress returns who tells whose a request is.

@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"log/slog"
+	"strings"
+	"testing"
+)
 
 func TestFilesAreSharedOutSoThatTheyDoNotRunOut(t *testing.T) {
 	for _, row := range []struct {
@@ -21,6 +25,16 @@ func TestFilesAreSharedOutSoThatTheyDoNotRunOut(t *testing.T) {
 		got := placesFor(row.files, row.configured)
 		if got != row.want {
 			t.Errorf("of %d files for %d connections: %+v, want %+v", row.files, row.configured, got, row.want)
+		}
+	}
+}
+
+func TestFewerConnectionsThanConfiguredAreWarnedOf(t *testing.T) {
+	for connections, warned := range map[string]bool{"1": false, "1000000000": true} {
+		var log strings.Builder
+		newPlaces(configured(t, "CHATTING_LIMIT_CONNECTIONS="+connections), slog.New(slog.NewTextHandler(&log, nil)))
+		if got := strings.Contains(log.String(), "fewer WebSocket connections than configured"); got != warned {
+			t.Errorf("%s connections: warned: %t", connections, got)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/fx/fxtest"
+
 	"chatting/adapters/kafka"
 	"chatting/configs"
 )
@@ -49,6 +51,16 @@ func TestKafkaSpeaksPlainTextUnlessToldOtherwise(t *testing.T) {
 	mechanism, err2 := kafkaSASL(configs.KafkaSASL{})
 	if config != nil || err != nil || mechanism != nil || err2 != nil {
 		t.Error(config, err, mechanism, err2)
+	}
+}
+
+func TestTheMechanismIsTheConfiguredOne(t *testing.T) {
+	for _, name := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+		cfg := configured(t, "CHATTING_KAFKA_BROKERS=k:1", "CHATTING_KAFKA_SASL_MECHANISM="+name, "CHATTING_KAFKA_SASL_USERNAME=u",
+			"CHATTING_KAFKA_SASL_PASSWORD=p")
+		if mechanism, err := kafkaSASL(cfg.Kafka.SASL); err != nil || mechanism.Name() != name {
+			t.Errorf("%s: %v, %v", name, mechanism, err)
+		}
 	}
 }
 
@@ -102,5 +114,21 @@ func TestWaitingForBrokersSaysWhyOnceAndEndsWhenAsked(t *testing.T) {
 	}
 	if said := log.String(); strings.Count(said, "waiting for Kafka") != 1 || !strings.Contains(said, "kafka.tls") || !strings.Contains(said, hangingUp) {
 		t.Error(said)
+	}
+}
+
+func TestAPasswordInClearTextIsWarnedOf(t *testing.T) {
+	for tls, warned := range map[string]bool{"false": true, "true": false} {
+		var log bytes.Buffer
+		cfg := configured(t, "CHATTING_KAFKA_BROKERS=127.0.0.1:1", "CHATTING_KAFKA_TLS="+tls, "CHATTING_KAFKA_SASL_MECHANISM=PLAIN",
+			"CHATTING_KAFKA_SASL_USERNAME=u", "CHATTING_KAFKA_SASL_PASSWORD=p")
+		lifecycle := fxtest.NewLifecycle(t)
+		if _, err := newCluster(lifecycle, cfg, broker{}, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "crosses the network in clear text"); got != warned {
+			t.Errorf("kafka.tls %s: warned: %t", tls, got)
+		}
+		lifecycle.RequireStart().RequireStop()
 	}
 }

@@ -53,16 +53,22 @@ func startBroker(lc fx.Lifecycle, cfg configs.Config, dir dataDir, now applicati
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	started, err := embedded.Start(ctx, embedded.Options{
-		Addr: cfg.EmbeddedKafka.Addr.String(), AllowRemote: cfg.EmbeddedKafka.AllowRemote,
-		ClientBytes: cfg.EmbeddedKafka.ClientBytes, Own: kafka.NamesFor(cfg.TopicPrefix).Configs(),
-		Dir: filepath.Join(string(dir), "kafka"), Logger: logger, Now: now,
-	})
+	options := brokerOptions(cfg, dir)
+	options.Logger, options.Now = logger, now
+	started, err := embedded.Start(ctx, options)
 	if err != nil {
 		return broker{}, brokerError(cfg, err)
 	}
 	lc.Append(fx.StopHook(started.Close))
 	return broker{started}, nil
+}
+
+func brokerOptions(cfg configs.Config, dir dataDir) embedded.Options {
+	return embedded.Options{
+		Addr: cfg.EmbeddedKafka.Addr.String(), AllowRemote: cfg.EmbeddedKafka.AllowRemote,
+		ClientBytes: cfg.EmbeddedKafka.ClientBytes, Own: kafka.NamesFor(cfg.TopicPrefix).Configs(),
+		Dir: filepath.Join(string(dir), "kafka"),
+	}
 }
 
 func openStore(
@@ -88,7 +94,7 @@ func databaseOption(cfg configs.Config) string {
 	return "database.url"
 }
 
-// storeOptions are those of the configured database, for the server and for `chatting migrate`.
+// storeOptions are those of the configured database, for the server and for the commands.
 func storeOptions(cfg configs.Config, logger *slog.Logger) sqlstore.Options {
 	return sqlstore.Options{
 		URL: cfg.Database.URL.Reveal(), MaxOpen: cfg.Database.MaxOpenConns, MaxIdle: cfg.Database.MaxIdleConns,
@@ -118,16 +124,21 @@ func newAppenders(
 ) appenders {
 	names := kafka.NamesFor(cfg.TopicPrefix)
 	start := func(topic string) *kafka.Appender {
-		appender := kafka.NewAppender(cluster, kafka.AppenderOptions{
-			Topic: topic, Partitions: cfg.Kafka.Partitions, Deadline: cfg.Kafka.AppendDeadline,
-			QueueBytes: appendQueueBytes, Logger: logger, Now: now,
-		})
+		options := appenderOptions(cfg, topic)
+		options.Logger, options.Now = logger, now
+		appender := kafka.NewAppender(cluster, options)
 		lc.Append(fx.StopHook(appender.Close))
 		return appender
 	}
 	return appenders{
 		conversations: start(names.Conversations), sessions: start(names.Sessions), presence: start(names.Presence),
 		deadLetters: start(names.DeadLetters),
+	}
+}
+
+func appenderOptions(cfg configs.Config, topic string) kafka.AppenderOptions {
+	return kafka.AppenderOptions{
+		Topic: topic, Partitions: cfg.Kafka.Partitions, Deadline: cfg.Kafka.AppendDeadline, QueueBytes: appendQueueBytes,
 	}
 }
 
@@ -153,24 +164,16 @@ type tokens struct {
 // secret that the first start made.
 func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Logger) (tokens, error) {
 	if cfg.DropIn() {
-		client, err := usermanagement.New(usermanagement.Options{
-			URL: cfg.UserManagement.URL.Reveal(), Timeout: cfg.UserManagement.Timeout,
-			Concurrency: cfg.UserManagement.Concurrency, CacheFor: cfg.UserManagement.CacheTTL,
-		})
+		client, err := usermanagement.New(userManagementOptions(cfg))
 		if err != nil {
 			return tokens{}, causedBy("user_management.url", err)
 		}
 		lc.Append(fx.StopHook(client.Close))
 		return tokens{Tokens: client, Rechecks: client, Service: client}, nil
 	}
-	options := auth.Options{
-		PublicKeyFile: cfg.JWT.PublicKeyFile, JWKSURL: cfg.JWKS.URL.Reveal(), Refresh: cfg.JWKS.Refresh, MaxAge: cfg.JWKS.MaxAge,
-		Required: requiredOfTokens(cfg), Leeway: cfg.JWT.Leeway, Logger: logger,
-	}
-	switch {
-	case cfg.JWT.Secret.IsSet():
-		options.Secret = []byte(cfg.JWT.Secret.Reveal())
-	case cfg.GeneratesSecret():
+	options := keyOptions(cfg)
+	options.Logger = logger
+	if cfg.GeneratesSecret() {
 		secret, err := auth.LoadOrCreateSecret(string(dir))
 		if err != nil {
 			return tokens{}, causedBy("data_dir", err)
@@ -183,6 +186,25 @@ func newTokens(lc fx.Lifecycle, cfg configs.Config, dir dataDir, logger *slog.Lo
 	}
 	lc.Append(fx.StopHook(verifier.Close))
 	return tokens{Tokens: verifier, Rechecks: verifier, Keys: verifier}, nil
+}
+
+func userManagementOptions(cfg configs.Config) usermanagement.Options {
+	return usermanagement.Options{
+		URL: cfg.UserManagement.URL.Reveal(), Timeout: cfg.UserManagement.Timeout,
+		Concurrency: cfg.UserManagement.Concurrency, CacheFor: cfg.UserManagement.CacheTTL,
+	}
+}
+
+// keyOptions are those of the configured keys.
+func keyOptions(cfg configs.Config) auth.Options {
+	options := auth.Options{
+		PublicKeyFile: cfg.JWT.PublicKeyFile, JWKSURL: cfg.JWKS.URL.Reveal(), Refresh: cfg.JWKS.Refresh, MaxAge: cfg.JWKS.MaxAge,
+		Required: requiredOfTokens(cfg), Leeway: cfg.JWT.Leeway,
+	}
+	if cfg.JWT.Secret.IsSet() {
+		options.Secret = []byte(cfg.JWT.Secret.Reveal())
+	}
+	return options
 }
 
 // requiredOfTokens is what tokens must say, for the server and for `chatting token`.
@@ -306,19 +328,23 @@ func newAPI(d apiDeps) (*rest.API, error) {
 	if !d.Config.JWKS.URL.IsZero() {
 		checks = append(checks, rest.Check{Name: "keys", Probe: d.Keys.Ready})
 	}
-	return rest.New(rest.Options{
-		S2SToken: string(d.S2SToken), TrustLoopback: d.Config.S2S.TrustLoopback,
-		CORSOrigins: d.Config.HTTP.CORSOrigins, CORSHeaders: d.Config.HTTP.CORSHeaders, ClientAddress: clientAddress(d.Config),
-		Concurrency: d.Places.workers(),
-		ReadTimeout: d.Config.HTTP.ReadTimeout, IdleTimeout: d.Config.HTTP.IdleTimeout, BodyLimit: d.Config.HTTP.BodyLimit,
-		PageBytes: d.Config.HTTP.PageBytes, UserConcurrency: d.Config.Limit.UserConcurrentRequests, InboundBytes: d.Config.Limit.InboundBytes,
-	}, rest.Deps{
+	return rest.New(apiOptions(d.Config, d.S2SToken, d.Places), rest.Deps{
 		Bytes: d.Bytes, Authenticate: d.Authenticate, Block: d.Block, Friends: d.Friends, IsOnline: d.IsOnline, SystemMessage: d.System,
 		History: history, Erase: d.Erase, Idempotency: idempotency{d.Store}, Now: d.Now, Logger: d.Logger,
 		Notices: d.Notices, Writes: d.Rates.userWrites, Logins: d.Rates.addressLogins,
 		Ready: d.Readiness.ready, Checks: checks,
 		Background: func() rest.Background { return background(d.Config, d.HistoryLag, d.Cluster, d.Now()) },
 	})
+}
+
+func apiOptions(cfg configs.Config, token s2sToken, places places) rest.Options {
+	return rest.Options{
+		S2SToken: string(token), TrustLoopback: cfg.S2S.TrustLoopback,
+		CORSOrigins: cfg.HTTP.CORSOrigins, CORSHeaders: cfg.HTTP.CORSHeaders, ClientAddress: clientAddress(cfg),
+		Concurrency: places.workers(),
+		ReadTimeout: cfg.HTTP.ReadTimeout, IdleTimeout: cfg.HTTP.IdleTimeout, BodyLimit: cfg.HTTP.BodyLimit,
+		PageBytes: cfg.HTTP.PageBytes, UserConcurrency: cfg.Limit.UserConcurrentRequests, InboundBytes: cfg.Limit.InboundBytes,
+	}
 }
 
 // idempotency is the store as the API asks it. The database's clock counts: nodes whose clocks differ would take each
@@ -346,7 +372,14 @@ func newSockets(
 	ready *readiness, places places, rates rates, bytes *application.ByteLedger, now application.Clock, logger *slog.Logger,
 	notices *application.Notices, logins *application.LoginLog,
 ) (*ws.Server, error) {
-	return ws.New(ws.Options{
+	return ws.New(socketOptions(cfg, places), ws.Deps{
+		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Bytes: bytes, Now: now, Logger: logger,
+		Notices: notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+	})
+}
+
+func socketOptions(cfg configs.Config, places places) ws.Options {
+	return ws.Options{
 		AllowedOrigins: cfg.WebSocket.AllowedOrigins,
 		MaxConnections: places.sockets, MaxPerAddress: cfg.Limit.ConnectionsPerAddress,
 		FramesPerSecond: cfg.Limit.FramesPerSecond,
@@ -356,10 +389,7 @@ func newSockets(
 			FirstFrame: cfg.WebSocket.LoginDeadline, Silence: cfg.WebSocket.PingAfter, Pong: cfg.WebSocket.PongWait,
 			Write: cfg.WebSocket.WriteTimeout,
 		},
-	}, ws.Deps{
-		Login: ready.gate(ws.LoginWith(login)), Messages: messages, Invites: invites, Bytes: bytes, Now: now, Logger: logger,
-		Notices: notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
-	})
+	}
 }
 
 // listen opens the one port of the server.

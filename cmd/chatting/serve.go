@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 
 	"go.uber.org/dig"
 	"go.uber.org/fx"
@@ -19,7 +20,7 @@ func serve(ctx context.Context, cfg configs.Config, version string, stderr io.Wr
 	logger := newLogger(format, queue)
 	own := newIdentity(cfg)
 	logger.Info("starting", append(own.attrs(own.incarnation), "version", version)...)
-	server := fx.New(appOf(own, cfg, logger), fx.NopLogger, fx.StopTimeout(cfg.Shutdown.Deadline))
+	server := newServer(own, cfg, logger)
 	if err := server.Err(); err != nil {
 		return dig.RootCause(err)
 	}
@@ -45,6 +46,11 @@ func serve(ctx context.Context, cfg configs.Config, version string, stderr io.Wr
 	}
 	logger.Info("left")
 	return failed
+}
+
+// newServer returns a server that is not started yet.
+func newServer(own identity, cfg configs.Config, logger *slog.Logger, more ...fx.Option) *fx.App {
+	return fx.New(appOf(own, cfg, logger), fx.NopLogger, fx.StopTimeout(cfg.Shutdown.Deadline), fx.Options(more...))
 }
 
 // errFailed ends the process; the reason has been logged.

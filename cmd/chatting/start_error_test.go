@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"chatting/adapters/auth"
 	"chatting/adapters/embedded"
 )
 
@@ -65,5 +67,23 @@ func TestAFailedStartNamesTheOptionThatCausedIt(t *testing.T) {
 				t.Error("the password was shown")
 			}
 		})
+	}
+}
+
+func TestAnErrorNamesItsOptionOnce(t *testing.T) {
+	for want, err := range map[string]error{
+		"data_dir (CHATTING_DATA_DIR): it is full":          causedBy("data_dir", errors.New("it is full")),
+		"data_dir is full":                                  causedBy("data_dir", errors.New("data_dir is full")),
+		"jwt.secret (CHATTING_JWT_SECRET): ":                keyError(&auth.OptionError{Option: auth.OptionSecret, Err: errors.New("x")}),
+		"jwks.url (CHATTING_JWKS_URL): ":                    keyError(&auth.OptionError{Option: auth.OptionJWKSURL, Err: errors.New("x")}),
+		"jwt.public_key_file (CHATTING_JWT_PUBLIC_KEY_FILE": keyError(&auth.OptionError{Option: auth.OptionPublicKeyFile, Err: errors.New("x")}),
+		"it has no option":                                  keyError(errors.New("it has no option")),
+	} {
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v; want %s", err, want)
+		}
+	}
+	if err := causedBy("data_dir", nil); err != nil {
+		t.Error(err)
 	}
 }

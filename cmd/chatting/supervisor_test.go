@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -172,5 +173,28 @@ func TestTheProcessEndsWithAPartOfAnAdapter(t *testing.T) {
 	}
 	if want := "appending to chatting.presence: it ended although nobody stopped it"; signal.ExitCode != 1 || !strings.Contains(log.String(), want) {
 		t.Errorf("exit code %d, and the log says %s", signal.ExitCode, log.String())
+	}
+}
+
+// What has to run all the time and does not would be missed only when it is needed, as after an append that failed.
+func TestTheNodeStartsEachPartThatRuns(t *testing.T) {
+	source, err := os.ReadFile("node.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, runs := reflect.TypeFor[nodeParts](), 0
+	for i := range parts.NumField() {
+		part := parts.Field(i)
+		if _, has := part.Type.MethodByName("Run"); !has {
+			continue
+		}
+		runs++
+		started := regexp.MustCompile(`(?m)^\s*parts\.start\w*\(ctx, "[^"]+", n\.parts\.` + part.Name + `\.Run\)`)
+		if !started.Match(source) {
+			t.Errorf("%s has a method Run that the node does not start", part.Name)
+		}
+	}
+	if runs < 10 {
+		t.Errorf("only %d parts run", runs)
 	}
 }

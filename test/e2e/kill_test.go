@@ -225,3 +225,19 @@ func readBlocks(t *testing.T, dataDir string) map[string]bool {
 	}
 	return stored
 }
+
+// Nobody waits for a lease after the only node there is was killed: whoever has not come back is offline from the start.
+func TestNobodyIsOnlineAfterSIGKILLWhoHasNotComeBack(t *testing.T) {
+	dir := t.TempDir()
+	s := startServer(t, dir)
+	mustConnect(t, s.HTTP, s.token(1))
+	mustConnect(t, s.HTTP, s.token(2))
+	if !s.online(2) {
+		t.Fatal("2 is connected, and not online")
+	}
+	s.Kill()
+	s = startServer(t, dir)
+	if s.online(2) {
+		t.Error("2 is online, and has not come back")
+	}
+}
