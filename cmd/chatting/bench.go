@@ -109,9 +109,9 @@ func newBenchIdleCommand(s surroundings) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "idle",
 		Short: "Hold connections that do nothing, to see what they cost a server",
-		Long: `Log users in and hold their connections without a word for --duration. With --pid it prints by how much the
-memory of that process grew, by connections. A first run grows a server's memory more than a second one:
-compare new servers.`,
+		Long: `Log users in and hold their connections without a word for --duration. A line on standard error says when all
+of them are there. With --pid it prints by how much the memory of that process grew, by connections. The
+first run grows a server's memory more than the next one: compare new servers.`,
 		Example: `  chatting bench idle --users 10000 --pid "$(pgrep -x chatting)"
   chatting bench idle --users 50000 --source 127.0.0.2,127.0.0.3 --duration 10m`,
 	}
@@ -123,6 +123,7 @@ compare new servers.`,
 		if i.Users < 1 || i.Users > 1_000_000 || i.Duration < 0 {
 			return errors.New("--users: 1 to 1000000; --duration: not below 0s")
 		}
+		i.Held = func(connections int) { fmt.Fprintf(s.err, "holding %d connections\n", connections) }
 		if i.Target, err = shared.target(i.Users); err != nil {
 			return err
 		}

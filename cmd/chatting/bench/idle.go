@@ -13,6 +13,8 @@ type Idle struct {
 
 	Users    int
 	Duration time.Duration // for how long all of them stay
+	// Held is called when all users are logged in, with the number of connections.
+	Held func(connections int)
 }
 
 // IdleReport is what it came to.
@@ -42,6 +44,7 @@ func (i Idle) Run(ctx context.Context) (*IdleReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	i.Held(len(crowd))
 	begun := time.Now()
 	i.wait(ctx, len(crowd))
 	after, err := usagesOf(i.PIDs)

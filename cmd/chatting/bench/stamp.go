@@ -51,7 +51,7 @@ func findStamp(frame, mark []byte) (stamp, bool) {
 	return stamp{
 		sender: binary.BigEndian.Uint32(b[0:]),
 		number: binary.BigEndian.Uint32(b[4:]),
-		at:     time.Duration(binary.BigEndian.Uint64(b[8:])), //nolint:gosec // it comes from put, or is refused as a latency
+		at:     time.Duration(binary.BigEndian.Uint64(b[8:])),
 	}, true
 }
 
