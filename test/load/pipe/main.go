@@ -22,6 +22,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	ws "github.com/fasthttp/websocket"
 	"github.com/gofiber/contrib/websocket"
@@ -53,6 +54,9 @@ func run(ctx context.Context, brokers []string, topic string) error {
 	}
 	defer client.Close()
 	p := &pipe{client: client, sockets: map[uint64]*socket{}}
+	if err := p.warmUp(ctx); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -78,6 +82,34 @@ type pipe struct {
 	client  *kgo.Client
 	mu      sync.RWMutex
 	sockets map[uint64]*socket // the newest one of each user
+}
+
+// warmUp returns when records of all partitions come back: a client has to find the leaders first, and the ends that it reads
+// from.
+func (p *pipe) warmUp(ctx context.Context) error {
+	const round = 256 // enough to have some for every partition
+	missing := map[int32]bool{}
+	for first := true; first || len(missing) > 0; first = false {
+		var records []*kgo.Record
+		for i := range round {
+			records = append(records, &kgo.Record{Key: strconv.AppendInt(nil, int64(i), 10), Value: []byte("warm-up")})
+		}
+		results := p.client.ProduceSync(ctx, records...)
+		if err := results.FirstErr(); err != nil {
+			return err
+		}
+		if first {
+			for _, result := range results {
+				missing[result.Record.Partition] = true
+			}
+		}
+		patience, cancel := context.WithTimeout(ctx, time.Second)
+		for len(missing) > 0 && patience.Err() == nil {
+			p.client.PollFetches(patience).EachRecord(func(r *kgo.Record) { delete(missing, r.Partition) })
+		}
+		cancel()
+	}
+	return ctx.Err()
 }
 
 // serve has one connection. The first frame names the user in the place of a token.
