@@ -22,6 +22,7 @@ import (
 const (
 	benchTokenTTL  = 24 * time.Hour
 	benchFirstUser = 1_000_000_001 // by default; real users are not likely to have such ids
+	benchPatience  = 10 * time.Second
 	maxTokensFile  = 64 << 20
 )
 
@@ -47,7 +48,7 @@ CHATTING_LIMIT_FRAMES_PER_SECOND=0 CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0 CH
   chatting bench --pid "$(pgrep -x chatting)"           also its CPU time a message (Linux)`,
 	}
 	shared := benchFlags(cmd, s)
-	var c bench.Chat
+	c := bench.Chat{Patience: benchPatience}
 	flags := cmd.Flags()
 	flags.IntVar(&c.Pairs, "pairs", 50, "pairs of users who chat")
 	flags.Float64Var(&c.Rate, "rate", 0, "messages that all send together in a second; 0: as many as are answered")

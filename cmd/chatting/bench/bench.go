@@ -33,7 +33,6 @@ type Target struct {
 
 const (
 	loginTimeout  = 30 * time.Second // of one login, from its first packet on
-	drainTimeout  = 10 * time.Second // for answers after the last message; a server has 5 s by default
 	closeTimeout  = 5 * time.Second  // for the server's answer to a close
 	progressEvery = time.Second
 )

@@ -27,6 +27,8 @@ type Chat struct {
 	// Ramp is how long it takes until all users send, or until the rate is reached. Then follows Warmup, which is not
 	// measured, and then Duration, which is.
 	Ramp, Warmup, Duration time.Duration
+	// Patience is how long after the last answer the run ends if others are still missing. A server has 5 s by default.
+	Patience time.Duration
 }
 
 // chatRun is what the clients of a chat share.
@@ -179,6 +181,7 @@ func (r *chatRun) measure(ctx context.Context) (before, after sample, err error)
 
 // wait returns at a time since the run began, when ctx ends, or when no connection is left.
 func (r *chatRun) wait(ctx context.Context, until time.Duration, what string) {
+	r.progress("%s", what)
 	ticks := time.NewTicker(progressEvery)
 	defer ticks.Stop()
 	end := time.NewTimer(until - r.now())
@@ -211,9 +214,17 @@ func (r *chatRun) wait(ctx context.Context, until time.Duration, what string) {
 	}
 }
 
-// drain waits for the answers to what was sent, and for the deliveries.
+// drain waits for the answers to what was sent, and for the deliveries, as long as some come within Patience.
 func (r *chatRun) drain() {
-	for end := time.Now().Add(drainTimeout); time.Now().Before(end) && !r.settled(); {
+	last, lastAt := int64(-1), r.now()
+	for r.now()-lastAt < r.Patience && !r.settled() {
+		var came int64
+		for _, c := range r.chatters {
+			came += c.echoed.Load() + c.refused.Load() + c.delivered.Load()
+		}
+		if came != last {
+			last, lastAt = came, r.now()
+		}
 		rest(time.Millisecond)
 	}
 }

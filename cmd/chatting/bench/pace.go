@@ -23,7 +23,7 @@ func (s schedule) at(k int64) time.Duration {
 	return seconds(ramp + (float64(k)-inRamp)/s.rate)
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+func seconds(s float64) time.Duration { return time.Duration(math.Round(s * float64(time.Second))) }
 
 // longestRest bounds how long a pacer does not look whether it shall end.
 const longestRest = 50 * time.Millisecond

@@ -102,13 +102,17 @@ func (t *ChatReport) judge(c, partner *chatter) {
 	if partner.code == 0 {
 		t.Undelivered += size(unseenByPartner) - common(unseen, unseenByPartner)
 	}
-	// Once a pair: if both saw the same messages, then in the same order.
+	// Once a pair: if both saw the same messages, each stream of them in order, then both streams together as well.
 	sentByPartner := partner.sent.Load()
-	if c.index < partner.index && c.order != partner.order &&
-		c.own.doubled+c.partner.doubled+partner.own.doubled+partner.partner.doubled == 0 &&
+	if c.index < partner.index && c.order != partner.order && c.ordered() && partner.ordered() &&
 		slices.Equal(unseen, unseenByPartner) && slices.Equal(partner.own.missing(sentByPartner), c.partner.missing(sentByPartner)) {
 		t.Disordered++
 	}
+}
+
+// ordered tells whether each message came once, and after those before it.
+func (c *chatter) ordered() bool {
+	return c.own.doubled == 0 && c.own.swapped == 0 && c.partner.doubled == 0 && c.partner.swapped == 0
 }
 
 // processes compares what processes had used before and after n messages or logins.
