@@ -96,6 +96,9 @@ func parseFlags(args []string, help io.Writer) (options, error) {
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
+	if set.NArg() > 0 {
+		return o, fmt.Errorf("load takes no argument such as %q (see -h)", set.Arg(0))
+	}
 	o.only, o.servers = strings.Split(*only, ","), strings.Split(*servers, ",")
 	for _, name := range o.only {
 		if !slices.Contains(partNames, name) {

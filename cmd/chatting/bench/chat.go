@@ -46,6 +46,9 @@ type chatRun struct {
 // Run logs the users in, has them chat, and returns what was measured. If ctx ends meanwhile, it returns what was measured
 // until then.
 func (c Chat) Run(ctx context.Context) (*ChatReport, error) {
+	if _, err := usagesOf(c.PIDs); err != nil { // before anybody logs in
+		return nil, err
+	}
 	measured := newWindow()
 	r := &chatRun{
 		Chat: c, mark: markOf(rand.Uint32()), chatters: make([]*chatter, 2*c.Pairs), //nolint:gosec // a name, no secret
