@@ -118,8 +118,9 @@ type process struct {
 	*subject
 
 	command *exec.Cmd
-	socket  string // URL
-	ended   chan error
+	socket  string        // URL
+	ended   chan struct{} // closed when it has ended
+	err     error         // how, once it has
 }
 
 // start starts a subject and waits until it is ready.
@@ -131,7 +132,7 @@ func (l *load) start(ctx context.Context, s *subject) (*process, error) {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	p := &process{subject: s, command: exec.Command(s.program, s.args...), ended: make(chan error, 1)} //nolint:noctx // stop ends it
+	p := &process{subject: s, command: exec.Command(s.program, s.args...), ended: make(chan struct{})}
 	p.command.Dir = l.dir
 	p.command.Env = environ(s.settings)
 	stderr, err := p.command.StderrPipe()
@@ -144,13 +145,14 @@ func (l *load) start(ctx context.Context, s *subject) (*process, error) {
 	ready := make(chan string, 1)
 	go func() {
 		p.watch(stderr, ready)
-		p.ended <- p.command.Wait()
+		p.err = p.command.Wait()
+		close(p.ended)
 	}()
 	select {
 	case p.socket = <-ready:
 		return p, nil
-	case err := <-p.ended:
-		return nil, fmt.Errorf("%s ended: %w", s.name, err)
+	case <-p.ended:
+		return nil, fmt.Errorf("%s ended: %w", s.name, p.err)
 	case <-time.After(startTimeout):
 		err = fmt.Errorf("%s is not ready after %s", s.name, startTimeout)
 	case <-ctx.Done():

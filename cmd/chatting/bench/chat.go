@@ -290,9 +290,9 @@ func (c *chatter) post(due time.Duration) {
 	defer c.sending.Unlock()
 	number := c.sent.Load()
 	stamp{sender: uint32(c.index), number: number, at: due}.put(c.message.digits)
-	if c.conn.WriteMessage(websocket.TextMessage, c.message.frame) == nil {
-		c.sent.Store(number + 1)
-	}
+	// Before the write: the reader may flush, and then see the echo, before this goroutine goes on.
+	c.sent.Store(number + 1)
+	_ = c.conn.WriteMessage(websocket.TextMessage, c.message.frame) // if it fails, the connection has ended, and that is reported
 }
 
 // handle takes a frame of the server.
@@ -323,6 +323,9 @@ func (c *chatter) handle(frame []byte) {
 	c.order = (c.order + uint64(s.sender)<<32 + uint64(s.number) + 1) * odd
 }
 
+// codeUnconfirmed is the code of an error that refuses nothing: the message may still come, once.
+const codeUnconfirmed = "unconfirmed"
+
 // handleOther takes a frame that is no message of this run: a refusal, or something of no interest.
 func (c *chatter) handleOther(frame []byte) {
 	var refusal struct {
@@ -336,6 +339,9 @@ func (c *chatter) handleOther(frame []byte) {
 		refusal.Code = "other"
 	}
 	c.refusals[refusal.Code]++
+	if refusal.Code == codeUnconfirmed {
+		return // its echo may still come
+	}
 	c.refused.Add(1)
 	c.answered()
 }

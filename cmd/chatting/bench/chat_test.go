@@ -24,7 +24,7 @@ func (s *chatServer) chat(change func(c *Chat)) (*ChatReport, error) {
 	measuring := make(chan struct{})
 	var once sync.Once
 	c := Chat{
-		Target: s.target(), Pairs: 2, Window: 5, TextBytes: 64, Duration: time.Hour, Patience: time.Minute,
+		Target: s.target(), Pairs: 2, Window: 5, TextBytes: 64, Duration: time.Hour, Patience: time.Hour,
 	}
 	c.Progress = func(line string) {
 		if strings.HasPrefix(line, "measuring") {
@@ -204,6 +204,40 @@ func TestRefusalsAreCountedByCodeAndAreNoLoss(t *testing.T) {
 	}
 	if r.Echoed+r.Refused["rate_limited"]+1 != r.Sent || r.Delivered != r.Echoed {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestAnUnconfirmedMessageMayStillCome: its error is no answer. The run waits for the echo, and no message is sent in its place.
+func TestAnUnconfirmedMessageMayStillCome(t *testing.T) {
+	s := newChatServer(t)
+	waiting := map[int64]int{}
+	handed := 0
+	s.handle = func(m sent) {
+		if waiting[m.from]++; waiting[m.from] > 5 {
+			t.Errorf("user %d has %d unanswered messages", m.from, waiting[m.from])
+		}
+		switch {
+		case m.from == 101 && m.number == 10:
+			s.write(m.from, `{"type":"system_message","error":"Unknown.","code":"unconfirmed","from_id":102,"to_id":101}`)
+			s.late = m
+			return
+		case m.from == 101 && s.late.text != "":
+			// The others first, so that it is the last one.
+			if handed++; handed == 4 {
+				s.deliver(s.late)
+				s.late = sent{}
+				waiting[m.from]--
+			}
+		}
+		waiting[m.from]--
+		s.deliver(m)
+	}
+	r, err := s.chat(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]int64{"reordered": 2}; !maps.Equal(faults(r), want) || r.Refused["unconfirmed"] != 1 || r.Echoed != r.Sent {
+		t.Errorf("%v, want %v: %+v", faults(r), want, r)
 	}
 }
 

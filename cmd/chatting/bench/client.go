@@ -58,6 +58,7 @@ func (t *Target) dial(ctx context.Context, user int) (*client, error) {
 			return c.wire, nil
 		},
 	}
+	//nolint:bodyclose // the library has read the body of a refusal, and made it one that needs no closing
 	conn, response, err := dialer.DialContext(ctx, t.URL, nil)
 	if response != nil && errors.Is(err, websocket.ErrBadHandshake) {
 		return nil, fmt.Errorf("the server opened no socket but answered %d", response.StatusCode)
