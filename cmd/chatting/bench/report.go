@@ -34,7 +34,7 @@ type ChatReport struct {
 	Sent      int64            `json:"sent"`
 	Echoed    int64            `json:"echoed"`
 	Delivered int64            `json:"delivered"`
-	Refused   map[string]int64 `json:"refused"`            // by the code of the error frame
+	Errors    map[string]int64 `json:"errors"`             // error frames by code
 	Closed    map[string]int64 `json:"closed_connections"` // by the server, by close code
 
 	Unanswered  int64 `json:"unanswered"`  // messages with neither an echo nor an error
@@ -62,7 +62,7 @@ func (r *chatRun) report(before, after sample) *ChatReport {
 		Mode: "closed loop", Pairs: r.Pairs, Window: r.Window, Rate: r.Rate, TextBytes: r.TextBytes,
 		Seconds: round(took.Seconds(), 2), Messages: after.echoed - before.echoed,
 		Echo: r.echoes.figures(), Delivery: r.deliveries.figures(),
-		Refused: map[string]int64{},
+		Errors: map[string]int64{},
 	}
 	if r.Rate > 0 {
 		lag := r.lag.figures()
@@ -90,7 +90,7 @@ func (t *ChatReport) judge(c, partner *chatter) {
 	t.Delivered += c.delivered.Load()
 	var refused int64
 	for code, n := range c.refusals {
-		t.Refused[code] += n
+		t.Errors[code] += n
 		refused += n
 	}
 	t.Doubled += c.own.doubled + c.partner.doubled
@@ -156,7 +156,7 @@ func (t *ChatReport) Fault() error {
 	add(t.Strays, "messages to the wrong user")
 	add(sum(t.Closed), "connections closed by the server"+codes(t.Closed))
 	if t.Messages == 0 && len(faults) == 0 {
-		faults = append(faults, "no message was echoed in the measured time"+codes(t.Refused))
+		faults = append(faults, "no message was echoed in the measured time"+codes(t.Errors))
 	}
 	return faultOf(faults)
 }
@@ -211,7 +211,7 @@ func (t *ChatReport) WriteText(w io.Writer) error {
 	if t.ClientCPU > 0 {
 		lines.row("this client", "%.1f µs of CPU a message", t.ClientCPU)
 	}
-	lines.counts("refused", t.Refused)
+	lines.counts("errors", t.Errors)
 	lines.counts("closed connections", t.Closed)
 	lines.row("whole run", "%d sent, %d echoed, %d delivered", t.Sent, t.Echoed, t.Delivered)
 	lines.row("faults", "%d unanswered, %d undelivered, %d doubled, %d reordered, %d disordered, %d strays",

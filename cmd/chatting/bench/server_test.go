@@ -18,7 +18,7 @@ import (
 type chatServer struct {
 	*httptest.Server
 
-	t *testing.T
+	t testing.TB
 	// handle gets each message. It does with it what it likes, without waiting; no two calls overlap.
 	handle func(m sent)
 	// refuse is asked at each login; a code other than 0 closes the connection.
@@ -39,7 +39,7 @@ type sent struct {
 }
 
 // newChatServer starts a server that delivers every message, unless handle or refuse are set before the first login.
-func newChatServer(t *testing.T) *chatServer {
+func newChatServer(t testing.TB) *chatServer {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	s := &chatServer{t: t, sockets: map[int64]*websocket.Conn{}, counts: map[int64]int{}, refuse: func(int64) int { return 0 }}
