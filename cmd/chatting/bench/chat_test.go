@@ -106,6 +106,14 @@ func TestWhatAServerDoesWrongIsCounted(t *testing.T) {
 		"two echoes":              {func(s *chatServer, m sent) { s.deliver(m); s.show(m.from, m) }, nil, map[string]int64{"doubled": 1}},
 		"two deliveries":          {func(s *chatServer, m sent) { s.deliver(m); s.show(m.to, m) }, nil, map[string]int64{"doubled": 1}},
 		"the wrong user":          {func(s *chatServer, m sent) { s.deliver(m); s.show(103, m) }, nil, map[string]int64{"strays": 1}},
+		"a message that nobody sent": {
+			func(s *chatServer, m sent) {
+				s.deliver(m)
+				mark := len(markOf(0))
+				m.text = m.text[:mark+8] + "ffffffff" + m.text[mark+16:] // its number
+				s.show(m.from, m)
+			}, nil, map[string]int64{"strays": 1},
+		},
 		"an echo late": {
 			func(s *chatServer, m sent) { s.show(m.to, m); s.late = m },
 			func(s *chatServer, m sent) { s.deliver(m); s.show(m.from, s.late) },
