@@ -45,13 +45,17 @@ func TestLoginsThatFailAreCountedByReason(t *testing.T) {
 		r.Fault() == nil || !strings.Contains(r.Fault().Error(), "3 logins of round 1 failed ("+reason+": 3)") {
 		t.Errorf("%+v, fault %v", got, r.Fault())
 	}
-	// Nobody listens there: the own port, which differs, is no part of the reason.
-	s.Close()
-	r, err = Logins{Target: s.target(), Users: 30, Rounds: 1}.Run(t.Context())
+}
+
+// TestEqualFailuresHaveOneReason: the client's own port, which differs, is no part of it.
+func TestEqualFailuresHaveOneReason(t *testing.T) {
+	s := newChatServer(t)
+	s.refuse = func(int64) int { return reset }
+	r, err := Logins{Target: s.target(), Users: 10, Rounds: 1}.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Rounds[0].Failed; len(got) != 1 {
+	if got := r.Rounds[0].Failed; len(got) != 1 || sum(got) != 10 || !strings.Contains(list(got), "connection reset by peer") {
 		t.Errorf("%v", got)
 	}
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -21,7 +22,7 @@ type chatServer struct {
 	t testing.TB
 	// handle gets each message. It does with it what it likes, without waiting; no two calls overlap.
 	handle func(m sent)
-	// refuse is asked at each login; a code other than 0 closes the connection.
+	// refuse is asked at each login. A code other than 0 closes the connection with it, or resets it if it is reset.
 	refuse func(user int64) int
 
 	mu      sync.Mutex
@@ -37,6 +38,9 @@ type sent struct {
 	number   int // of this sender, from 0
 	text     string
 }
+
+// reset stands in the place of a close code for a connection that is cut.
+const reset = -1
 
 // newChatServer starts a server that delivers every message, unless handle or refuse are set before the first login.
 func newChatServer(t testing.TB) *chatServer {
@@ -78,6 +82,9 @@ func (s *chatServer) serve(w http.ResponseWriter, r *http.Request) {
 	if code == 0 {
 		s.sockets[user] = conn
 		s.write(user, fmt.Sprintf(`{"type":"system_message","message":"You have successfully logged","online_friends":[],"to_id":%d}`, user))
+	} else if code == reset {
+		_ = conn.NetConn().(*net.TCPConn).SetLinger(0)
+		_ = conn.Close()
 	} else {
 		s.close(conn, code)
 	}
