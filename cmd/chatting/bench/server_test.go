@@ -78,14 +78,14 @@ func (s *chatServer) serve(w http.ResponseWriter, r *http.Request) {
 	user, _ := strconv.ParseInt(login.Token, 10, 64)
 	s.mu.Lock()
 	s.logins++
-	code := s.refuse(user)
-	if code == 0 {
+	switch code := s.refuse(user); code {
+	case 0:
 		s.sockets[user] = conn
 		s.write(user, fmt.Sprintf(`{"type":"system_message","message":"You have successfully logged","online_friends":[],"to_id":%d}`, user))
-	} else if code == reset {
+	case reset:
 		_ = conn.NetConn().(*net.TCPConn).SetLinger(0)
 		_ = conn.Close()
-	} else {
+	default:
 		s.close(conn, code)
 	}
 	s.mu.Unlock()
