@@ -92,21 +92,33 @@ func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 	if ttl < time.Second {
 		return "", fmt.Errorf("--ttl %s: a token must be good for a second at least", ttl)
 	}
+	mint, err := newMint(cfg)
+	if err != nil {
+		return "", err
+	}
+	return mint(id, ttl)
+}
+
+// newMint returns what makes tokens that a server with this configuration accepts.
+func newMint(cfg configs.Config) (func(user domain.UserID, ttl time.Duration) (string, error), error) {
 	var secret []byte
 	switch {
 	case cfg.JWT.Secret.IsSet():
 		secret = []byte(cfg.JWT.Secret.Reveal())
 	case cfg.GeneratesSecret():
+		var err error
 		if secret, err = madeSecret(cfg.DataDir); err != nil {
-			return "", err
+			return nil, err
 		}
 	case cfg.DropIn():
-		return "", errors.New("cannot make a token: user_management.url is set, so that service issues them")
+		return nil, errors.New("cannot make a token: user_management.url is set, so that service issues them")
 	default:
-		return "", errors.New("cannot make a token: only a public key is configured (jwt.public_key_file or jwks.url), " +
+		return nil, errors.New("cannot make a token: only a public key is configured (jwt.public_key_file or jwks.url), " +
 			"and whoever has the private key issues them")
 	}
-	return auth.MintHS256(secret, id, ttl, time.Now(), requiredOfTokens(cfg))
+	return func(user domain.UserID, ttl time.Duration) (string, error) {
+		return auth.MintHS256(secret, user, ttl, time.Now(), requiredOfTokens(cfg))
+	}, nil
 }
 
 // secretOf names the secret that mint uses.

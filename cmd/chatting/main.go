@@ -78,7 +78,7 @@ chatting config shows what that comes to.`,
 	asServe(root, s)
 	root.AddCommand(
 		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newHealthCommand(s), newMigrateCommand(s), newConfigCommand(s),
-		newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newAdoptCommand(s),
+		newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newAdoptCommand(s), newBenchCommand(s),
 		newVersionCommand(),
 	)
 	refuseArguments(root)
