@@ -162,5 +162,6 @@ func (r conversationRecord) Open() (domain.Event, []byte, error) {
 	if r.record.Value == nil {
 		return domain.Event{}, nil, errors.New("a record without a value")
 	}
-	return decodeEvent(r.conversation, bytes.Clone(r.record.Value)) // the frame outlives the record
+	event, frame, err := decodeEvent(r.conversation, r.record.Value)
+	return event, bytes.Clone(frame), err // it outlives the record
 }
