@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ const benchText = "Shall we play a round of the new one tonight, as soon as I ca
 func BenchmarkSendMessage(b *testing.B) {
 	const most = 1000
 	l := newLane(nil, AppenderOptions{Deadline: time.Hour, QueueBytes: 64 << 20, Logger: testLogger(b)}, 0)
-	log := &Conversations{appender: &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}}}
+	log := &Conversations{appender: &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}}, own: newOwnMessages()}
 	send := application.SendMessage{Log: log, Online: everybody{}, Now: now}
 	command := application.ChatCommand{Sender: 9, Target: 10, Text: mustText(b, benchText), ClientMessageID: "0123456789abcdef"}
 	done := func(err error) {
@@ -48,6 +49,23 @@ func BenchmarkOpenRecord(b *testing.B) {
 	foreign := `{"data": {"id": "` + id + `", "type": "chat_message", "from_id": 9, "to_id": 10, "message": "Shall we\nplay? \u00fc",` +
 		` "time": "2026-11-23T12:45:19Z", "room": {"of": ["the", "game", 7]}}, "id": "` + id + `", "source": "/other",` +
 		` "specversion": "1.0", "subject": "9", "time": "2026-11-23T12:45:19Z", "type": "chatting.chat_message.v1", "traceparent": "00-1-2-00"}`
+	event, _, err := decodeEvent(domain.Between(9, 10), own)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("remembered", func(b *testing.B) {
+		messages := newOwnMessages()
+		record := conversationRecord{
+			record: &TailRecord{Time: at, Key: []byte("9:10"), Value: bytes.Clone(own)}, conversation: domain.Between(9, 10), own: messages,
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			messages.note(event, own) // what the append costs more
+			if _, _, err := record.Open(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	for name, value := range map[string][]byte{"own": own, "foreign": []byte(foreign)} {
 		b.Run(name, func(b *testing.B) {
 			record := conversationRecord{record: &TailRecord{Time: at, Key: []byte("9:10"), Value: value}, conversation: domain.Between(9, 10)}

@@ -309,5 +309,12 @@ func FuzzEncodeEventAsEver(f *testing.F) {
 		if got, _, err := decodeEvent(event.Body.Conversation(), value); whole && (err != nil || got != event) {
 			t.Fatalf("%s\ncomes back as %+v, %v\nand was     %+v", value, got, err, event)
 		}
+		own := newOwnMessages()
+		own.note(event, value)
+		read, readFrame, err := decodeEvent(event.Body.Conversation(), value)
+		got, frame, ok := own.take(event.Body.Conversation(), value)
+		if ok && (err != nil || got != read || !bytes.Equal(frame, readFrame)) {
+			t.Fatalf("%s\nis remembered as %+v\n%s\nand read as %+v\n%s, %v", value, got, frame, read, readFrame, err)
+		}
 	})
 }
