@@ -44,7 +44,7 @@ func AppendTime(dst []byte, t time.Time) []byte { return t.UTC().AppendFormat(ds
 func Encode(event domain.Event) ([]byte, error) { return Append(nil, event) }
 
 // Append appends the frame of an event: for chat messages, invites and system messages what clients get, for block changes
-// what only the log holds. The client's own name of the message is not in it: see WithClientMessageID.
+// what only the log holds. The client's own name of the message is not in it: see AppendWithClientMessageID.
 func Append(dst []byte, event domain.Event) ([]byte, error) {
 	switch e := event.Body.(type) {
 	case domain.ChatMessage:
@@ -168,15 +168,14 @@ func Error(to domain.UserID, code domain.Code, sentence string, target json.RawM
 	}{TypeSystem, sentence, code, target, int64(to), name, Time(at)})
 }
 
-// WithClientMessageID returns a copy of a frame with the sender's own name of the message spliced in at its end.
-func WithClientMessageID(frame []byte, id domain.ClientMessageID) []byte {
+// AppendWithClientMessageID appends a frame with the sender's own name of the message spliced in at its end.
+func AppendWithClientMessageID(dst, frame []byte, id domain.ClientMessageID) []byte {
 	end := bytes.LastIndexByte(frame, '}')
-	out := make([]byte, 0, len(frame)+len(clientMsgIDKey)+2*len(id)+8)
-	out = append(out, frame[:end]...)
-	out = append(out, `,"`+clientMsgIDKey+`":`...)
+	dst = append(dst, frame[:end]...)
+	dst = append(dst, `,"`+clientMsgIDKey+`":`...)
 	// Printable ASCII: Go's quoting and JSON's are the same for it.
-	out = strconv.AppendQuote(out, string(id))
-	return append(out, frame[end:]...)
+	dst = strconv.AppendQuote(dst, string(id))
+	return append(dst, frame[end:]...)
 }
 
 // WithReplayed returns a copy of a frame marked as one that its receiver gets after the fact.

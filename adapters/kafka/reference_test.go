@@ -111,7 +111,7 @@ type referenceBody struct {
 }
 
 // referenceEncode returns the frame of an event: for chat messages, invites and system messages what clients get, for block
-// changes what only the log holds. The client's own name of the message is not in it: see frame.WithClientMessageID.
+// changes what only the log holds. The client's own name of the message is not in it: see frame.AppendWithClientMessageID.
 func referenceEncode(event domain.Event) ([]byte, error) {
 	b := referenceBody{Time: frame.Time(event.Time), ID: event.ID.String()}
 	switch e := event.Body.(type) {
