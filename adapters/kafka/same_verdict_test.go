@@ -39,8 +39,8 @@ func referenceEvents(t testing.TB) []domain.Event {
 	return events
 }
 
-// checkVerdict compares what a record is taken for with what it was taken for by the reference. Only of a record in which
-// a name that counts stands twice, or in another case, the verdict may differ: it is refused.
+// checkVerdict compares what a record is taken for with what it was taken for by the reference. The verdict differs only on a
+// record in which a name that counts stands twice, or in another case: it is refused.
 func checkVerdict(t *testing.T, key domain.Conversation, value []byte) {
 	t.Helper()
 	before := bytes.Clone(value)
@@ -56,6 +56,8 @@ func checkVerdict(t *testing.T, key domain.Conversation, value []byte) {
 		}
 	case err == nil && wantErr != nil:
 		t.Errorf("%q is accepted, and was refused: %v", short, wantErr)
+	case err == nil && isAmbiguous(value):
+		t.Errorf("%q is accepted, and readers could disagree about it", short)
 	case err == nil && (event != want || !bytes.Equal(frame, wantFrame) || (frame == nil) != (wantFrame == nil)):
 		t.Errorf("%q is\n%+v\n%s\nand was\n%+v\n%s", short, event, frame, want, wantFrame)
 	}
