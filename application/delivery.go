@@ -230,7 +230,9 @@ func (a *Attachment) Detach() {
 // Apply delivers the next record of the log. Records of one partition come in their order.
 func (d *Delivery) Apply(record Record) {
 	conversation := record.Conversation()
-	low, high := d.recipient(conversation.Low()), d.recipient(conversation.High())
+	d.mu.RLock()
+	low, high := d.users[conversation.Low()], d.users[conversation.High()]
+	d.mu.RUnlock()
 	here := low != nil || high != nil
 	if !here && !record.ConcernsInvites() {
 		return

@@ -10,7 +10,10 @@ import (
 type EventID [16]byte
 
 // String returns the UUID in its usual form of 36 characters.
-func (id EventID) String() string {
+func (id EventID) String() string { return string(id.Append(make([]byte, 0, 36))) }
+
+// Append appends what String returns.
+func (id EventID) Append(dst []byte) []byte {
 	var text [36]byte
 	hex.Encode(text[0:8], id[0:4])
 	text[8] = '-'
@@ -21,11 +24,11 @@ func (id EventID) String() string {
 	hex.Encode(text[19:23], id[8:10])
 	text[23] = '-'
 	hex.Encode(text[24:36], id[10:16])
-	return string(text[:])
+	return append(dst, text[:]...)
 }
 
 // ParseEventID reads the usual form of 36 characters, in either case.
-func ParseEventID(s string) (id EventID, ok bool) {
+func ParseEventID[T string | []byte](s T) (id EventID, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return EventID{}, false
 	}

@@ -4,12 +4,13 @@
 package fields
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"chatting/adapters/members"
 )
 
 // Kind is the JSON type of a value.
@@ -67,31 +68,36 @@ func ParseJSON(body []byte) (Fields, error) {
 	if !utf8.Valid(body) {
 		return nil, &SyntaxError{"the body is not valid UTF-8"}
 	}
-	if err := checkJSON(body); err != nil {
-		return nil, &SyntaxError{err.Error()}
+	r := members.Read(body)
+	defer r.Close()
+	parsed := Fields{}
+	_, err := r.Object(func(name []byte) error {
+		field := string(name)
+		value, err := r.Value()
+		if err == nil {
+			parsed[field] = parseValue(value)
+		}
+		return err
+	})
+	if err == nil {
+		err = r.End()
 	}
-	whole := parseValue(bytes.TrimLeft(body, " \t\r\n"))
-	if whole.Kind != Object {
-		return nil, InvalidError{"non_field_errors": {"Invalid data. Expected a dictionary, but got " + whole.pythonType() + "."}}
-	}
-	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(body, &raw); err != nil {
-		return nil, &SyntaxError{err.Error()}
-	}
-	parsed := make(Fields, len(raw))
-	for name, data := range raw {
-		parsed[name] = parseValue(data)
+	if err != nil {
+		return nil, complaint(body)
 	}
 	return parsed, nil
 }
 
-// checkJSON returns the parser's complaint about body, nil where it is one JSON value.
-func checkJSON(body []byte) error {
-	var raw json.RawMessage
-	return json.Unmarshal(body, &raw)
+// complaint says why a body is no JSON object, in the words of encoding/json.
+func complaint(body []byte) error {
+	var whole json.RawMessage
+	if err := json.Unmarshal(body, &whole); err != nil {
+		return &SyntaxError{err.Error()}
+	}
+	return InvalidError{"non_field_errors": {"Invalid data. Expected a dictionary, but got " + parseValue(whole).pythonType() + "."}}
 }
 
-// parseValue reads what begins with a JSON value that the parser has checked.
+// parseValue reads a JSON value that the parser has checked.
 func parseValue(data []byte) Value {
 	switch data[0] {
 	case '{':
@@ -103,13 +109,10 @@ func parseValue(data []byte) Value {
 	case 't', 'f':
 		return Value{Kind: Boolean}
 	case '"':
-		v := Value{Kind: Text, surrogate: loneSurrogate(data)}
-		if err := json.Unmarshal(data, &v.Text); err != nil {
-			return Value{Kind: Text} // cannot be: it is a checked string
-		}
-		return v
+		text, _ := members.Text(data)
+		return Value{Kind: Text, Text: string(text), surrogate: loneSurrogate(data)}
 	default:
-		return Value{Kind: Number, Text: string(bytes.TrimRight(data, " \t\r\n"))}
+		return Value{Kind: Number, Text: string(data)}
 	}
 }
 

@@ -103,6 +103,9 @@ func IntegerOfText(s string) (n int64, ok bool) {
 // IntegerOfNumber reads a JSON number; ok tells whether its value is an integer (7.0 and 1e2 are). It computes in decimal:
 // 9007199254740993.0 is itself, and 1e999999999 costs nothing.
 func IntegerOfNumber(literal string) (n int64, ok bool) {
+	if n, err := strconv.ParseInt(literal, 10, 64); err == nil {
+		return n, true // as most are written
+	}
 	mantissa, exponentText := literal, "0"
 	if e := strings.IndexAny(literal, "eE"); e >= 0 {
 		mantissa, exponentText = literal[:e], literal[e+1:]

@@ -6,12 +6,12 @@ package frame
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"chatting/domain"
 )
@@ -31,175 +31,90 @@ const (
 	timeFormat     = "2006-01-02T15:04:05.000Z"
 	statusOnline   = "online"
 	statusOffline  = "offline"
-	maxFrameOfLog  = 1 << 20
 	clientMsgIDKey = "client_msg_id"
 )
 
 // Time returns t as frames show it: ISO 8601 in UTC with milliseconds and Z.
-func Time(t time.Time) string { return t.UTC().Format(timeFormat) }
+func Time(t time.Time) string { return string(AppendTime(nil, t)) }
 
-// body has the fields of every conversation event, in the order in which frames show them.
-type body struct {
-	Type       string  `json:"type"`
-	From       *string `json:"from,omitempty"`
-	Message    *string `json:"message,omitempty"`
-	FromID     *int64  `json:"from_id,omitempty"`
-	ToID       int64   `json:"to_id"`
-	Status     string  `json:"status,omitempty"`
-	RoomID     string  `json:"room_id,omitempty"`
-	ExpiresAt  string  `json:"expires_at,omitempty"`
-	OpponentID int64   `json:"opponent_id,omitempty"`
-	Version    int64   `json:"version,omitempty"`
-	Time       string  `json:"time"`
-	ID         string  `json:"id"`
-}
+// AppendTime appends what Time returns.
+func AppendTime(dst []byte, t time.Time) []byte { return t.UTC().AppendFormat(dst, timeFormat) }
 
-// Encode returns the frame of an event: for chat messages, invites and system messages what clients get, for block
-// changes what only the log holds. The client's own name of the message is not in it: see WithClientMessageID.
-func Encode(event domain.Event) ([]byte, error) {
-	b := body{Time: Time(event.Time), ID: event.ID.String()}
+// Encode returns the frame of an event: see Append.
+func Encode(event domain.Event) ([]byte, error) { return Append(nil, event) }
+
+// Append appends the frame of an event: for chat messages, invites and system messages what clients get, for block changes
+// what only the log holds. The client's own name of the message is not in it: see AppendWithClientMessageID.
+func Append(dst []byte, event domain.Event) ([]byte, error) {
 	switch e := event.Body.(type) {
 	case domain.ChatMessage:
-		b.Type, b.Message, b.FromID, b.ToID = TypeChat, ptr(e.Text.String()), ptr(int64(e.From)), int64(e.To)
+		dst = append(dst, `{"type":"`+TypeChat+`","message":`...)
+		dst = appendText(dst, e.Text.String())
+		dst = appendUsers(dst, e.From, e.To)
 	case domain.GameInvite:
-		b.Type, b.FromID, b.ToID = TypeInvite, ptr(int64(e.From)), int64(e.To)
-		b.Status, b.RoomID = string(e.Status), string(e.Room)
+		dst = append(dst, `{"type":"`+TypeInvite+`"`...)
+		dst = appendUsers(dst, e.From, e.To)
+		dst = appendOptional(dst, `,"status":`, string(e.Status))
+		dst = appendOptional(dst, `,"room_id":`, string(e.Room))
 		if !e.Expires.IsZero() {
-			b.ExpiresAt = Time(e.Expires)
+			dst = append(dst, `,"expires_at":"`...)
+			dst = AppendTime(dst, e.Expires)
+			dst = append(dst, '"')
 		}
 	case domain.SystemMessage:
-		b.Type, b.From, b.Message, b.ToID = TypeSystem, ptr(systemFrom), ptr(e.Text.String()), int64(e.To)
-		b.RoomID, b.OpponentID = string(e.Room), int64(e.Opponent)
-	case domain.BlockChanged:
-		b.Type, b.FromID, b.ToID, b.Version = TypeUnblocked, ptr(int64(e.Blocker)), int64(e.Target), e.Version
-		if e.Blocked {
-			b.Type = TypeBlocked
+		dst = append(dst, `{"type":"`+TypeSystem+`","from":"`+systemFrom+`","message":`...)
+		dst = appendText(dst, e.Text.String())
+		dst = append(dst, `,"to_id":`...)
+		dst = strconv.AppendInt(dst, int64(e.To), 10)
+		dst = appendOptional(dst, `,"room_id":`, string(e.Room))
+		if e.Opponent != domain.System {
+			dst = append(dst, `,"opponent_id":`...)
+			dst = strconv.AppendInt(dst, int64(e.Opponent), 10)
 		}
+	case domain.BlockChanged:
+		kind := TypeUnblocked
+		if e.Blocked {
+			kind = TypeBlocked
+		}
+		dst = append(dst, `{"type":"`...)
+		dst = append(dst, kind...)
+		dst = append(dst, '"')
+		dst = appendUsers(dst, e.Blocker, e.Target)
+		dst = append(dst, `,"version":`...)
+		dst = strconv.AppendInt(dst, e.Version, 10)
 	default:
 		return nil, fmt.Errorf("no frame for events of type %T", event.Body)
 	}
-	return Marshal(b)
+	dst = append(dst, `,"time":"`...)
+	dst = AppendTime(dst, event.Time)
+	dst = append(dst, `","id":"`...)
+	dst = event.ID.Append(dst)
+	return append(dst, `"}`...), nil
 }
 
-func ptr[T any](v T) *T { return &v }
-
-// errNotOurs is the beginning of every complaint about a frame of the log.
-var errNotOurs = errors.New("not a frame of this server")
-
-// Decode checks a frame that came from the log, which others may write to as well, and returns its event. It accepts what
-// Encode returns, with further fields anywhere. A frame that it accepts is one JSON object in valid UTF-8.
-func Decode(data []byte) (domain.Event, error) {
-	if len(data) > maxFrameOfLog || !utf8.Valid(data) {
-		return domain.Event{}, fmt.Errorf("%w: too long or no UTF-8", errNotOurs)
-	}
-	var b body
-	if err := json.Unmarshal(data, &b); err != nil {
-		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
-	}
-	if err := sameToAll(data); err != nil {
-		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
-	}
-	id, ok := domain.ParseEventID(b.ID)
-	if !ok {
-		return domain.Event{}, fmt.Errorf("%w: its id is no UUID", errNotOurs)
-	}
-	at, err := time.Parse(time.RFC3339, b.Time)
-	if err != nil {
-		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
-	}
-	at = at.UTC().Truncate(time.Millisecond)
-	if at.Year() < 0 || at.Year() > 9999 {
-		return domain.Event{}, fmt.Errorf("%w: its time has no four digits for the year", errNotOurs)
-	}
-	event := domain.Event{ID: id, Time: at}
-	event.Body, err = b.decode()
-	if err != nil {
-		return domain.Event{}, fmt.Errorf("%w: %w", errNotOurs, err)
-	}
-	return event, nil
+func appendUsers(dst []byte, from, to domain.UserID) []byte {
+	dst = append(dst, `,"from_id":`...)
+	dst = strconv.AppendInt(dst, int64(from), 10)
+	dst = append(dst, `,"to_id":`...)
+	return strconv.AppendInt(dst, int64(to), 10)
 }
 
-// fieldNames are the names in body.
-var fieldNames = []string{
-	"type", "from", "message", "from_id", "to_id", "status", "room_id", "expires_at", "opponent_id", "version", "time", "id",
+// appendOptional appends a member that is left out if it is empty.
+func appendOptional(dst []byte, name, text string) []byte {
+	if text == "" {
+		return dst
+	}
+	return appendText(append(dst, name...), text)
 }
 
-// sameToAll refuses a frame in which a client would read other fields than encoding/json, which ignores the case of names
-// and takes no notice of a null: what was checked has to be what is shown.
-func sameToAll(data []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return err
+// appendText appends a JSON string, with the escapes that encoding/json has without those of HTML.
+func appendText(dst []byte, text string) []byte {
+	start := len(dst)
+	dst, err := jsontext.AppendQuote(dst, text)
+	if err != nil || strings.Contains(text, "\u2028") || strings.Contains(text, "\u2029") {
+		return append(dst[:start], must(text)...) // rare: what is no UTF-8, and the line ends that JavaScript had to have escaped
 	}
-	for name, value := range fields {
-		for _, ours := range fieldNames {
-			if strings.EqualFold(name, ours) && (name != ours || string(value) == "null") {
-				return fmt.Errorf("its field %.20q is ambiguous", name)
-			}
-		}
-	}
-	return nil
-}
-
-// decode returns the body of the event, its values checked by the domain.
-func (b body) decode() (domain.Body, error) {
-	to, err := domain.NewUserID(b.ToID)
-	if err != nil {
-		return nil, err
-	}
-	if b.Type == TypeSystem {
-		text, err := b.text()
-		if err != nil {
-			return nil, err
-		}
-		if b.OpponentID < 0 {
-			return nil, errors.New("opponent_id names no user")
-		}
-		return domain.SystemMessage{To: to, Text: text, Room: domain.RoomID(b.RoomID), Opponent: domain.UserID(b.OpponentID)}, nil
-	}
-	if b.FromID == nil {
-		return nil, errors.New("from_id is missing")
-	}
-	from, err := domain.NewUserID(*b.FromID)
-	if err != nil {
-		return nil, err
-	}
-	switch b.Type {
-	case TypeChat:
-		text, err := b.text()
-		if err != nil {
-			return nil, err
-		}
-		return domain.ChatMessage{From: from, To: to, Text: text}, nil
-	case TypeInvite:
-		status, err := domain.NewInviteStatus(b.Status)
-		if err != nil {
-			return nil, err
-		}
-		if _, named := domain.ParseEventID(b.RoomID); !named && status.IsNew() {
-			return nil, errors.New("room_id names no invite")
-		}
-		invite := domain.GameInvite{From: from, To: to, Status: status, Room: domain.RoomID(b.RoomID)}
-		if b.ExpiresAt != "" && status == domain.InviteOpened {
-			if invite.Expires, err = time.Parse(time.RFC3339, b.ExpiresAt); err != nil {
-				return nil, errors.New("expires_at is no time")
-			}
-			invite.Expires = invite.Expires.UTC().Truncate(time.Millisecond)
-		}
-		return invite, nil
-	case TypeBlocked, TypeUnblocked:
-		return domain.NewBlockChanged(from, to, b.Type == TypeBlocked, b.Version)
-	default:
-		return nil, errors.New("its type is unknown")
-	}
-}
-
-// text returns the message as it stands in the log: HTML escaping may have made it longer than a sender's may be.
-func (b body) text() (domain.Text, error) {
-	if b.Message == nil {
-		return domain.Text{}, errors.New("message is missing")
-	}
-	return domain.LoggedText(*b.Message)
+	return dst
 }
 
 // Login returns the answer to a login.
@@ -253,15 +168,14 @@ func Error(to domain.UserID, code domain.Code, sentence string, target json.RawM
 	}{TypeSystem, sentence, code, target, int64(to), name, Time(at)})
 }
 
-// WithClientMessageID returns a copy of a frame with the sender's own name of the message spliced in at its end.
-func WithClientMessageID(frame []byte, id domain.ClientMessageID) []byte {
+// AppendWithClientMessageID appends a frame with the sender's own name of the message spliced in at its end.
+func AppendWithClientMessageID(dst, frame []byte, id domain.ClientMessageID) []byte {
 	end := bytes.LastIndexByte(frame, '}')
-	out := make([]byte, 0, len(frame)+len(clientMsgIDKey)+2*len(id)+8)
-	out = append(out, frame[:end]...)
-	out = append(out, `,"`+clientMsgIDKey+`":`...)
+	dst = append(dst, frame[:end]...)
+	dst = append(dst, `,"`+clientMsgIDKey+`":`...)
 	// Printable ASCII: Go's quoting and JSON's are the same for it.
-	out = strconv.AppendQuote(out, string(id))
-	return append(out, frame[end:]...)
+	dst = strconv.AppendQuote(dst, string(id))
+	return append(dst, frame[end:]...)
 }
 
 // WithReplayed returns a copy of a frame marked as one that its receiver gets after the fact.

@@ -146,7 +146,7 @@ func TestEveryNameOfAMessageIsSplicedInAsValidJSON(t *testing.T) {
 	for data := range golden(t) {
 		for _, name := range names {
 			before := data
-			spliced := frame.WithClientMessageID([]byte(data), domain.ClientMessageID(name))
+			spliced := frame.AppendWithClientMessageID(nil, []byte(data), domain.ClientMessageID(name))
 			if data != before {
 				t.Fatal("the shared frame was written to")
 			}
@@ -281,7 +281,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("%q was accepted with %s %v; clients see %v", data, name, want[name], fields[name])
 			}
 		}
-		spliced := frame.WithClientMessageID(data, `"m\1`)
+		spliced := frame.AppendWithClientMessageID(nil, data, `"m\1`)
 		if err := json.Unmarshal(spliced, &fields); err != nil || fields["client_msg_id"] != `"m\1` {
 			t.Fatalf("%q: spliced in: %q, %v", data, spliced, err)
 		}

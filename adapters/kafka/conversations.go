@@ -18,6 +18,7 @@ type Conversations struct {
 	appender *Appender
 	ends     *endOffsets
 	readable readableEnds
+	own      *ownMessages
 }
 
 // readableEnds are an application.LogEnds.
@@ -29,7 +30,7 @@ func NewConversations(cluster *Cluster, appender *Appender) *Conversations {
 		return &endOffsets{ask: ask, topic: appender.options.Topic, partitions: appender.numbers}
 	}
 	return &Conversations{
-		appender: appender, ends: ends(cluster.logEnds), readable: readableEnds{ends(cluster.stableEnds)},
+		appender: appender, ends: ends(cluster.logEnds), readable: readableEnds{ends(cluster.stableEnds)}, own: newOwnMessages(),
 	}
 }
 
@@ -48,6 +49,7 @@ func (c *Conversations) Append(event domain.Event, done func(error)) {
 	key := []byte(event.Body.Conversation().Key())
 	r := eventRecord(key, value)
 	r.owner = ownedBy(event.Body.Actor())
+	c.own.note(event, value)
 	c.appender.appendTo(c.appender.PartitionOf(key), r, done)
 }
 
@@ -82,6 +84,8 @@ func (c *Conversations) Close() {
 // ConversationTail hands the records of conversations to delivery: the handler of the node's tail.
 type ConversationTail struct {
 	Delivery *application.Delivery
+	// Log is what this node appends to the topic; nil if it appends nothing.
+	Log *Conversations
 	// From is where delivery begins, a partition. Of what stands before, only what became of invites counts. The tail's own:
 	// it changes where the topic is made anew.
 	From   map[int]int64
@@ -96,6 +100,9 @@ func (t *ConversationTail) Record(r *TailRecord) {
 		return
 	}
 	record := conversationRecord{record: r, conversation: conversation}
+	if t.Log != nil {
+		record.own = t.Log.own
+	}
 	if r.Offset < t.From[r.Partition] {
 		t.Delivery.Recall(record)
 		return
@@ -124,6 +131,7 @@ func (t *ConversationTail) Hole(partition int, from, to int64) {
 type conversationRecord struct {
 	record       *TailRecord
 	conversation domain.Conversation
+	own          *ownMessages // nil if nothing is the node's own
 }
 
 // headBytes is how much of a value is looked at to tell its type, which stands before anything that a user wrote.
@@ -162,5 +170,11 @@ func (r conversationRecord) Open() (domain.Event, []byte, error) {
 	if r.record.Value == nil {
 		return domain.Event{}, nil, errors.New("a record without a value")
 	}
-	return decodeEvent(r.conversation, bytes.Clone(r.record.Value)) // the frame outlives the record
+	if r.own != nil {
+		if event, frame, ok := r.own.take(r.conversation, r.record.Value); ok {
+			return event, frame, nil
+		}
+	}
+	event, frame, err := decodeEvent(r.conversation, r.record.Value)
+	return event, bytes.Clone(frame), err // it outlives the record
 }

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 
 	"chatting/adapters/frame"
+	"chatting/adapters/members"
 	"chatting/domain"
 )
 
@@ -19,6 +21,7 @@ import (
 const (
 	contentTypeHeader = "content-type"
 	contentTypeEvent  = "application/cloudevents+json"
+	specVersion       = "1.0"
 	eventSource       = "/chatting"
 	typePrefix        = "chatting."
 	typeSuffix        = ".v1"
@@ -28,103 +31,156 @@ const (
 // eventHeaders are the headers of every event record. They are few on purpose: each costs every reader.
 var eventHeaders = []kafka.Header{{Key: contentTypeHeader, Value: []byte(contentTypeEvent)}}
 
-// envelope is a CloudEvent.
-type envelope struct {
-	SpecVersion string `json:"specversion"`
-	ID          string `json:"id"`
-	Source      string `json:"source"`
-	Type        string `json:"type"`
-	Subject     string `json:"subject"`
-	Time        string `json:"time"`
-	// ClientMessageID is an extension attribute: the sender's own name of the message, for its connections only.
-	ClientMessageID string          `json:"clientmsgid,omitempty"`
-	ContentType     string          `json:"datacontenttype"`
-	Data            json.RawMessage `json:"data"`
-}
-
 // encodeEvent returns the value of an event's record.
 func encodeEvent(event domain.Event) ([]byte, error) {
-	data, err := frame.Encode(event)
-	if err != nil {
-		return nil, err
-	}
 	kind, err := eventType(event.Body)
 	if err != nil {
 		return nil, err
 	}
-	return marshalEnvelope(envelope{
-		SpecVersion: "1.0", ID: event.ID.String(), Source: eventSource, Type: kind,
-		Subject: event.Body.Actor().String(), Time: frame.Time(event.Time),
-		ClientMessageID: string(event.ClientMessageID), ContentType: "application/json", Data: data,
-	})
+	size := sizeOfEvent
+	if m, ok := event.Body.(domain.ChatMessage); ok {
+		size += len(m.Text.String())
+	}
+	value := appendEnvelope(make([]byte, 0, size), event.ID, kind, event.Body.Actor(), event.Time, event.ClientMessageID)
+	if value, err = frame.Append(value, event); err != nil {
+		return nil, err
+	}
+	return append(value, '}'), nil
+}
+
+// sizeOfEvent is about what an event takes beside its text.
+const sizeOfEvent = 440
+
+// appendEnvelope appends a CloudEvent up to its data; the caller appends that, and a brace.
+func appendEnvelope(
+	dst []byte, id domain.EventID, kind string, subject domain.UserID, at time.Time, name domain.ClientMessageID,
+) []byte {
+	dst = append(dst, `{"specversion":"`+specVersion+`","id":"`...)
+	dst = id.Append(dst)
+	dst = append(dst, `","source":"`+eventSource+`","type":"`...)
+	dst = append(dst, kind...)
+	dst = append(dst, `","subject":"`...)
+	dst = strconv.AppendInt(dst, int64(subject), 10)
+	dst = append(dst, `","time":"`...)
+	dst = frame.AppendTime(dst, at)
+	dst = append(dst, '"')
+	if name != "" {
+		// An extension attribute: the sender's own name of the message, for its connections only.
+		dst = append(dst, `,"clientmsgid":`...)
+		dst = strconv.AppendQuote(dst, string(name)) // printable ASCII: Go's quoting and JSON's are the same for it
+	}
+	return append(dst, `,"datacontenttype":"application/json","data":`...)
 }
 
 // eventType names an event: its frame's type between the prefix and the version of its schema.
 func eventType(body domain.Body) (string, error) {
-	var kind string
 	switch e := body.(type) {
 	case domain.ChatMessage:
-		kind = frame.TypeChat
+		return typePrefix + frame.TypeChat + typeSuffix, nil
 	case domain.GameInvite:
-		kind = frame.TypeInvite
+		return typePrefix + frame.TypeInvite + typeSuffix, nil
 	case domain.SystemMessage:
-		kind = frame.TypeSystem
+		return typePrefix + frame.TypeSystem + typeSuffix, nil
 	case domain.BlockChanged:
-		kind = frame.TypeUnblocked
 		if e.Blocked {
-			kind = frame.TypeBlocked
+			return typePrefix + frame.TypeBlocked + typeSuffix, nil
 		}
+		return typePrefix + frame.TypeUnblocked + typeSuffix, nil
 	default:
 		return "", fmt.Errorf("no event type for %T", body)
 	}
-	return typePrefix + kind + typeSuffix, nil
 }
 
-// marshalEnvelope encodes without HTML escapes, which would change the frame within.
-func marshalEnvelope(e envelope) ([]byte, error) {
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(e); err != nil {
-		return nil, err
+// The attributes of an envelope that are known here, and its data.
+const (
+	attributeSpecVersion = iota
+	attributeID
+	attributeSource
+	attributeType
+	attributeSubject
+	attributeTime
+	attributeName
+	attributeContentType
+	attributeData
+)
+
+var attributeNames = [...]string{
+	attributeSpecVersion: "specversion", attributeID: "id", attributeSource: "source", attributeType: "type",
+	attributeSubject: "subject", attributeTime: "time", attributeName: "clientmsgid",
+	attributeContentType: "datacontenttype", attributeData: "data",
+}
+
+// envelope has the attributes of a CloudEvent as they were written; nil for those that are not there.
+type envelope [len(attributeNames)][]byte
+
+// check refuses an attribute that is no text. As CloudEvents has it, null is none.
+func (e *envelope) check() error {
+	for attribute, value := range e {
+		if attribute != attributeData && value != nil && value[0] != '"' && !members.IsNull(value) {
+			return fmt.Errorf("no CloudEvent: its %s is no text", attributeNames[attribute])
+		}
 	}
-	return bytes.TrimRight(buffer.Bytes(), "\n"), nil
+	return nil
+}
+
+func (e *envelope) text(attribute int) []byte {
+	text, _ := members.Text(e[attribute])
+	return text
 }
 
 // decodeEvent checks a record's value, which anybody who may write the topic could have written, against its key, and
-// returns the event and the frame that clients get of it, nil for what they do not see.
+// returns the event and the frame that clients get of it, nil for what they do not see. The frame is part of the value.
 func decodeEvent(key domain.Conversation, value []byte) (domain.Event, []byte, error) {
+	r := members.Read(value)
+	defer r.Close()
 	var e envelope
-	if err := json.Unmarshal(value, &e); err != nil {
-		return domain.Event{}, nil, fmt.Errorf("no CloudEvent: %w", err)
+	var event domain.Event
+	var data []byte
+	_, err := r.Object(func(name []byte) (err error) {
+		if string(name) != attributeNames[attributeData] || data != nil {
+			return r.Field(name, attributeNames[:], e[:])
+		}
+		event, data, err = frame.Read(r)
+		e[attributeData] = data
+		return err
+	})
+	if err == nil {
+		err = r.End()
 	}
-	event, err := frame.Decode(e.Data)
-	if err != nil {
+	switch {
+	case err != nil:
+		return domain.Event{}, nil, fmt.Errorf("no CloudEvent: %w", err)
+	case data == nil:
+		return domain.Event{}, nil, errors.New("no CloudEvent: it lacks its data")
+	}
+	if err := e.check(); err != nil {
 		return domain.Event{}, nil, err
 	}
 	kind, err := eventType(event.Body)
-	switch {
-	case err != nil:
+	if err != nil {
 		return domain.Event{}, nil, err
-	case e.SpecVersion != "1.0" || e.Type != kind:
-		return domain.Event{}, nil, fmt.Errorf("the envelope is of type %.100q, its data of %q", e.Type, kind)
-	case e.ID != event.ID.String():
+	}
+	var id [36]byte
+	switch said := e.text(attributeType); {
+	case string(e.text(attributeSpecVersion)) != specVersion || string(said) != kind:
+		return domain.Event{}, nil, fmt.Errorf("the envelope is of type %.100q, its data of %q", said, kind)
+	case !bytes.Equal(e.text(attributeID), event.ID.Append(id[:0])):
 		return domain.Event{}, nil, errors.New("envelope and data differ in their id")
 	case event.Body.Conversation() != key:
 		return domain.Event{}, nil, errors.New("the key names another conversation than the data")
-	case isInvite(event.Body) && !concernsInvites(value[:min(len(value), headBytes)]):
+	case isInvite(event.Body) && !concernsInvites(value):
 		// Nodes without a receiver would not see it, and judge what follows differently.
 		return domain.Event{}, nil, errors.New("an invite whose type does not stand at the beginning")
 	}
-	if e.ClientMessageID != "" {
-		if event.ClientMessageID, err = domain.NewClientMessageID(e.ClientMessageID); err != nil {
+	if name := e.text(attributeName); len(name) > 0 {
+		if event.ClientMessageID, err = domain.NewClientMessageID(string(name)); err != nil {
 			return domain.Event{}, nil, err
 		}
 	}
 	if _, hidden := event.Body.(domain.BlockChanged); hidden {
 		return event, nil, nil
 	}
-	return event, e.Data, nil
+	return event, data, nil
 }
 
 func isInvite(body domain.Body) bool {
@@ -133,23 +189,19 @@ func isInvite(body domain.Body) bool {
 }
 
 // encodePresence returns the value of a public presence record.
-func encodePresence(id domain.EventID, change domain.Transition) ([]byte, error) {
+func encodePresence(id domain.EventID, change domain.Transition) []byte {
 	status := "offline"
 	if change.Online {
 		status = "online"
 	}
-	data, err := json.Marshal(struct {
-		UserID domain.UserID `json:"user_id"`
-		Status string        `json:"status"`
-		Time   string        `json:"time"`
-	}{change.User, status, frame.Time(change.At)})
-	if err != nil {
-		return nil, err
-	}
-	return marshalEnvelope(envelope{
-		SpecVersion: "1.0", ID: id.String(), Source: eventSource, Type: presenceType,
-		Subject: change.User.String(), Time: frame.Time(change.At), ContentType: "application/json", Data: data,
-	})
+	value := appendEnvelope(make([]byte, 0, sizeOfEvent), id, presenceType, change.User, change.At, "")
+	value = append(value, `{"user_id":`...)
+	value = strconv.AppendInt(value, int64(change.User), 10)
+	value = append(value, `,"status":"`...)
+	value = append(value, status...)
+	value = append(value, `","time":"`...)
+	value = frame.AppendTime(value, change.At)
+	return append(value, `"}}`...)
 }
 
 // sessionValue is the value of a session record.

@@ -137,11 +137,6 @@ func (a *auditor) Record(r *TailRecord) {
 		return
 	}
 	for _, event := range p.audit.Apply(r.Offset, record, r.Time) {
-		value, err := encodePresence(event.ID, event.Transition)
-		if err != nil {
-			a.fail(err)
-			return
-		}
 		if len(p.outcomes) == maxUnsettled && !a.settle(p) {
 			return
 		}
@@ -150,7 +145,7 @@ func (a *auditor) Record(r *TailRecord) {
 		p.outcomes = append(p.outcomes, outcome)
 		p.published = true
 		a.options.Presence.appendTo(a.options.Presence.PartitionOf(key),
-			eventRecord(key, value), func(err error) { outcome <- err })
+			eventRecord(key, encodePresence(event.ID, event.Transition)), func(err error) { outcome <- err })
 	}
 }
 

@@ -88,10 +88,7 @@ func TestAPresenceEventSaysWhoWhatAndWhen(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 123_000_000, time.UTC)
 	for online, status := range map[bool]string{true: "online", false: "offline"} {
 		id := domain.DerivedID("test", status)
-		value, err := encodePresence(id, domain.Transition{User: 7, Online: online, At: at})
-		if err != nil {
-			t.Fatal(err)
-		}
+		value := encodePresence(id, domain.Transition{User: 7, Online: online, At: at})
 		want := `{"specversion":"1.0","id":"` + id.String() + `","source":"/chatting","type":"chatting.presence_changed.v1","subject":"7",` +
 			`"time":"2026-11-23T12:00:00.123Z","datacontenttype":"application/json",` +
 			`"data":{"user_id":7,"status":"` + status + `","time":"2026-11-23T12:00:00.123Z"}}`

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"chatting/adapters/frame"
+	"chatting/adapters/members"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -73,13 +74,14 @@ func parseFrame(data []byte, has features) (request, error) {
 	case f.token != nil && !isPresent(f.target) && f.message == nil && f.kind == nil:
 		// What is no string is no token: the session says so of the empty one.
 		req.kind = renewal
-		req.token, _ = text(f.token)
+		token, _ := members.Text(f.token)
+		req.token = string(token)
 		return req, nil
 	}
-	kind, _ := text(f.kind)
+	kind, _ := members.Text(f.kind)
 	switch {
-	case f.message != nil || kind == frame.TypeInvite:
-	case kind == frame.TypePing:
+	case f.message != nil || string(kind) == frame.TypeInvite:
+	case string(kind) == frame.TypePing:
 		req.kind = ping
 		return req, nil
 	default:
@@ -113,30 +115,30 @@ func parseFrame(data []byte, has features) (request, error) {
 
 func (r *request) readMessage(f fields) (err error) {
 	r.kind = message
-	s, ok := text(f.message)
+	s, ok := members.Text(f.message)
 	if !ok {
 		return errBadMessage
 	}
-	r.text, err = domain.NewText(s)
+	r.text, err = domain.NewText(string(s))
 	return err
 }
 
 func (r *request) readInvite(f fields, has features) (err error) {
 	r.kind = invite
-	status, _ := text(f.status)
+	status, _ := members.Text(f.status)
 	_, answers := has[application.FeatureInvites]
 	if answers { // of others it is ignored, as by the original server
-		if r.room, err = parseRoom(f.room); err != nil && status != string(domain.InviteOpened) {
+		if r.room, err = parseRoom(f.room); err != nil && string(status) != string(domain.InviteOpened) {
 			return err
 		}
 	}
-	r.status, err = domain.NewAskedStatus(status, answers)
+	r.status, err = domain.NewAskedStatus(string(status), answers)
 	return err
 }
 
 // parseRoom reads which invite is meant; "" where none is named.
 func parseRoom(raw []byte) (domain.RoomID, error) {
-	room, ok := text(raw)
+	room, ok := members.Text(raw)
 	if !ok && raw != nil {
 		return "", errBadRoom
 	}
@@ -144,11 +146,11 @@ func parseRoom(raw []byte) (domain.RoomID, error) {
 }
 
 func parseName(raw []byte) (domain.ClientMessageID, error) {
-	s, ok := text(raw)
+	s, ok := members.Text(raw)
 	if !ok {
 		return "", errBadName
 	}
-	return domain.NewClientMessageID(s)
+	return domain.NewClientMessageID(string(s))
 }
 
 // parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored, as are
@@ -158,8 +160,8 @@ func parseLogin(data []byte) (token string, named features, ok bool) {
 	if f.halfSurrogate {
 		return "", nil, false
 	}
-	token, ok = text(f.token)
-	return token, parseFeatures(f.features), ok && token != ""
+	sent, ok := members.Text(f.token)
+	return string(sent), parseFeatures(f.features), ok && len(sent) > 0
 }
 
 // features are those that a client named at login; nil for none.
@@ -182,7 +184,7 @@ func parseFeatures(raw []byte) features {
 }
 
 // fields are the values of the keys that the server knows, as they were sent; nil for a key that is not there. Serializers
-// of many languages write null for a field that has no value, so null counts as not there: see set.
+// of many languages write null for a field that has no value, so null counts as not there: see dropNulls.
 type fields struct {
 	token, features, target, message, kind, status, room, name []byte
 	// halfSurrogate tells that there is an escape of half a surrogate pair somewhere.
@@ -190,8 +192,8 @@ type fields struct {
 }
 
 // field returns where the value of a key belongs, nil for an unknown one. Keys are told apart by case.
-func (f *fields) field(key string) *[]byte {
-	switch key {
+func (f *fields) field(key []byte) *[]byte {
+	switch string(key) {
 	case "token":
 		return &f.token
 	case "target_id":
@@ -213,117 +215,60 @@ func (f *fields) field(key string) *[]byte {
 	}
 }
 
-// split takes a JSON object apart. encoding/json checks the grammar (and the depth); going through the fields is done
-// here, because encoding/json accepts keys in any case, lets the last of equal keys win, and replaces halves of
-// surrogate pairs.
+// split takes a JSON object apart. Which keys it has is told from what it is only once all of it was read: what is no JSON is
+// that before anything else.
 func split(data []byte) (fields, error) {
-	if !json.Valid(data) {
-		return fields{}, errBadJSON
-	}
-	s := scanner{rest: data}
-	if s.blanks(); s.rest[0] != '{' {
-		return fields{}, errNoObject
-	}
-	f := fields{halfSurrogate: halfSurrogate(data)}
-	seen := make(map[string]struct{}, 8)
-	for s.next() {
-		key, _ := text(s.value())
-		if _, twice := seen[key]; twice {
-			return fields{}, errDuplicate
+	r := members.Read(data)
+	defer r.Close()
+	var f fields
+	var unknown map[string]struct{} // nil while there is none
+	twice := false
+	_, err := r.Object(func(key []byte) error {
+		if known := f.field(key); known != nil {
+			value, err := r.Value()
+			twice = twice || *known != nil
+			*known = value
+			return err
 		}
-		seen[key] = struct{}{}
-		s.next() // the colon
-		value := s.value()
-		f.set(key, value)
+		if _, again := unknown[string(key)]; again {
+			twice = true
+		} else {
+			if unknown == nil {
+				unknown = make(map[string]struct{})
+			}
+			unknown[string(key)] = struct{}{}
+		}
+		_, err := r.Value()
+		return err
+	})
+	isObject := !errors.Is(err, members.ErrNoObject)
+	if !isObject {
+		_, err = r.Value()
 	}
+	switch {
+	case err != nil || r.End() != nil:
+		return fields{}, errBadJSON
+	case !isObject:
+		return fields{}, errNoObject
+	case twice:
+		return fields{}, errDuplicate
+	}
+	f.dropNulls()
+	f.halfSurrogate = halfSurrogate(data)
 	return f, nil
 }
 
-// set notes a member of the frame. Of target_id and token, null is kept: parseFrame says what it means.
-func (f *fields) set(key string, value []byte) {
-	known := f.field(key)
-	if known != nil && (isPresent(value) || known == &f.target || known == &f.token) {
-		*known = value
+// dropNulls takes out what is null. Of target_id and token, null is kept: parseFrame says what it means.
+func (f *fields) dropNulls() {
+	for _, value := range []*[]byte{&f.features, &f.message, &f.kind, &f.status, &f.room, &f.name} {
+		if !isPresent(*value) {
+			*value = nil
+		}
 	}
 }
 
 // isPresent tells whether there is a value, and it is not null.
-func isPresent(raw []byte) bool { return raw != nil && string(raw) != "null" }
-
-// scanner goes through the members of an object in a text that is known to be JSON.
-type scanner struct{ rest []byte }
-
-func (s *scanner) blanks() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
-
-// next steps over a brace, comma or colon; false where the object ends.
-func (s *scanner) next() bool {
-	s.blanks()
-	if s.rest[0] == '}' {
-		return false
-	}
-	s.rest = s.rest[1:]
-	s.blanks()
-	return s.rest[0] != '}'
-}
-
-// value steps over a value and returns it.
-func (s *scanner) value() []byte {
-	length, depth := 0, 0
-	for {
-		switch s.rest[length] {
-		case '"':
-			length += stringLength(s.rest[length:])
-		case '{', '[':
-			depth++
-			length++
-		case '}', ']':
-			depth--
-			length++
-		case ',', ':', ' ', '\t', '\r', '\n':
-			length++ // inside an object or a list
-		default:
-			length += scalarLength(s.rest[length:])
-		}
-		if depth == 0 {
-			value := s.rest[:length]
-			s.rest = s.rest[length:]
-			return value
-		}
-	}
-}
-
-// stringLength returns the length of the JSON string that b begins with, quotes included.
-func stringLength(b []byte) int {
-	for i := 1; ; i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-}
-
-// scalarLength returns the length of the number or word that b begins with.
-func scalarLength(b []byte) int {
-	if n := bytes.IndexAny(b, ",:]} \t\r\n"); n >= 0 {
-		return n
-	}
-	return len(b)
-}
-
-// text returns the value of a JSON string; false for anything else.
-func text(raw []byte) (string, bool) {
-	if len(raw) == 0 || raw[0] != '"' {
-		return "", false
-	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1]), true
-	}
-	var s string
-	err := json.Unmarshal(raw, &s)
-	return s, err == nil
-}
+func isPresent(raw []byte) bool { return raw != nil && !members.IsNull(raw) }
 
 // halfSurrogate tells whether a JSON text has an escape of half a surrogate pair (RFC 8259 §8.2).
 func halfSurrogate(b []byte) bool {

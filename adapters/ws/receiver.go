@@ -44,10 +44,14 @@ func (c *connection) StatusChanged(to domain.UserID, change domain.Transition) {
 
 // Deliver implements application.Connection.
 func (c *connection) Deliver(data []byte, echoOf domain.ClientMessageID) {
-	if echoOf != "" {
-		data = frame.WithClientMessageID(data, echoOf)
+	if echoOf == "" {
+		c.out.send(data)
+		return
 	}
-	c.out.send(data)
+	buffer := buffers.Get().(*[]byte)
+	defer recycle(buffer)
+	*buffer = frame.AppendWithClientMessageID(*buffer, data, echoOf)
+	c.out.send(*buffer) // which copies it
 }
 
 // DeliverAt implements application.Connection.

@@ -2,6 +2,7 @@ package ws
 
 import (
 	integers "chatting/adapters/fields"
+	"chatting/adapters/members"
 	"chatting/domain"
 )
 
@@ -14,8 +15,8 @@ func parseTarget(raw []byte) (domain.UserID, error) {
 	var ok bool
 	switch c := raw[0]; {
 	case c == '"':
-		s, _ := text(raw)
-		n, ok = integers.IntegerOfText(s)
+		s, _ := members.Text(raw)
+		n, ok = integers.IntegerOfText(string(s))
 	case c == '-' || c >= '0' && c <= '9':
 		n, ok = integers.IntegerOfNumber(string(raw))
 	case c == 'n':

@@ -53,6 +53,7 @@ type nodeParts struct {
 	Cluster     *kafka.Cluster
 	Store       *sqlstore.Store
 	Appenders   appenders
+	Log         *kafka.Conversations
 	Delivery    *application.Delivery
 	Echoes      *application.Echoes
 	Presence    *application.SetPresence
@@ -147,7 +148,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	conversations := kafka.NewTail(n.parts.Cluster, kafka.TailOptions{
 		Topic: n.topics.Conversations, From: recalled, Logger: n.parts.Logger,
-		Handler: &kafka.ConversationTail{Delivery: n.parts.Delivery, From: maps.Clone(ends), Logger: n.parts.Logger},
+		Handler: &kafka.ConversationTail{
+			Delivery: n.parts.Delivery, Log: n.parts.Log, From: maps.Clone(ends), Logger: n.parts.Logger,
+		},
 	})
 	audit := kafka.NewPresenceAudit(n.parts.Cluster, kafka.AuditOptions{
 		Sessions: n.topics.Sessions, Group: n.auditGroup(), Database: n.database,

@@ -44,8 +44,10 @@ var layers = map[string]layer{
 		notStandard: []string{"os", "net", "database/sql", "encoding/json"},
 		why:         "what a use case needs from outside is a port",
 	},
-	"adapters/fields":     {module: []string{"domain"}},
-	"adapters/frame":      {module: []string{"domain"}},
+	// What reads and writes JSON has the one library for that.
+	"adapters/members":    {libraries: true, only: jsonLibrary},
+	"adapters/fields":     {module: []string{"domain", "adapters/members"}, libraries: true, only: jsonLibrary},
+	"adapters/frame":      {module: []string{"domain", "adapters/members"}, libraries: true, only: jsonLibrary},
 	"adapters/netcause":   {},
 	"adapters/ownerfiles": {},
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
@@ -53,8 +55,8 @@ var layers = map[string]layer{
 	"adapters/problem": {module: []string{"domain"}},
 	"adapters": {
 		module: []string{
-			"domain", "application", "adapters/fields", "adapters/frame", "adapters/netcause", "adapters/origins",
-			"adapters/ownerfiles", "adapters/problem", "migrations",
+			"domain", "application", "adapters/fields", "adapters/frame", "adapters/members", "adapters/netcause",
+			"adapters/origins", "adapters/ownerfiles", "adapters/problem", "migrations",
 		},
 		libraries: true,
 	},
@@ -65,6 +67,8 @@ var layers = map[string]layer{
 	// An example shows what can be done with the documents alone.
 	"docs/examples": {libraries: true, only: "github.com/segmentio/kafka-go"},
 }
+
+const jsonLibrary = "github.com/go-json-experiment/json"
 
 // wiring is imported under cmd only, by tests too: who needs a container to test a package has too large a package.
 var wiring = []string{"go.uber.org/fx", "go.uber.org/dig"}
@@ -239,7 +243,10 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"frame, another adapter", good("adapters/frame", "chatting/adapters/ws"), "may not know"},
 		{"fields, another adapter", good("adapters/fields", "chatting/adapters/frame"), "may not know"},
 		{"adapter, fields", good("adapters/kafka", "chatting/adapters/fields"), ""},
-		{"frame, a library", good("adapters/frame", "github.com/gofiber/fiber/v2"), "no libraries"},
+		{"frame, a library", good("adapters/frame", "github.com/gofiber/fiber/v2"), "nothing but"},
+		{"frame, JSON", good("adapters/frame", "chatting/adapters/members", jsonLibrary+"/jsontext"), ""},
+		{"problem, a library", good("adapters/problem", jsonLibrary), "no libraries"},
+		{"members, the domain", good("adapters/members", "chatting/domain"), "may not know"},
 
 		{"configs, a library", good("configs", "github.com/knadh/koanf/v2"), ""},
 		{"configs, an adapter", good("configs", "chatting/adapters/sql"), "may not know"},

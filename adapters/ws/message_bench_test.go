@@ -1,0 +1,106 @@
+package ws
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"chatting/adapters/frame"
+	"chatting/application"
+	"chatting/domain"
+)
+
+// benchText has 64 bytes.
+const benchText = "Shall we play a round of the new one tonight, as soon as I can?!"
+
+// BenchmarkParseFrame reads a frame of a client.
+func BenchmarkParseFrame(b *testing.B) {
+	for name, data := range map[string]string{
+		"message": `{"target_id":10,"message":"` + benchText + `","client_msg_id":"0123456789abcdef"}`,
+		"escapes": `{"target_id": "10", "message": "\"\ud83d\ude00\"\n", "type": "chat_message", "x": {"y": [1, 2.5e3, null]}}`,
+		"invite":  `{"target_id":10,"type":"invite_game","status":"invite","client_msg_id":"0123456789abcdef"}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			frame := []byte(data)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := parseFrame(frame, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkDeliverToTwoSockets delivers records of the log to the sockets of both users, which cost nothing here.
+func BenchmarkDeliverToTwoSockets(b *testing.B) {
+	const burst = 8
+	notices := application.NewNotices(slog.New(slog.DiscardHandler), time.Now)
+	delivery := application.NewDelivery(readAll{}, application.NewInvites(), notices)
+	s := &Server{deps: Deps{Notices: notices}}
+	times := Times{}.withDefaults()
+	ledger := application.NewByteLedger(1<<30, 1<<20, time.Now)
+	var connections []*connection
+	for _, user := range []domain.UserID{9, 10} {
+		c := &connection{server: s}
+		c.out.init(&socket{Conn: nowhere{}}, 1<<20, &times, s.guard, ledger)
+		c.out.held.Of(user)
+		connections = append(connections, c)
+		attachment := delivery.Attach(user, c)
+		attachment.Activate(nil, []int64{0})
+		attachment.Release()
+	}
+	text, err := domain.NewText(benchText)
+	if err != nil {
+		b.Fatal(err)
+	}
+	record := openedRecord{event: domain.Event{
+		Time: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ClientMessageID: "0123456789abcdef",
+		Body: domain.ChatMessage{From: 9, To: 10, Text: text},
+	}}
+	if record.frame, err = frame.Encode(record.event); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for range burst {
+			record.at.Offset++
+			record.event.ID[0], record.event.ID[1], record.event.ID[2] = byte(record.at.Offset), byte(record.at.Offset>>8), byte(record.at.Offset>>16)
+			delivery.Apply(&record)
+		}
+		for _, c := range connections {
+			c.out.awaitWriter()
+			if c.out.isClosing() {
+				b.Fatal("the connection is closing")
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/burst, "ns/record")
+}
+
+// readAll is an application.RecordReader.
+type readAll struct{}
+
+func (readAll) Read(domain.EventID, error) {}
+
+// openedRecord is an application.Record.
+type openedRecord struct {
+	at    application.Position
+	event domain.Event
+	frame []byte
+}
+
+func (r *openedRecord) Position() application.Position      { return r.at }
+func (r *openedRecord) Time() time.Time                     { return r.event.Time }
+func (r *openedRecord) Conversation() domain.Conversation   { return r.event.Body.Conversation() }
+func (r *openedRecord) ConcernsInvites() bool               { return false }
+func (r *openedRecord) Open() (domain.Event, []byte, error) { return r.event, r.frame, nil }
+
+// nowhere is a connection that takes everything at once.
+type nowhere struct{ net.Conn }
+
+func (nowhere) Write(b []byte) (int, error)      { return len(b), nil }
+func (nowhere) SetReadDeadline(time.Time) error  { return nil }
+func (nowhere) SetWriteDeadline(time.Time) error { return nil }
+func (nowhere) Close() error                     { return nil }
