@@ -26,7 +26,7 @@ type batches struct {
 	fail error
 }
 
-func (b *batches) Project(_ context.Context, batch application.ProjectionBatch) error {
+func (b *batches) Project(_ context.Context, batch ...application.ProjectionBatch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fail != nil {

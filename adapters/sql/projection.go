@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -111,46 +112,67 @@ func (s *Store) Projected(ctx context.Context, partitions int) ([]application.Lo
 }
 
 // Project implements application.ProjectionStore.
-func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) error {
-	from, to := batch.From.Next, batch.To.Next
+func (s *Store) Project(ctx context.Context, batches ...application.ProjectionBatch) error {
+	// Whoever locks several projections does so in the order of their partitions.
+	batches = slices.SortedFunc(slices.Values(batches), func(a, b application.ProjectionBatch) int {
+		return a.From.Next.Partition - b.From.Next.Partition
+	})
 	var key []byte
-	if len(batch.Changes()) > 0 {
+	if slices.ContainsFunc(batches, func(b application.ProjectionBatch) bool { return len(b.Changes()) > 0 }) {
 		var err error
 		if key, err = s.blockKey(ctx); err != nil { // before the transaction, which may have the only connection
 			return err
 		}
 	}
 	return s.write(ctx, "project history", func(ctx context.Context, tx *sqlx.Tx) error {
-		if err := movePlace(ctx, tx, batch.From, batch.To); err != nil {
-			return err
+		for _, batch := range batches {
+			if err := movePlace(ctx, tx, batch.From, batch.To); err != nil {
+				return err
+			}
 		}
-		if _, err := tx.ExecContext(ctx, deleteStretch, from.Partition, from.Generation, from.Offset, to.Offset); err != nil {
-			return err
+		var entries []application.JudgedEntry
+		for _, batch := range batches {
+			judged, err := s.judge(ctx, tx, key, batch)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, judged...)
 		}
-		if len(batch.Events) == 0 {
+		if len(entries) == 0 {
 			return nil
-		}
-		erased, err := erasedAfter(ctx, tx, from)
-		if err != nil {
-			return err
-		}
-		batch, err := withOldest(ctx, tx, batch)
-		if err != nil {
-			return err
-		}
-		if batch, err = s.withoutForged(ctx, tx, key, batch); err != nil {
-			return err
-		}
-		blocks, err := s.dialect.blocksBefore(ctx, tx, from, batch.Pairs())
-		if err != nil {
-			return err
-		}
-		entries, changes := batch.Judge(blocks, erased)
-		if err := keepChanges(ctx, tx, batch, changes); err != nil || len(entries) == 0 {
-			return err
 		}
 		return s.dialect.insertMessages(ctx, tx, entries)
 	})
+}
+
+// judge deletes what the history has of the stretch, keeps what became of blocks there, and returns the entries that the
+// history gets instead.
+func (s *Store) judge(
+	ctx context.Context, tx *sqlx.Tx, key []byte, batch application.ProjectionBatch,
+) ([]application.JudgedEntry, error) {
+	from, to := batch.From.Next, batch.To.Next
+	if _, err := tx.ExecContext(ctx, deleteStretch, from.Partition, from.Generation, from.Offset, to.Offset); err != nil {
+		return nil, err
+	}
+	if len(batch.Events) == 0 {
+		return nil, nil
+	}
+	erased, err := erasedAfter(ctx, tx, from)
+	if err != nil {
+		return nil, err
+	}
+	if batch, err = withOldest(ctx, tx, batch); err != nil {
+		return nil, err
+	}
+	if batch, err = s.withoutForged(ctx, tx, key, batch); err != nil {
+		return nil, err
+	}
+	blocks, err := s.dialect.blocksBefore(ctx, tx, from, batch.Pairs())
+	if err != nil {
+		return nil, err
+	}
+	entries, changes := batch.Judge(blocks, erased)
+	return entries, keepChanges(ctx, tx, batch, changes)
 }
 
 // keepChanges keeps what became of blocks in a batch, and drops what that replaces.
