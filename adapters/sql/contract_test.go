@@ -43,7 +43,7 @@ func contract(t *testing.T, newDatabase func(*testing.T) database) {
 	for _, group := range []map[string]func(*testing.T, database){
 		faultContract, migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
 		partitionContract, installationContract, historyContract, pageContract, markContract, eraseContract, cursorContract,
-		forgedContract, failureContract, unchangedContract, clockContract,
+		forgedContract, failureContract, unchangedContract, clockContract, projectionContract,
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })
