@@ -8,6 +8,13 @@ import (
 	"chatting/domain"
 )
 
+// HistoryFlush has the history follow the log sooner than it would by itself.
+type HistoryFlush interface {
+	// FlushHistory asks that some partitions be projected up to where the log ends now. It does not wait, and the wish may get
+	// lost.
+	FlushHistory(partitions []int)
+}
+
 // historyProgress tells when the history has what can be read of the log.
 type historyProgress struct {
 	ends      LogEnds
