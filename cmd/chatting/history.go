@@ -20,12 +20,12 @@ import (
 // newProjector takes the log of conversations into the history.
 func newProjector(
 	cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger,
-	notices *application.Notices,
+	notices *application.Notices, flushes *kafka.HistoryFlushes,
 ) *kafka.Projector {
 	return kafka.NewProjector(cluster, kafka.ProjectorOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
 		Group: cfg.TopicPrefix + ".history", Database: database, Store: store, Retention: cfg.History.Retention,
-		Embedded: cfg.Kafka.Embedded(), Logger: logger, Notices: notices,
+		Delay: cfg.History.Delay, Flushes: flushes, Embedded: cfg.Kafka.Embedded(), Logger: logger, Notices: notices,
 	})
 }
 
@@ -97,7 +97,7 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 	if err := mayRebuild(ctx, cfg, cluster, store, logger); err != nil {
 		return err
 	}
-	projector := newProjector(cfg, cluster, store, "", logger, nil) // it joins no group
+	projector := newProjector(cfg, cluster, store, "", logger, nil, nil) // it joins no group
 	for _, partition := range partitions {
 		rebuilt, err := projector.Rebuild(ctx, partition)
 		if err != nil {
