@@ -29,8 +29,9 @@ const (
 func newProjectionReader(ctx context.Context, p *Projector) *projectionReader {
 	r := &projectionReader{projector: p, ctx: ctx, of: make(map[int]*projection)}
 	r.tail = NewTail(p.cluster, TailOptions{
-		Topic: p.options.Topic, Handler: r, Logger: p.options.Logger, Rest: p.options.Delay, Through: r.write,
+		Topic: p.options.Topic, Handler: r, Through: r.write, Logger: p.options.Logger,
 		Interrupted: func(partition int) { r.of[partition].stop(errInterrupted) },
+		Rest:        p.options.Delay, beats: p.options.beats,
 	})
 	return r
 }

@@ -34,6 +34,8 @@ type ProjectorOptions struct {
 	// sooner. 0: it is projected as it comes.
 	Delay   time.Duration
 	Flushes *HistoryFlushes // nil: nobody asks
+
+	beats <-chan time.Time // as TailOptions.beats
 }
 
 // Projector takes the log of conversations into the history: a consumer group over all nodes, so that one node does it for
