@@ -54,6 +54,7 @@ func TestTheAnswerForAPartitionThatWasAddedAgainIsDropped(t *testing.T) {
 	tail.take(t.Context(), answer)
 	events.want(t, "removed")
 	tail.add(3, 0)
+	answer.partitions = []int{3}
 	tail.take(t.Context(), answer)
 	events.want(t, "added again")
 	if state := tail.partitions[3]; state.position != 0 {
