@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -77,6 +78,12 @@ func (p *pacedProjector) rest() {
 		})
 		return rest
 	})
+}
+
+// readings returns what is read of each partition.
+func (p *pacedProjector) readings() (of map[int]*projection) {
+	p.reader.tail.do(p.t.Context(), func() { of = maps.Clone(p.reader.of) })
+	return of
 }
 
 func (p *pacedProjector) beat() { p.beats <- time.Time{} }
@@ -175,8 +182,14 @@ func TestAPartitionThatCannotBeProjectedDoesNotHoldUpTheOthers(t *testing.T) {
 			}
 			store.mu.Unlock()
 			sayInEach(t, appender, 0, 1, 2, 3)
+			readings := p.readings()
 			p.beat()
 			store.wantNext(t, before+1, 0, 2, 3)
+			for number, h := range p.readings() {
+				if goesOn := h == readings[number]; number != 1 && !goesOn {
+					t.Errorf("%v: partition %d has to find where to go on", why, number)
+				}
+			}
 			if next := store.next(1).Offset; next != before {
 				t.Errorf("%v: the partition is projected up to %d", why, next)
 			}
