@@ -39,7 +39,7 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 	if err := appendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserErased, User: user}); err != nil {
 		return err
 	}
-	end, err := newHistoryProgress(e.Projected, e.Ends, e.Partitions).noteEnd(ctx)
+	end, err := newHistoryProgress(FollowedLog{Projected: e.Projected, Ends: e.Ends, Partitions: e.Partitions}).noteEnd(ctx)
 	if err != nil {
 		return err
 	}

@@ -187,6 +187,16 @@ func (c conversations) EndOffsets(context.Context) ([]int64, error) {
 	return ends, nil
 }
 
+// Seen and PartitionOf make it a SeenLog: this node has read everything.
+func (c conversations) Seen() []int64 {
+	ends, _ := c.EndOffsets(context.Background())
+	return ends
+}
+
+func (c conversations) PartitionOf(conversation domain.Conversation) int {
+	return c.partitionOf(conversation)
+}
+
 // record is a Record of conversations.
 type record struct {
 	at    application.Position

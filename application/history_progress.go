@@ -8,14 +8,33 @@ import (
 	"chatting/domain"
 )
 
+// HistoryFlush has the history follow the log sooner than it would by itself.
+type HistoryFlush interface {
+	// FlushHistory asks that some partitions be projected up to where the log ends now. It does not wait, and the wish may get
+	// lost.
+	FlushHistory(partitions []int)
+}
+
+// FollowedLog tells how the history follows a log.
+type FollowedLog struct {
+	Projected ProjectedOffsets
+	// Ends are those of what can be read.
+	Ends       LogEnds
+	Partitions int
+	Flush      HistoryFlush // nil where nobody waits
+}
+
 // historyProgress tells when the history has what can be read of the log.
 type historyProgress struct {
 	ends      LogEnds
+	flush     HistoryFlush
 	projected projectedRounds
 }
 
-func newHistoryProgress(projected ProjectedOffsets, ends LogEnds, partitions int) *historyProgress {
-	return &historyProgress{ends: ends, projected: projectedRounds{offsets: projected, partitions: partitions}}
+func newHistoryProgress(log FollowedLog) *historyProgress {
+	return &historyProgress{
+		ends: log.Ends, flush: log.Flush, projected: projectedRounds{offsets: log.Projected, partitions: log.Partitions},
+	}
 }
 
 // logEnd is where the log ends, and how far the history had followed it before that was asked.
@@ -57,13 +76,39 @@ func (h *historyProgress) noteEndUpTo(ctx context.Context, log LogEnds) (end log
 const (
 	firstPoll = 5 * time.Millisecond
 	lastPoll  = 200 * time.Millisecond
+	// flushAgain is after how long whoever still waits asks again: the wish may have got lost, or come to a node that did not
+	// project the partition yet.
+	flushAgain = 500 * time.Millisecond
 )
 
 // await waits until the history has everything before the end, and returns the end's places. CodeUnavailable when
 // ctx ends first.
 func (h *historyProgress) await(ctx context.Context, end logEnd) ([]LogPosition, error) {
-	now := end.before
-	for pause := firstPoll; !end.isReached(now); pause = min(2*pause, lastPoll) {
+	now, err := h.awaitAll(ctx, end.before, end.missing)
+	if err != nil {
+		return nil, err
+	}
+	places := make([]LogPosition, len(end.offsets))
+	for p, offset := range end.offsets {
+		places[p] = LogPosition{Generation: now[p].Generation, Partition: p, Offset: offset}
+	}
+	return places, nil
+}
+
+// awaitAll waits until the history has come so far that nothing is missing, and has it hurry. now is how far it was before.
+func (h *historyProgress) awaitAll(
+	ctx context.Context, now []LogPosition, missing func(now []LogPosition) (partitions []int),
+) ([]LogPosition, error) {
+	var asked time.Time
+	for pause := firstPoll; ; pause = min(2*pause, lastPoll) {
+		partitions := missing(now)
+		if len(partitions) == 0 {
+			return now, nil
+		}
+		if time.Since(asked) >= flushAgain {
+			asked = time.Now()
+			h.flush.FlushHistory(partitions)
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -76,23 +121,18 @@ func (h *historyProgress) await(ctx context.Context, end logEnd) ([]LogPosition,
 			return nil, err
 		}
 	}
-	places := make([]LogPosition, len(end.offsets))
-	for p, offset := range end.offsets {
-		places[p] = LogPosition{Generation: now[p].Generation, Partition: p, Offset: offset}
-	}
-	return places, nil
 }
 
-// isReached tells whether a history that has come to now has everything before the end. One that was past the end before the
-// end was asked for has not yet noticed that the topic was made anew.
-func (e logEnd) isReached(now []LogPosition) bool {
+// missing returns the partitions of which a history that has come to now has not everything before the end. One that was past
+// the end before the end was asked for has not yet noticed that the topic was made anew.
+func (e logEnd) missing(now []LogPosition) (partitions []int) {
 	for p, offset := range e.offsets {
 		stale := now[p].Generation == e.before[p].Generation && e.before[p].Offset > offset
 		if stale || now[p].Offset < offset {
-			return false
+			partitions = append(partitions, p)
 		}
 	}
-	return true
+	return partitions
 }
 
 // projectedRounds asks how far the history is, once for all who ask while one question is under way.

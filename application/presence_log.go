@@ -161,7 +161,7 @@ func (p *SetPresence) came(record domain.SessionRecord, at time.Time) actions {
 		}
 		return p.reconcile(m)
 	case domain.SessionLeaving, domain.SessionDead, domain.FriendsChanged, domain.UserErased, domain.UserForgotten,
-		domain.UserBlocked, domain.UserUnblocked:
+		domain.UserBlocked, domain.UserUnblocked, domain.HistoryWanted:
 	}
 	return nil
 }

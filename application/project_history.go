@@ -31,9 +31,9 @@ type ProjectionStore interface {
 	// Projections returns how far each partition is projected; those that never were are missing.
 	Projections(ctx context.Context) ([]Projection, error)
 	// Project replaces what the history has from batch.From.Next to batch.To.Next by what batch.Judge makes of it, and moves
-	// the projection there. An entry that the history has from an earlier place stays as it is. ErrProjectionMoved where the
-	// projection is not at batch.From.
-	Project(ctx context.Context, batch ProjectionBatch) error
+	// the projection there. An entry that the history has from an earlier place stays as it is. The batches are of different
+	// partitions: all of them are written, or none. ErrProjectionMoved where one of the projections is not at batch.From.
+	Project(ctx context.Context, batches ...ProjectionBatch) error
 	// MoveProjection has the partition's projection go on elsewhere: to a place from which it was projected before, or over
 	// a gap, and then with what is known of the blocks there. ErrProjectionMoved as above.
 	MoveProjection(ctx context.Context, from, to Projection, blocks []BlockState) error

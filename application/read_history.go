@@ -9,23 +9,71 @@ import (
 
 // ReadHistory shows users what was said in their own conversations, and notes up to where they have read.
 //
-// A client names messages that it has from its socket, and the history gets them a moment later. So a message that the
-// history does not know is looked for again once the history has all that the log has now.
+// The history gets what was said a moment later than clients. So a first page, a list and a number of unread messages are
+// given once the history has what this node had read of the log by then, and so all that its clients were shown. That is an
+// effort, not a promise: where the history does not come so far soon, they are given as it is.
+//
+// A client may also name a message that the history does not know. It is looked for again once the history has all that the
+// log has now.
 type ReadHistory struct {
 	history  HistoryReader
 	marks    ReadMarks
+	seen     SeenLog
 	progress *historyProgress
 }
 
-// NewReadHistory returns the history of a log with so many partitions.
-func NewReadHistory(
-	history HistoryReader, marks ReadMarks, projected ProjectedOffsets, ends LogEnds, partitions int,
-) *ReadHistory {
-	return &ReadHistory{history: history, marks: marks, progress: newHistoryProgress(projected, ends, partitions)}
+// SeenLog is the log as far as this node has read it.
+type SeenLog interface {
+	// Seen returns, for each partition, the offset up to which this node has read: what its connections were shown stands before.
+	Seen() []int64
+	// PartitionOf returns where a conversation stands.
+	PartitionOf(conversation domain.Conversation) int
 }
 
-// progressWait is for how long the history is waited for.
-const progressWait = 2 * time.Second
+// NewReadHistory returns the history of a log, of which this node has seen some.
+func NewReadHistory(history HistoryReader, marks ReadMarks, log FollowedLog, seen SeenLog) *ReadHistory {
+	return &ReadHistory{history: history, marks: marks, seen: seen, progress: newHistoryProgress(log)}
+}
+
+const (
+	// progressWait is for how long the history is waited for if a message is to be found in it, freshWait if it is to be fresh.
+	progressWait = 2 * time.Second
+	freshWait    = 500 * time.Millisecond
+)
+
+// refresh waits until the history has what this node has seen of the conversation of two users, or freshWait has passed.
+func (r *ReadHistory) refresh(ctx context.Context, one, other domain.UserID) {
+	conversation := domain.Between(one, other)
+	seen := r.seen.Seen()
+	p := r.seen.PartitionOf(conversation)
+	r.awaitSeen(ctx, func(now []LogPosition) []int {
+		if now[p].Offset < seen[p] {
+			return []int{p}
+		}
+		return nil
+	})
+}
+
+// refreshAll does so for all conversations.
+func (r *ReadHistory) refreshAll(ctx context.Context) {
+	seen := r.seen.Seen()
+	r.awaitSeen(ctx, func(now []LogPosition) (missing []int) {
+		for p := range now {
+			if now[p].Offset < seen[p] {
+				missing = append(missing, p)
+			}
+		}
+		return missing
+	})
+}
+
+func (r *ReadHistory) awaitSeen(ctx context.Context, missing func(now []LogPosition) []int) {
+	ctx, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	if now, err := r.progress.projected.get(ctx); err == nil {
+		_, _ = r.progress.awaitAll(ctx, now, missing) // the page says what there is
+	}
+}
 
 // catchUp waits until the history has all that the log had when it was called. CodeUnavailable where it does not within
 // progressWait.
@@ -52,6 +100,9 @@ type HistoryPage struct {
 func (r *ReadHistory) Messages(
 	ctx context.Context, owner, partner domain.UserID, before *domain.EventID, bounds PageBounds,
 ) (HistoryPage, error) {
+	if before == nil {
+		r.refresh(ctx, owner, partner)
+	}
 	entries, more, err := r.history.Messages(ctx, owner, partner, before, bounds)
 	if err == nil && before != nil && len(entries) == 0 {
 		// At the beginning of the conversation, or behind a message that is not projected yet?
@@ -92,6 +143,9 @@ type ConversationPage struct {
 func (r *ReadHistory) Conversations(
 	ctx context.Context, owner domain.UserID, before *ConversationCursor, bounds PageBounds,
 ) (ConversationPage, error) {
+	if before == nil {
+		r.refreshAll(ctx)
+	}
 	list, more, err := r.history.Conversations(ctx, owner, before, bounds)
 	if err != nil {
 		return ConversationPage{}, err
@@ -107,6 +161,7 @@ func (r *ReadHistory) Conversations(
 // MarkRead moves owner's mark in its conversation with partner up to message or, with nil, to the newest; never back. It
 // returns how many are unread then. Errors: CodeUnknownMessage for one that owner does not see there, CodeUnavailable.
 func (r *ReadHistory) MarkRead(ctx context.Context, owner, partner domain.UserID, message *domain.EventID) (unread int, err error) {
+	r.refresh(ctx, owner, partner)
 	known, err := r.marks.MarkRead(ctx, owner, partner, message)
 	if err == nil && !known {
 		if err = r.catchUp(ctx); err == nil {

@@ -362,7 +362,7 @@ func TestASessionThatEndsWaitsForItsReplayAndSaysNothing(t *testing.T) {
 		}}
 		a := d.Attach(2, c)
 		a.storing()
-		messages := NewStoredMessages(nil, waiting, nil, nil, 1, d.notices.logger)
+		messages := NewStoredMessages(nil, waiting, FollowedLog{Partitions: 1}, d.notices.logger)
 		session := &storedSession{messages: messages}
 		session.replay(b, a, c)
 		synctest.Wait()

@@ -26,6 +26,9 @@ type projection struct {
 	earlier []application.HistoryEntry
 	err     error // of every call
 	saving  error // of SaveCursors
+	// flushes are the partitions of each wish; flushed, where it is set, is called after one.
+	flushes [][]int
+	flushed func()
 }
 
 func newProjection(log conversations) *projection {
@@ -52,6 +55,20 @@ func (p *projection) Projected(_ context.Context, partitions int) ([]application
 		places[partition] = application.LogPosition{Generation: p.generation, Partition: partition, Offset: offset}
 	}
 	return places, p.err
+}
+
+func (p *projection) FlushHistory(partitions []int) {
+	p.mu.Lock()
+	p.flushes = append(p.flushes, partitions)
+	p.mu.Unlock()
+	if p.flushed != nil {
+		p.flushed()
+	}
+}
+
+// followed is the log as this history follows it.
+func (p *projection) followed() application.FollowedLog {
+	return application.FollowedLog{Projected: p, Ends: p.log, Partitions: len(p.log.partitions), Flush: p}
 }
 
 func (p *projection) SaveCursors(_ context.Context, cursors map[domain.UserID][]application.LogPosition) error {
@@ -242,7 +259,7 @@ func newStoring(t *testing.T) *storing {
 // restart is a new process, as far as stored messages go: what was not saved is gone.
 func (s *storing) restart(t *testing.T) {
 	t.Helper()
-	s.stored = application.NewStoredMessages(s.history, s.history, s.history, s.log, len(s.log.partitions), quiet)
+	s.stored = application.NewStoredMessages(s.history, s.history, s.history.followed(), quiet)
 	s.login.Stored = s.stored
 	if err := s.stored.Begin(t.Context()); err != nil {
 		t.Fatal(err)

@@ -24,15 +24,13 @@ type StoredMessages struct {
 	began []LogPosition // the System's cursor, once known
 }
 
-// NewStoredMessages returns the stored messages of a log with so many partitions, which can be read up to ends. Begin and
-// Run are to be called.
+// NewStoredMessages returns the stored messages of a log. Begin and Run are to be called.
 func NewStoredMessages(
-	cursors DeliveryCursors, undelivered Undelivered, projected ProjectedOffsets, ends LogEnds, partitions int,
-	logger *slog.Logger,
+	cursors DeliveryCursors, undelivered Undelivered, log FollowedLog, logger *slog.Logger,
 ) *StoredMessages {
 	return &StoredMessages{
 		cursors: cursors, undelivered: undelivered, logger: logger,
-		progress: newHistoryProgress(projected, ends, partitions),
+		progress: newHistoryProgress(log),
 		saving:   newCursorSaver(cursors, logger),
 	}
 }

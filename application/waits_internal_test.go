@@ -55,13 +55,25 @@ func TestAnEndIsReachedOnceEveryPartitionHasItInTheSameTopic(t *testing.T) {
 		"another one since, past that": {9, at(1, 20), at(2, 30), true},
 	} {
 		end := logEnd{offsets: []int64{0, test.end}, before: []LogPosition{at(1, 0), test.before}}
-		if got := end.isReached([]LogPosition{at(1, 0), test.now}); got != test.want {
-			t.Errorf("%s: %v", what, got)
+		want := []int{1}
+		if test.want {
+			want = nil
+		}
+		if got := end.missing([]LogPosition{at(1, 0), test.now}); !slices.Equal(got, want) {
+			t.Errorf("%s: missing is %v", what, got)
 		}
 	}
 	end := logEnd{offsets: []int64{5, 5}, before: []LogPosition{at(1, 0), at(1, 0)}}
-	if end.isReached([]LogPosition{at(1, 4), at(1, 5)}) || end.isReached([]LogPosition{at(1, 5), at(1, 4)}) {
-		t.Error("one partition is missing")
+	for _, c := range []struct {
+		now  []LogPosition
+		want []int
+	}{
+		{[]LogPosition{at(1, 4), at(1, 5)}, []int{0}}, {[]LogPosition{at(1, 5), at(1, 4)}, []int{1}},
+		{[]LogPosition{at(1, 4), at(1, 4)}, []int{0, 1}}, {[]LogPosition{at(1, 5), at(1, 5)}, nil},
+	} {
+		if got := end.missing(c.now); !slices.Equal(got, c.want) {
+			t.Errorf("at %v, missing is %v", c.now, got)
+		}
 	}
 }
 
@@ -159,7 +171,7 @@ func TestWhereStoringBeganIsAskedForUntilItIsKnown(t *testing.T) {
 		cursors: map[domain.UserID][]LogPosition{}, errs: map[domain.UserID]error{}, asked: map[domain.UserID]int{},
 	}
 	places := fixedPlaces{inPartition(0, 7), inPartition(1, 9)}
-	s := NewStoredMessages(cursors, nil, places, places, 2, slog.New(slog.DiscardHandler))
+	s := NewStoredMessages(cursors, nil, FollowedLog{Projected: places, Ends: places, Partitions: 2}, slog.New(slog.DiscardHandler))
 	cursors.errs[domain.System] = errors.New("away")
 	if err := s.Begin(t.Context()); err == nil || cursors.saved != 0 {
 		t.Errorf("while the database is away: %v, saved %d times", err, cursors.saved)

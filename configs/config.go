@@ -170,6 +170,7 @@ const (
 type History struct {
 	Enabled   bool
 	Retention time.Duration // by the age of messages
+	Delay     time.Duration // what was said waits for what follows it
 }
 
 // Invite has the times of game invites.

@@ -21,8 +21,8 @@ func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[
 // SessionKind says what a record of the sessions topic reports.
 type SessionKind string
 
-// The kinds of session records. Beat and Leaving stand in partition 0, Dead in every partition, all others in the partition of
-// their User.
+// The kinds of session records. Beat, Leaving and HistoryWanted stand in partition 0, Dead in every partition, all others in
+// the partition of their User.
 const (
 	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
 	SessionDown    SessionKind = "down"    // the end of the last one: ends Up of this and lower Counts
@@ -35,6 +35,8 @@ const (
 	UserForgotten SessionKind = "forgotten"
 	UserBlocked   SessionKind = "blocked"   // User blocks Target: from here on User's presence may be kept from Target
 	UserUnblocked SessionKind = "unblocked" // and no longer
+	// HistoryWanted says nothing of sessions: somebody waits for the history, and whoever projects it is not to wait for more.
+	HistoryWanted SessionKind = "history"
 )
 
 // SessionRecord is one record of the sessions topic.
@@ -124,7 +126,7 @@ func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
 		})
 	case SessionDead:
 		return s.bury(record.Incarnation, at)
-	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten, UserBlocked, UserUnblocked:
+	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten, UserBlocked, UserUnblocked, HistoryWanted:
 	}
 	return nil
 }

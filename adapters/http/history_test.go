@@ -96,6 +96,12 @@ type ends struct{}
 
 func (ends) EndOffsets(context.Context) ([]int64, error) { return []int64{3, 4}, nil }
 
+// seen is how far this node has read.
+type seen struct{}
+
+func (seen) Seen() []int64                       { return []int64{3, 4} }
+func (seen) PartitionOf(domain.Conversation) int { return 0 }
+
 // projected is how far the history is: where the log ends.
 type projected struct{}
 
@@ -105,7 +111,7 @@ func (projected) Projected(context.Context, int) ([]application.LogPosition, err
 
 func withHistory(h *history) func(*world, *Options, *Deps) {
 	return func(w *world, _ *Options, d *Deps) {
-		d.History = application.NewReadHistory(h, h, projected{}, ends{}, 2)
+		d.History = application.NewReadHistory(h, h, application.FollowedLog{Projected: projected{}, Ends: ends{}, Partitions: 2}, seen{})
 		d.Erase = &application.EraseUser{
 			Eraser: h, Blocks: blockStore{w}, Log: w, Sessions: sessions{w}, Ends: ends{}, Projected: projected{}, Partitions: 2,
 			Now: time.Now, Logger: d.Logger,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"chatting/adapters/frame"
@@ -12,13 +13,15 @@ import (
 	"chatting/domain"
 )
 
-// Conversations is the topic of conversations as the use cases know it: application.ConversationLog and
-// application.LogEnds.
+// Conversations is the topic of conversations as the use cases know it: application.ConversationLog, application.LogEnds and
+// application.SeenLog.
 type Conversations struct {
 	appender *Appender
 	ends     *endOffsets
 	readable readableEnds
 	own      *ownMessages
+	// seen is up to where this node's tail has read each partition.
+	seen []atomic.Int64
 }
 
 // readableEnds are an application.LogEnds.
@@ -31,12 +34,14 @@ func NewConversations(cluster *Cluster, appender *Appender) *Conversations {
 	}
 	return &Conversations{
 		appender: appender, ends: ends(cluster.logEnds), readable: readableEnds{ends(cluster.stableEnds)}, own: newOwnMessages(),
+		seen: make([]atomic.Int64, appender.Partitions()),
 	}
 }
 
 var _ interface {
 	application.ConversationLog
 	application.LogEnds
+	application.SeenLog
 } = (*Conversations)(nil)
 
 // Append implements application.ConversationLog.
@@ -75,6 +80,27 @@ func (e *endOffsets) endOffsets(ctx context.Context) ([]int64, error) {
 	return offsets, nil
 }
 
+// Seen implements application.SeenLog.
+func (c *Conversations) Seen() []int64 {
+	seen := make([]int64, len(c.seen))
+	for p := range c.seen {
+		seen[p] = c.seen[p].Load()
+	}
+	return seen
+}
+
+// sees notes that this node has read everything before next. It does nothing with a nil log.
+func (c *Conversations) sees(partition int, next int64) {
+	if c != nil {
+		c.seen[partition].Store(next)
+	}
+}
+
+// PartitionOf implements application.SeenLog.
+func (c *Conversations) PartitionOf(conversation domain.Conversation) int {
+	return c.appender.PartitionOf([]byte(conversation.Key()))
+}
+
 // Close waits for the requests under way.
 func (c *Conversations) Close() {
 	c.ends.wait()
@@ -84,7 +110,7 @@ func (c *Conversations) Close() {
 // ConversationTail hands the records of conversations to delivery: the handler of the node's tail.
 type ConversationTail struct {
 	Delivery *application.Delivery
-	// Log is what this node appends to the topic; nil if it appends nothing.
+	// Log is what this node appends to the topic, and is told how far this node has read; nil for neither.
 	Log *Conversations
 	// From is where delivery begins, a partition. Of what stands before, only what became of invites counts. The tail's own:
 	// it changes where the topic is made anew.
@@ -94,6 +120,8 @@ type ConversationTail struct {
 
 // Record implements TailHandler. Records whose key is no conversation's are not ours.
 func (t *ConversationTail) Record(r *TailRecord) {
+	// Before anybody is shown it: who asks for the history then is to find it.
+	t.Log.sees(r.Partition, r.Offset+1)
 	conversation, ok := domain.ParseConversation(r.Key)
 	if !ok {
 		t.Logger.Debug("skipped a record whose key names no conversation", "partition", r.Partition, "offset", r.Offset)
@@ -122,6 +150,7 @@ func (t *ConversationTail) LeftOut(LeftOut) {}
 func (t *ConversationTail) Hole(partition int, from, to int64) {
 	if to < from {
 		t.From[partition] = to
+		t.Log.sees(partition, to)
 		t.Delivery.Restart(partition)
 	}
 	t.Delivery.CloseAll(application.CloseHole)

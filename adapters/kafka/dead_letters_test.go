@@ -21,7 +21,7 @@ func TestARecordIsCopiedOutOfItsBatchWhole(t *testing.T) {
 	var copied foreignRecord
 	handler := recordFunc(func(r *TailRecord) { copied = copyRecord("t", r) })
 	tail := NewTail(nil, TailOptions{Handler: handler, Logger: testLogger(t)})
-	tail.read(t.Context(), &fetchedPartition{number: 3, batches: batch}, 0)
+	tail.read(&fetchedPartition{number: 3, batches: batch}, 0)
 	clear(batch) // it is used again
 	if copied.topic != "t" || copied.partition != 3 || copied.offset != 17 || !copied.time.Equal(written.time) || copied.size != 5 ||
 		string(copied.key) != "key" || string(copied.value) != "value" || fmt.Sprint(asLines(copied.headers)) != "[h: header]" ||

@@ -47,6 +47,6 @@ func stored(t *testing.T, r record) foreignRecord {
 	var read foreignRecord
 	handler := recordFunc(func(r *TailRecord) { read = copyRecord("t.system-messages", r) })
 	tail := NewTail(nil, TailOptions{Handler: handler, Logger: testLogger(t), MaxBatch: MaxForeignBatch})
-	tail.read(t.Context(), &fetchedPartition{batches: madeBatch{records: []record{r}}.bytes(t)}, 0)
+	tail.read(&fetchedPartition{batches: madeBatch{records: []record{r}}.bytes(t)}, 0)
 	return read
 }

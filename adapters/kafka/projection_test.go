@@ -26,14 +26,16 @@ type batches struct {
 	fail error
 }
 
-func (b *batches) Project(_ context.Context, batch application.ProjectionBatch) error {
+func (b *batches) Project(_ context.Context, batches ...application.ProjectionBatch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fail != nil {
 		return b.fail
 	}
-	batch.Events, batch.Supersedes = slices.Clone(batch.Events), maps.Clone(batch.Supersedes) // they are used again
-	b.took = append(b.took, batch)
+	for _, batch := range batches {
+		batch.Events, batch.Supersedes = slices.Clone(batch.Events), maps.Clone(batch.Supersedes) // they are used again
+		b.took = append(b.took, batch)
+	}
 	return nil
 }
 
@@ -47,9 +49,16 @@ func projecting(t *testing.T) (*projection, *batches) {
 	ctx, stop := context.WithCancelCause(t.Context())
 	t.Cleanup(func() { stop(nil) })
 	return &projection{
-		partition: p, ctx: ctx, stop: stop, invites: domain.NewInvites(), quiet: newQuietBlocks(),
+		partition: p, reader: newProjectionReader(t.Context(), p.projector), ctx: ctx, stop: stop,
+		invites: domain.NewInvites(), quiet: newQuietBlocks(),
 		at: application.Projection{Next: application.LogPosition{Generation: 2, Offset: 10}, Last: -1},
 	}, store
+}
+
+// end ends an answer of the leader: what was read is written.
+func (h *projection) end(next int64) {
+	h.readUpTo(next)
+	h.reader.write()
 }
 
 func (h *projection) logged(t *testing.T, offset int64, key string, body domain.Body) {
@@ -62,7 +71,7 @@ func (h *projection) logged(t *testing.T, offset int64, key string, body domain.
 			t.Fatal(err)
 		}
 	}
-	h.Record(&TailRecord{Offset: offset, Time: at, Key: []byte(key), Value: value})
+	h.record(&TailRecord{Offset: offset, Time: at, Key: []byte(key), Value: value})
 }
 
 // offsets lists what a batch projects.
@@ -79,26 +88,26 @@ func TestWhatIsProjectedInOneTransaction(t *testing.T) {
 	block := func(version int64) domain.Body {
 		return domain.BlockChanged{Blocker: 2, Target: 1, Blocked: version%2 == 1, Version: version}
 	}
-	h.BatchEnd(0, 10)
+	h.end(10)
 	if len(store.took) != 0 {
 		t.Error("where nothing was read, something is written")
 	}
 	h.logged(t, 10, "1:2", hello)
 	h.logged(t, 11, "1:2", nil)
-	h.BatchEnd(0, 12)
+	h.end(12)
 	h.logged(t, 12, "1:2", block(5))
 	h.logged(t, 13, "1:2", block(6))
-	h.LeftOut(LeftOut{From: 14, To: 17})
+	h.leftOut(LeftOut{From: 14, To: 17})
 	h.logged(t, 17, "1:2", block(7))
 	h.logged(t, 18, "1:2", block(8))
 	h.logged(t, 19, "1:2", hello)
 	h.logged(t, 20, "1:2", block(9))
-	h.BatchEnd(0, 30)
+	h.end(30)
 	h.logged(t, 30, "1:2", block(10))
 	h.logged(t, 31, "1:2", nil) // another version may find a message in it
 	h.logged(t, 32, "1:2", block(11))
-	h.BatchEnd(0, 33)
-	h.BatchEnd(0, 33)
+	h.end(33)
+	h.end(33)
 	if len(store.took) != 3 {
 		t.Fatalf("there are %d transactions", len(store.took))
 	}
@@ -145,7 +154,7 @@ func TestRecordsThatAreNoEventsAreCountedInTheLog(t *testing.T) {
 	}{
 		"none": {func(h *projection) { h.logged(t, 10, "1:2", hello) }, ""},
 		"some": {func(h *projection) { h.logged(t, 10, "1:2", nil); h.logged(t, 11, "1:2", nil) }, "records=2"},
-		"more": {func(h *projection) { h.logged(t, 10, "1:2", nil); h.LeftOut(LeftOut{From: 11, To: 15}) }, "records=5"},
+		"more": {func(h *projection) { h.logged(t, 10, "1:2", nil); h.leftOut(LeftOut{From: 11, To: 15}) }, "records=5"},
 	} {
 		var out bytes.Buffer
 		h, _ := projecting(t)
@@ -153,7 +162,7 @@ func TestRecordsThatAreNoEventsAreCountedInTheLog(t *testing.T) {
 			Partitions: 1, Store: &batches{}, Retention: time.Hour, Logger: slog.New(slog.NewTextHandler(&out, nil)),
 		})
 		c.read(h)
-		h.BatchEnd(0, 20)
+		h.end(20)
 		if got := out.String(); (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
 			t.Errorf("%s: it says %q", what, got)
 		}
@@ -169,7 +178,7 @@ func TestATransactionIsBoundedInEventsAndInBytes(t *testing.T) {
 	if len(store.took) != 1 || len(store.took[0].Events) != maxProjected || store.took[0].To.Next.Offset != 10+maxProjected {
 		t.Fatalf("many events: %d transactions", len(store.took))
 	}
-	h.BatchEnd(0, 2000)
+	h.end(2000)
 	if len(store.took) != 2 || len(store.took[1].Events) != 1 {
 		t.Fatalf("the rest: %d transactions", len(store.took))
 	}
@@ -188,8 +197,8 @@ func TestATransactionIsBoundedInEventsAndInBytes(t *testing.T) {
 	if last := len(store.took[0].Events[0].Frame); size < maxProjectedBytes || size-last >= maxProjectedBytes {
 		t.Errorf("%d bytes are written at once", size)
 	}
-	if h.bytes != 0 {
-		t.Errorf("the next transaction begins with %d bytes", h.bytes)
+	if h.reader.bytes != 0 {
+		t.Errorf("the next transaction begins with %d bytes", h.reader.bytes)
 	}
 }
 
@@ -222,13 +231,13 @@ func TestAProjectionStopsAtItsFirstFailure(t *testing.T) {
 	h, store := projecting(t)
 	store.fail = errors.New("away")
 	h.logged(t, 10, "1:2", hello)
-	h.BatchEnd(0, 11)
+	h.end(11)
 	if cause := context.Cause(h.ctx); !errors.Is(cause, store.fail) || h.at.Next.Offset != 10 {
 		t.Errorf("it goes on at %d, with %v", h.at.Next.Offset, cause)
 	}
 	store.fail = nil
 	h.logged(t, 11, "1:2", hello)
-	h.BatchEnd(0, 12)
+	h.end(12)
 	if len(store.took) != 0 || len(h.events) != 1 {
 		t.Errorf("afterwards, %d transactions are written", len(store.took))
 	}
@@ -240,7 +249,7 @@ func TestAProjectionStopsAtItsFirstFailure(t *testing.T) {
 		"made anew": {20, 5, 0, true},
 	} {
 		h, _ := projecting(t)
-		h.Hole(0, c.from, c.to)
+		h.hole(c.from, c.to)
 		if p := h.partition; !errors.Is(context.Cause(h.ctx), errHole) || p.lostUntil != c.lostUntil || p.pastEnd.IsZero() == c.pastEnd {
 			t.Errorf("%s: lost until %d, past the end since %s, %v", what, p.lostUntil, p.pastEnd, context.Cause(h.ctx))
 		}

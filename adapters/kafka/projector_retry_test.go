@@ -84,6 +84,17 @@ func TestAPartitionWhoseDatabaseIsAwayIsTriedAtAnEasyPace(t *testing.T) {
 	})
 }
 
+// readPartition returns partition 0 of a projector, whose reader runs until the test ends.
+func readPartition(t *testing.T, p *Projector) *projectedPartition {
+	t.Helper()
+	ctx, stop := context.WithCancel(testContext(t))
+	reader := newProjectionReader(ctx, p)
+	var reading sync.WaitGroup
+	reading.Go(func() { reader.run(ctx) })
+	t.Cleanup(func() { stop(); reading.Wait() })
+	return &projectedPartition{projector: p, reader: reader}
+}
+
 // The topic may have been made anew meanwhile.
 func TestAnInterruptedPartitionLooksWhereToGoOn(t *testing.T) {
 	broker, cluster, topic := controlledTopic(t)
@@ -95,7 +106,7 @@ func TestAnInterruptedPartitionLooksWhereToGoOn(t *testing.T) {
 		response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
 		return response, nil, true
 	})
-	p := &projectedPartition{projector: testProjector(t, cluster, topic, newMemoryHistory())}
+	p := readPartition(t, testProjector(t, cluster, topic, newMemoryHistory()))
 	if moved, err := p.follow(testContext(t)); moved || !errors.Is(err, errInterrupted) {
 		t.Errorf("it ends with %v, and projected something: %t", err, moved)
 	}
@@ -111,7 +122,7 @@ func TestAProjectorThatFoundNothingNewFindsThatItIsToProjectAgain(t *testing.T) 
 		wantHistory(t, store, k.want)
 		stop()
 		end := store.next(0)
-		partition := &projectedPartition{projector: testProjector(t, cluster, topic, store)}
+		partition := readPartition(t, testProjector(t, cluster, topic, store))
 		ctx, cancel := context.WithCancel(testContext(t))
 		defer cancel()
 		ended := make(chan error, 1)

@@ -24,7 +24,10 @@ type memoryHistory struct {
 	entries     []application.JudgedEntry
 	changes     []application.JudgedChange
 	stored      []application.StoredBlock
-	fails       func() (before, after bool) // nil: never
+	fails       func() (before, after bool)                   // nil: never
+	refuses     func(batch application.ProjectionBatch) error // nil: none
+	// took are the partitions of each transaction that projected something.
+	took [][]int
 }
 
 func newMemoryHistory() *memoryHistory {
@@ -49,8 +52,8 @@ func (m *memoryHistory) StoredBlocks(context.Context) ([]application.StoredBlock
 	return slices.Clone(m.stored), nil
 }
 
-// transaction moves the projection and does f, or fails.
-func (m *memoryHistory) transaction(from, to application.Projection, f func()) error {
+// transaction moves the projections of some batches and does f, or fails.
+func (m *memoryHistory) transaction(f func(), batches ...application.ProjectionBatch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var before, after bool
@@ -60,10 +63,20 @@ func (m *memoryHistory) transaction(from, to application.Projection, f func()) e
 	if before {
 		return errDatabase
 	}
-	if at, ok := m.projections[to.Next.Partition]; ok && at.Next != from.Next || !ok && from.Next.Generation != 0 {
-		return application.ErrProjectionMoved
+	for _, b := range batches {
+		at, ok := m.projections[b.To.Next.Partition]
+		if ok && at.Next != b.From.Next || !ok && b.From.Next.Generation != 0 {
+			return application.ErrProjectionMoved
+		}
+		if m.refuses != nil {
+			if err := m.refuses(b); err != nil {
+				return err
+			}
+		}
 	}
-	m.projections[to.Next.Partition] = to
+	for _, b := range batches {
+		m.projections[b.To.Next.Partition] = b.To
+	}
 	f()
 	if after {
 		return errDatabase
@@ -71,45 +84,54 @@ func (m *memoryHistory) transaction(from, to application.Projection, f func()) e
 	return nil
 }
 
-func (m *memoryHistory) Project(_ context.Context, batch application.ProjectionBatch) error {
-	return m.transaction(batch.From, batch.To, func() {
-		m.entries = slices.DeleteFunc(m.entries, func(e application.JudgedEntry) bool {
-			return e.Position.Partition == batch.From.Next.Partition &&
-				!e.Position.Before(batch.From.Next) && e.Position.Before(batch.To.Next)
-		})
-		blocks := make(map[application.BlockPair]application.BlockState)
-		for _, change := range m.changes {
-			if change.At.Before(batch.From.Next) && change.Version > blocks[change.BlockPair].Version {
-				blocks[change.BlockPair] = change.BlockState
-			}
+func (m *memoryHistory) Project(_ context.Context, batches ...application.ProjectionBatch) error {
+	return m.transaction(func() {
+		var partitions []int
+		for _, batch := range batches {
+			partitions = append(partitions, batch.To.Next.Partition)
+			m.project(batch)
 		}
-		entries, changes := batch.Judge(blocks, nil)
-		for _, entry := range entries {
-			if !slices.ContainsFunc(m.entries, func(e application.JudgedEntry) bool { return e.ID == entry.ID }) {
-				m.entries = append(m.entries, entry)
-			}
-		}
-		for _, change := range changes {
-			if at, ok := batch.Replaced(change); ok {
-				m.changes = slices.DeleteFunc(m.changes, func(c application.JudgedChange) bool {
-					return c.BlockPair == change.BlockPair && c.At == at
-				})
-			}
-			if !slices.ContainsFunc(m.changes, func(c application.JudgedChange) bool { return c == change }) {
-				m.changes = append(m.changes, change)
-			}
-		}
+		m.took = append(m.took, partitions)
+	}, batches...)
+}
+
+func (m *memoryHistory) project(batch application.ProjectionBatch) {
+	m.entries = slices.DeleteFunc(m.entries, func(e application.JudgedEntry) bool {
+		return e.Position.Partition == batch.From.Next.Partition &&
+			!e.Position.Before(batch.From.Next) && e.Position.Before(batch.To.Next)
 	})
+	blocks := make(map[application.BlockPair]application.BlockState)
+	for _, change := range m.changes {
+		if change.At.Before(batch.From.Next) && change.Version > blocks[change.BlockPair].Version {
+			blocks[change.BlockPair] = change.BlockState
+		}
+	}
+	entries, changes := batch.Judge(blocks, nil)
+	for _, entry := range entries {
+		if !slices.ContainsFunc(m.entries, func(e application.JudgedEntry) bool { return e.ID == entry.ID }) {
+			m.entries = append(m.entries, entry)
+		}
+	}
+	for _, change := range changes {
+		if at, ok := batch.Replaced(change); ok {
+			m.changes = slices.DeleteFunc(m.changes, func(c application.JudgedChange) bool {
+				return c.BlockPair == change.BlockPair && c.At == at
+			})
+		}
+		if !slices.ContainsFunc(m.changes, func(c application.JudgedChange) bool { return c == change }) {
+			m.changes = append(m.changes, change)
+		}
+	}
 }
 
 func (m *memoryHistory) MoveProjection(_ context.Context, from, to application.Projection, blocks []application.BlockState) error {
-	return m.transaction(from, to, func() {
+	return m.transaction(func() {
 		at := to.Next
 		at.Offset--
 		for _, block := range blocks {
 			m.changes = append(m.changes, application.JudgedChange{BlockState: block, At: at})
 		}
-	})
+	}, application.ProjectionBatch{From: from, To: to})
 }
 
 // of returns what the history has of a partition, in the log's order: each entry's id and whether it is hidden.

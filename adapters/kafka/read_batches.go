@@ -1,9 +1,6 @@
 package kafka
 
-import (
-	"context"
-	"errors"
-)
+import "errors"
 
 // reading is what the records of one partition's answer came to.
 type reading struct {
@@ -17,7 +14,7 @@ type reading struct {
 }
 
 // read hands the records of an answer at or past the position to the handler.
-func (t *Tail) read(ctx context.Context, p *fetchedPartition, position int64) reading {
+func (t *Tail) read(p *fetchedPartition, position int64) reading {
 	transactions := newAborts(p.aborted)
 	if t.options.uncommitted {
 		transactions = aborts{}
@@ -45,8 +42,8 @@ func (t *Tail) read(ctx context.Context, p *fetchedPartition, position int64) re
 		if batch.last < position {
 			continue
 		}
-		if !transactions.skips(&batch) && !t.readBatch(ctx, p.number, position, &batch) {
-			return reading{next: position} // ctx has ended
+		if !transactions.skips(&batch) {
+			t.readBatch(p.number, position, &batch)
 		}
 		position = batch.last + 1
 	}
@@ -65,18 +62,11 @@ func (b *storedBatch) plausibleEnd(position int64, rest []byte) int64 {
 	return position + 1
 }
 
-// readBatch hands the records of a whole batch at or past the position to the handler, and tells it what was left out. It
-// is false if ctx ended before.
-func (t *Tail) readBatch(ctx context.Context, partition int, position int64, batch *storedBatch) bool {
+// readBatch hands the records of a whole batch at or past the position to the handler, and tells it what was left out.
+func (t *Tail) readBatch(partition int, position int64, batch *storedBatch) {
 	records := batchRecords{rest: batch.whole[batchHeadLen:], left: batch.count}
 	var wrong error
 	if codec := int(batch.attributes & codecMask); codec != codecNone {
-		if places := t.options.Unpacking; places != nil {
-			if err := places.Acquire(ctx, 1); err != nil {
-				return false
-			}
-			defer places.Release(1)
-		}
 		t.unpacked, wrong = unpack(codec, records.rest, t.unpacked, t.options.maxBatch())
 		records.rest = t.unpacked
 	}
@@ -93,7 +83,7 @@ func (t *Tail) readBatch(ctx context.Context, partition int, position int64, bat
 			if wrong != nil && position <= batch.last {
 				t.leaveOut(partition, position, batch, wrong, records.cut())
 			}
-			return true
+			return
 		}
 		if offset < position {
 			continue

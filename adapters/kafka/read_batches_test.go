@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"golang.org/x/sync/semaphore"
 )
 
 func TestWhereADamagedBatchEnds(t *testing.T) {
@@ -136,26 +134,6 @@ func TestARecordOutsideItsBatchIsNotHandedOver(t *testing.T) {
 	}
 }
 
-// Who waits for a place to unpack a batch in gives up with its context, and leaves nothing out.
-func TestATailThatEndsWhileItWaitsToUnpackReadsNothing(t *testing.T) {
-	ended, end := context.WithCancel(t.Context())
-	end()
-	places := semaphore.NewWeighted(0)
-	events := &tailEvents{}
-	tail := NewTail(nil, TailOptions{Handler: events, Logger: testLogger(t), Unpacking: places})
-	batch := madeBatch{base: 5, packing: packings()["gzip"], records: valuesOf("a")}.bytes(t)
-	if got := tail.read(ended, &fetchedPartition{batches: batch}, 5); got != (reading{next: 5}) {
-		t.Errorf("it comes to %+v", got)
-	}
-	events.want(t, "without a place")
-	places = semaphore.NewWeighted(1)
-	tail = NewTail(nil, TailOptions{Handler: events, Logger: testLogger(t), Unpacking: places})
-	for range 2 {
-		tail.read(t.Context(), &fetchedPartition{batches: batch}, 5)
-		events.want(t, "with one", "record 5")
-	}
-}
-
 func TestAControlBatchThatIsNoMarkerAbortsNothing(t *testing.T) {
 	for what, c := range map[string]struct {
 		batch madeBatch
@@ -235,7 +213,7 @@ func TestWhatIsKnownOfARecordThatIsCutOff(t *testing.T) {
 func TestTheLogSaysWhatIsLeftOut(t *testing.T) {
 	var out bytes.Buffer
 	tail := NewTail(nil, TailOptions{Topic: "topic", Handler: &tailEvents{}, Logger: slog.New(slog.NewTextHandler(&out, nil))})
-	tail.read(t.Context(), &fetchedPartition{number: 4, batches: madeBatch{base: 5, count: 3, plain: []byte{200, 1}}.bytes(t)}, 6)
+	tail.read(&fetchedPartition{number: 4, batches: madeBatch{base: 5, count: 3, plain: []byte{200, 1}}.bytes(t)}, 6)
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "topic=topic partition=4 offset=6 records=2") {
 		t.Errorf("it says %q", got)
 	}
@@ -249,7 +227,7 @@ func TestTheLongestKeyThatIsLookedAt(t *testing.T) {
 				t.Errorf("a key of %d bytes is handed over with %d, whole with %d", size, len(r.Key), len(r.WholeKey))
 			}
 		})})
-		tail.read(t.Context(), &fetchedPartition{batches: batch}, 0)
+		tail.read(&fetchedPartition{batches: batch}, 0)
 	}
 }
 

@@ -87,6 +87,8 @@ func (s *Sessions) Partitions() int { return s.appender.Partitions() }
 type SessionTail struct {
 	Presence *application.SetPresence
 	Notices  *application.Notices
+	// HistoryWanted is called when somebody waits for the history; nil if this node projects none.
+	HistoryWanted func()
 	// Lost is called when records were lost: presence can no longer be trusted.
 	Lost func()
 }
@@ -97,6 +99,12 @@ func (t *SessionTail) Record(r *TailRecord) {
 	if err != nil {
 		t.Notices.Warn("skipped a record of the sessions topic",
 			slog.Int("partition", r.Partition), slog.Int64("offset", r.Offset), slog.Any("error", err))
+		return
+	}
+	if record.Kind == domain.HistoryWanted {
+		if t.HistoryWanted != nil {
+			t.HistoryWanted()
+		}
 		return
 	}
 	t.Presence.Apply(r.Partition, record, r.Time)

@@ -86,7 +86,7 @@ func readAnswer(t testing.TB, options TailOptions, position int64, p fetchedPart
 	log := &readLog{records: make(map[int][]string)}
 	options.Handler, options.Logger = log, testLogger(t)
 	p.batches = slices.Concat(append([][]byte{p.batches}, batches...)...)
-	return NewTail(nil, options).read(context.Background(), &p, position), log
+	return NewTail(nil, options).read(&p, position), log
 }
 
 func TestRecordsAreReadOfEveryCodec(t *testing.T) {
@@ -120,7 +120,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 		read = append(read, copied)
 	})
 	tail := NewTail(nil, TailOptions{Handler: handler, Logger: testLogger(t)})
-	tail.read(t.Context(), &fetchedPartition{batches: madeBatch{base: 100, records: written}.bytes(t)}, 0)
+	tail.read(&fetchedPartition{batches: madeBatch{base: 100, records: written}.bytes(t)}, 0)
 	if len(read) != len(written) {
 		t.Fatalf("%d records", len(read))
 	}
@@ -216,7 +216,7 @@ func TestClaimsTakeNoMemory(t *testing.T) {
 				t.Errorf("%s: refused with %v", what, copied.refused)
 			}
 		})})
-		if took := allocated(func() { tail.read(t.Context(), &fetchedPartition{batches: batch}, 0) }); took > 1<<20 {
+		if took := allocated(func() { tail.read(&fetchedPartition{batches: batch}, 0) }); took > 1<<20 {
 			t.Errorf("%s: %d bytes were allocated", what, took)
 		}
 	}
@@ -324,7 +324,7 @@ func FuzzReadBatches(f *testing.F) {
 			last = r.Offset
 			r.Headers()
 		})})
-		got := tail.read(context.Background(), &fetchedPartition{batches: answer, aborted: []abortedTransaction{{1, 0}}}, position)
+		got := tail.read(&fetchedPartition{batches: answer, aborted: []abortedTransaction{{1, 0}}}, position)
 		if got.next < position || got.next <= last && last >= position {
 			t.Errorf("from %d on, with records up to %d, the next one is %d", position, last, got.next)
 		}

@@ -36,13 +36,13 @@ func TestABatchOfStrangeRecordsWritesOneLine(t *testing.T) {
 				logger := slog.New(slog.NewTextHandler(&out, nil))
 				notices := application.NewNotices(logger, time.Now)
 				tail := NewTail(nil, TailOptions{Handler: handler(notices, logger), Logger: logger})
-				tail.read(t.Context(), &fetchedPartition{batches: batch}, 0)
+				tail.read(&fetchedPartition{batches: batch}, 0)
 				if got := strings.Count(out.String(), "\n"); got != 1 {
 					t.Fatalf("%d lines about %d records", got, count)
 				}
 				out.Reset()
 				time.Sleep(time.Second)
-				tail.read(t.Context(), &fetchedPartition{batches: batch}, 0)
+				tail.read(&fetchedPartition{batches: batch}, 0)
 				if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, " count="+strconv.Itoa(count)+" ") {
 					t.Errorf("a second later: %s", got)
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 // long-poll to each leader, with all its partitions. Changes of leaders, brokers that are away, lost starts of logs and
 // damaged batches are its own affair; what is lost by them is reported as a hole. It reads up to the last stable offset: a
 // transaction that is open holds up its partition, and no other.
+//
+// With a Rest it does not wait for records: a partition that was read to its end rests until the next beat, or until Wake,
+// and then all of them are asked for together.
 type Tail struct {
 	cluster  *Cluster
 	options  TailOptions
@@ -25,6 +29,11 @@ type Tail struct {
 	record   TailRecord
 	unpacked []byte
 	leftOuts rate.Sometimes // for the log lines
+	// between has functions that Run calls between two answers, and woken what Wake says.
+	between chan func()
+	woken   chan struct{}
+	// round counts the beats and Wakes, from 1 on; added the partitions that were added after NewTail.
+	round, added int64
 
 	mu         sync.Mutex
 	partitions map[int]*tailPartition
@@ -38,24 +47,63 @@ type tailPartition struct {
 	// atEnd tells that the last answer left nothing unread.
 	atEnd bool
 
+	added    int64 // as of the tail, then
 	fetching bool
-	notYet   time.Time // after an error: when to ask again
-	retry    backoff
-	damaged  int       // how often the batch at the position was damaged
-	pastEnd  time.Time // since when its leader says that its log ends before the position; zero while it does not
+	// round is the one in which the partition was last asked for; 0 if it has to be asked for again in any case.
+	round   int64
+	notYet  time.Time // after an error: when to ask again
+	retry   backoff
+	damaged int       // how often the batch at the position was damaged
+	pastEnd time.Time // since when its leader says that its log ends before the position; zero while it does not
 }
 
 // NewTail prepares a tail.
 func NewTail(cluster *Cluster, options TailOptions) *Tail {
 	t := &Tail{
 		cluster: cluster, options: options, patience: pastEndPatience,
-		leftOuts:   rate.Sometimes{First: 10, Interval: time.Second},
+		leftOuts: rate.Sometimes{First: 10, Interval: time.Second},
+		between:  make(chan func()), woken: make(chan struct{}, 1), round: 1,
 		partitions: make(map[int]*tailPartition, len(options.From)), moved: make(chan struct{}),
 	}
 	for partition, from := range options.From {
 		t.partitions[partition] = &tailPartition{position: from}
 	}
 	return t
+}
+
+// Wake has the partitions that rest read now. What was in the log when it is called is read before they rest again.
+func (t *Tail) Wake() {
+	select {
+	case t.woken <- struct{}{}:
+	default:
+	}
+}
+
+// do has Run call f while it does not call the handler. It is false if ctx ended before.
+func (t *Tail) do(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	select {
+	case t.between <- func() { f(); close(done) }:
+		<-done
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// add has a further partition read. Only a function that do calls may add or remove one.
+func (t *Tail) add(partition int, from int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.added++
+	t.partitions[partition] = &tailPartition{position: from, added: t.added}
+}
+
+// remove has a partition read no more. What is under way of it is dropped.
+func (t *Tail) remove(partition int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.partitions, partition)
 }
 
 const (
@@ -78,6 +126,7 @@ const (
 type fetched struct {
 	leader     int
 	partitions []int
+	added      int64 // as of the tail, when it was sent
 	answer     *fetchAnswer
 	err        error
 }
@@ -99,19 +148,42 @@ func (t *Tail) Run(ctx context.Context) error {
 	}()
 	ticker := time.NewTicker(leaderPoll)
 	defer ticker.Stop()
+	beats := t.options.beats
+	if beats == nil && t.options.Rest > 0 {
+		beat := time.NewTicker(t.options.Rest)
+		defer beat.Stop()
+		beats = beat.C
+	}
 	for {
 		for leader, partitions := range t.assign(ctx, busy) {
 			busy[leader] = true
+			asked := fetched{leader: leader, partitions: partitions, added: t.added}
 			request := t.request(partitions)
-			go func() { results <- t.fetch(ctx, leader, partitions, request) }()
+			go func() { results <- t.fetch(ctx, asked, request) }()
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case result := <-results:
-			delete(busy, result.leader)
-			t.take(ctx, result)
-			result.release()
+			for more := true; more; { // those of several leaders that come together are one
+				delete(busy, result.leader)
+				t.take(ctx, result)
+				result.release()
+				select {
+				case result = <-results:
+				default:
+					more = false
+				}
+			}
+			if t.options.Through != nil && ctx.Err() == nil {
+				t.options.Through()
+			}
+		case f := <-t.between:
+			f()
+		case <-beats:
+			t.round++
+		case <-t.woken:
+			t.round++
 		case <-ticker.C:
 		}
 	}
@@ -119,24 +191,32 @@ func (t *Tail) Run(ctx context.Context) error {
 
 // assign groups the partitions that may be asked for now by leader, leaving out leaders with a fetch under way.
 func (t *Tail) assign(ctx context.Context, busy map[int]bool) map[int][]int {
+	var due []int
+	now := time.Now()
+	for partition, state := range t.partitions {
+		if !state.fetching && !now.Before(state.notYet) && !t.rests(state) {
+			due = append(due, partition)
+		}
+	}
+	if len(due) == 0 {
+		return nil
+	}
 	leaders := t.leaders(ctx)
 	groups := make(map[int][]int)
-	now := time.Now()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for partition, state := range t.partitions {
+	for _, partition := range due {
 		leader, known := leaders[partition]
-		if !known || busy[leader] || state.fetching || now.Before(state.notYet) {
+		if !known || busy[leader] {
 			continue
 		}
 		groups[leader] = append(groups[leader], partition)
-	}
-	for _, partitions := range groups {
-		for _, partition := range partitions {
-			t.partitions[partition].fetching = true
-		}
+		t.partitions[partition].fetching, t.partitions[partition].round = true, t.round
 	}
 	return groups
+}
+
+// rests tells whether a partition was read to its end in this round.
+func (t *Tail) rests(state *tailPartition) bool {
+	return t.options.Rest > 0 && state.atEnd && state.round == t.round
 }
 
 // leaders returns who leads each partition, as the transport last heard.
@@ -174,19 +254,22 @@ func (t *Tail) request(partitions []int) *fetchRequest {
 			FetchOffset: t.partitions[partition].position, PartitionMaxBytes: fetchPartitionBytes,
 		})
 	}
+	wait := fetchWait
+	if t.options.Rest > 0 {
+		wait = 0 // the next beat asks again
+	}
 	return &fetchRequest{
 		Request: fetch.Request{
-			ReplicaID: -1, MaxWaitTime: int32(fetchWait.Milliseconds()), MinBytes: 1, MaxBytes: fetchBytes,
+			ReplicaID: -1, MaxWaitTime: int32(wait.Milliseconds()), MinBytes: 1, MaxBytes: fetchBytes,
 			IsolationLevel: t.options.isolation(), SessionEpoch: -1, Topics: []fetch.RequestTopic{topic},
 		},
 		maxBatch: t.options.maxBatch(), clientID: t.cluster.transport.ClientID,
 	}
 }
 
-func (t *Tail) fetch(ctx context.Context, leader int, partitions []int, request *fetchRequest) fetched {
+func (t *Tail) fetch(ctx context.Context, result fetched, request *fetchRequest) fetched {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	result := fetched{leader: leader, partitions: partitions}
 	response, err := t.cluster.transport.RoundTrip(ctx, t.cluster.addr, request)
 	if err != nil {
 		result.err = err
@@ -200,13 +283,18 @@ func (t *Tail) fetch(ctx context.Context, leader int, partitions []int, request 
 
 // take hands the records of an answer to the handler and moves the positions.
 func (t *Tail) take(ctx context.Context, result fetched) {
+	// Of a partition that was removed meanwhile, nothing is wanted, nor if it was added again: it may be elsewhere by now.
+	result.partitions = slices.DeleteFunc(result.partitions, func(partition int) bool {
+		state := t.partitions[partition]
+		return state == nil || state.added > result.added
+	})
 	defer t.released(result.partitions)
 	if ctx.Err() != nil {
 		return
 	}
 	if result.err != nil {
 		for _, partition := range result.partitions {
-			t.postpone(t.partitions[partition])
+			t.postpone(partition, t.partitions[partition])
 		}
 		if errors.Is(result.err, errFetchAnswer) {
 			t.options.Logger.Warn("a broker's answer cannot be read", "topic", t.options.Topic, "broker", result.leader)
@@ -217,7 +305,9 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 	for i := range result.answer.partitions {
 		p := &result.answer.partitions[i]
 		answered[p.number] = true
-		t.takePartition(ctx, p)
+		if slices.Contains(result.partitions, p.number) {
+			t.takePartition(ctx, p)
+		}
 	}
 	if cap(t.unpacked) > keptUnpacked {
 		t.unpacked = nil
@@ -232,9 +322,6 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 
 func (t *Tail) takePartition(ctx context.Context, p *fetchedPartition) {
 	state := t.partitions[p.number]
-	if state == nil {
-		return
-	}
 	switch p.code {
 	case 0:
 		t.takeRecords(ctx, state, p)
@@ -246,13 +333,13 @@ func (t *Tail) takePartition(ctx context.Context, p *fetchedPartition) {
 			level = slog.LevelError // it will not pass
 		}
 		t.options.Logger.Log(ctx, level, "a partition cannot be read now", "topic", t.options.Topic, "partition", p.number, "error", p.code)
-		t.postpone(state)
+		t.postpone(p.number, state)
 	}
 }
 
 func (t *Tail) takeRecords(ctx context.Context, state *tailPartition, p *fetchedPartition) {
 	before, end := state.position, p.end(t.options.isolation())
-	r := t.read(ctx, p, before)
+	r := t.read(p, before)
 	if r.stale && r.next < end {
 		// Batches, but none at or past the position: the ones there are gone.
 		r.next++
@@ -303,16 +390,16 @@ func (t *Tail) move(state *tailPartition, next int64, atEnd bool) {
 }
 
 // postpone has a partition that cannot be read asked for later.
-func (t *Tail) postpone(state *tailPartition) {
+func (t *Tail) postpone(partition int, state *tailPartition) {
 	if t.options.Interrupted != nil {
-		t.options.Interrupted()
+		t.options.Interrupted(partition)
 	}
 	t.later(state)
 }
 
 // later has the partition asked for a little later, each time later.
 func (t *Tail) later(state *tailPartition) {
-	state.notYet = time.Now().Add(state.retry.next())
+	state.notYet, state.round = time.Now().Add(state.retry.next()), 0
 }
 
 func (t *Tail) released(partitions []int) {
@@ -327,12 +414,12 @@ func (t *Tail) relocate(ctx context.Context, partition int, state *tailPartition
 	one := []int{partition}
 	starts, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampEarliest, readUncommitted)
 	if err != nil {
-		t.postpone(state)
+		t.postpone(partition, state)
 		return
 	}
 	ends, err := t.cluster.tryListOffsets(ctx, t.options.Topic, one, timestampLatest, readUncommitted)
 	if err != nil {
-		t.postpone(state)
+		t.postpone(partition, state)
 		return
 	}
 	from, to := state.position, ends[0]
@@ -341,13 +428,13 @@ func (t *Tail) relocate(ctx context.Context, partition int, state *tailPartition
 		to = starts[0]
 	case from <= to: // back in range: a leader that was behind
 		state.pastEnd = time.Time{}
-		t.postpone(state)
+		t.postpone(partition, state)
 		return
 	case state.pastEnd.IsZero():
 		state.pastEnd = time.Now()
 		fallthrough
 	case time.Since(state.pastEnd) < t.patience:
-		t.postpone(state)
+		t.postpone(partition, state)
 		return
 	}
 	t.options.Logger.Error("the log was lost at the position of the tail", "topic", t.options.Topic,

@@ -100,7 +100,7 @@ func TestATailThatCannotFindTheEndOfItsLogTriesLater(t *testing.T) {
 	})
 	events, interrupted := &tailEvents{}, 0
 	tail := NewTail(cluster, TailOptions{
-		Topic: "log", From: map[int]int64{2: 5}, Handler: events, Logger: testLogger(t), Interrupted: func() { interrupted++ },
+		Topic: "log", From: map[int]int64{2: 5}, Handler: events, Logger: testLogger(t), Interrupted: func(int) { interrupted++ },
 	})
 	state := tail.partitions[2]
 	tail.relocate(testContext(t), 2, state)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"golang.org/x/sync/semaphore"
 )
 
 // TailHandler takes what a tail reads. All calls come from one goroutine; until it returns, nothing further is read.
@@ -31,15 +30,19 @@ type TailOptions struct {
 	Handler TailHandler
 	// Interrupted, where it is set, is called by the goroutine of Handler when a partition cannot be read, for whatever
 	// reason: what is read later may be of another topic of the same name.
-	Interrupted func()
-	Logger      *slog.Logger
+	Interrupted func(partition int)
+	// Through, where it is set, is called by the goroutine of Handler when all partitions of an answer were handed over, or
+	// of several that came together.
+	Through func()
+	// Rest is the time between two beats. A partition that was read to its end is read again at the next one. 0: a partition
+	// is waited for at its leader, and what comes is read at once.
+	Rest   time.Duration
+	Logger *slog.Logger
 	// MaxBatch bounds what one batch unpacks to, in bytes; MaxOwnBatch where it is 0. Of a batch that unpacks to more, the
 	// records before that are handed over, and the others are left out. A tail holds one unpacked batch at a time.
 	MaxBatch int
-	// Unpacking, where it is set, has a place for each batch that several tails hold unpacked at the same time. Their
-	// handlers must not wait for one another.
-	Unpacking *semaphore.Weighted
-
+	// beats, where it is set, tells the beats of Rest instead of a clock.
+	beats <-chan time.Time
 	// uncommitted has records of open and aborted transactions read, too.
 	uncommitted bool
 }

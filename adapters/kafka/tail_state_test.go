@@ -55,7 +55,7 @@ func TestATailMovesWithWhatItHandsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events, interrupted := &tailEvents{}, 0
 		tail := NewTail(nil, TailOptions{
-			Topic: "topic", From: map[int]int64{3: 10}, Handler: events, Logger: testLogger(t), Interrupted: func() { interrupted++ },
+			Topic: "topic", From: map[int]int64{3: 10}, Handler: events, Logger: testLogger(t), Interrupted: func(int) { interrupted++ },
 		})
 		state := tail.partitions[3]
 		batch := func(base int64, values ...string) []byte {
@@ -133,7 +133,7 @@ func TestADamagedBatchIsAskedForThreeTimes(t *testing.T) {
 		events := &tailEvents{}
 		tail := NewTail(nil, TailOptions{
 			Topic: "topic", From: map[int]int64{3: 10}, Handler: events, Logger: testLogger(t),
-			Interrupted: func() { t.Error("a damaged batch interrupts") },
+			Interrupted: func(int) { t.Error("a damaged batch interrupts") },
 		})
 		state := tail.partitions[3]
 		good := madeBatch{base: 10, records: valuesOf("a")}.bytes(t)
@@ -168,7 +168,7 @@ func TestADamagedBatchIsAskedForThreeTimes(t *testing.T) {
 
 func TestAFetchThatFailsSaysSo(t *testing.T) {
 	tail := NewTail(testCluster(t, []string{"127.0.0.1:1"}), TailOptions{From: map[int]int64{3: 10}, Handler: &tailEvents{}, Logger: testLogger(t)})
-	if got := tail.fetch(t.Context(), 7, []int{3}, tail.request([]int{3})); got.err == nil || got.answer != nil || got.leader != 7 || !slices.Equal(got.partitions, []int{3}) {
+	if got := tail.fetch(t.Context(), fetched{leader: 7, partitions: []int{3}}, tail.request([]int{3})); got.err == nil || got.answer != nil || got.leader != 7 || !slices.Equal(got.partitions, []int{3}) {
 		t.Errorf("it is %+v", got)
 	}
 }
@@ -205,7 +205,7 @@ func TestATailOutsideTheLogFindsItsWayBack(t *testing.T) {
 	cluster, topic, _ := claimedLog(t) // from 5 to 10
 	events, interrupted := &tailEvents{}, 0
 	tail := NewTail(cluster, TailOptions{
-		Topic: topic, From: map[int]int64{0: 0}, Handler: events, Logger: testLogger(t), Interrupted: func() { interrupted++ },
+		Topic: topic, From: map[int]int64{0: 0}, Handler: events, Logger: testLogger(t), Interrupted: func(int) { interrupted++ },
 	})
 	state := tail.partitions[0]
 	relocate := func(position int64, pastEnd time.Time) {

@@ -43,7 +43,7 @@ func contract(t *testing.T, newDatabase func(*testing.T) database) {
 	for _, group := range []map[string]func(*testing.T, database){
 		faultContract, migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
 		partitionContract, installationContract, historyContract, pageContract, markContract, eraseContract, cursorContract,
-		forgedContract, failureContract, unchangedContract, clockContract,
+		forgedContract, failureContract, unchangedContract, clockContract, projectionContract,
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })
@@ -65,6 +65,11 @@ func requirePostgres(t *testing.T) {
 // newPostgresDatabase makes a schema of its own, which is dropped after the test.
 func newPostgresDatabase(t *testing.T) database {
 	t.Helper()
+	return newSchema(t)
+}
+
+func newSchema(t testing.TB) database {
+	t.Helper()
 	admin, err := Open(t.Context(), Options{URL: os.Getenv(postgresVariable), Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +87,7 @@ func newPostgresDatabase(t *testing.T) database {
 	return database{url: withParameter(t, os.Getenv(postgresVariable), "search_path", schema)}
 }
 
-func withParameter(t *testing.T, rawURL, name, value string) string {
+func withParameter(t testing.TB, rawURL, name, value string) string {
 	t.Helper()
 	parsed, err := url.Parse(rawURL)
 	if err != nil {
@@ -95,7 +100,7 @@ func withParameter(t *testing.T, rawURL, name, value string) string {
 }
 
 // open opens the database without migrating it; it is closed after the test.
-func (d database) open(t *testing.T, adjust ...func(*Options)) *Store {
+func (d database) open(t testing.TB, adjust ...func(*Options)) *Store {
 	t.Helper()
 	// A timeout that a slow machine does not meet by chance; MaxOpen such that many stores fit into one server.
 	o := Options{
@@ -117,10 +122,12 @@ func (d database) open(t *testing.T, adjust ...func(*Options)) *Store {
 }
 
 // migrated opens the database, ready for use.
-func (d database) migrated(t *testing.T, adjust ...func(*Options)) *Store {
+func (d database) migrated(t testing.TB, adjust ...func(*Options)) *Store {
 	t.Helper()
 	store := d.open(t, adjust...)
-	noError(t, store.Migrate(t.Context()))
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return store
 }
 

@@ -24,12 +24,14 @@ type dialect struct {
 	openToMigrate func(context.Context) (db *sql.DB, release func() error, err error)
 	// conflict tells that another transaction got in the way: nothing was done, and trying again may help at once.
 	conflict func(error) bool
-	// blocksBefore returns the states of the pairs as of a place in the log; pairs that never changed are missing.
-	blocksBefore func(
-		context.Context, *sqlx.Tx, application.LogPosition, []application.BlockPair,
-	) (map[application.BlockPair]application.BlockState, error)
+	// movePlaces moves the projections of the partitions of batches, which are in their order.
+	movePlaces func(context.Context, *sqlx.Tx, []application.ProjectionBatch) error
+	// lockProjections reads all projections, which then stay as they are until the transaction ends.
+	lockProjections string
+	// blocksBefore returns the states of the pairs, each as of its place in the log; pairs that never changed are missing.
+	blocksBefore func(context.Context, *sqlx.Tx, []pairAt) (map[application.BlockPair]application.BlockState, error)
 	// insertMessages adds entries to the history, each of which is not twice among them. Where an entry is there already,
-	// the one with the earlier place stays. The caller has locked the partition's projection.
+	// the one with the earlier place stays. The caller has locked the projections of their partitions.
 	insertMessages func(context.Context, *sqlx.Tx, []application.JudgedEntry) error
 	// pages returns the statements that read pages of the history.
 	pages func() pageStatements

@@ -11,12 +11,11 @@ import (
 
 var _ application.UserEraser = (*Store)(nil)
 
-// lockProjections comes first where an erasure is noted: a projection under way ends before, with rows that are then
-// deleted; a later one finds the note.
+// Where an erasure is noted, the projections are locked first: one under way ends before, with rows that are then deleted; a
+// later one finds the note.
 const (
-	lockProjections = `
-		UPDATE projections SET next_offset = next_offset RETURNING log_partition, generation`
-	noteErasure = `
+	selectGenerations = `SELECT log_partition, generation FROM projections`
+	noteErasure       = `
 		INSERT INTO erasures (user_id, log_partition, generation, until_offset) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (user_id, log_partition) DO UPDATE
 			SET generation = excluded.generation, until_offset = excluded.until_offset
@@ -84,7 +83,7 @@ func (s *Store) noteErasure(ctx context.Context, erasure application.Erasure) er
 			Partition  int   `db:"log_partition"`
 			Generation int64 `db:"generation"`
 		}
-		if err := tx.SelectContext(ctx, &rows, lockProjections); err != nil {
+		if err := tx.SelectContext(ctx, &rows, s.dialect.lockProjections); err != nil {
 			return err
 		}
 		generations := make(map[int]int64, len(rows))

@@ -99,7 +99,8 @@ func (m *modelLog) step() {
 	case n < 66 && len(m.changes) > 0 && !m.gaps:
 		m.append(m.changes[m.random.IntN(len(m.changes))])
 	case n < 86:
-		m.project(m.random.IntN(len(m.partitions)), 1+m.random.IntN(6))
+		some := m.random.Perm(len(m.partitions))[:1+m.random.IntN(len(m.partitions))]
+		m.project(1+m.random.IntN(6), some...)
 	case n < 90:
 		m.expireLog(m.random.IntN(len(m.partitions)))
 	case n < 95:
@@ -217,8 +218,30 @@ func (m *modelLog) locate(partition int) application.Projection {
 	return to
 }
 
-// project carries out up to n records of a partition; sometimes two projectors try at once.
-func (m *modelLog) project(partition, n int) {
+// project carries out up to n records of each of some partitions; sometimes two projectors try at once.
+func (m *modelLog) project(n int, partitions ...int) {
+	var batches []application.ProjectionBatch
+	for _, partition := range partitions {
+		if batch := m.batch(partition, n); len(batch.Events) > 0 {
+			batches = append(batches, batch)
+		}
+	}
+	if len(batches) == 0 {
+		return
+	}
+	if m.random.IntN(5) > 0 {
+		noError(m.t, m.store.Project(m.t.Context(), batches...))
+		return
+	}
+	var outcomes [2]error
+	atOnce(2, func(i int) { outcomes[i] = m.store.Project(m.t.Context(), batches...) })
+	if (outcomes[0] == nil) == (outcomes[1] == nil) || !errors.Is(errors.Join(outcomes[:]...), application.ErrProjectionMoved) {
+		m.t.Fatalf("two projectors at once: %v, %v", outcomes[0], outcomes[1])
+	}
+}
+
+// batch returns up to n records of a partition that are next.
+func (m *modelLog) batch(partition, n int) application.ProjectionBatch {
 	from := m.locate(partition)
 	batch := application.ProjectionBatch{From: from, To: from}
 	all := m.partitions[partition].all
@@ -236,18 +259,7 @@ func (m *modelLog) project(partition, n int) {
 		batch.To.Next.Offset, batch.To.Last = r.at.Offset+1, r.at.Offset
 		batch.To.Fingerprint = application.RecordFingerprint(r.event.ID)
 	}
-	if len(batch.Events) == 0 {
-		return
-	}
-	if m.random.IntN(5) > 0 {
-		noError(m.t, m.store.Project(m.t.Context(), batch))
-		return
-	}
-	var outcomes [2]error
-	atOnce(2, func(i int) { outcomes[i] = m.store.Project(m.t.Context(), batch) })
-	if (outcomes[0] == nil) == (outcomes[1] == nil) || !errors.Is(errors.Join(outcomes[:]...), application.ErrProjectionMoved) {
-		m.t.Fatalf("two projectors at once: %v, %v", outcomes[0], outcomes[1])
-	}
+	return batch
 }
 
 func modelFrame(event domain.Event) []byte {
@@ -284,7 +296,7 @@ func (m *modelLog) rebuild(partition int) {
 func (m *modelLog) makeAnew(partition int) {
 	p := &m.partitions[partition]
 	if !m.gaps {
-		m.project(partition, 1<<20)
+		m.project(1<<20, partition)
 	}
 	p.generation++
 	p.start, p.end = 0, 0
@@ -453,7 +465,7 @@ func storedRows(t *testing.T, s *Store) []modelRow {
 func (m *modelLog) wantModel() {
 	m.t.Helper()
 	for i := range m.partitions {
-		m.project(i, 1<<20)
+		m.project(1<<20, i)
 	}
 	want, got := m.rows(), storedRows(m.t, m.store)
 	for i := range min(len(want), len(got)) {

@@ -62,6 +62,7 @@ func newPostgres(rawURL string, timeout time.Duration) (dialect, error) {
 		conflict: func(err error) bool {
 			return pq.As(err, pqerror.TRSerializationFailure, pqerror.TRDeadlockDetected) != nil
 		},
+		movePlaces: postgresMovePlaces, lockProjections: selectGenerations + " ORDER BY log_partition FOR UPDATE",
 		blocksBefore: postgresBlocksBefore, insertMessages: postgresInsertMessages, pages: boundedPages,
 		lockInstallation: selectInstallation + " FOR SHARE",
 		now:              postgresNow,

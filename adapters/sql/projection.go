@@ -1,9 +1,11 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -18,7 +20,8 @@ var (
 )
 
 // startProjection and moveProjection come first in their transactions: they lock the partition's row, behind which
-// whoever else projects the partition waits, and finds it moved; and whoever erases a user.
+// whoever else projects the partition waits, and finds it moved; and whoever erases a user. Whoever locks several rows does
+// so in the order of the partitions.
 const (
 	selectProjections = `SELECT log_partition, generation, next_offset, last_offset, last_record FROM projections`
 	startProjection   = `
@@ -27,11 +30,14 @@ const (
 	moveProjection = `
 		UPDATE projections SET generation = $2, next_offset = $3, last_offset = $4, last_record = $5
 		WHERE log_partition = $1 AND generation = $6 AND next_offset = $7`
+	stretchWithRows = `
+		SELECT CAST($%d AS BIGINT) AS log_partition WHERE EXISTS (
+			SELECT 1 FROM messages WHERE log_partition = $%d AND generation = $%d AND log_offset >= $%d AND log_offset < $%d)`
 	deleteStretch = `
 		DELETE FROM messages WHERE log_partition = $1 AND generation = $2 AND log_offset >= $3 AND log_offset < $4`
-	selectErasures = `
-		SELECT user_id, generation, until_offset FROM erasures
-		WHERE log_partition = $1 AND (generation, until_offset) > ($2, $3)`
+	erasuresBehind = `
+		SELECT user_id, log_partition, generation, until_offset FROM erasures
+		WHERE log_partition = $%d AND (generation, until_offset) > ($%d, $%d)`
 	insertBlockChange = `
 		INSERT INTO block_changes (blocker, target, generation, log_offset, version, blocked) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (blocker, target, generation, log_offset) DO NOTHING`
@@ -110,47 +116,91 @@ func (s *Store) Projected(ctx context.Context, partitions int) ([]application.Lo
 	return places, nil
 }
 
-// Project implements application.ProjectionStore.
-func (s *Store) Project(ctx context.Context, batch application.ProjectionBatch) error {
-	from, to := batch.From.Next, batch.To.Next
+// Project implements application.ProjectionStore. A question that all batches have is one statement, however many they are.
+func (s *Store) Project(ctx context.Context, batches ...application.ProjectionBatch) error {
 	var key []byte
-	if len(batch.Changes()) > 0 {
+	if slices.ContainsFunc(batches, func(b application.ProjectionBatch) bool { return len(b.Changes()) > 0 }) {
 		var err error
 		if key, err = s.blockKey(ctx); err != nil { // before the transaction, which may have the only connection
 			return err
 		}
 	}
+	batches = slices.SortedFunc(slices.Values(batches), func(a, b application.ProjectionBatch) int {
+		return cmp.Compare(a.From.Next.Partition, b.From.Next.Partition)
+	})
 	return s.write(ctx, "project history", func(ctx context.Context, tx *sqlx.Tx) error {
-		if err := movePlace(ctx, tx, batch.From, batch.To); err != nil {
+		if err := s.dialect.movePlaces(ctx, tx, batches); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, deleteStretch, from.Partition, from.Generation, from.Offset, to.Offset); err != nil {
+		if err := deleteStretches(ctx, tx, batches); err != nil {
 			return err
 		}
-		if len(batch.Events) == 0 {
-			return nil
-		}
-		erased, err := erasedAfter(ctx, tx, from)
-		if err != nil {
-			return err
-		}
-		batch, err := withOldest(ctx, tx, batch)
-		if err != nil {
-			return err
-		}
-		if batch, err = s.withoutForged(ctx, tx, key, batch); err != nil {
-			return err
-		}
-		blocks, err := s.dialect.blocksBefore(ctx, tx, from, batch.Pairs())
-		if err != nil {
-			return err
-		}
-		entries, changes := batch.Judge(blocks, erased)
-		if err := keepChanges(ctx, tx, batch, changes); err != nil || len(entries) == 0 {
+		entries, err := s.judge(ctx, tx, key, batches)
+		if err != nil || len(entries) == 0 {
 			return err
 		}
 		return s.dialect.insertMessages(ctx, tx, entries)
 	})
+}
+
+// deleteStretches deletes what the history has of the stretches. It has nothing unless they are projected again.
+func deleteStretches(ctx context.Context, tx *sqlx.Tx, batches []application.ProjectionBatch) error {
+	var filled []int
+	if err := ofMany(ctx, tx, &filled, stretchWithRows, nil, batches, func(b application.ProjectionBatch) []any {
+		from := b.From.Next
+		return []any{from.Partition, from.Partition, from.Generation, from.Offset, b.To.Next.Offset}
+	}); err != nil {
+		return err
+	}
+	for _, b := range batches {
+		from := b.From.Next
+		if !slices.Contains(filled, from.Partition) {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, deleteStretch, from.Partition, from.Generation, from.Offset, b.To.Next.Offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge returns the entries that the history gets of the batches, and keeps what became of blocks in them.
+func (s *Store) judge(
+	ctx context.Context, tx *sqlx.Tx, key []byte, batches []application.ProjectionBatch,
+) (entries []application.JudgedEntry, err error) {
+	batches = slices.DeleteFunc(slices.Clone(batches), func(b application.ProjectionBatch) bool { return len(b.Events) == 0 })
+	if len(batches) == 0 {
+		return nil, nil
+	}
+	erased, err := erasedBehind(ctx, tx, batches)
+	if err != nil {
+		return nil, err
+	}
+	if err := setOldest(ctx, tx, batches); err != nil {
+		return nil, err
+	}
+	var pairs []pairAt
+	for i := range batches {
+		b := &batches[i]
+		if *b, err = s.withoutForged(ctx, tx, key, *b); err != nil {
+			return nil, err
+		}
+		for _, pair := range b.Pairs() {
+			pairs = append(pairs, pairAt{pair, b.From.Next})
+		}
+	}
+	blocks, err := s.dialect.blocksBefore(ctx, tx, pairs)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range batches {
+		judged, changes := b.Judge(blocks, erased[b.From.Next.Partition])
+		if err := keepChanges(ctx, tx, b, changes); err != nil {
+			return nil, err
+		}
+		entries = append(entries, judged...)
+	}
+	return entries, nil
 }
 
 // keepChanges keeps what became of blocks in a batch, and drops what that replaces.
@@ -168,16 +218,21 @@ func keepChanges(ctx context.Context, tx *sqlx.Tx, batch application.ProjectionB
 	return nil
 }
 
-// withOldest sets how far the history reaches back, unless the batch has no retention.
-func withOldest(ctx context.Context, tx *sqlx.Tx, batch application.ProjectionBatch) (application.ProjectionBatch, error) {
-	if batch.Retention == 0 {
-		return batch, nil
+// setOldest sets how far the history reaches back, for batches that have a retention.
+func setOldest(ctx context.Context, tx *sqlx.Tx, batches []application.ProjectionBatch) error {
+	if !slices.ContainsFunc(batches, func(b application.ProjectionBatch) bool { return b.Retention != 0 }) {
+		return nil
 	}
 	clock, err := trustedClock(ctx, tx)
-	if err == nil && !clock.At.IsZero() {
-		batch.Oldest = clock.At.Add(-batch.Retention)
+	if err != nil || clock.At.IsZero() {
+		return err
 	}
-	return batch, err
+	for i := range batches {
+		if b := &batches[i]; b.Retention != 0 {
+			b.Oldest = clock.At.Add(-b.Retention)
+		}
+	}
+	return nil
 }
 
 // withoutForged leaves out the changes of blocks that this database never gave out. A change is committed before it is
@@ -287,21 +342,30 @@ func movePlace(ctx context.Context, tx *sqlx.Tx, from, to application.Projection
 	return err
 }
 
-// erasedAfter returns the users of whom nothing is kept up to some place behind the one given.
-func erasedAfter(
-	ctx context.Context, tx *sqlx.Tx, at application.LogPosition,
-) (map[domain.UserID]application.LogPosition, error) {
+// erasedBehind returns, for each partition, the users of whom nothing is kept up to some place behind the beginning of its
+// batch.
+func erasedBehind(
+	ctx context.Context, tx *sqlx.Tx, batches []application.ProjectionBatch,
+) (map[int]map[domain.UserID]application.LogPosition, error) {
 	var rows []struct {
 		User       domain.UserID `db:"user_id"`
+		Partition  int           `db:"log_partition"`
 		Generation int64         `db:"generation"`
 		Until      int64         `db:"until_offset"`
 	}
-	if err := tx.SelectContext(ctx, &rows, selectErasures, at.Partition, at.Generation, at.Offset); err != nil {
+	if err := ofMany(ctx, tx, &rows, erasuresBehind, nil, batches, func(b application.ProjectionBatch) []any {
+		return []any{b.From.Next.Partition, b.From.Next.Generation, b.From.Next.Offset}
+	}); err != nil {
 		return nil, err
 	}
-	erased := make(map[domain.UserID]application.LogPosition, len(rows))
+	erased := make(map[int]map[domain.UserID]application.LogPosition)
 	for _, row := range rows {
-		erased[row.User] = application.LogPosition{Generation: row.Generation, Partition: at.Partition, Offset: row.Until}
+		if erased[row.Partition] == nil {
+			erased[row.Partition] = make(map[domain.UserID]application.LogPosition)
+		}
+		erased[row.Partition][row.User] = application.LogPosition{
+			Generation: row.Generation, Partition: row.Partition, Offset: row.Until,
+		}
 	}
 	return erased, nil
 }
@@ -321,15 +385,15 @@ func dropChange(ctx context.Context, tx *sqlx.Tx, pair application.BlockPair, at
 func (s *Store) MoveProjection(
 	ctx context.Context, from, to application.Projection, blocks []application.BlockState,
 ) error {
-	pairs := make([]application.BlockPair, 0, len(blocks))
+	pairs := make([]pairAt, 0, len(blocks))
 	for _, block := range blocks {
-		pairs = append(pairs, block.BlockPair)
+		pairs = append(pairs, pairAt{block.BlockPair, to.Next})
 	}
 	return s.write(ctx, "move projection", func(ctx context.Context, tx *sqlx.Tx) error {
 		if err := movePlace(ctx, tx, from, to); err != nil {
 			return err
 		}
-		known, err := s.dialect.blocksBefore(ctx, tx, to.Next, pairs)
+		known, err := s.dialect.blocksBefore(ctx, tx, pairs)
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,9 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -11,25 +13,38 @@ import (
 	"chatting/application"
 )
 
-// The statements of a projection that take many rows: PostgreSQL gets them at once, as arrays; SQLite, which is in the
-// process, one after the other.
+// The statements of a projection that take many rows. PostgreSQL gets them as arrays. SQLite, which is in the process, takes
+// few rows at a time.
 
 const (
-	stateBefore = `
-		SELECT blocker, target, blocked, version FROM block_changes
-		WHERE blocker = $1 AND target = $2 AND (generation, log_offset) < ($3, $4)
-		ORDER BY generation DESC, log_offset DESC LIMIT 1`
+	lockPlaces = `SELECT log_partition FROM projections WHERE log_partition = ANY($1) ORDER BY log_partition FOR UPDATE`
+	movePlaces = `
+		UPDATE projections SET generation = moved.to_generation, next_offset = moved.to_offset,
+			last_offset = moved.last_offset, last_record = moved.last_record
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[], $7::bigint[]) AS moved (
+			log_partition, to_generation, to_offset, last_offset, last_record, generation, next_offset)
+		WHERE projections.log_partition = moved.log_partition AND projections.generation = moved.generation
+			AND projections.next_offset = moved.next_offset`
+
+	sqliteStatesBefore = `
+		SELECT state.blocker, state.target, state.blocked, state.version
+		FROM json_each($1) AS pair JOIN block_changes AS state ON state.rowid = (
+			SELECT rowid FROM block_changes
+			WHERE blocker = pair.value ->> 0 AND target = pair.value ->> 1
+				AND (generation, log_offset) < (pair.value ->> 2, pair.value ->> 3)
+			ORDER BY generation DESC, log_offset DESC LIMIT 1)`
 	statesBefore = `
 		SELECT state.blocker, state.target, state.blocked, state.version
-		FROM unnest($1::bigint[], $2::bigint[]) AS pair (blocker, target)
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS pair (blocker, target, generation, log_offset)
 		CROSS JOIN LATERAL (
 			SELECT * FROM block_changes
 			WHERE block_changes.blocker = pair.blocker AND block_changes.target = pair.target
-				AND (generation, log_offset) < ($3, $4)
+				AND (block_changes.generation, block_changes.log_offset) < (pair.generation, pair.log_offset)
 			ORDER BY generation DESC, log_offset DESC LIMIT 1) AS state`
 
 	entryColumns = `low, high, event_id, generation, log_partition, log_offset, sender, addressee, kind,
 		visible_low, visible_high, occurred_at, frame`
+	entryFields  = 13
 	earlierStays = `
 		ON CONFLICT (low, high, event_id) DO UPDATE SET
 			generation = excluded.generation, log_partition = excluded.log_partition, log_offset = excluded.log_offset,
@@ -37,57 +52,94 @@ const (
 			visible_low = excluded.visible_low, visible_high = excluded.visible_high,
 			occurred_at = excluded.occurred_at, frame = excluded.frame
 		WHERE (messages.generation, messages.log_offset) > (excluded.generation, excluded.log_offset)`
-	insertMessage = `
-		INSERT INTO messages (` + entryColumns + `)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)` + earlierStays
 	insertMessages = `
 		INSERT INTO messages (` + entryColumns + `)
 		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
 			$8::bigint[], $9::smallint[], $10::boolean[], $11::boolean[], $12::bigint[], $13::text[])` + earlierStays
 )
 
-func sqliteBlocksBefore(
-	ctx context.Context, tx *sqlx.Tx, at application.LogPosition, pairs []application.BlockPair,
-) (map[application.BlockPair]application.BlockState, error) {
-	states := make(map[application.BlockPair]application.BlockState)
-	if len(pairs) == 0 {
-		return states, nil
-	}
-	statement, err := tx.PreparexContext(ctx, stateBefore)
-	if err != nil {
-		return nil, err
-	}
-	defer statement.Close()
-	for _, pair := range pairs {
-		var row blockRow
-		err := statement.GetContext(ctx, &row, int64(pair.Blocker), int64(pair.Target), at.Generation, at.Offset)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-		case err != nil:
-			return nil, err
-		default:
-			states[pair] = row.state()
+// movePlacesInTurn moves the projections of the partitions of batches.
+func movePlacesInTurn(ctx context.Context, tx *sqlx.Tx, batches []application.ProjectionBatch) error {
+	for _, b := range batches {
+		if err := movePlace(ctx, tx, b.From, b.To); err != nil {
+			return err
 		}
 	}
-	return states, nil
+	return nil
 }
 
-func postgresBlocksBefore(
-	ctx context.Context, tx *sqlx.Tx, at application.LogPosition, pairs []application.BlockPair,
-) (map[application.BlockPair]application.BlockState, error) {
-	states := make(map[application.BlockPair]application.BlockState)
-	if len(pairs) == 0 {
-		return states, nil
+func postgresMovePlaces(ctx context.Context, tx *sqlx.Tx, batches []application.ProjectionBatch) error {
+	starts := slices.ContainsFunc(batches, func(b application.ProjectionBatch) bool { return b.From.Next.Generation == 0 })
+	if starts || len(batches) < 2 {
+		return movePlacesInTurn(ctx, tx, batches)
 	}
-	blockers, targets := make([]int64, 0, len(pairs)), make([]int64, 0, len(pairs))
+	var (
+		partitions                       []int64
+		generations, offsets, last       []int64
+		records                          [][]byte
+		beforeGenerations, beforeOffsets []int64
+	)
+	for _, b := range batches {
+		from, to := b.From.Next, b.To.Next
+		partitions, last = append(partitions, int64(to.Partition)), append(last, b.To.Last)
+		generations, offsets = append(generations, to.Generation), append(offsets, to.Offset)
+		records = append(records, b.To.Fingerprint[:])
+		beforeGenerations, beforeOffsets = append(beforeGenerations, from.Generation), append(beforeOffsets, from.Offset)
+	}
+	if _, err := tx.ExecContext(ctx, lockPlaces, pq.Int64Array(partitions)); err != nil {
+		return err
+	}
+	rows, err := rowsAffected(tx.ExecContext(ctx, movePlaces, pq.Int64Array(partitions), pq.Int64Array(generations),
+		pq.Int64Array(offsets), pq.Int64Array(last), pq.ByteaArray(records),
+		pq.Int64Array(beforeGenerations), pq.Int64Array(beforeOffsets)))
+	if err == nil && rows < int64(len(batches)) {
+		return application.ErrProjectionMoved
+	}
+	return err
+}
+
+// pairAt is a pair before a place in the log.
+type pairAt struct {
+	application.BlockPair
+
+	at application.LogPosition
+}
+
+func sqliteBlocksBefore(ctx context.Context, tx *sqlx.Tx, pairs []pairAt) (map[application.BlockPair]application.BlockState, error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	list := []byte{'['}
+	for _, pair := range pairs {
+		list = fmt.Appendf(list, "[%d,%d,%d,%d],", pair.Blocker, pair.Target, pair.at.Generation, pair.at.Offset)
+	}
+	list[len(list)-1] = ']'
+	return selectStates(ctx, tx, sqliteStatesBefore, string(list))
+}
+
+func postgresBlocksBefore(ctx context.Context, tx *sqlx.Tx, pairs []pairAt) (map[application.BlockPair]application.BlockState, error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	n := len(pairs)
+	blockers, targets := make([]int64, 0, n), make([]int64, 0, n)
+	generations, offsets := make([]int64, 0, n), make([]int64, 0, n)
 	for _, pair := range pairs {
 		blockers, targets = append(blockers, int64(pair.Blocker)), append(targets, int64(pair.Target))
+		generations, offsets = append(generations, pair.at.Generation), append(offsets, pair.at.Offset)
 	}
+	return selectStates(ctx, tx, statesBefore,
+		pq.Int64Array(blockers), pq.Int64Array(targets), pq.Int64Array(generations), pq.Int64Array(offsets))
+}
+
+func selectStates(
+	ctx context.Context, tx *sqlx.Tx, statement string, arguments ...any,
+) (map[application.BlockPair]application.BlockState, error) {
 	var rows []blockRow
-	err := tx.SelectContext(ctx, &rows, statesBefore, pq.Int64Array(blockers), pq.Int64Array(targets), at.Generation, at.Offset)
-	if err != nil {
+	if err := tx.SelectContext(ctx, &rows, statement, arguments...); err != nil {
 		return nil, err
 	}
+	states := make(map[application.BlockPair]application.BlockState, len(rows))
 	for _, row := range rows {
 		state := row.state()
 		states[state.BlockPair] = state
@@ -95,21 +147,41 @@ func postgresBlocksBefore(
 	return states, nil
 }
 
+// sqliteRows is how many rows a statement of SQLite adds: with more of them one costs no less.
+const sqliteRows = 32
+
 func sqliteInsertMessages(ctx context.Context, tx *sqlx.Tx, entries []application.JudgedEntry) error {
-	statement, err := tx.PreparexContext(ctx, insertMessage)
-	if err != nil {
-		return err
-	}
-	defer statement.Close()
-	for _, e := range entries {
-		low, high := e.Conversation.Low(), e.Conversation.High()
-		if _, err := statement.ExecContext(ctx, int64(low), int64(high), e.ID[:],
-			e.Position.Generation, e.Position.Partition, e.Position.Offset, int64(e.Sender), addressee(e), int64(e.Kind),
-			e.SeenBy(low), e.SeenBy(high), e.At.UnixMilli(), string(e.Frame)); err != nil {
+	var full *sqlx.Stmt
+	for some := range slices.Chunk(entries, sqliteRows) {
+		arguments := make([]any, 0, entryFields*len(some))
+		for _, e := range some {
+			low, high := e.Conversation.Low(), e.Conversation.High()
+			arguments = append(arguments, int64(low), int64(high), e.ID[:],
+				e.Position.Generation, e.Position.Partition, e.Position.Offset, int64(e.Sender), addressee(e), int64(e.Kind),
+				e.SeenBy(low), e.SeenBy(high), e.At.UnixMilli(), string(e.Frame))
+		}
+		if len(some) < sqliteRows {
+			_, err := tx.ExecContext(ctx, insertRows(len(some)), arguments...)
+			return err
+		}
+		if full == nil {
+			var err error
+			if full, err = tx.PreparexContext(ctx, insertRows(sqliteRows)); err != nil {
+				return err
+			}
+			defer full.Close()
+		}
+		if _, err := full.ExecContext(ctx, arguments...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// insertRows adds n rows, whose fields are given one after the other.
+func insertRows(n int) string {
+	row := "(" + strings.Repeat("?, ", entryFields-1) + "?)"
+	return `INSERT INTO messages (` + entryColumns + `) VALUES ` + strings.Repeat(row+", ", n-1) + row + earlierStays
 }
 
 func postgresInsertMessages(ctx context.Context, tx *sqlx.Tx, entries []application.JudgedEntry) error {

@@ -139,7 +139,7 @@ func moveToLog(
 	for _, projection := range projections {
 		move.Generation = max(move.Generation, projection.Next.Generation+1)
 	}
-	projector := newProjector(cfg, cluster, store, "", logger, nil) // it joins no group
+	projector := newProjector(cfg, cluster, store, "", logger, nil, nil) // it joins no group
 	for partition := range cfg.Kafka.Partitions {
 		end, err := projector.BeginAnew(ctx, partition, move.Generation)
 		if err != nil {

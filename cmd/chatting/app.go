@@ -24,7 +24,7 @@ func appOf(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 		fx.Supply(own, cfg, logger),
 		fx.Provide(
 			clock, ids, application.NewNotices, application.NewLoginLog, newRates,
-			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions,
+			openDataDir, startBroker, newCluster, openStore, newAppenders, newConversations, newSessions, newFlushes,
 			newTokens, newRecheckTokens, newS2SToken, newFriendLists,
 		),
 		useCases,
@@ -185,15 +185,27 @@ type stored struct {
 	mailboxes *application.Mailboxes
 }
 
-func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, logger *slog.Logger) stored {
+func newStored(
+	cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, flushes *kafka.HistoryFlushes, logger *slog.Logger,
+) stored {
 	if cfg.Chat.Offline != configs.OfflineStore {
 		return stored{}
 	}
 	return stored{
-		to: store, messages: application.NewStoredMessages(store, store, store, log.Readable(), cfg.Kafka.Partitions, logger),
+		to:       store,
+		messages: application.NewStoredMessages(store, store, followedLog(cfg, store, log, flushes), logger),
 		mailboxes: application.NewMailboxes(store, application.MailboxBounds{
 			Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
 		}),
+	}
+}
+
+// followedLog is the log as the history follows it.
+func followedLog(
+	cfg configs.Config, store *sqlstore.Store, log *kafka.Conversations, flushes *kafka.HistoryFlushes,
+) application.FollowedLog {
+	return application.FollowedLog{
+		Projected: store, Ends: log.Readable(), Partitions: cfg.Kafka.Partitions, Flush: flushes,
 	}
 }
 

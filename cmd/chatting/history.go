@@ -19,17 +19,18 @@ import (
 // newProjector takes the log of conversations into the history.
 func newProjector(
 	cfg configs.Config, cluster *kafka.Cluster, store *sqlstore.Store, database string, logger *slog.Logger,
-	notices *application.Notices,
+	notices *application.Notices, flushes *kafka.HistoryFlushes,
 ) *kafka.Projector {
 	options := projectorOptions(cfg)
 	options.Database, options.Store, options.Logger, options.Notices = database, store, logger, notices
+	options.Flushes = flushes
 	return kafka.NewProjector(cluster, options)
 }
 
 func projectorOptions(cfg configs.Config) kafka.ProjectorOptions {
 	return kafka.ProjectorOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Partitions: cfg.Kafka.Partitions,
-		Group: cfg.TopicPrefix + ".history", Retention: cfg.History.Retention, Embedded: cfg.Kafka.Embedded(),
+		Group: cfg.TopicPrefix + ".history", Retention: cfg.History.Retention, Delay: cfg.History.Delay, Embedded: cfg.Kafka.Embedded(),
 	}
 }
 
@@ -101,7 +102,7 @@ func rebuild(ctx context.Context, cfg configs.Config, only *textFlag, s surround
 	if err := mayRebuild(ctx, cfg, cluster, store, logger); err != nil {
 		return err
 	}
-	projector := newProjector(cfg, cluster, store, "", logger, nil) // it joins no group
+	projector := newProjector(cfg, cluster, store, "", logger, nil, nil) // it joins no group
 	for _, partition := range partitions {
 		rebuilt, err := projector.Rebuild(ctx, partition)
 		if err != nil {

@@ -66,6 +66,7 @@ type nodeParts struct {
 	Friends       *application.Friends // nil in drop-in mode
 	Expire        *application.ExpireHistory
 	HistoryLag    *application.HistoryLag
+	Flushes       *kafka.HistoryFlushes
 	Recheck       *application.RecheckTokens
 	Readiness     *readiness
 	Clock         *nodeClock
@@ -139,7 +140,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	sessions := kafka.NewTail(n.parts.Cluster, kafka.TailOptions{
 		Topic: n.topics.Sessions, From: from, Logger: n.parts.Logger,
-		Handler: &kafka.SessionTail{Presence: n.parts.Presence, Notices: n.parts.Notices, Lost: n.lostSessions},
+		Handler: &kafka.SessionTail{
+			Presence: n.parts.Presence, Notices: n.parts.Notices, HistoryWanted: n.parts.Flushes.Hear, Lost: n.lostSessions,
+		},
 	})
 	recalled, ends, err := kafka.LookbackFrom(
 		ctx, n.parts.Cluster, n.topics.Conversations, n.parts.Config.Kafka.Partitions, at, domain.InviteLookback)
@@ -190,8 +193,10 @@ func (n *node) run(ctx context.Context) error {
 	parts.start(ctx, "the presence audit", audit.Run)
 	parts.startEndless(ctx, "the expiry of the history", n.parts.Expire.Run) // what was kept grows old also once nothing is added
 	if n.parts.Config.History.Enabled {
-		projector := newProjector(n.parts.Config, n.parts.Cluster, n.parts.Store, n.database, n.parts.Logger, n.parts.Notices)
+		projector := newProjector(
+			n.parts.Config, n.parts.Cluster, n.parts.Store, n.database, n.parts.Logger, n.parts.Notices, n.parts.Flushes)
 		parts.start(ctx, "the projection of the history", projector.Run)
+		parts.startEndless(ctx, "the wishes for the history", n.parts.Flushes.Run)
 		parts.startEndless(ctx, "the watch over the history's lag", n.parts.HistoryLag.Run)
 	}
 	if messages := n.parts.Stored.messages; messages != nil {

@@ -150,6 +150,10 @@ func newConversations(lc fx.Lifecycle, cluster *kafka.Cluster, appenders appende
 
 func newSessions(appenders appenders) *kafka.Sessions { return kafka.NewSessions(appenders.sessions) }
 
+func newFlushes(sessions *kafka.Sessions) *kafka.HistoryFlushes {
+	return kafka.NewHistoryFlushes(sessions)
+}
+
 // tokens are the parts that decide on tokens.
 type tokens struct {
 	fx.Out
@@ -304,6 +308,7 @@ type apiDeps struct {
 	Places       places
 	S2SToken     s2sToken
 	HistoryLag   *application.HistoryLag
+	Flushes      *kafka.HistoryFlushes
 	Bytes        *application.ByteLedger
 	Now          application.Clock
 	Logger       *slog.Logger
@@ -312,7 +317,7 @@ type apiDeps struct {
 func newAPI(d apiDeps) (*rest.API, error) {
 	var history *application.ReadHistory
 	if d.Config.History.Enabled {
-		history = application.NewReadHistory(d.Store, d.Store, d.Store, d.Log.Readable(), d.Config.Kafka.Partitions)
+		history = application.NewReadHistory(d.Store, d.Store, followedLog(d.Config, d.Store, d.Log, d.Flushes), d.Log)
 	}
 	checks := []rest.Check{
 		{Name: "broker", Probe: func(ctx context.Context) error {
