@@ -215,37 +215,63 @@ func TestRefusalsAreCountedByCodeAndAreNoLoss(t *testing.T) {
 	}
 }
 
-// TestAnUnconfirmedMessageMayStillCome: its error is no answer. The run waits for the echo, and no message is sent in its place.
+// TestAnUnconfirmedMessageMayStillCome: no other message is sent in its place, and its echo is no fault, however late.
 func TestAnUnconfirmedMessageMayStillCome(t *testing.T) {
 	s := newChatServer(t)
-	waiting := map[int64]int{}
-	handed := 0
+	const window = 5
+	var held []sent // messages of 101 from the unconfirmed one on, while the others chat
+	released := false
 	s.handle = func(m sent) {
-		if waiting[m.from]++; waiting[m.from] > 5 {
-			t.Errorf("user %d has %d unanswered messages", m.from, waiting[m.from])
-		}
 		switch {
 		case m.from == 101 && m.number == 10:
-			s.write(m.from, `{"type":"system_message","error":"Unknown.","code":"unconfirmed","from_id":102,"to_id":101}`)
-			s.late = m
-			return
-		case m.from == 101 && s.late.text != "":
-			// The others first, so that it is the last one.
-			if handed++; handed == 4 {
-				s.deliver(s.late)
-				s.late = sent{}
-				waiting[m.from]--
-			}
+			s.write(m.from, unconfirmed)
+			held = append(held, m)
+		case m.from == 101 && m.number > 10 && !released:
+			held = append(held, m)
+		default:
+			s.deliver(m)
 		}
-		waiting[m.from]--
-		s.deliver(m)
+		if released || len(held) == 0 || s.counts[102] < enough || s.counts[103] < enough || s.counts[104] < enough {
+			return
+		}
+		released = true
+		if len(held) != window {
+			t.Errorf("%d messages are under way, want %d", len(held), window)
+		}
+		for _, m := range append(held[1:], held[0]) {
+			s.deliver(m)
+		}
 	}
-	r, err := s.chat(nil)
+	r, err := s.chat(func(c *Chat) { c.Window = window })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := map[string]int64{"reordered": 2}; !maps.Equal(faults(r), want) || r.Errors["unconfirmed"] != 1 || r.Echoed != r.Sent {
 		t.Errorf("%v, want %v: %+v", faults(r), want, r)
+	}
+}
+
+const unconfirmed = `{"type":"system_message","error":"Unknown.","code":"unconfirmed","from_id":102,"to_id":101}`
+
+func TestARunWaitsForTheEchoOfAnUnconfirmedMessage(t *testing.T) {
+	r := &chatRun{Chat: Chat{Rate: 1}}
+	for i := range 2 {
+		r.chatters = append(r.chatters, &chatter{client: &client{index: i}, run: r, refusals: map[string]int64{}})
+	}
+	c, partner := r.chatters[0], r.chatters[1]
+	c.sent.Store(2)
+	c.handleOther([]byte(strings.Replace(unconfirmed, "unconfirmed", "unavailable", 1)))
+	c.handleOther([]byte(unconfirmed))
+	if r.settled() {
+		t.Error("the run does not wait for the echo")
+	}
+	c.echoed.Store(1)
+	if r.settled() {
+		t.Error("the run does not wait for the delivery")
+	}
+	partner.delivered.Store(1)
+	if !r.settled() {
+		t.Error("the run waits for more than there is")
 	}
 }
 
