@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"chatting/application"
 	"chatting/domain"
 )
 
@@ -98,8 +99,11 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		_, empty := saidBy9(t, "")
 		event, value := saidBy9(t, strings.Repeat("x", maxOwnValue+excess-len(empty)))
 		own.note(event, value)
+		if held := own.place(value).Load() != nil; held != (excess == 0) {
+			t.Errorf("%d bytes are held: %t", len(value), held)
+		}
 		if _, _, ok := own.take(referenceKey, value); ok != (excess == 0) {
-			t.Errorf("of %d bytes: %t", len(value), ok)
+			t.Errorf("%d bytes are remembered: %t", len(value), ok)
 		}
 	}
 	const most = 3 * ownPlaces
@@ -129,8 +133,16 @@ func TestTheTailKnowsWhatThisNodeAppended(t *testing.T) {
 	if batch == nil || !bytes.Equal(batch.pending[0].record.value, value) {
 		t.Fatal("it is not appended")
 	}
-	if _, _, ok := log.own.take(referenceKey, value); !ok {
+	if log.own.place(value).Load() == nil {
 		t.Error("what is appended is not own")
+	}
+	var delivered readings
+	delivery := application.NewDelivery(&delivered, application.NewInvites(), application.NewNotices(testLogger(t), now))
+	delivery.Attach(10, &attached{})
+	tail := &ConversationTail{Delivery: delivery, Log: log, Logger: testLogger(t)}
+	tail.Record(&TailRecord{Time: referenceTime, Key: []byte("9:10"), Value: bytes.Clone(value)})
+	if left := log.own.place(value).Load(); delivered != 1 || left != nil {
+		t.Errorf("%d records are delivered; it is still remembered: %t", delivered, left != nil)
 	}
 }
 
