@@ -191,9 +191,13 @@ func newStored(cfg configs.Config, store *sqlstore.Store, log *kafka.Conversatio
 	}
 	return stored{
 		to: store, messages: application.NewStoredMessages(store, store, store, log.Readable(), cfg.Kafka.Partitions, logger),
-		mailboxes: application.NewMailboxes(store, application.MailboxBounds{
-			Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
-		}),
+		mailboxes: application.NewMailboxes(store, mailboxBounds(cfg)),
+	}
+}
+
+func mailboxBounds(cfg configs.Config) application.MailboxBounds {
+	return application.MailboxBounds{
+		Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
 	}
 }
 
