@@ -192,11 +192,15 @@ func newStored(
 		return stored{}
 	}
 	return stored{
-		to:       store,
-		messages: application.NewStoredMessages(store, store, followedLog(cfg, store, log, flushes), logger),
-		mailboxes: application.NewMailboxes(store, application.MailboxBounds{
-			Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
-		}),
+		to:        store,
+		messages:  application.NewStoredMessages(store, store, followedLog(cfg, store, log, flushes), logger),
+		mailboxes: application.NewMailboxes(store, mailboxBounds(cfg)),
+	}
+}
+
+func mailboxBounds(cfg configs.Config) application.MailboxBounds {
+	return application.MailboxBounds{
+		Messages: cfg.Chat.OfflineMessagesPerSender, Bytes: int64(cfg.Chat.OfflineBytesPerSender),
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"reflect"
 	"strings"
 	"sync"
@@ -333,10 +332,12 @@ func TestEveryFrameMakesTheClientStayLonger(t *testing.T) {
 			}
 			_, _, _ = conn.ReadMessage() // the close, which it answers
 		}()
-		conn, _, err := websocket.NewClient(near, &url.URL{Scheme: "ws", Host: "server", Path: socketPath}, nil, 0, 0)
+		dialer := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return near, nil }}
+		conn, response, err := dialer.DialContext(t.Context(), "ws://server"+socketPath, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		_ = response.Body.Close()
 		r, since := startReceiving(conn), time.Now()
 		if err := c.talk(t.Context(), r); err != nil {
 			t.Error(err)

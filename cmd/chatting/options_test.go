@@ -45,6 +45,7 @@ type received struct {
 	topics      kafka.TopicSetup
 	cluster     kafka.ClusterOptions
 	presence    application.PresenceTimes
+	mailboxes   application.MailboxBounds
 	recheck     *application.RecheckTokens
 }
 
@@ -60,7 +61,7 @@ func receivedOf(t *testing.T, environ ...string) received {
 		cfg: cfg, api: apiOptions(cfg, s2sToken(cfg.S2S.Token.Reveal()), places), sockets: socketOptions(cfg, places),
 		connections: connectionOptions(cfg, places), broker: brokerOptions(cfg, "dir"), store: storeOptions(cfg, nil),
 		service: userManagementOptions(cfg), keys: keyOptions(cfg), appender: appenderOptions(cfg, "topic"),
-		projector: projectorOptions(cfg), topics: topicSetup(cfg, nil), cluster: cluster, presence: presenceTimes(cfg),
+		projector: projectorOptions(cfg), topics: topicSetup(cfg, nil), cluster: cluster, presence: presenceTimes(cfg), mailboxes: mailboxBounds(cfg),
 		recheck: newRecheckTokens(cfg, nil, nil, nil, nil),
 	}
 }
@@ -122,7 +123,10 @@ var optionUses = []optionUse{
 	{"jwks.max_age", "17h", 17 * time.Hour, func(r received) any { return r.keys.MaxAge }},
 	{"s2s.token", "a-token-of-16-bytes", "a-token-of-16-bytes", func(r received) any { return r.api.S2SToken }},
 	{"s2s.trust_loopback", "true", true, func(r received) any { return r.api.TrustLoopback }},
+	{"chat.offline_messages_per_sender", "111", 111, func(r received) any { return r.mailboxes.Messages }},
+	{"chat.offline_bytes_per_sender", "5MiB", int64(5 << 20), func(r received) any { return r.mailboxes.Bytes }},
 	{"history.retention", "18h", 18 * time.Hour, func(r received) any { return r.projector.Retention }},
+	{"history.delay", "1900ms", 1900 * time.Millisecond, func(r received) any { return r.projector.Delay }},
 	{"limit.frames_per_second", "101", 101, func(r received) any { return r.sockets.FramesPerSecond }},
 	{"limit.connections", "106", 106, func(r received) any { return r.sockets.MaxConnections }},
 	{"limit.connections_per_address", "108", 108, func(r received) any { return r.sockets.MaxPerAddress }},
@@ -166,7 +170,6 @@ var usedElsewhere = map[string]string{
 	"kafka.tls_ca_file": "the tests of a secured Kafka", "kafka.tls_cert_file": "the tests of a secured Kafka",
 	"kafka.tls_key_file": "the tests of a secured Kafka",
 	"chat.html_escape":   "TestUseCasesGetTheirOptions", "chat.offline": "TestUseCasesGetTheirOptions",
-	"chat.offline_messages_per_sender": "the tests of mailboxes", "chat.offline_bytes_per_sender": "the tests of mailboxes",
 	"history.enabled": "the contract", "invite.expires_after": "TestUseCasesGetTheirOptions",
 	"limit.user_frames_per_second": "TestRatesAreTheConfiguredOnes", "limit.user_writes_per_second": "TestRatesAreTheConfiguredOnes",
 	"limit.user_logins_per_second": "TestRatesAreTheConfiguredOnes", "limit.address_logins_per_second": "TestRatesAreTheConfiguredOnes",
