@@ -35,13 +35,15 @@ type LagState struct {
 	StandsStillSince time.Time
 }
 
-// laggingPlace is where a partition's projection was when it last moved, or had nothing to do.
+// laggingPlace is where a partition's projection was seen, with something to do or not, and since when.
 type laggingPlace struct {
-	at    LogPosition
-	since time.Time
+	at     LogPosition
+	behind bool
+	since  time.Time
 }
 
 const (
+	// lagEvery is at least what history.delay may be.
 	lagEvery = 2 * time.Second
 	// lagPatience is for how long a partition may stand still before it is logged: longer than other nodes take to take over
 	// the partitions of a dead one.
@@ -102,8 +104,10 @@ func (l *HistoryLag) look(ctx context.Context) {
 			behind = end // the topic was made anew: nothing of it is projected
 		}
 		state.Records += behind
-		if place := &l.places[p]; behind == 0 || place.at != projected[p] {
-			*place = laggingPlace{at: projected[p], since: now}
+		// What waits to be projected with what follows it does not stand still: only what waits when it is looked at again does.
+		seen := laggingPlace{at: projected[p], behind: behind != 0, since: now}
+		if place := &l.places[p]; !place.behind || !seen.behind || place.at != seen.at {
+			*place = seen
 			continue
 		}
 		since := l.places[p].since

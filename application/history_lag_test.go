@@ -55,7 +55,7 @@ func TestHowFarTheHistoryIsBehindIsKnown(t *testing.T) {
 	w.ends = []int64{10, 5}
 	w.projected[0].Offset = 4
 	start := w.at.Add(time.Second)
-	if got := w.after(t, time.Second); got.Records != 11 || !got.StandsStillSince.Equal(w.lag.places[1].since) {
+	if got := w.after(t, time.Second); got.Records != 11 || !got.StandsStillSince.IsZero() { // it may wait for what follows it
 		t.Errorf("with 6 and 5 records to go, it is %+v", got)
 	}
 	// The first partition goes on, the second does not.

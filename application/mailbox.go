@@ -26,7 +26,7 @@ type MailboxBounds struct {
 
 // Mailboxes keeps one sender from filling the mailbox of a user who is offline. The database counts, and a count is good
 // for mailboxFresh: with what this node has stored since. So several nodes, and a history that is behind, may let a sender
-// store somewhat more than the bounds say.
+// store somewhat more than the bounds say: with each count, what it stored in the moment that the history lags.
 //
 // A message that its sender named and sends again is the same message. It is let through although the mailbox is full, and
 // it does not count again, if it is one of the latest that this node counted, or if the history has it. What remains: while

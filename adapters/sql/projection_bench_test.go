@@ -42,7 +42,7 @@ func projectTogether(b *testing.B, s *Store, partitions, rows int) {
 		}
 	}
 	b.ReportAllocs()
-	began := processorTime(b)
+	var spent time.Duration
 	number := 0
 	for b.Loop() {
 		batches := make([]application.ProjectionBatch, partitions)
@@ -61,12 +61,13 @@ func projectTogether(b *testing.B, s *Store, partitions, rows int) {
 			}
 			at[p] = to
 		}
+		began := processorTime(b)
 		if err := s.Project(b.Context(), batches...); err != nil {
 			b.Fatal(err)
 		}
+		spent += processorTime(b) - began
 	}
-	b.ReportMetric(float64((processorTime(b)-began).Nanoseconds())/float64(number), "cpu-ns/row")
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(number), "ns/row")
+	b.ReportMetric(float64(spent.Nanoseconds())/float64(number), "cpu-ns/row")
 }
 
 func processorTime(b *testing.B) time.Duration {
