@@ -72,8 +72,10 @@ func TestTimesOfTheLogHaveFourDigitsForTheYear(t *testing.T) {
 }
 
 func TestFramesOfTheLogAreUTF8OfAMebibyteAtMost(t *testing.T) {
-	if _, err := frame.Decode([]byte(chat(`"type":"chat_message","message":"` + "\xff" + `","from_id":201,"to_id":202`))); err == nil {
-		t.Error("a text that is no UTF-8 is accepted")
+	for _, fields := range []string{"\"message\":\"\xff\"", "\"message\":\"m\",\"x\":\"\xff\"", "\"message\":\"m\",\"\xff\":1"} {
+		if _, err := frame.Decode([]byte(chat(`"type":"chat_message","from_id":201,"to_id":202,` + fields))); err == nil {
+			t.Errorf("what is no UTF-8 is accepted: %q", fields)
+		}
 	}
 	data := chat(`"type":"chat_message","message":"x","from_id":201,"to_id":202`)
 	data += strings.Repeat(" ", 1<<20-len(data))
