@@ -250,8 +250,8 @@ var options = []Option{
 		Doc: "For how long it is kept there: 2160h are 90 days.",
 		set: duration(time.Hour, 10*365*24*time.Hour, func(c *Config) *time.Duration { return &c.History.Retention })},
 	{Key: "history.delay", Default: "500ms", Unit: "duration",
-		Doc: "For how long what was said may wait until it is written there together with what follows it. Fewer, larger writes leave the disk and " +
-			"the processors to live chat. A client that asks for the history does not wait so long. 0s writes at once. At most 2s.",
+		Doc: "For how long what was said may wait until it is written there together with what follows it. Fewer, larger writes leave the disk " +
+			"and the processors to live chat. A client that asks for the history does not wait so long. 0s writes at once. At most 2s.",
 		set: duration(0, 2*time.Second, func(c *Config) *time.Duration { return &c.History.Delay })},
 
 	{Key: "invite.expires_after", Default: "60s", Unit: "duration",

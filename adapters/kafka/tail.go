@@ -324,7 +324,7 @@ func (t *Tail) takePartition(ctx context.Context, p *fetchedPartition) {
 	state := t.partitions[p.number]
 	switch p.code {
 	case 0:
-		t.takeRecords(ctx, state, p)
+		t.takeRecords(state, p)
 	case kafka.OffsetOutOfRange:
 		t.relocate(ctx, p.number, state)
 	default:
@@ -337,7 +337,7 @@ func (t *Tail) takePartition(ctx context.Context, p *fetchedPartition) {
 	}
 }
 
-func (t *Tail) takeRecords(ctx context.Context, state *tailPartition, p *fetchedPartition) {
+func (t *Tail) takeRecords(state *tailPartition, p *fetchedPartition) {
 	before, end := state.position, p.end(t.options.isolation())
 	r := t.read(p, before)
 	if r.stale && r.next < end {

@@ -53,7 +53,7 @@ func projectTogether(b *testing.B, s *Store, partitions, rows int) {
 			for i := range rows {
 				// Its users are of this partition alone, as those of a conversation are.
 				event := scaleEvent(number)
-				message := event.Event.Body.(domain.ChatMessage) //nolint:errcheck,forcetypeassert // it panics, as it should
+				message := event.Event.Body.(domain.ChatMessage) //nolint:forcetypeassert // it panics, as it should
 				message.From, message.To = domain.UserID(1+p+partitions*(number%100)), domain.UserID(100_000+p+partitions*(number%99))
 				event.Offset, event.Event.Body = at[p].Next.Offset+int64(i), message
 				batches[p].Events = append(batches[p].Events, event)

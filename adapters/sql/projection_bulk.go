@@ -151,31 +151,36 @@ func selectStates(
 const sqliteRows = 32
 
 func sqliteInsertMessages(ctx context.Context, tx *sqlx.Tx, entries []application.JudgedEntry) error {
-	var full *sqlx.Stmt
-	for some := range slices.Chunk(entries, sqliteRows) {
-		arguments := make([]any, 0, entryFields*len(some))
-		for _, e := range some {
-			low, high := e.Conversation.Low(), e.Conversation.High()
-			arguments = append(arguments, int64(low), int64(high), e.ID[:],
-				e.Position.Generation, e.Position.Partition, e.Position.Offset, int64(e.Sender), addressee(e), int64(e.Kind),
-				e.SeenBy(low), e.SeenBy(high), e.At.UnixMilli(), string(e.Frame))
-		}
-		if len(some) < sqliteRows {
-			_, err := tx.ExecContext(ctx, insertRows(len(some)), arguments...)
+	whole := len(entries) - len(entries)%sqliteRows
+	if whole > 0 {
+		statement, err := tx.PreparexContext(ctx, insertRows(sqliteRows))
+		if err != nil {
 			return err
 		}
-		if full == nil {
-			var err error
-			if full, err = tx.PreparexContext(ctx, insertRows(sqliteRows)); err != nil {
+		defer statement.Close()
+		for some := range slices.Chunk(entries[:whole], sqliteRows) {
+			if _, err := statement.ExecContext(ctx, rowsOf(some)...); err != nil {
 				return err
 			}
-			defer full.Close()
-		}
-		if _, err := full.ExecContext(ctx, arguments...); err != nil {
-			return err
 		}
 	}
-	return nil
+	if whole == len(entries) {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, insertRows(len(entries)-whole), rowsOf(entries[whole:])...)
+	return err
+}
+
+// rowsOf returns the fields of the rows of entries, one after the other.
+func rowsOf(entries []application.JudgedEntry) []any {
+	fields := make([]any, 0, entryFields*len(entries))
+	for _, e := range entries {
+		low, high := e.Conversation.Low(), e.Conversation.High()
+		fields = append(fields, int64(low), int64(high), e.ID[:],
+			e.Position.Generation, e.Position.Partition, e.Position.Offset, int64(e.Sender), addressee(e), int64(e.Kind),
+			e.SeenBy(low), e.SeenBy(high), e.At.UnixMilli(), string(e.Frame))
+	}
+	return fields
 }
 
 // insertRows adds n rows, whose fields are given one after the other.
