@@ -158,8 +158,8 @@ func sqliteInsertMessages(ctx context.Context, tx *sqlx.Tx, entries []applicatio
 			return err
 		}
 		defer statement.Close()
-		for some := range slices.Chunk(entries[:whole], sqliteRows) {
-			if _, err := statement.ExecContext(ctx, rowsOf(some)...); err != nil {
+		for i := 0; i < whole; i += sqliteRows {
+			if _, err := statement.ExecContext(ctx, rowsOf(entries[i:i+sqliteRows])...); err != nil {
 				return err
 			}
 		}
