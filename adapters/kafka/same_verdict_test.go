@@ -267,6 +267,7 @@ func FuzzDecodeEventAsEver(f *testing.F) {
 func FuzzEncodeEventAsEver(f *testing.F) {
 	f.Add(int64(9), int64(10), "hi", "4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11", "n", int64(8), int64(1), uint64(0), uint8(0))
 	f.Add(int64(9), int64(9), "\u2028\u2029<&>\"\\\b\f\n\r\t\x00\x7f", "\xff\u2028", `\"`, int64(0), int64(2), uint64(1<<40), uint8(1))
+	f.Add(int64(9), int64(10), "a\u2028", "b\u2029", "", int64(0), int64(1), uint64(1<<40), uint8(2))
 	f.Add(int64(1), int64(1<<62), strings.Repeat("é", 300), "", "", int64(0), int64(1<<60), uint64(1<<50), uint8(2))
 	statuses := []domain.InviteStatus{
 		domain.InviteOpened, domain.InviteCancelled, domain.InviteAccepted, domain.InviteDeclined, domain.InviteExpired,
