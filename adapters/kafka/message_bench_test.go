@@ -16,7 +16,7 @@ const benchText = "Shall we play a round of the new one tonight, as soon as I ca
 func BenchmarkSendMessage(b *testing.B) {
 	const most = 1000
 	l := newLane(nil, AppenderOptions{Deadline: time.Hour, QueueBytes: 64 << 20, Logger: testLogger(b)}, 0)
-	log := &Conversations{appender: &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}}, own: newOwnMessages()}
+	log := NewConversations(nil, &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}})
 	send := application.SendMessage{Log: log, Online: everybody{}, Now: now}
 	command := application.ChatCommand{Sender: 9, Target: 10, Text: mustText(b, benchText), ClientMessageID: "0123456789abcdef"}
 	done := func(err error) {

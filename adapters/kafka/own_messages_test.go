@@ -126,7 +126,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 
 func TestTheTailKnowsWhatThisNodeAppended(t *testing.T) {
 	l := idleLane(t, AppenderOptions{Deadline: time.Minute, QueueBytes: 1 << 20})
-	log := &Conversations{appender: &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}}, own: newOwnMessages()}
+	log := NewConversations(nil, &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}})
 	event, value := saidBy9(t, "hi")
 	log.Append(event, func(error) {})
 	batch, _ := l.take()
