@@ -252,14 +252,18 @@ func request(ctx context.Context, addr, token, method, path string, body any) (a
 	return answer{status: response.StatusCode, header: response.Header, body: text}, err
 }
 
-// befriend makes a user watch others.
+// befriend makes a user watch others. An append that was not confirmed is tried again: brokers that have only just started may
+// take their time for the first one.
 func befriend(ctx context.Context, t *testing.T, node *harness.Node, user int, friends ...int) {
 	t.Helper()
 	for _, friend := range friends {
-		a, err := request(ctx, node.HTTP, token(t, user), http.MethodPost, "/api/chatting/friends/", target(friend))
-		if err != nil || a.status != http.StatusCreated {
-			t.Fatalf("adding a friend: %v %d %s", err, a.status, a.body)
-		}
+		harness.Until(ctx, t, fmt.Sprintf("user %d has the friend %d", user, friend), func() bool {
+			a, err := request(ctx, node.HTTP, token(t, user), http.MethodPost, "/api/chatting/friends/", target(friend))
+			if err != nil || a.status != http.StatusCreated && a.status != http.StatusServiceUnavailable {
+				t.Fatalf("adding a friend: %v %d %s", err, a.status, a.body)
+			}
+			return a.status == http.StatusCreated
+		})
 	}
 }
 

@@ -217,7 +217,15 @@ func TestABrokerThatIsAwayCostsNoSystemMessage(t *testing.T) {
 	clients := connectAll(t, []int{1, 2, 3, 4}, func(user int) *harness.Node { return nodes[user%2] })
 	const each = 2000
 	var want []string
-	var messages []kafka.Message
+	var messages, poison []kafka.Message
+	for _, client := range clients {
+		poison = append(poison, kafka.Message{Key: says(client.User, "").Key, Value: []byte("poison")})
+	}
+	// After these, the node has written dead letters to the users' partitions and needs to ask the broker for nothing before
+	// the next one. So a letter that is written while the broker is away is in the topic once it is back.
+	harness.ProduceMessages(ctx, t, c.parts.Brokers, c.systemMessages(), poison...)
+	letters := func() int { return len(harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters())) }
+	harness.Until(ctx, t, "the dead letters", func() bool { return letters() == len(poison) })
 	for i := range each {
 		want = append(want, fmt.Sprint(i))
 		for _, client := range clients {
@@ -237,8 +245,8 @@ func TestABrokerThatIsAwayCostsNoSystemMessage(t *testing.T) {
 		t.Error("everything was told before the broker went away: that shows nothing")
 	}
 	c.mustTellOnce(ctx, clients, want)
-	if letters := harness.ReadTopic(ctx, t, c.parts.Brokers, c.deadLetters()); len(letters) > 0 {
-		t.Errorf("%d dead letters, the first for %v", len(letters), letters[0].Headers)
+	if more := letters() - len(poison); more > 0 {
+		t.Errorf("%d messages became dead letters", more)
 	}
 }
 
