@@ -21,6 +21,7 @@ import (
 	sqlstore "chatting/adapters/sql"
 	"chatting/application"
 	"chatting/configs"
+	"chatting/domain"
 	"chatting/test/harness"
 )
 
@@ -215,9 +216,10 @@ func TestAStartIn1970KeepsLoginsOutNoLongerThanALease(t *testing.T) {
 		known  bool // the server has run before
 		why    string
 	}{
-		"at first":                      {since1970, false, "The clock of this node is not set: it tells 1970-01-01"},
-		"later":                         {since1970, true, "The clock of this node is not set: it tells 1970-01-01"},
-		"later, a day behind (no 1970)": {-24 * time.Hour, true, "behind the database's"},
+		"at first": {since1970, false, "The clock of this node is not set: it tells 1970-01-01"},
+		"later":    {since1970, true, "The clock of this node is not set: it tells 1970-01-01"},
+		// Of more than domain.MaxLeap: else what is trusted may follow it back, and there is nothing to be behind.
+		"later, 25 hours behind (no 1970)": {-domain.MaxLeap - time.Hour, true, "behind the database's"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
