@@ -122,12 +122,15 @@ func testLockOrder(t *testing.T, d database) {
 		holder, err := s.writer.BeginTxx(t.Context(), nil)
 		noError(t, err)
 		holder.MustExecContext(t.Context(), "SELECT 1 FROM projections WHERE log_partition = 3 FOR UPDATE")
+		var pid int
+		noError(t, holder.GetContext(t.Context(), &pid, "SELECT pg_backend_pid()"))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- f(ctx) }()
 		for waiting := 0; waiting == 0; {
-			noError(t, holder.GetContext(t.Context(), &waiting, `
-				SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pg_backend_pid() = ANY(pg_blocking_pids(pid))`))
+			// Not in the holder's transaction, which would see the same activity each time.
+			noError(t, s.reader.GetContext(t.Context(), &waiting, `
+				SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND $1 = ANY(pg_blocking_pids(pid))`, pid))
 			select {
 			case err := <-ended:
 				t.Fatalf("%s does not wait for partition 3: %v", what, err)
