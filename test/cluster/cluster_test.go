@@ -262,6 +262,9 @@ func befriend(ctx context.Context, t *testing.T, node *harness.Node, user int, f
 			if err != nil || a.status != http.StatusCreated && a.status != http.StatusServiceUnavailable {
 				t.Fatalf("adding a friend: %v %d %s", err, a.status, a.body)
 			}
+			if a.status != http.StatusCreated {
+				harness.Pause(ctx, time.Second) // less often than the limit of requests allows
+			}
 			return a.status == http.StatusCreated
 		})
 	}
