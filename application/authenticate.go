@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"time"
 
+	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
-// Identity is whom a token stands for. Expires is zero where the issuer did not say.
+// Identity is whom a token stands for. Expires is zero if the issuer did not say.
 type Identity struct {
 	User    domain.UserID
 	Expires time.Time
@@ -26,7 +28,7 @@ type Tokens interface {
 // it.
 type RefusedToken struct {
 	Reason RefusalReason
-	// User is whom the token names, 0 where that is not known or not proven by a signature.
+	// User is whom the token names, 0 if that is not known or not proven by a signature.
 	User domain.UserID
 }
 
@@ -68,14 +70,14 @@ func WithClientAddress(ctx context.Context, address string) context.Context {
 }
 
 // noteRefusal logs why a token was refused. It does nothing for other errors, and without notices.
-func noteRefusal(ctx context.Context, notices *Notices, err error) {
+func noteRefusal(ctx context.Context, notices *notice.Log, err error) {
 	var refused *RefusedToken
 	if errors.As(err, &refused) {
 		noteRefused(ctx, notices, *refused)
 	}
 }
 
-func noteRefused(ctx context.Context, notices *Notices, refused RefusedToken) {
+func noteRefused(ctx context.Context, notices *notice.Log, refused RefusedToken) {
 	if notices == nil {
 		return
 	}
@@ -92,20 +94,28 @@ func noteRefused(ctx context.Context, notices *Notices, refused RefusedToken) {
 // Authenticate verifies a token and makes its user known.
 type Authenticate struct {
 	Tokens Tokens
-	Users  KnownUsers
+	Users  port.KnownUsers
 	// Notices has a line about every token that is refused; nil for none.
-	Notices *Notices
+	Notices *notice.Log
 }
 
-// Execute returns whom the token stands for. Errors: those of Tokens.Verify, CodeUnavailable where the database is away.
+// Execute returns whom the token stands for. Errors: those of Tokens.Verify, CodeUnavailable if the database is away.
 func (a *Authenticate) Execute(ctx context.Context, token string) (Identity, error) {
-	identity, err := a.Tokens.Verify(ctx, token)
+	identity, err := a.verify(ctx, token)
 	if err != nil {
-		noteRefusal(ctx, a.Notices, err)
 		return Identity{}, err
 	}
 	if err := a.Users.Remember(ctx, identity.User); err != nil {
 		return Identity{}, err
 	}
 	return identity, nil
+}
+
+// verify is Execute for a caller that makes the user known by itself.
+func (a *Authenticate) verify(ctx context.Context, token string) (Identity, error) {
+	identity, err := a.Tokens.Verify(ctx, token)
+	if err != nil {
+		noteRefusal(ctx, a.Notices, err)
+	}
+	return identity, err
 }

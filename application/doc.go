@@ -1,8 +1,20 @@
-// Package application holds the use cases, one file each, with the ports they need declared beside them, and the policies
-// of delivery and presence that every node applies to the log.
+// Package application holds the use cases, in rooms of one subject each. A room declares its ports beside the use case that
+// needs them. This package is what joins the rooms: Login leads a connection through them, and Authenticate, RecheckTokens and
+// EraseUser are about users as such.
 //
-// It imports only domain and the standard library. It knows no JSON, no HTTP status and no SQL: adapters translate.
+//	blocks     which users block whom
+//	messaging  sends messages; echoes               imports blocks
+//	delivery   shows records to connections         imports invites, history, blocks
+//	presence   who is online; friends               imports blocks
+//	invites    opens, answers and expires invites   imports blocks
+//	history    the projection and its readers       imports blocks
+//	port       what several rooms ask of the outside
+//	async      waiting for each other
+//	notice     log lines that others can cause
+//	ledger     bytes that are held for clients
 //
-// Order of locks: a Delivery's user lock, then nothing; Presence's lock, then a Connection's own. No use case calls a
-// port while it holds a lock, save Connection methods, which only enqueue.
+// Every room may import port, async, notice and domain, and no room imports this package. test/architecture checks the table.
+//
+// The rooms import only domain and the standard library. They know no JSON, no HTTP status and no SQL: adapters translate.
+// docs/architecture.md has the order of the locks.
 package application

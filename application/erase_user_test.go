@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"chatting/application"
+	"chatting/application/blocks"
+	"chatting/application/port"
 	"chatting/domain"
+	"chatting/test/porttest"
 )
 
 // eraser is a UserEraser beside the blocks: known users are erased, and their blocks ended as it says.
 type eraser struct {
-	*blockStore
+	*porttest.BlockStore
 	known    map[domain.UserID]bool
 	erasures []application.Erasure
 	failing  error
@@ -30,7 +33,7 @@ func (e *eraser) EraseUser(ctx context.Context, erasure application.Erasure) (un
 	delete(e.known, erasure.User)
 	entries, _ := e.Blocks(ctx, erasure.User)
 	for _, entry := range entries {
-		change := application.BlockChange{Blocker: erasure.User, Target: entry.Target, At: erasure.At}
+		change := blocks.Change{Blocker: erasure.User, Target: entry.Target, At: erasure.At}
 		if changed, _ := e.SetBlocked(ctx, change); changed {
 			unblocked = append(unblocked, entry.Target)
 		}
@@ -39,17 +42,17 @@ func (e *eraser) EraseUser(ctx context.Context, erasure application.Erasure) (un
 }
 
 // erasing is an EraseUser where 201 and 202 are known and 201 blocks 202.
-func erasing(t *testing.T) (*application.EraseUser, *eraser, conversations, *sessionTopic) {
+func erasing(t *testing.T) (*application.EraseUser, *eraser, porttest.Conversations, *porttest.SessionTopic) {
 	t.Helper()
-	block, store, log := blocking()
-	if err := block.Block(t.Context(), 201, 202); err != nil {
+	block, store, log := porttest.Blocking()
+	if err := block.Add(t.Context(), 201, 202); err != nil {
 		t.Fatal(err)
 	}
-	users := &eraser{blockStore: store, known: map[domain.UserID]bool{201: true, 202: true}}
-	sessions := newSessionTopic(sessionPartitions, time.Now)
+	users := &eraser{BlockStore: store, known: map[domain.UserID]bool{201: true, 202: true}}
+	sessions := porttest.NewSessionTopic(porttest.SessionPartitions, time.Now)
 	return &application.EraseUser{
-		Eraser: users, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: newProjection(log), Partitions: len(log.partitions),
-		Now: local, Logger: quiet,
+		Eraser: users, Blocks: store, Log: log, Sessions: sessions, Ends: log, Projected: porttest.NewProjection(log), Partitions: len(log.Records),
+		Now: porttest.Local, Logger: porttest.Quiet,
 	}, users, log, sessions
 }
 
@@ -59,18 +62,18 @@ func TestAnErasureReachesUpToTheEndOfTheLogAndEndsTheUsersBlocks(t *testing.T) {
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
 	}
-	if len(users.erasures) != 1 || !slices.Equal(users.erasures[0].Ends, ends) || !users.erasures[0].At.Equal(stamped) {
+	if len(users.erasures) != 1 || !slices.Equal(users.erasures[0].Ends, ends) || !users.erasures[0].At.Equal(porttest.Stamped) {
 		t.Errorf("erased: %+v; the log ended at %v", users.erasures, ends)
 	}
-	if got := changes(log); got != "+1 -2" || len(users.outbox) != 0 {
-		t.Errorf("the log has %s, the outbox %v", got, users.outbox)
+	if got := porttest.Changes(log); got != "+1 -2" || len(users.Outbox) != 0 {
+		t.Errorf("the log has %s, the outbox %v", got, users.Outbox)
 	}
-	wantCode(t, "once more", erase.Execute(t.Context(), 201), domain.CodeUnknownUser)
+	porttest.WantCode(t, "once more", erase.Execute(t.Context(), 201), domain.CodeUnknownUser)
 }
 
-// endsAfter is a LogEnds before whose answer something else happens.
+// endsAfter is a port.LogEnds before whose answer something else happens.
 type endsAfter struct {
-	application.LogEnds
+	port.LogEnds
 	do func()
 }
 
@@ -97,9 +100,9 @@ func TestHowFarTheHistoryIsIsAskedBeforeTheEndOfTheLog(t *testing.T) {
 func TestTheNodesAreToldOnceTheUserIsForgotten(t *testing.T) {
 	erase, users, _, sessions := erasing(t)
 	told := make(map[domain.SessionKind]bool)
-	sessions.decide(func(entry sessionEntry) fate {
-		told[entry.record.Kind] = users.known[201]
-		return confirmed
+	sessions.Decide(func(entry porttest.SessionEntry) porttest.Fate {
+		told[entry.Record.Kind] = users.known[201]
+		return porttest.Confirmed
 	})
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
@@ -111,11 +114,11 @@ func TestTheNodesAreToldOnceTheUserIsForgotten(t *testing.T) {
 
 func TestAnErasureOfWhoseEndTheNodesAreNotToldIsDoneAllTheSame(t *testing.T) {
 	erase, users, _, sessions := erasing(t)
-	sessions.decide(func(entry sessionEntry) fate {
-		if entry.record.Kind == domain.UserForgotten {
-			return refused
+	sessions.Decide(func(entry porttest.SessionEntry) porttest.Fate {
+		if entry.Record.Kind == domain.UserForgotten {
+			return porttest.Refused
 		}
-		return confirmed
+		return porttest.Confirmed
 	})
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
@@ -127,9 +130,9 @@ func TestAnErasureOfWhoseEndTheNodesAreNotToldIsDoneAllTheSame(t *testing.T) {
 
 func TestANumberThatNoUserCanHaveIsNothingToTellTheNodesOf(t *testing.T) {
 	erase, _, _, sessions := erasing(t)
-	wantCode(t, "the erasure", erase.Execute(t.Context(), domain.System), domain.CodeUnknownUser)
-	for partition := range sessionPartitions {
-		if told := sessions.all(partition); len(told) != 0 {
+	porttest.WantCode(t, "the erasure", erase.Execute(t.Context(), domain.System), domain.CodeUnknownUser)
+	for partition := range porttest.SessionPartitions {
+		if told := sessions.All(partition); len(told) != 0 {
 			t.Errorf("the nodes were told %v", told)
 		}
 	}
@@ -137,22 +140,22 @@ func TestANumberThatNoUserCanHaveIsNothingToTellTheNodesOf(t *testing.T) {
 
 func TestNothingIsErasedBeforeTheNodesAreToldToEndTheUsersConnections(t *testing.T) {
 	for what, test := range map[string]struct {
-		fate fate
+		fate porttest.Fate
 		want domain.Code
-	}{"refused": {refused, domain.CodeUnavailable}, "lost": {lost, domain.CodeUnconfirmed}} {
+	}{"refused": {porttest.Refused, domain.CodeUnavailable}, "lost": {porttest.Lost, domain.CodeUnconfirmed}} {
 		t.Run(what, func(t *testing.T) {
 			erase, users, _, sessions := erasing(t)
-			sessions.decide(func(sessionEntry) fate { return test.fate })
-			wantCode(t, "the erasure", erase.Execute(t.Context(), 201), test.want)
+			sessions.Decide(func(porttest.SessionEntry) porttest.Fate { return test.fate })
+			porttest.WantCode(t, "the erasure", erase.Execute(t.Context(), 201), test.want)
 			if len(users.erasures) != 0 {
 				t.Errorf("erased: %+v", users.erasures)
 			}
-			sessions.decide(nil)
+			sessions.Decide(nil)
 			if err := erase.Execute(t.Context(), 201); err != nil {
 				t.Fatal(err)
 			}
-			told := sessions.all(sessions.PartitionOf(201))
-			if want := (domain.SessionRecord{Kind: domain.UserErased, User: 201}); len(told) != 2 || told[0].record != want {
+			told := sessions.All(sessions.PartitionOf(201))
+			if want := (domain.SessionRecord{Kind: domain.UserErased, User: 201}); len(told) != 2 || told[0].Record != want {
 				t.Errorf("the nodes were told %v", told)
 			}
 		})
@@ -162,19 +165,19 @@ func TestNothingIsErasedBeforeTheNodesAreToldToEndTheUsersConnections(t *testing
 // Were it refused, the platform would repeat it and hear of an unknown user.
 func TestAnErasureWhoseUnblockingIsNotPublishedSucceedsAndIsLeftToTheRelay(t *testing.T) {
 	erase, users, log, _ := erasing(t)
-	log.decide(func(domain.Event) fate { return refused })
+	log.Decide(func(domain.Event) porttest.Fate { return porttest.Refused })
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
 	}
-	if len(users.outbox) != 1 {
-		t.Errorf("the outbox has %v", users.outbox)
+	if len(users.Outbox) != 1 {
+		t.Errorf("the outbox has %v", users.Outbox)
 	}
 }
 
 func TestAnErasureThatFailedIsRepeated(t *testing.T) {
 	erase, users, _, _ := erasing(t)
-	users.failing = errRefused
-	wantCode(t, "the erasure", erase.Execute(t.Context(), 201), domain.CodeUnavailable)
+	users.failing = porttest.ErrRefused
+	porttest.WantCode(t, "the erasure", erase.Execute(t.Context(), 201), domain.CodeUnavailable)
 	users.failing = nil
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
@@ -183,28 +186,28 @@ func TestAnErasureThatFailedIsRepeated(t *testing.T) {
 
 func TestWhoIsHereOnceItIsForgottenIsRememberedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := newSessionTopic(sessionPartitions, time.Now)
-		a, b := newNode(log, 1), newNode(log, 2).start(t)
+		log := porttest.NewSessionTopic(porttest.SessionPartitions, time.Now)
+		a, b := porttest.NewNode(log, 1), porttest.NewNode(log, 2).Start(t)
 		var looked []domain.UserID
-		a.presence.Forgotten = func(user domain.UserID) { looked = append(looked, user) }
-		a.start(t)
-		store := &friendStore{}
-		here, elsewhere := refreshing(t, a, store, 0), refreshing(t, b, store, 0)
-		c, _ := a.login(t, 7)
-		a.login(t, 8)
-		here.fail(errRefused) // the database is away
+		a.Presence.Forgotten = func(user domain.UserID) { looked = append(looked, user) }
+		a.Start(t)
+		store := &porttest.FriendStore{}
+		here, elsewhere := porttest.Refreshing(t, a, store, 0), porttest.Refreshing(t, b, store, 0)
+		c, _ := a.Login(t, 7)
+		a.Login(t, 8)
+		here.Fail(porttest.ErrRefused) // the database is away
 		log.Append(domain.SessionRecord{Kind: domain.UserForgotten, User: 7}, func(error) {})
 		synctest.Wait()
-		here.fail(nil)
+		here.Fail(nil)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if !maps.Equal(here.known, map[domain.UserID]bool{7: true}) || len(elsewhere.known) != 0 {
-			t.Errorf("remembered: %v, and where it is not served %v", here.known, elsewhere.known)
+		if !maps.Equal(here.Seen, map[domain.UserID]bool{7: true}) || len(elsewhere.Seen) != 0 {
+			t.Errorf("remembered: %v, and where it is not served %v", here.Seen, elsewhere.Seen)
 		}
 		if !slices.Equal(looked, []domain.UserID{7}) {
 			t.Errorf("looked up again: %v", looked)
 		}
-		if got := of[closed](c); len(got) != 0 {
+		if got := porttest.Of[porttest.Closed](c); len(got) != 0 {
 			t.Errorf("its connection is closed: %v", got)
 		}
 	})
@@ -213,22 +216,22 @@ func TestWhoIsHereOnceItIsForgottenIsRememberedAnew(t *testing.T) {
 // A closing connection stays for as long as its client takes to answer.
 func TestWhoIsStillLeavingWhenItIsForgottenIsNotRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, log := oneNode(t)
-		remembered := refreshing(t, n, &friendStore{}, 0)
+		n, log := porttest.OneNode(t)
+		remembered := porttest.Refreshing(t, n, &porttest.FriendStore{}, 0)
 		tell := func(kind domain.SessionKind) {
 			log.Append(domain.SessionRecord{Kind: kind, User: 7}, func(error) {})
 			synctest.Wait()
 		}
-		_, leaving := n.login(t, 7)
+		_, leaving := n.Login(t, 7)
 		tell(domain.UserErased)
 		tell(domain.UserForgotten)
-		if len(remembered.known) != 0 {
-			t.Fatalf("remembered: %v", remembered.known)
+		if len(remembered.Seen) != 0 {
+			t.Fatalf("remembered: %v", remembered.Seen)
 		}
 		tell(domain.UserErased)
-		_, again := n.login(t, 7)
+		_, again := n.Login(t, 7)
 		tell(domain.UserForgotten)
-		if !remembered.known[7] {
+		if !remembered.Seen[7] {
 			t.Error("who came meanwhile is not remembered")
 		}
 		leaving.Leave()
@@ -238,20 +241,20 @@ func TestWhoIsStillLeavingWhenItIsForgottenIsNotRemembered(t *testing.T) {
 
 func TestEveryNodeEndsTheConnectionsOfAnErasedUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := newSessionTopic(sessionPartitions, time.Now)
-		one, two := newNode(log, 1).start(t), newNode(log, 2).start(t)
-		phone, _ := one.login(t, 7)
-		pad, _ := one.login(t, 7)
-		desk, _ := two.login(t, 7)
-		other, _ := two.login(t, 8)
+		log := porttest.NewSessionTopic(porttest.SessionPartitions, time.Now)
+		one, two := porttest.NewNode(log, 1).Start(t), porttest.NewNode(log, 2).Start(t)
+		phone, _ := one.Login(t, 7)
+		pad, _ := one.Login(t, 7)
+		desk, _ := two.Login(t, 7)
+		other, _ := two.Login(t, 8)
 		log.Append(domain.SessionRecord{Kind: domain.UserErased, User: 7}, func(error) {})
 		synctest.Wait()
-		for name, c := range map[string]*conn{"phone": phone, "pad": pad, "desk": desk} {
-			if got := of[closed](c); !slices.Equal(got, []closed{{application.CloseErased}}) {
+		for name, c := range map[string]*porttest.Conn{"phone": phone, "pad": pad, "desk": desk} {
+			if got := porttest.Of[porttest.Closed](c); !slices.Equal(got, []porttest.Closed{{Reason: port.CloseErased}}) {
 				t.Errorf("%s: %v", name, got)
 			}
 		}
-		if got := of[closed](other); len(got) != 0 {
+		if got := porttest.Of[porttest.Closed](other); len(got) != 0 {
 			t.Errorf("another user: %v", got)
 		}
 	})
@@ -259,27 +262,27 @@ func TestEveryNodeEndsTheConnectionsOfAnErasedUser(t *testing.T) {
 
 func TestAnErasureLogsWhatOthersHaveToFindOutByThemselves(t *testing.T) {
 	erase, _, _, _ := erasing(t) //nolint:dogsled // all goes well
-	out := &output{}
+	out := &porttest.Output{}
 	erase.Logger = slog.New(slog.NewTextHandler(out, nil))
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
 	}
-	if got := out.take(); got != "" {
+	if got := out.Take(); got != "" {
 		t.Errorf("all went well, and the log says: %s", got)
 	}
 	erase, _, log, sessions := erasing(t)
 	erase.Logger = slog.New(slog.NewTextHandler(out, nil))
-	log.decide(func(domain.Event) fate { return refused })
-	sessions.decide(func(entry sessionEntry) fate {
-		if entry.record.Kind == domain.UserForgotten {
-			return refused
+	log.Decide(func(domain.Event) porttest.Fate { return porttest.Refused })
+	sessions.Decide(func(entry porttest.SessionEntry) porttest.Fate {
+		if entry.Record.Kind == domain.UserForgotten {
+			return porttest.Refused
 		}
-		return confirmed
+		return porttest.Confirmed
 	})
 	if err := erase.Execute(t.Context(), 201); err != nil {
 		t.Fatal(err)
 	}
-	if got := out.take(); strings.Count(got, "level=WARN") != 2 || !strings.Contains(got, "user=201") {
+	if got := out.Take(); strings.Count(got, "level=WARN") != 2 || !strings.Contains(got, "user=201") {
 		t.Errorf("the log says: %s", got)
 	}
 }

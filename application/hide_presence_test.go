@@ -8,76 +8,53 @@ import (
 	"testing/synctest"
 	"time"
 
-	"chatting/application"
+	"chatting/application/blocks"
+	"chatting/application/invites"
+	"chatting/application/messaging"
+	"chatting/application/port"
+	"chatting/application/presence"
 	"chatting/domain"
+	"chatting/test/porttest"
 )
-
-// BlockersAmong implements application.PresenceBlocks.
-func (s *blockStore) BlockersAmong(_ context.Context, target domain.UserID, users []domain.UserID) ([]domain.UserID, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var blockers []domain.UserID
-	for _, user := range users {
-		if s.entries[pair{user, target}].Blocked {
-			blockers = append(blockers, user)
-		}
-	}
-	return blockers, s.err
-}
-
-func (s *blockStore) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.err = err
-}
 
 // hiding is nodes that hide presence from those who are blocked, with one database.
 type hiding struct {
-	blocks   *blockStore
-	lists    *friendStore
-	sessions *sessionTopic
-	log      conversations
-	hide     *application.HidePresence
-	block    *application.Block
+	blocks   *porttest.BlockStore
+	lists    *porttest.FriendStore
+	sessions *porttest.SessionTopic
+	log      porttest.Conversations
+	hide     *blocks.HidePresence
+	block    *blocks.Block
 }
 
 func newHiding() *hiding {
 	h := &hiding{
-		blocks: newBlockStore(), lists: &friendStore{},
-		sessions: newSessionTopic(sessionPartitions, time.Now), log: newConversations(4),
+		blocks: porttest.NewBlockStore(), lists: &porttest.FriendStore{},
+		sessions: porttest.NewSessionTopic(porttest.SessionPartitions, time.Now), log: porttest.NewConversations(4),
 	}
-	h.hide = &application.HidePresence{Blocks: h.blocks}
-	known := &users{known: map[domain.UserID]bool{7: true, 8: true, 9: true}}
-	h.block = &application.Block{Store: h.blocks, Users: known, Log: h.hide.Announcing(h.log, h.sessions), Now: time.Now}
+	h.hide = &blocks.HidePresence{Blocks: h.blocks}
+	known := &porttest.Users{Seen: map[domain.UserID]bool{7: true, 8: true, 9: true}}
+	h.block = &blocks.Block{Store: h.blocks, Users: known, Log: h.hide.Announcing(h.log, h.sessions), Now: time.Now}
 	return h
 }
 
 // node starts a node that looks at the lists until the test ends.
-func (h *hiding) node(t *testing.T, number byte) *node {
-	n := newNode(h.sessions, number)
-	n.presence.HidesFromBlocked = true
-	n.start(t)
-	refresh := &application.FriendRefresh{
-		Presence: n.presence, Users: &users{}, Lists: h.lists, Hide: h.hide, Retry: 5 * time.Second,
+func (h *hiding) node(t *testing.T, number byte) *porttest.Node {
+	n := porttest.NewNode(h.sessions, number)
+	n.Presence.HidesFromBlocked = true
+	n.Start(t)
+	refresh := &presence.FriendRefresh{
+		Presence: n.Presence, Users: &porttest.Users{}, Lists: h.lists, Hide: h.hide, Retry: 5 * time.Second,
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		refresh.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
+	porttest.Run(t, refresh.Run)
 	return n
 }
 
 func (h *hiding) set(t *testing.T, blocker, target domain.UserID, blocked bool) {
 	t.Helper()
-	change := h.block.Unblock
+	change := h.block.Remove
 	if blocked {
-		change = h.block.Block
+		change = h.block.Add
 	}
 	if err := change(t.Context(), blocker, target); err != nil {
 		t.Fatal(err)
@@ -87,71 +64,79 @@ func (h *hiding) set(t *testing.T, blocker, target domain.UserID, blocked bool) 
 func TestWhoIsBlockedSeesTheOneWhoBlockedGoOfflineAndNothingMoreUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7, 9)
-		h.lists.set(9, 7)
+		h.lists.Set(8, 7, 9)
+		h.lists.Set(9, 7)
 		a, b := h.node(t, 1), h.node(t, 2)
-		here, _ := a.login(t, 8, 7, 9)
-		there, _ := b.login(t, 8, 7, 9)
-		other, _ := a.login(t, 9, 7)
-		_, seven := b.login(t, 7)
+		here, _ := a.Login(t, 8, 7, 9)
+		there, _ := b.Login(t, 8, 7, 9)
+		other, _ := a.Login(t, 9, 7)
+		_, seven := b.Login(t, 7)
 		synctest.Wait()
 		h.set(t, 7, 8, true)
 		synctest.Wait()
-		seen := []status{{8, 9, true}, {8, 7, true}, {8, 7, false}}
-		wantStatuses(t, "who is blocked", here, seen...)
-		wantStatuses(t, "who is blocked, on another node,", there, seen...)
+		seen := []porttest.Status{{To: 8, User: 9, Online: true}, {To: 8, User: 7, Online: true}, {To: 8, User: 7, Online: false}}
+		porttest.WantStatuses(t, "who is blocked", here, seen...)
+		porttest.WantStatuses(t, "who is blocked, on another node,", there, seen...)
 
 		seven.Leave()
 		synctest.Wait()
-		a.login(t, 7)
+		a.Login(t, 7)
 		synctest.Wait()
-		wantStatuses(t, "who is blocked, of what came after,", here, seen...)
-		wantStatuses(t, "who is not blocked", other, status{9, 7, true}, status{9, 7, false}, status{9, 7, true})
+		porttest.WantStatuses(t, "who is blocked, of what came after,", here, seen...)
+		porttest.WantStatuses(t, "who is not blocked", other, porttest.Status{To: 9, User: 7, Online: true}, porttest.Status{To: 9, User: 7, Online: false}, porttest.Status{To: 9, User: 7, Online: true})
 
 		h.set(t, 7, 8, false)
 		synctest.Wait()
-		wantStatuses(t, "who is no longer blocked", here, append(seen, status{8, 7, true})...)
-		wantStatuses(t, "who is no longer blocked, on another node,", there, append(seen, status{8, 7, true})...)
+		porttest.WantStatuses(t, "who is no longer blocked", here, append(seen, porttest.Status{To: 8, User: 7, Online: true})...)
+		porttest.WantStatuses(t, "who is no longer blocked, on another node,", there, append(seen, porttest.Status{To: 8, User: 7, Online: true})...)
 	})
 }
 
 func TestABlockByAUserWhoIsOfflineIsNotToBeSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7)
+		h.lists.Set(8, 7)
 		n := h.node(t, 1)
-		c, _ := n.login(t, 8, 7)
+		c, _ := n.Login(t, 8, 7)
 		h.set(t, 7, 8, true)
 		synctest.Wait()
-		_, seven := n.login(t, 7)
+		_, seven := n.Login(t, 7)
 		synctest.Wait()
 		seven.Leave()
 		synctest.Wait()
 		h.set(t, 7, 8, false)
 		synctest.Wait()
-		wantStatuses(t, "who was blocked", c)
+		porttest.WantStatuses(t, "who was blocked", c)
 	})
 }
 
 func TestALoginDoesNotShowWhoBlocksItsUser(t *testing.T) {
+	t.Run("whose friends the database has", func(t *testing.T) { loginDoesNotShowWhoBlocks(t, func(*server) {}) })
+	t.Run("whose friends are asked for elsewhere", func(t *testing.T) {
+		loginDoesNotShowWhoBlocks(t, func(s *server) { s.askFriendsElsewhere(&blocks.HidePresence{Blocks: s.blocks}) })
+	})
+}
+
+func loginDoesNotShowWhoBlocks(t *testing.T, prepare func(*server)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t)
-		s.friends.set(201, 202, 203)
-		s.presence.HidesFromBlocked, s.login.Hide = true, &application.HidePresence{Blocks: s.blocks}
+		s.friends.Set(201, 202, 203)
+		s.Presence.HidesFromBlocked = true
+		prepare(s)
 		s.in(t, 203)
 		_, blocker := s.in(t, 202)
-		if _, err := s.blocks.SetBlocked(t.Context(), application.BlockChange{Blocker: 202, Target: 201, Blocked: true}); err != nil {
+		if _, err := s.blocks.SetBlocked(t.Context(), blocks.Change{Blocker: 202, Target: 201, Blocked: true}); err != nil {
 			t.Fatal(err)
 		}
 		c, _ := s.in(t, 201)
-		if got := of[loggedIn](c); len(got) != 1 || !slices.Equal(got[0].online, []domain.UserID{203}) {
+		if got := porttest.Of[porttest.LoggedIn](c); len(got) != 1 || !slices.Equal(got[0].Online, []domain.UserID{203}) {
 			t.Fatalf("the answer is %v", got)
 		}
 		blocker.Close()
 		synctest.Wait()
 		s.in(t, 202)
 		synctest.Wait()
-		wantStatuses(t, "who is blocked", c)
+		porttest.WantStatuses(t, "who is blocked", c)
 	})
 }
 
@@ -159,28 +144,28 @@ func TestALoginDoesNotShowWhoBlocksItsUser(t *testing.T) {
 func TestABlockDuringALoginHides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7)
+		h.lists.Set(8, 7)
 		n := h.node(t, 1)
-		n.login(t, 7)
-		c := &conn{}
-		membership, err := n.presence.Enter(8, c)
+		n.Login(t, 7)
+		c := &porttest.Conn{}
+		membership, err := n.Presence.Enter(8, c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		h.set(t, 7, 8, true)
 		synctest.Wait()
 		membership.SetFriends([]domain.UserID{7})
-		if err := online(membership); err != nil {
+		if err := porttest.Online(membership); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got := of[loggedIn](c); len(got) != 1 || len(got[0].online) != 0 {
+		if got := porttest.Of[porttest.LoggedIn](c); len(got) != 1 || len(got[0].Online) != 0 {
 			t.Fatalf("the answer is %v", got)
 		}
-		wantStatuses(t, "who is blocked", c)
+		porttest.WantStatuses(t, "who is blocked", c)
 		h.set(t, 7, 8, false)
 		synctest.Wait()
-		wantStatuses(t, "who is no longer blocked", c, status{8, 7, true})
+		porttest.WantStatuses(t, "who is no longer blocked", c, porttest.Status{To: 8, User: 7, Online: true})
 	})
 }
 
@@ -189,21 +174,21 @@ func TestABlockDuringALoginHides(t *testing.T) {
 func TestTheLoginThatLearnsOfABlockFirstPutsTheOthersRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7)
+		h.lists.Set(8, 7)
 		n := h.node(t, 1)
-		n.login(t, 7)
-		first, _ := n.login(t, 8, 7)
-		second := &conn{}
-		membership, err := n.presence.Enter(8, second)
+		n.Login(t, 7)
+		first, _ := n.Login(t, 8, 7)
+		second := &porttest.Conn{}
+		membership, err := n.Presence.Enter(8, second)
 		if err != nil {
 			t.Fatal(err)
 		}
 		membership.SetFriends([]domain.UserID{7}, 7)
-		if err := online(membership); err != nil {
+		if err := porttest.Online(membership); err != nil {
 			t.Fatal(err)
 		}
-		wantStatuses(t, "the first connection", first, status{8, 7, false})
-		if got := of[loggedIn](second); len(got[0].online) != 0 {
+		porttest.WantStatuses(t, "the first connection", first, porttest.Status{To: 8, User: 7, Online: false})
+		if got := porttest.Of[porttest.LoggedIn](second); len(got[0].Online) != 0 {
 			t.Fatalf("the second one was answered %v", got)
 		}
 	})
@@ -213,43 +198,43 @@ func TestTheLoginThatLearnsOfABlockFirstPutsTheOthersRight(t *testing.T) {
 func TestABlockThatIsNotInTheDatabaseHidesForAMomentOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7, 9)
+		h.lists.Set(8, 7, 9)
 		n := h.node(t, 1)
-		n.login(t, 7)
-		n.login(t, 9)
-		c, _ := n.login(t, 8, 7, 9)
+		n.Login(t, 7)
+		n.Login(t, 9)
+		c, _ := n.Login(t, 8, 7, 9)
 		h.set(t, 9, 8, true)
 		synctest.Wait()
 		for _, user := range []domain.UserID{9, 7} {
 			h.sessions.Append(domain.SessionRecord{Kind: domain.UserUnblocked, User: user, Target: 8}, func(error) {})
 			synctest.Wait()
 		}
-		wantStatuses(t, "of an unblocking that is none", c, status{8, 9, false})
+		porttest.WantStatuses(t, "of an unblocking that is none", c, porttest.Status{To: 8, User: 9, Online: false})
 		h.sessions.Append(domain.SessionRecord{Kind: domain.UserBlocked, User: 7, Target: 8}, func(error) {})
 		synctest.Wait()
-		wantStatuses(t, "of a block that is none", c, status{8, 9, false}, status{8, 7, false}, status{8, 7, true})
+		porttest.WantStatuses(t, "of a block that is none", c, porttest.Status{To: 8, User: 9, Online: false}, porttest.Status{To: 8, User: 7, Online: false}, porttest.Status{To: 8, User: 7, Online: true})
 	})
 }
 
 func TestWhileTheDatabaseDoesNotTellABlockStillHides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7)
+		h.lists.Set(8, 7)
 		n := h.node(t, 1)
-		_, seven := n.login(t, 7)
-		c, _ := n.login(t, 8, 7)
+		_, seven := n.Login(t, 7)
+		c, _ := n.Login(t, 8, 7)
 		h.set(t, 7, 8, true)
-		h.blocks.fail(errRefused)
+		h.blocks.Fail(porttest.ErrRefused)
 		synctest.Wait()
 		seven.Leave()
 		synctest.Wait()
-		n.login(t, 7)
+		n.Login(t, 7)
 		time.Sleep(time.Minute)
-		wantStatuses(t, "who is blocked", c, status{8, 7, false})
-		h.blocks.fail(nil)
+		porttest.WantStatuses(t, "who is blocked", c, porttest.Status{To: 8, User: 7, Online: false})
+		h.blocks.Fail(nil)
 		h.set(t, 7, 8, false)
 		time.Sleep(6 * time.Second)
-		wantStatuses(t, "who is no longer blocked", c, status{8, 7, false}, status{8, 7, true})
+		porttest.WantStatuses(t, "who is no longer blocked", c, porttest.Status{To: 8, User: 7, Online: false}, porttest.Status{To: 8, User: 7, Online: true})
 	})
 }
 
@@ -257,9 +242,9 @@ func TestABlockByAStrangerLoadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
 		loads := 0
-		h.lists.before = func(domain.UserID) { loads++ }
+		h.lists.Before = func(domain.UserID) { loads++ }
 		n := h.node(t, 1)
-		n.login(t, 8, 7)
+		n.Login(t, 8, 7)
 		h.set(t, 9, 8, true)
 		h.set(t, 9, 8, false)
 		synctest.Wait()
@@ -273,18 +258,18 @@ func TestABlockByAStrangerLoadsNothing(t *testing.T) {
 func TestBlocksDoNotKeepAListFromBeingTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7, 9)
+		h.lists.Set(8, 7, 9)
 		n := h.node(t, 1)
-		c, _ := n.login(t, 8, 9)
+		c, _ := n.Login(t, 8, 9)
 		loads := 0
-		h.lists.before = func(domain.UserID) {
+		h.lists.Before = func(domain.UserID) {
 			switch loads++; {
 			case loads < 4:
 				record := domain.SessionRecord{Kind: domain.UserBlocked, User: 9, Target: 8}
-				n.presence.Apply(n.PartitionOf(9), record, time.Now())
+				n.Presence.Apply(n.PartitionOf(9), record, time.Now())
 			case loads == 4:
-				up := domain.SessionRecord{Kind: domain.SessionUp, Incarnation: incarnation(2, 1), User: 7, Count: 1}
-				n.presence.Apply(n.PartitionOf(7), up, time.Now())
+				up := domain.SessionRecord{Kind: domain.SessionUp, Incarnation: porttest.Incarnation(2, 1), User: 7, Count: 1}
+				n.Presence.Apply(n.PartitionOf(7), up, time.Now())
 			}
 		}
 		h.sessions.Append(domain.SessionRecord{Kind: domain.FriendsChanged, User: 8}, func(error) {})
@@ -292,27 +277,27 @@ func TestBlocksDoNotKeepAListFromBeingTaken(t *testing.T) {
 		if loads != 4 {
 			t.Errorf("the list was loaded %d times, want 4", loads)
 		}
-		wantStatuses(t, "the watcher", c, status{8, 7, true})
+		porttest.WantStatuses(t, "the watcher", c, porttest.Status{To: 8, User: 7, Online: true})
 	})
 }
 
 func TestNothingIsHiddenWhereThatIsNotConfigured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHiding()
-		h.lists.set(8, 7)
-		n := newNode(h.sessions, 1).start(t)
-		_, seven := n.login(t, 7)
-		c, _ := n.login(t, 8, 7)
+		h.lists.Set(8, 7)
+		n := porttest.NewNode(h.sessions, 1).Start(t)
+		_, seven := n.Login(t, 7)
+		c, _ := n.Login(t, 8, 7)
 		h.set(t, 7, 8, true)
 		synctest.Wait()
 		seven.Leave()
 		synctest.Wait()
-		n.login(t, 7)
+		n.Login(t, 7)
 		synctest.Wait()
-		wantStatuses(t, "who is blocked", c, status{8, 7, false}, status{8, 7, true})
+		porttest.WantStatuses(t, "who is blocked", c, porttest.Status{To: 8, User: 7, Online: false}, porttest.Status{To: 8, User: 7, Online: true})
 
-		var off *application.HidePresence
-		if log := off.Announcing(h.log, h.sessions); log != application.ConversationLog(h.log) {
+		var off *blocks.HidePresence
+		if log := off.Announcing(h.log, h.sessions); log != port.ConversationLog(h.log) {
 			t.Errorf("changes of blocks are published to %T", log)
 		}
 	})
@@ -320,8 +305,8 @@ func TestNothingIsHiddenWhereThatIsNotConfigured(t *testing.T) {
 
 func TestOfAUserWhoHidesIsSaidWhatIsSaidOfOneWhoIsOffline(t *testing.T) {
 	h := newHiding()
-	known := &users{known: map[domain.UserID]bool{7: true, 9: true}}
-	query := &application.IsOnline{Users: known, Presence: onlineSet{7: true, 10: true}, Hide: h.hide}
+	known := &porttest.Users{Seen: map[domain.UserID]bool{7: true, 9: true}}
+	query := &presence.IsOnline{Users: known, Presence: porttest.OnlineSet{7: true, 10: true}, Hide: h.hide}
 	is := func(asker, user domain.UserID) string {
 		online, err := query.Execute(t.Context(), asker, user)
 		switch {
@@ -335,7 +320,7 @@ func TestOfAUserWhoHidesIsSaidWhatIsSaidOfOneWhoIsOffline(t *testing.T) {
 		return "offline"
 	}
 	h.set(t, 7, 8, true)
-	if _, err := h.blocks.SetBlocked(t.Context(), application.BlockChange{Blocker: 10, Target: 8, Blocked: true}); err != nil {
+	if _, err := h.blocks.SetBlocked(t.Context(), blocks.Change{Blocker: 10, Target: 8, Blocked: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, asked := range []struct {
@@ -346,7 +331,7 @@ func TestOfAUserWhoHidesIsSaidWhatIsSaidOfOneWhoIsOffline(t *testing.T) {
 			t.Errorf("%d asks about %d: %s, want %s", asked.asker, asked.user, got, asked.want)
 		}
 	}
-	h.blocks.fail(errRefused)
+	h.blocks.Fail(porttest.ErrRefused)
 	if got := is(9, 7); got != string(domain.CodeUnavailable) {
 		t.Errorf("without a database: %s", got)
 	}
@@ -354,13 +339,13 @@ func TestOfAUserWhoHidesIsSaidWhatIsSaidOfOneWhoIsOffline(t *testing.T) {
 
 func TestWhatIsSentToTheOneWhoBlocksIsEchoedOnlineOrNot(t *testing.T) {
 	h := newHiding()
-	send := &application.SendMessage{Log: h.log, Online: onlineSet{9: true}, Now: time.Now, NewID: counter(), Hide: h.hide}
-	storing := &application.SendMessage{
-		Log: h.log, Online: onlineSet{9: true}, Now: time.Now, NewID: counter(), Hide: h.hide,
-		Stored: &users{known: map[domain.UserID]bool{7: true}},
+	send := &messaging.SendMessage{Log: h.log, Online: porttest.OnlineSet{9: true}, Now: time.Now, NewID: porttest.Counter(), Hide: h.hide}
+	storing := &messaging.SendMessage{
+		Log: h.log, Online: porttest.OnlineSet{9: true}, Now: time.Now, NewID: porttest.Counter(), Hide: h.hide,
+		Stored: &porttest.Users{Seen: map[domain.UserID]bool{7: true}},
 	}
-	invite := &application.Invite{
-		Invites: application.NewInvites(), Log: h.log, Online: onlineSet{9: true}, Now: time.Now, NewID: counter(), Hide: h.hide,
+	invite := &invites.Invite{
+		Invites: invites.NewRegister(), Log: h.log, Online: porttest.OnlineSet{9: true}, Now: time.Now, NewID: porttest.Counter(), Hide: h.hide,
 	}
 	h.set(t, 7, 8, true)
 	h.set(t, 9, 8, true)
@@ -368,13 +353,13 @@ func TestWhatIsSentToTheOneWhoBlocksIsEchoedOnlineOrNot(t *testing.T) {
 		var codes []string
 		for _, execute := range []func(func(error)){
 			func(done func(error)) {
-				send.Execute(application.ChatCommand{Sender: sender, Target: target, Text: words(t, "x")}, done)
+				send.Execute(messaging.ChatCommand{Sender: sender, Target: target, Text: porttest.Words(t, "x")}, done)
 			},
 			func(done func(error)) {
-				storing.Execute(application.ChatCommand{Sender: sender, Target: target, Text: words(t, "x")}, done)
+				storing.Execute(messaging.ChatCommand{Sender: sender, Target: target, Text: porttest.Words(t, "x")}, done)
 			},
 			func(done func(error)) {
-				invite.Execute(application.InviteCommand{Sender: sender, Target: target, Status: domain.InviteOpened}, done)
+				invite.Execute(invites.Command{Sender: sender, Target: target, Status: domain.InviteOpened}, done)
 			},
 		} {
 			execute(func(err error) { codes = append(codes, string(domain.CodeOf(err))) })
@@ -393,7 +378,7 @@ func TestWhatIsSentToTheOneWhoBlocksIsEchoedOnlineOrNot(t *testing.T) {
 			t.Errorf("%d to %d: %q, want %q", sent.sender, sent.target, got, sent.want)
 		}
 	}
-	h.blocks.fail(errRefused)
+	h.blocks.Fail(porttest.ErrRefused)
 	if got := outcome(8, 7); got != "unavailable unavailable unavailable" {
 		t.Errorf("to one who is offline, without a database: %q", got)
 	}
@@ -406,19 +391,19 @@ func TestWhatIsSentToTheOneWhoBlocksIsEchoedOnlineOrNot(t *testing.T) {
 // both again.
 func TestTheNodesKnowFromWhomToHideBeforeTheBlockIsAnswered(t *testing.T) {
 	h := newHiding()
-	h.sessions.decide(func(sessionEntry) fate { return refused })
-	wantCode(t, "a block", h.block.Block(t.Context(), 7, 8), domain.CodeUnavailable)
+	h.sessions.Decide(func(porttest.SessionEntry) porttest.Fate { return porttest.Refused })
+	porttest.WantCode(t, "a block", h.block.Add(t.Context(), 7, 8), domain.CodeUnavailable)
 	if events := h.events(); len(events) != 0 {
 		t.Fatalf("the log has %v", events)
 	}
-	h.sessions.decide(func(sessionEntry) fate {
+	h.sessions.Decide(func(porttest.SessionEntry) porttest.Fate {
 		if events := h.events(); len(events) != 0 {
 			t.Errorf("the log had %v before", events)
 		}
-		return confirmed
+		return porttest.Confirmed
 	})
-	relay := &application.RelayBlocks{
-		Outbox: h.blocks, Log: h.block.Log, Now: func() time.Time { return time.Now().Add(time.Hour) }, Every: time.Hour, Logger: quiet,
+	relay := &blocks.RelayBlocks{
+		Outbox: h.blocks, Log: h.block.Log, Now: func() time.Time { return time.Now().Add(time.Hour) }, Every: time.Hour, Logger: porttest.Quiet,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	running := make(chan struct{})
@@ -426,11 +411,11 @@ func TestTheNodesKnowFromWhomToHideBeforeTheBlockIsAnswered(t *testing.T) {
 		defer close(running)
 		relay.Run(ctx)
 	}()
-	eventually(t, func() bool { return len(h.events()) == 1 })
+	porttest.Eventually(t, func() bool { return len(h.events()) == 1 })
 	cancel()
 	<-running
 	want := domain.SessionRecord{Kind: domain.UserBlocked, User: 7, Target: 8}
-	if got := h.sessions.all(h.sessions.PartitionOf(7)); len(got) != 1 || got[0].record != want {
+	if got := h.sessions.All(h.sessions.PartitionOf(7)); len(got) != 1 || got[0].Record != want {
 		t.Errorf("the nodes were told %v", got)
 	}
 }
@@ -438,7 +423,7 @@ func TestTheNodesKnowFromWhomToHideBeforeTheBlockIsAnswered(t *testing.T) {
 func (h *hiding) events() []domain.Event {
 	var events []domain.Event
 	for partition := range 4 {
-		events = append(events, h.log.all(partition)...)
+		events = append(events, h.log.All(partition)...)
 	}
 	return events
 }

@@ -6,29 +6,43 @@ import (
 	"sync"
 	"time"
 
+	"chatting/application/blocks"
+	"chatting/application/delivery"
+	"chatting/application/notice"
+	"chatting/application/port"
+	"chatting/application/presence"
 	"chatting/domain"
 )
 
-// LogEnds tells where the conversation log ends.
-type LogEnds interface {
-	// EndOffsets returns, for each partition, the offset that the next record will get, as the broker says after the
-	// call began; or, of what can be read of the log only, up to where it can be read.
-	EndOffsets(ctx context.Context) ([]int64, error)
+// Connection is one authenticated socket, as the rooms see it.
+type Connection interface {
+	delivery.Connection
+	presence.Connection
+	// Address returns what the client's network address is counted under; "" if it is not known.
+	Address() string
+	// TokenExpires says until when the token counts, before the login is answered; the zero Time is never.
+	TokenExpires(at time.Time)
 }
 
 // Login turns a socket whose first frame named a token into a connection of its user.
 type Login struct {
 	Authenticate *Authenticate
-	Blocks       BlockStore
-	Log          ConversationLog
-	Friends      FriendLists
-	// Hide tells which friends hide their presence from the user; nil where nobody does.
-	Hide     *HidePresence
-	Ends     LogEnds
-	Delivery *Delivery
-	Presence *SetPresence
-	// Stored is nil where messages to users who are offline are refused.
-	Stored *StoredMessages
+	// Lookup has the user's lists, as the database holds them.
+	Lookup *LoginLookup
+	// Turns let logins in at a pace while chat is delivered; nil for at once.
+	Turns *LoginTurns
+	// Outbox and Log are for changes of the user's blocks that the log does not have yet.
+	Outbox blocks.Outbox
+	Log    port.ConversationLog
+	// Friends tells whom the user watches; nil if the database does, with who hides from the user.
+	Friends presence.FriendLists
+	// Hide tells which of Friends hide their presence from the user; nil if nobody does.
+	Hide     *blocks.HidePresence
+	Ends     port.LogEnds
+	Delivery *delivery.Delivery
+	Presence *presence.SetPresence
+	// Stored is nil if messages to users who are offline are refused.
+	Stored *delivery.StoredMessages
 	// Recheck verifies the tokens of open connections again; nil for never.
 	Recheck *RecheckTokens
 	// MaxPerUser caps the connections of one user on this node; 0 means no cap. The newest login wins: it gets in, and the
@@ -37,7 +51,7 @@ type Login struct {
 	// Rate bounds the logins of each user; nil bounds nothing.
 	Rate LoginRate
 	// Notices take the log lines that clients can cause in any number.
-	Notices *Notices
+	Notices *notice.Log
 }
 
 // LoginRate bounds how often a user may log in.
@@ -58,51 +72,52 @@ func (e *LoginError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *LoginError) Unwrap() error { return e.Err }
 
-// Session is a connection that is logged in. Close must be called once it ends, however it ends.
-type Session struct {
+// LoggedIn is a connection that is logged in. Close must be called once it ends, however it ends.
+type LoggedIn struct {
 	Identity Identity
 
 	login      *Login
 	conn       Connection
-	attachment *Attachment
-	membership *Membership
+	attachment *delivery.Attachment
+	membership *presence.Membership
 	held       *heldToken
-	stored     *storedSession // nil where messages to users who are offline are refused
+	replay     *delivery.Replay
 	closing    sync.Once
 }
 
-// Execute logs the connection in: it returns after LoggedIn was called on it, and frames follow: where messages are stored,
-// those that were not delivered before, then the live ones. On an error the connection has no part in anything. Errors:
-// those of Authenticate.Execute; and, each within a LoginError, CodeRateLimited, CodeUnavailable, CodeUnconfirmed.
+// Execute logs the connection in. It returns after LoggedIn was called on it; then come the stored messages, if there are any,
+// and the live ones. On an error the connection has no part in anything. Errors: those of Tokens.Verify; and, each within a
+// LoginError, CodeRateLimited, CodeUnavailable, CodeUnconfirmed.
 //
-// The order of its steps is what makes invariants 3 and 4 hold: first the node follows the log for the user, then the
-// lists are loaded, then the end of the log is noted, and only then does anybody see the user online.
-func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Session, error) {
-	identity, err := l.Authenticate.Execute(ctx, token)
+// The order of the steps keeps invariants 3 and 4: the node follows the log for the user, loads the lists, notes the end of the
+// log, and only then does anybody see the user online. Logins share their questions to the database and the log, but each
+// asks only when its own step has come.
+func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*LoggedIn, error) {
+	identity, err := l.Authenticate.verify(ctx, token)
 	if err != nil {
 		return nil, err
 	}
 	user := identity.User
+	conn.TokenExpires(identity.Expires)
 	if err := l.admit(user, conn); err != nil {
 		return nil, &LoginError{User: user, Err: err}
 	}
-	session := &Session{Identity: identity, login: l, conn: conn}
+	if err := l.Turns.await(ctx); err != nil {
+		return nil, &LoginError{User: user, Err: err}
+	}
+	session := &LoggedIn{Identity: identity, login: l, conn: conn}
 	session.membership, err = l.Presence.Enter(user, conn)
 	if err != nil {
 		return nil, &LoginError{User: user, Err: err}
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
 	session.held = l.Recheck.hold(token, user, conn)
-	backlog, err := l.complete(ctx, session)
-	if err != nil {
+	session.replay = l.Stored.Replay(session.attachment)
+	if err := l.complete(ctx, session); err != nil {
 		session.Close()
 		return nil, &LoginError{User: user, Err: err}
 	}
-	if backlog == nil || backlog.isEmpty() && session.attachment.holdsLittle() {
-		session.attachment.Release()
-	} else {
-		session.stored.replay(backlog, session.attachment, conn)
-	}
+	session.replay.Start()
 	return session, nil
 }
 
@@ -117,17 +132,21 @@ func (l *Login) admit(user domain.UserID, conn Connection) error {
 	return nil
 }
 
-// complete returns what was not delivered before; nil where nothing is stored.
-func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error) {
+// complete takes the steps of a login after the connection was made known.
+func (l *Login) complete(ctx context.Context, session *LoggedIn) error {
 	user := session.Identity.User
-	if l.Stored != nil {
-		session.attachment.storing()
-	}
-	blocks, err := l.loadBlocks(ctx, user)
+	session.replay.Begin(ctx)
+	facts, err := l.Lookup.of(ctx, user)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	friends, hiding, err := watchList(ctx, l.Friends, l.Hide, user)
+	if err := l.publishPending(ctx, user, facts.Blocks); err != nil {
+		return err
+	}
+	friends, hiding := facts.Friends, facts.Hiding
+	if l.Friends != nil {
+		friends, hiding, err = presence.WatchList(ctx, l.Friends, l.Hide, user)
+	}
 	if err != nil {
 		// The user gets in without friends rather than not at all; the list is loaded again in the background.
 		l.Notices.Warn("login without friends: the list could not be loaded", slog.Any("user", user), slog.Any("error", err))
@@ -135,53 +154,34 @@ func (l *Login) complete(ctx context.Context, session *Session) (*backlog, error
 	} else {
 		session.membership.SetFriends(friends, hiding...)
 	}
-	var backlog *backlog
-	if l.Stored == nil {
-		ends, err := l.Ends.EndOffsets(ctx)
-		if err != nil {
-			return nil, err
-		}
-		session.attachment.Activate(blocks, ends)
-	} else {
-		end, ends, err := l.Stored.progress.noteEndUpTo(ctx, l.Ends)
-		if err != nil {
-			return nil, err
-		}
-		session.attachment.replays(end.offsets)
-		session.attachment.Activate(blocks, ends)
-		if backlog, err = l.Stored.backlog(ctx, session.attachment, end); err != nil {
-			return nil, err
-		}
-		session.stored = &storedSession{messages: l.Stored, places: backlog.to}
+	session.replay.KnownSince(facts.Since)
+	if err := session.replay.Prepare(ctx, l.Ends, facts.Blocks); err != nil {
+		return err
 	}
-	return backlog, session.membership.Online(ctx, l.MaxPerUser)
+	return session.membership.Online(ctx, l.MaxPerUser)
 }
 
-// loadBlocks returns the user's blocks as the log has them by the time it returns, or later. What the outbox still holds of
-// them is published first: else the database would judge records in whose place the log says otherwise.
-func (l *Login) loadBlocks(ctx context.Context, user domain.UserID) ([]BlockEntry, error) {
-	blocks, err := l.Blocks.Blocks(ctx, user)
-	if err != nil {
-		return nil, err
-	}
-	for _, entry := range blocks {
+// publishPending publishes what the outbox still holds of the user's blocks. Otherwise this login would judge records by a state
+// that the log does not have yet.
+func (l *Login) publishPending(ctx context.Context, user domain.UserID, list []blocks.Entry) error {
+	for _, entry := range list {
 		if !entry.Pending {
 			continue
 		}
-		events, err := l.Blocks.PendingOf(ctx, user, entry.Target)
+		events, err := l.Outbox.PendingOf(ctx, user, entry.Target)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := publish(ctx, l.Blocks, l.Log, events); err != nil {
-			return nil, err
+		if err := blocks.Publish(ctx, l.Outbox, l.Log, events); err != nil {
+			return err
 		}
 	}
-	return blocks, nil
+	return nil
 }
 
 // Renew takes another token of the same user: its expiry counts from now. It counts as a login. Errors: CodeUnauthenticated
 // for a bad or expired token and for one of another user; CodeRateLimited; CodeUnavailable.
-func (s *Session) Renew(ctx context.Context, token string) (Identity, error) {
+func (s *LoggedIn) Renew(ctx context.Context, token string) (Identity, error) {
 	if err := s.login.admit(s.Identity.User, s.conn); err != nil {
 		return Identity{}, err
 	}
@@ -200,19 +200,16 @@ func (s *Session) Renew(ctx context.Context, token string) (Identity, error) {
 
 // Received tells that the client has confirmed everything that was delivered at the given places, or before them in their
 // partitions.
-func (s *Session) Received(upTo []Position) {
-	if s.stored != nil {
-		s.stored.received(s.Identity.User, upTo)
-	}
-}
+func (s *LoggedIn) Received(upTo []domain.Place) { s.replay.Received(upTo) }
+
+// Pong answers a ping of the client, with a resume token; false if the client has none, and gets another answer.
+func (s *LoggedIn) Pong() (answered bool) { return s.attachment.Pong() }
 
 // Close ends the connection's part in delivery and presence. When it was the user's last one, the user goes offline. It
 // does not wait for the log. It may be called again.
-func (s *Session) Close() {
+func (s *LoggedIn) Close() {
 	s.closing.Do(func() {
-		if s.stored != nil {
-			s.stored.close(s.Identity.User)
-		}
+		s.replay.Close()
 		s.held.release()
 		s.attachment.Detach()
 		s.membership.Leave()

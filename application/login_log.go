@@ -15,8 +15,8 @@ const loginLogEvery = time.Minute
 
 // Visitor is a connection as log lines name it.
 type Visitor struct {
-	User domain.UserID // 0 where it is not known
-	// Address is the client's network address; "" where it is not known.
+	User domain.UserID // 0 if it is not known
+	// Address is the client's network address; "" if it is not known.
 	Address string
 	// Connection tells the connections of one life of a node apart; 0 for what never became one.
 	Connection uint64
@@ -56,39 +56,33 @@ func NewLoginLog(logger *slog.Logger) *LoginLog { return &LoginLog{logger: logge
 
 // LoggedIn notes a login.
 func (l *LoginLog) LoggedIn(who Visitor) {
-	if l == nil {
-		return
-	}
-	l.mu.Lock()
-	l.counts.logins++
-	l.mu.Unlock()
-	l.logger.LogAttrs(context.Background(), slog.LevelDebug, "login", who.attrs()...)
+	l.note("login", who, func(counts *loginCounts) { counts.logins++ })
 }
 
 // LoggedOut notes the end of a connection that was logged in, and why it ended.
 func (l *LoginLog) LoggedOut(who Visitor, reason string) {
-	if l == nil {
-		return
-	}
-	l.mu.Lock()
-	l.counts.logouts++
-	l.mu.Unlock()
-	l.logger.LogAttrs(context.Background(), slog.LevelDebug, "logout", who.attrs(slog.String("reason", reason))...)
+	l.note("logout", who, func(counts *loginCounts) { counts.logouts++ }, slog.String("reason", reason))
 }
 
 // Refused notes a login that was refused, and why.
 func (l *LoginLog) Refused(who Visitor, reason string) {
+	l.note("login refused", who, func(counts *loginCounts) {
+		counts.refused++
+		if counts.reasons == nil {
+			counts.reasons = make(map[string]int)
+		}
+		counts.reasons[reason]++
+	}, slog.String("reason", reason))
+}
+
+func (l *LoginLog) note(message string, who Visitor, count func(*loginCounts), attrs ...slog.Attr) {
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
-	l.counts.refused++
-	if l.counts.reasons == nil {
-		l.counts.reasons = make(map[string]int)
-	}
-	l.counts.reasons[reason]++
+	count(&l.counts)
 	l.mu.Unlock()
-	l.logger.LogAttrs(context.Background(), slog.LevelDebug, "login refused", who.attrs(slog.String("reason", reason))...)
+	l.logger.LogAttrs(context.Background(), slog.LevelDebug, message, who.attrs(attrs...)...) //nolint:sloglint // the caller's is a constant
 }
 
 // Run writes the counts once a minute until ctx ends, and then those that are left.

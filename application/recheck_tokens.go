@@ -9,31 +9,34 @@ import (
 	"sync"
 	"time"
 
+	"chatting/application/async"
+	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
 // TokenRechecks verifies tokens that were good before.
 type TokenRechecks interface {
-	// Recheck is Tokens.Verify, except that it believes no earlier answer, and that it returns CodeUnauthenticated only
-	// where the token is surely not good any more: a fault of whoever could tell is CodeUnavailable.
+	// Recheck is Tokens.Verify without any cache. It returns CodeUnauthenticated only if the token is surely not valid any more;
+	// if nobody can tell, it returns CodeUnavailable.
 	Recheck(ctx context.Context, token string) (Identity, error)
 }
 
-// RecheckTokens verifies the tokens of open connections again, each within Every, and closes the connections of those that
-// are refused: a token may be revoked, or its key withdrawn, before it expires. A connection whose token nobody can verify
-// now stays open, and its token is tried again.
+// RecheckTokens verifies the tokens of open connections again, each within Every, and closes the connections of refused ones:
+// a token may be revoked, or its key withdrawn, before it expires. If nobody can verify a token now, its connections stay open
+// and it is tried again.
 //
 // A token is held in memory while a connection has it, and verified once for all its connections. The times are spread
 // by chance, so that connections which came together are not checked together.
 type RecheckTokens struct {
 	Tokens TokenRechecks
 	// Notices has a line about every token that is refused; nil for none.
-	Notices *Notices
+	Notices *notice.Log
 	// Every is the longest time between two checks of a token, beside the time that checks take.
 	Every time.Duration
 	// AtATime is how many tokens are verified at the same time.
 	AtATime int
-	Now     Clock
+	Now     port.Clock
 	Logger  *slog.Logger
 
 	mu     sync.Mutex
@@ -147,24 +150,20 @@ func (r *RecheckTokens) round(ctx context.Context) {
 	if len(due) == 0 {
 		return
 	}
-	queue := make(chan string)
-	errs := make(chan error, len(due))
-	var workers sync.WaitGroup
-	for range min(max(r.AtATime, 1), len(due)) {
-		workers.Go(func() {
-			for token := range queue {
-				errs <- r.check(ctx, token)
-			}
-		})
-	}
-	for _, token := range due {
-		queue <- token
-	}
-	close(queue)
-	workers.Wait()
-	close(errs)
+	var mu sync.Mutex
+	var failed int
+	var last error
+	_ = async.AtOnce(r.AtATime, due, func(token string) error {
+		if err := r.check(ctx, token); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			failed++
+			last = err
+		}
+		return nil // the others are checked all the same
+	})
 	if ctx.Err() == nil {
-		r.report(errs)
+		r.report(failed, last)
 	}
 }
 
@@ -197,11 +196,11 @@ func (r *RecheckTokens) check(ctx context.Context, token string) error {
 		return err
 	}
 	// A refused token is nobody's, and identity is the zero one.
-	if ended := r.settle(token, identity.User); ended != nil {
-		refused := RefusedToken{Reason: RefusedAnotherUser}
-		if known := (*RefusedToken)(nil); errors.As(err, &known) {
-			refused = *known
-		}
+	refused := RefusedToken{Reason: RefusedAnotherUser}
+	if known := (*RefusedToken)(nil); errors.As(err, &known) {
+		refused = *known
+	}
+	if ended := r.settle(token, identity.User, refused.closeReason()); ended != nil {
 		refused.User = ended.user
 		noteRefused(WithClientAddress(ctx, ended.conn.Address()), r.Notices, refused)
 	}
@@ -214,9 +213,17 @@ func (r *RecheckTokens) isOpen(token string) bool {
 	return r.tokens[token] != nil
 }
 
-// settle closes the connections with the token that are not the user's, 0 for nobody's, and has it checked again for the
-// others. It returns one that it closed, nil for none.
-func (r *RecheckTokens) settle(token string, user domain.UserID) *heldToken {
+// closeReason is why a connection with the token ends.
+func (r *RefusedToken) closeReason() port.CloseReason {
+	if r.Reason == RefusedExpired {
+		return port.CloseExpired
+	}
+	return port.CloseRevoked
+}
+
+// settle closes the connections with the token that are not the user's, 0 for nobody's, for the reason, and has it checked again
+// for the others. It returns one that it closed, nil for none.
+func (r *RecheckTokens) settle(token string, user domain.UserID, why port.CloseReason) *heldToken {
 	r.mu.Lock()
 	open := r.tokens[token]
 	if open == nil {
@@ -239,7 +246,7 @@ func (r *RecheckTokens) settle(token string, user domain.UserID) *heldToken {
 	r.mu.Unlock()
 	var last *heldToken
 	for _, last = range refused {
-		last.conn.Close(CloseExpired)
+		last.conn.Close(why)
 	}
 	return last
 }
@@ -254,15 +261,7 @@ func (r *RecheckTokens) postpone(token string) {
 }
 
 // report logs when tokens cannot be verified any more, and when they can again.
-func (r *RecheckTokens) report(errs <-chan error) {
-	var failed int
-	var last error
-	for err := range errs {
-		if err != nil {
-			failed++
-			last = err
-		}
-	}
+func (r *RecheckTokens) report(failed int, last error) {
 	switch away := failed > 0; {
 	case away && !r.away:
 		r.Logger.Warn("tokens of open connections cannot be checked again, will try later; the connections stay",

@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"chatting/application"
+	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
+	"chatting/test/porttest"
 )
 
 // issuer is whoever decides about tokens. A token is good for the user that it was issued to, until it is revoked.
@@ -21,12 +24,16 @@ type issuer struct {
 	users     map[string]domain.UserID
 	away      bool
 	takes     time.Duration // how long a recheck takes
+	expires   time.Time     // of every token
+	refusal   application.RefusalReason
 	rechecked map[string][]time.Time
 	now, most int // rechecks at the same time
 }
 
 func newIssuer() *issuer {
-	return &issuer{users: map[string]domain.UserID{}, rechecked: map[string][]time.Time{}}
+	return &issuer{
+		users: map[string]domain.UserID{}, rechecked: map[string][]time.Time{}, refusal: application.RefusedByService,
+	}
 }
 
 func (i *issuer) issue(token string, user domain.UserID) string {
@@ -53,9 +60,9 @@ func (i *issuer) Verify(_ context.Context, token string) (application.Identity, 
 	defer i.mu.Unlock()
 	user, good := i.users[token]
 	if !good {
-		return application.Identity{}, application.RefuseToken("no", application.RefusedByService, 0)
+		return application.Identity{}, application.RefuseToken("no", i.refusal, 0)
 	}
-	return application.Identity{User: user}, nil
+	return application.Identity{User: user, Expires: i.expires}, nil
 }
 
 func (i *issuer) Recheck(ctx context.Context, token string) (application.Identity, error) {
@@ -70,7 +77,7 @@ func (i *issuer) Recheck(ctx context.Context, token string) (application.Identit
 	i.now--
 	i.mu.Unlock()
 	if away {
-		return application.Identity{}, errRefused
+		return application.Identity{}, porttest.ErrRefused
 	}
 	return i.Verify(ctx, token)
 }
@@ -104,7 +111,7 @@ type rechecking struct {
 func newRechecking(t *testing.T) *rechecking {
 	r := &rechecking{server: newServer(t), issuer: newIssuer(), log: &bytes.Buffer{}}
 	logger := slog.New(slog.NewTextHandler(r.log, nil))
-	notices := application.NewNotices(logger, time.Now)
+	notices := notice.NewLog(logger, time.Now)
 	r.login.Authenticate.Tokens, r.login.Authenticate.Notices = r.issuer, notices
 	r.login.MaxPerUser, r.login.Notices = 0, notices
 	r.login.Recheck = &application.RecheckTokens{
@@ -117,9 +124,9 @@ func newRechecking(t *testing.T) *rechecking {
 	return r
 }
 
-func (r *rechecking) in(t *testing.T, token string) (*conn, *application.Session) {
+func (r *rechecking) in(t *testing.T, token string) (*porttest.Conn, *application.LoggedIn) {
 	t.Helper()
-	c := &conn{address: "192.0.2.1"}
+	c := &porttest.Conn{ClientAddress: "192.0.2.1"}
 	session, err := r.login.Execute(t.Context(), token, c)
 	if err != nil {
 		t.Fatal(err)
@@ -133,10 +140,10 @@ func rounds(n int) {
 	synctest.Wait()
 }
 
-func mustBeClosed(t *testing.T, c *conn, want bool) {
+func mustBeClosed(t *testing.T, c *porttest.Conn, want bool) {
 	t.Helper()
-	reasons := of[closed](c)
-	if want && (len(reasons) != 1 || reasons[0].reason != application.CloseExpired) || !want && len(reasons) > 0 {
+	reasons := porttest.Of[porttest.Closed](c)
+	if want && (len(reasons) != 1 || reasons[0].Reason != port.CloseRevoked) || !want && len(reasons) > 0 {
 		t.Fatalf("closed %v, want closed: %v", reasons, want)
 	}
 }
@@ -242,6 +249,25 @@ func TestARenewedTokenIsRecheckedInPlaceOfTheOld(t *testing.T) {
 	})
 }
 
+func TestAConnectionIsToldUntilWhenItsTokenCountsAndThatItHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRechecking(t)
+		token := r.issuer.issue("t", 201)
+		r.issuer.expires = time.Now().Add(recheckEvery / 4)
+		c, session := r.in(t, token)
+		defer session.Close()
+		if got := c.Expires(); !got.Equal(r.issuer.expires) {
+			t.Errorf("its token expires at %v", got)
+		}
+		r.issuer.refusal = application.RefusedExpired
+		r.issuer.revoke(token)
+		rounds(1)
+		if got := porttest.Of[porttest.Closed](c); len(got) != 1 || got[0].Reason != port.CloseExpired {
+			t.Errorf("closed: %v", got)
+		}
+	})
+}
+
 func TestATokenThatBecomesAnothersEndsItsConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRechecking(t)
@@ -277,8 +303,8 @@ func TestNoTokenIsHeldOnceItsConnectionEnded(t *testing.T) {
 			t.Fatalf("verified %d times without a connection", more)
 		}
 		// A login that fails holds nothing either.
-		r.sessions.decide(ups(refused))
-		if _, err := r.login.Execute(t.Context(), token, &conn{}); err == nil {
+		r.sessions.Decide(porttest.Ups(porttest.Refused))
+		if _, err := r.login.Execute(t.Context(), token, &porttest.Conn{}); err == nil {
 			t.Fatal("logged in")
 		}
 		rounds(3)

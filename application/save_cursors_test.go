@@ -7,18 +7,19 @@ import (
 
 	"chatting/application"
 	"chatting/domain"
+	"chatting/test/porttest"
 )
 
 func TestCursorsAreSavedSoonAndOnceTheDatabaseIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStoring(t)
-		confirm := func(session *application.Session, offset int64) {
-			session.Received([]application.Position{{Partition: 1, Offset: offset}})
+		confirm := func(session *application.LoggedIn, offset int64) {
+			session.Received([]domain.Place{{Partition: 1, Offset: offset}})
 		}
 		saved := func() int64 {
-			s.history.mu.Lock()
-			defer s.history.mu.Unlock()
-			if places := s.history.cursors[202]; places != nil {
+			s.history.Mu.Lock()
+			defer s.history.Mu.Unlock()
+			if places := s.history.Cursors[202]; places != nil {
 				return places[1].Offset
 			}
 			return 0
@@ -29,11 +30,11 @@ func TestCursorsAreSavedSoonAndOnceTheDatabaseIsBack(t *testing.T) {
 		if got := saved(); got != 5 {
 			t.Fatalf("after 3 s the cursor is at %d", got)
 		}
-		s.history.fail(errRefused)
+		s.history.Fail(porttest.ErrRefused)
 		confirm(session, 7)
 		confirm(session, 6) // another device, which is behind
 		time.Sleep(time.Minute)
-		s.history.fail(nil)
+		s.history.Fail(nil)
 		time.Sleep(3500 * time.Millisecond) // to between two savings: the next one must not be by the clock
 		if got := saved(); got != 8 {
 			t.Fatalf("once the database is back the cursor is at %d", got)
@@ -51,18 +52,18 @@ func TestManyCursorsAreSavedInTransactionsOfBoundedSizeAndAllWhenTheNodeLeaves(t
 	synctest.Test(t, func(t *testing.T) {
 		s := newStoring(t)
 		const users = 1000
-		before := s.history.saves
+		before := s.history.Saves
 		for user := domain.UserID(1); user <= users; user++ {
 			_, session := s.in(t, user)
-			session.Received([]application.Position{{Partition: 1, Offset: 1}})
+			session.Received([]domain.Place{{Partition: 1, Offset: 1}})
 		}
 		s.stop()
-		if got := s.history.saves - before; got < 4 || got > 100 {
+		if got := s.history.Saves - before; got < 4 || got > 100 {
 			t.Fatalf("%d transactions", got)
 		}
 		for user := domain.UserID(1); user <= users; user++ {
-			if s.history.cursors[user] == nil || s.history.cursors[user][1].Offset != 2 {
-				t.Fatalf("the cursor of %d is %v", user, s.history.cursors[user])
+			if s.history.Cursors[user] == nil || s.history.Cursors[user][1].Offset != 2 {
+				t.Fatalf("the cursor of %d is %v", user, s.history.Cursors[user])
 			}
 		}
 	})

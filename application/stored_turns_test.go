@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"chatting/application"
+	"chatting/application/messaging"
 	"chatting/domain"
+	"chatting/test/porttest"
 )
 
 func TestAFriendsFirstMessageComesInTheFirstTurnOfAReplay(t *testing.T) {
@@ -52,7 +54,7 @@ func TestAReplayThatIsCutOffInATurnLosesNothing(t *testing.T) {
 		got := map[string]bool{}
 		for range 20 {
 			batches := 0
-			c := &conn{room: func(ctx context.Context, _ int) error {
+			c := &porttest.Conn{Room: func(ctx context.Context, _ int) error {
 				if batches++; batches == 2 {
 					<-ctx.Done() // the connection is lost in the second batch
 				}
@@ -63,10 +65,10 @@ func TestAReplayThatIsCutOffInATurnLosesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			for _, r := range of[replayed](c) {
-				got[r.frame] = true
-				if r.at != "" {
-					session.Received([]application.Position{positionOf(r.at)})
+			for _, r := range porttest.Of[porttest.Replayed](c) {
+				got[r.Frame] = true
+				if r.At != "" {
+					session.Received([]domain.Place{porttest.PositionOf(r.At)})
 				}
 			}
 			session.Close()
@@ -90,7 +92,7 @@ func TestWhatSomebodyWroteWhomTheUserHasBlockedMeanwhileIsNotReplayedEver(t *tes
 		}
 		friend := s.chat(t, 205, 202)
 		s.chat(t, 201, 202)
-		if err := s.block.Block(t.Context(), 202, 201); err != nil {
+		if err := s.block.Add(t.Context(), 202, 201); err != nil {
 			t.Fatal(err)
 		}
 		s.chat(t, 201, 202) // after it
@@ -99,7 +101,7 @@ func TestWhatSomebodyWroteWhomTheUserHasBlockedMeanwhileIsNotReplayedEver(t *tes
 		sameFrames(t, "replayed", replayedTo(c), []string{friend})
 		confirmAll(c, session)
 		session.Close()
-		if err := s.block.Unblock(t.Context(), 202, 201); err != nil {
+		if err := s.block.Remove(t.Context(), 202, 201); err != nil {
 			t.Fatal(err)
 		}
 		later := s.chat(t, 201, 202)
@@ -116,14 +118,14 @@ func TestALoginPassesOverAMailboxThatABlockHides(t *testing.T) {
 		s := newStoring(t)
 		s.in(t, 201)
 		s.chat(t, 201, 202)
-		if err := s.block.Block(t.Context(), 202, 201); err != nil {
+		if err := s.block.Add(t.Context(), 202, 201); err != nil {
 			t.Fatal(err)
 		}
 		c, session := s.in(t, 202)
 		synctest.Wait()
 		sameFrames(t, "replayed", replayedTo(c), nil)
 		session.Close()
-		if err := s.block.Unblock(t.Context(), 202, 201); err != nil {
+		if err := s.block.Remove(t.Context(), 202, 201); err != nil {
 			t.Fatal(err)
 		}
 		c, session = s.in(t, 202)
@@ -134,10 +136,10 @@ func TestALoginPassesOverAMailboxThatABlockHides(t *testing.T) {
 }
 
 // confirmAll confirms what a connection was replayed.
-func confirmAll(c *conn, session *application.Session) {
-	for _, r := range of[replayed](c) {
-		if r.at != "" {
-			session.Received([]application.Position{positionOf(r.at)})
+func confirmAll(c *porttest.Conn, session *application.LoggedIn) {
+	for _, r := range porttest.Of[porttest.Replayed](c) {
+		if r.At != "" {
+			session.Received([]domain.Place{porttest.PositionOf(r.At)})
 		}
 	}
 }
@@ -150,7 +152,7 @@ func TestABlockDuringAReplayEndsItForItsTarget(t *testing.T) {
 			s.chat(t, 201, 202)
 		}
 		read := make(chan struct{})
-		c := &conn{room: func(ctx context.Context, _ int) error {
+		c := &porttest.Conn{Room: func(ctx context.Context, _ int) error {
 			select {
 			case read <- struct{}{}:
 				return nil
@@ -164,7 +166,7 @@ func TestABlockDuringAReplayEndsItForItsTarget(t *testing.T) {
 		}
 		<-read
 		synctest.Wait()
-		if err := s.block.Block(t.Context(), 202, 201); err != nil {
+		if err := s.block.Add(t.Context(), 202, 201); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -180,7 +182,7 @@ func TestABlockDuringAReplayEndsItForItsTarget(t *testing.T) {
 		confirmAll(c, session)
 		session.Close()
 		close(read)
-		if err := s.block.Unblock(t.Context(), 202, 201); err != nil {
+		if err := s.block.Remove(t.Context(), 202, 201); err != nil {
 			t.Fatal(err)
 		}
 		again, session := s.in(t, 202)
@@ -197,8 +199,8 @@ func TestWhatAnEarlierConnectionShowedIsNotShownAgainWhenItsSenderRepeatsIt(t *t
 			s := newStoring(t)
 			s.in(t, 201)
 			named := func() {
-				if err := answer(t, func(done func(error)) {
-					s.send.Execute(application.ChatCommand{Sender: 201, Target: 202, ClientMessageID: "x"}, done)
+				if err := porttest.Answer(t, func(done func(error)) {
+					s.send.Execute(messaging.ChatCommand{Sender: 201, Target: 202, ClientMessageID: "x"}, done)
 				}); err != nil {
 					t.Fatal(err)
 				}
@@ -206,12 +208,12 @@ func TestWhatAnEarlierConnectionShowedIsNotShownAgainWhenItsSenderRepeatsIt(t *t
 			}
 			first, session := s.in(t, 202)
 			named()
-			shown := of[deliveredAt](first)
+			shown := porttest.Of[porttest.DeliveredAt](first)
 			if len(shown) != 1 {
 				t.Fatalf("the first connection got %v", shown)
 			}
 			if confirmed {
-				session.Received([]application.Position{shown[0].at})
+				session.Received([]domain.Place{shown[0].At})
 			}
 			session.Close()
 
@@ -220,7 +222,7 @@ func TestWhatAnEarlierConnectionShowedIsNotShownAgainWhenItsSenderRepeatsIt(t *t
 			second, session := s.in(t, 202)
 			synctest.Wait()
 			named()
-			if got := of[deliveredAt](second); len(got) != 0 {
+			if got := porttest.Of[porttest.DeliveredAt](second); len(got) != 0 {
 				t.Errorf("the second connection got %v, not marked", got)
 			}
 			if marked := len(replayedTo(second)); confirmed == (marked > 0) {
@@ -228,7 +230,7 @@ func TestWhatAnEarlierConnectionShowedIsNotShownAgainWhenItsSenderRepeatsIt(t *t
 			}
 			live := s.chat(t, 201, 202)
 			synctest.Wait()
-			if got := of[deliveredAt](second); len(got) != 1 || got[0].frame != live {
+			if got := porttest.Of[porttest.DeliveredAt](second); len(got) != 1 || got[0].Frame != live {
 				t.Errorf("then got %v, want the live one", got)
 			}
 			session.Close()
@@ -241,9 +243,9 @@ func TestOfManyMessagesAnEarlierConnectionShowedTheFirstIsKnownStill(t *testing.
 		s := newStoring(t)
 		s.in(t, 201)
 		named := func(n int) {
-			if err := answer(t, func(done func(error)) {
+			if err := porttest.Answer(t, func(done func(error)) {
 				name := domain.ClientMessageID(fmt.Sprint(n))
-				s.send.Execute(application.ChatCommand{Sender: 201, Target: 202, ClientMessageID: name}, done)
+				s.send.Execute(messaging.ChatCommand{Sender: 201, Target: 202, ClientMessageID: name}, done)
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -254,8 +256,8 @@ func TestOfManyMessagesAnEarlierConnectionShowedTheFirstIsKnownStill(t *testing.
 		for n := range messages {
 			named(n)
 		}
-		for _, shown := range of[deliveredAt](first) {
-			session.Received([]application.Position{shown.at})
+		for _, shown := range porttest.Of[porttest.DeliveredAt](first) {
+			session.Received([]domain.Place{shown.At})
 		}
 		session.Close()
 		s.stop()
@@ -265,7 +267,7 @@ func TestOfManyMessagesAnEarlierConnectionShowedTheFirstIsKnownStill(t *testing.
 		for n := range messages {
 			named(n)
 		}
-		if got := of[deliveredAt](second); len(got) != 0 {
+		if got := porttest.Of[porttest.DeliveredAt](second); len(got) != 0 {
 			t.Errorf("%d of them are shown again", len(got))
 		}
 		session.Close()

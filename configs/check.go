@@ -1,20 +1,14 @@
 package configs
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // check refuses combinations that cannot work.
 func (c Config) check() error {
 	if c.DropIn() {
-		for _, s := range c.settings {
-			switch s.option.Key {
-			case "jwt.secret", "jwt.public_key_file", "jwt.issuer", "jwt.audience", "jwt.user_claim", "jwks.url":
-				if s.text.IsSet() {
-					return fmt.Errorf("%s cannot be set beside %s: in drop-in mode that service alone decides on tokens",
-						s.name(), c.named("user_management.url"))
-				}
+		for _, key := range []string{"jwt.secret", "jwt.public_key_file", "jwt.issuer", "jwt.audience", "jwt.user_claim", "jwks.url"} {
+			if s := c.setting(key); s.text.IsSet() {
+				return fmt.Errorf("%s cannot be set beside %s: in drop-in mode that service alone decides on tokens",
+					s.name(), c.named("user_management.url"))
 			}
 		}
 	}
@@ -36,65 +30,17 @@ func (c Config) check() error {
 	return c.checkKafka()
 }
 
-// checkKafka refuses options of the connection to the brokers that lack each other or would go unheard.
-func (c Config) checkKafka() error {
-	k := c.Kafka
-	cluster, mechanism := !k.Embedded(), k.SASL.Mechanism != SASLNone
-	user, password := k.SASL.Username != "", k.SASL.Password.IsSet()
-	cert, key := k.TLS.CertFile != "", k.TLS.KeyFile != ""
-	for _, needs := range []struct {
-		key   string
-		isSet bool
-		other string
-		there bool
-	}{
-		{"kafka.tls_ca_file", k.TLS.CAFile != "", "kafka.tls", k.TLS.On},
-		{"kafka.tls_cert_file", cert, "kafka.tls", k.TLS.On},
-		{"kafka.tls_key_file", key, "kafka.tls", k.TLS.On},
-		{"kafka.tls_server_name", k.TLS.ServerName != "", "kafka.tls", k.TLS.On},
-		{"kafka.tls_cert_file", cert, "kafka.tls_key_file", key},
-		{"kafka.tls_key_file", key, "kafka.tls_cert_file", cert},
-		{"kafka.sasl_username", user, "kafka.sasl_mechanism", mechanism},
-		{"kafka.sasl_password", password, "kafka.sasl_mechanism", mechanism},
-		{"kafka.sasl_mechanism", mechanism, "kafka.sasl_username", user},
-		{"kafka.sasl_mechanism", mechanism, "kafka.sasl_password", password},
-		{"kafka.tls", k.TLS.On, "kafka.brokers", cluster},
-		{"kafka.sasl_mechanism", mechanism, "kafka.brokers", cluster},
-		{"kafka.topics", k.Topics == TopicsVerify, "kafka.brokers", cluster},
-	} {
-		if needs.isSet && !needs.there {
-			return fmt.Errorf("%s needs %s, which is not set", c.named(needs.key), needs.other)
-		}
-	}
-	return nil
-}
-
 // IsDefault tells whether no source says anything of an option, by its key.
-func (c Config) IsDefault(key string) bool {
-	for _, s := range c.settings {
-		if s.option.Key == key {
-			return s.source == ""
-		}
-	}
-	return true
-}
-
-// given tells whether an option, by its key, has a value of its own.
-func (c Config) given(key string) bool {
-	for _, s := range c.settings {
-		if s.option.Key == key {
-			return strings.TrimSpace(s.text.Reveal()) != ""
-		}
-	}
-	return false
-}
+func (c Config) IsDefault(key string) bool { return c.setting(key).source == "" }
 
 // named tells an option, by its key, and its source.
-func (c Config) named(key string) string {
+func (c Config) named(key string) string { return c.setting(key).name() }
+
+func (c Config) setting(key string) setting {
 	for _, s := range c.settings {
 		if s.option.Key == key {
-			return s.name()
+			return s
 		}
 	}
-	return key
+	return setting{option: Option{Key: key}}
 }

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the example file and the README's table anew")
+var update = flag.Bool("update", false, "write the example file and the table in docs/configuration.md anew")
 
 const (
-	exampleFile = "chatting.example.yaml"
-	readme      = "../README.md"
+	examplePath = "chatting.example.yaml"
+	optionsDoc  = "../docs/configuration.md"
 	begin, end  = "<!-- configuration -->\n", "<!-- /configuration -->"
 )
 
@@ -28,14 +28,14 @@ func example() string {
 		if of, rest, nested := strings.Cut(o.Key, "."); nested {
 			name, indent = rest, "  "
 			if of != section {
-				fmt.Fprintf(&out, "\n# %s\n%s:\n", sections[of], of)
+				fmt.Fprintf(&out, "\n# %s\n%s:\n", described()[of].Doc, of)
 			}
 			section = of
 		} else {
 			section = ""
 			out.WriteString("\n")
 		}
-		for line := range strings.SplitSeq(wrap(o.Doc+" ("+o.Unit+")", 110), "\n") {
+		for line := range strings.SplitSeq(wrap(o.Doc+" ("+o.Unit()+")", 110), "\n") {
 			fmt.Fprintf(&out, "%s# %s\n", indent, line)
 		}
 		names := o.Env()
@@ -76,18 +76,18 @@ func wrap(text string, width int) string {
 
 func TestTheExampleFileShowsEveryOptionWithItsDefault(t *testing.T) {
 	if *update {
-		if err := os.WriteFile(exampleFile, []byte(example()), 0o644); err != nil {
+		if err := os.WriteFile(examplePath, []byte(example()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	content, err := os.ReadFile(exampleFile)
+	content, err := os.ReadFile(examplePath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(content) != example() {
-		t.Errorf("%s is not what the table says: run go test ./configs -update", exampleFile)
+		t.Errorf("%s is not what the table says: run go test ./configs -update", examplePath)
 	}
-	c, err := Load(Sources{File: exampleFile})
+	c, err := Load(Sources{File: examplePath})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,30 +95,33 @@ func TestTheExampleFileShowsEveryOptionWithItsDefault(t *testing.T) {
 		t.Errorf("%s\n%s", got, want)
 	}
 	for _, o := range Options() {
-		if section, _, nested := strings.Cut(o.Key, "."); nested && sections[section] == "" {
+		if section, _, nested := strings.Cut(o.Key, "."); nested && described()[section].Doc == "" {
 			t.Errorf("the section %s has no sentence", section)
+		}
+		if o.Doc == "" {
+			t.Errorf("%s has no sentence", o.Key)
 		}
 	}
 }
 
-func TestTheReadmeHasTheTableOfOptions(t *testing.T) {
-	content, err := os.ReadFile(readme)
+func TestTheDocumentHasTheTableOfOptions(t *testing.T) {
+	content, err := os.ReadFile(optionsDoc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, hasBegin := strings.Cut(string(content), begin)
 	table, after, hasEnd := strings.Cut(rest, end)
 	if !hasBegin || !hasEnd {
-		t.Fatalf("%s has no markers %s and %s", readme, begin, end)
+		t.Fatalf("%s has no markers %s and %s", optionsDoc, begin, end)
 	}
 	if *update {
-		if err := os.WriteFile(readme, []byte(before+begin+MarkdownTable()+end+after), 0o644); err != nil {
+		if err := os.WriteFile(optionsDoc, []byte(before+begin+markdownTable()+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if table != MarkdownTable() {
-		t.Error("the table in the README is not what the options say: run go test ./configs -update")
+	if table != markdownTable() {
+		t.Errorf("the table in %s is not what the options say: run go test ./configs -update", optionsDoc)
 	}
 }
 
@@ -126,4 +129,26 @@ func TestTheReadmeHasTheTableOfOptions(t *testing.T) {
 func show(c Config) string {
 	c.settings = nil
 	return fmt.Sprintf("%+v", c)
+}
+
+// markdownTable returns the table of all options for docs/configuration.md.
+func markdownTable() string {
+	var out strings.Builder
+	out.WriteString("| Variable | Key in the file | Default | Meaning |\n|---|---|---|---|\n")
+	cell := strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`)
+	for _, o := range Options() {
+		variable := "`" + o.Env() + "`"
+		if o.Secret {
+			variable += " or `…_FILE`"
+		}
+		if o.Flag {
+			variable += ", `--" + o.FlagName() + "`"
+		}
+		value := "none"
+		if o.Default != "" {
+			value = "`" + o.Default + "`"
+		}
+		fmt.Fprintf(&out, "| %s | `%s` | %s | %s (%s) |\n", variable, o.Key, value, cell.Replace(o.Doc), o.Unit())
+	}
+	return out.String()
 }

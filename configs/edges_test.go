@@ -216,7 +216,7 @@ func TestTwoListenersClashOnOneHostOrWhereOneHasAllInterfaces(t *testing.T) {
 }
 
 func TestASecretThatIsNotSetIsPrintedAsNothing(t *testing.T) {
-	if none, one := (Secret{}).String(), (Secret{hide("x")}).String(); none != "" || one != mask {
+	if none, one := (Secret{}).String(), newSecret("x").String(); none != "" || one != mask {
 		t.Errorf("%q and %q", none, one)
 	}
 }
@@ -225,6 +225,17 @@ func TestTheLevelOfTheLogIsTheOneThatIsNamed(t *testing.T) {
 	for name, want := range map[string]slog.Level{"debug": slog.LevelDebug, "INFO": slog.LevelInfo, "Warn": slog.LevelWarn, "error": slog.LevelError} {
 		if got := mustLoad(t, "", "CHATTING_LOG_LEVEL="+name).Log.Level; got != want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAListenerIsReachedOnItsHostOrOnLoopback(t *testing.T) {
+	for listens, want := range map[string]string{
+		":80": "127.0.0.1:80", "0.0.0.0:80": "127.0.0.1:80", "[::]:80": "127.0.0.1:80", "192.0.2.1:80": "192.0.2.1:80", "[::1]:80": "[::1]:80", "chat:80": "chat:80",
+	} {
+		a, err := parseAddress(listens)
+		if err != nil || a.Reachable() != want {
+			t.Errorf("%s is reached at %s, %v; want %s", listens, a.Reachable(), err, want)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // FuzzLoadFile loads arbitrary bytes as the configuration file. What loads must print as YAML again.
 func FuzzLoadFile(f *testing.F) {
-	seed, err := os.ReadFile(exampleFile)
+	seed, err := os.ReadFile(examplePath)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func checkLoaded(t *testing.T, sources Sources) {
 	if secret := c.S2S.Token.Reveal(); len(secret) > 3 && strings.Contains(c.Masked(), secret) {
 		t.Error("the secret is shown")
 	}
-	if c.HTTP.Addr.String() == "" || c.Database.URL.IsZero() || c.DataDir == "" || c.Kafka.Partitions < 1 {
+	if c.HTTP.Addr.String() == "" || !c.Database.URL.IsSet() || c.DataDir == "" || c.Kafka.Partitions < 1 {
 		t.Errorf("%+v is not valid", c)
 	}
 }

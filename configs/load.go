@@ -4,14 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
 	"strings"
-
-	"github.com/knadh/koanf/providers/confmap"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
-	"github.com/knadh/koanf/v2"
 )
 
 // Sources are where a configuration comes from. A later one wins: defaults, the file, the environment, the flags.
@@ -37,35 +33,6 @@ type setting struct {
 	source string // "" for the default
 }
 
-// Load reads, merges and checks all sources. Its error is one sentence that names the option and its source; it holds
-// no secret.
-func Load(sources Sources) (Config, error) {
-	settings, err := merge(sources)
-	if err != nil {
-		return Config{}, err
-	}
-	c := Config{settings: settings}
-	for _, s := range settings {
-		text := s.text.Reveal()
-		if !s.option.Secret {
-			text = strings.TrimSpace(text)
-		}
-		if err := s.option.set(&c, text); err != nil {
-			return Config{}, fmt.Errorf("%s: %w", s.name(), err)
-		}
-	}
-	if err := c.check(); err != nil {
-		return Config{}, err
-	}
-	if c.Database.Embedded = c.Database.URL.IsZero(); c.Database.Embedded {
-		c.Database.URL = URL{hide(c.sqliteFile())}
-	}
-	if !c.given("s2s.trust_loopback") {
-		c.S2S.TrustLoopback = c.isTrial()
-	}
-	return c, nil
-}
-
 // name tells an option and its source.
 func (s setting) name() string {
 	if s.source == "" {
@@ -74,64 +41,72 @@ func (s setting) name() string {
 	return s.option.Key + " (" + s.source + ")"
 }
 
-// layer is one source: values by key, and where each was found.
-type layer struct {
-	values *koanf.Koanf
-	source func(key string) string
-}
-
-// merge returns what each option is given, in the order of the table.
-func merge(sources Sources) ([]setting, error) {
-	layers, err := layers(sources)
+// Load reads, merges and checks all sources. Its error is one sentence that names the option and its source; it holds
+// no secret.
+func Load(sources Sources) (Config, error) {
+	merged, err := merge(sources)
 	if err != nil {
-		return nil, err
+		return Config{}, err
 	}
-	merged := koanf.New(".")
-	found := map[string]string{}
-	for _, l := range layers {
-		for _, o := range options {
-			if !o.Secret || !l.values.Exists(o.FileKey()) {
-				continue
-			}
-			switch {
-			case l.values.String(o.FileKey()) == "":
-				l.values.Delete(o.FileKey())
-			case l.values.String(o.Key) != "":
-				return nil, fmt.Errorf("%s (%s) and %s (%s) are both set: set one of them",
-					o.Key, l.source(o.Key), o.FileKey(), l.source(o.FileKey()))
-			}
+	var c Config
+	for _, o := range c.options() {
+		s, err := merged.setting(o)
+		if err != nil {
+			return Config{}, err
 		}
-		for _, key := range l.values.Keys() {
-			found[key] = l.source(key)
-			merged.Delete(key + "_file")
+		c.settings = append(c.settings, s)
+	}
+	for _, s := range c.settings {
+		if s.option.derived != nil && !s.text.IsSet() {
+			continue
 		}
-		if err := merged.Merge(l.values); err != nil {
-			return nil, err
+		if err := s.option.value.set(s.text.Reveal()); err != nil {
+			return Config{}, fmt.Errorf("%s: %w", s.name(), err)
 		}
 	}
-	settings := make([]setting, 0, len(options))
-	for _, o := range options {
-		s := setting{option: o, text: Secret{hide(merged.String(o.Key))}, source: found[o.Key]}
-		if o.Secret && merged.Exists(o.FileKey()) {
-			name := merged.String(o.FileKey())
-			s.source = "file " + name + ", named by " + found[o.FileKey()]
-			text, err := readSecret(name)
-			if err != nil {
-				return nil, fmt.Errorf("%s (%s): %w", o.Key, found[o.FileKey()], err)
-			}
-			s.text = Secret{hide(text)}
-		}
-		settings = append(settings, s)
+	c.Kafka.PartitionsGiven = c.Kafka.Partitions > 0
+	c.Database.Embedded = !c.Database.URL.IsSet()
+	if err := c.check(); err != nil {
+		return Config{}, err
 	}
-	return settings, nil
+	if err := c.derive(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
 }
 
-// layers reads every source, the weakest first.
-func layers(sources Sources) ([]layer, error) {
-	defaults := map[string]any{}
-	for _, o := range options {
-		defaults[o.Key] = o.Default
+// derive fills in the defaults that depend on other options.
+func (c *Config) derive() error {
+	if !c.Kafka.PartitionsGiven {
+		c.Kafka.Partitions = defaultPartitions
+		if c.Kafka.Embedded() {
+			c.Kafka.Partitions = embeddedPartitions
+		}
 	}
+	if c.Database.Embedded {
+		c.Database.URL = c.sqliteFile()
+	}
+	for i, s := range c.settings {
+		if s.option.derived == nil || s.text.IsSet() {
+			continue
+		}
+		text := s.option.derived(*c)
+		if err := s.option.value.set(text); err != nil {
+			return fmt.Errorf("%s: %w", s.name(), err)
+		}
+		c.settings[i].text = newSecret(text)
+	}
+	return nil
+}
+
+// found is the text of a key in a source, and where it stands.
+type found struct{ text, source string }
+
+// layer is what sources say, by key.
+type layer map[string]found
+
+// merge reads all sources.
+func merge(sources Sources) (layer, error) {
 	environment, path, err := readEnvironment(sources.Environ)
 	if err != nil {
 		return nil, err
@@ -139,41 +114,66 @@ func layers(sources Sources) ([]layer, error) {
 	if sources.File != "" {
 		path = sources.File
 	}
-	flags := map[string]any{}
+	file, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	flags := layer{}
 	for key, value := range sources.Flags {
-		flags[key] = value
+		flags[key] = found{value, "flag --" + Option{Key: key}.FlagName()}
 	}
-	parser := &strictYAML{path: path, lines: map[string]int{}}
-	stack := []struct {
-		provider koanf.Provider
-		parser   koanf.Parser
-		source   func(key string) string
-	}{
-		{confmap.Provider(defaults, "."), nil, func(string) string { return "" }},
-		{file.Provider(path), parser, parser.source},
-		{environment, nil, func(key string) string { return "environment " + envName(key) }},
-		{confmap.Provider(flags, "."), nil, func(key string) string { return "flag --" + Option{Key: key}.FlagName() }},
+	merged := layer{}
+	for _, o := range Options() {
+		merged[o.Key] = found{text: o.Default}
 	}
-	var layers []layer
-	for _, s := range stack {
-		if s.parser != nil && path == "" {
-			continue
+	for _, stronger := range []layer{file, environment, flags} {
+		if err := merged.put(stronger); err != nil {
+			return nil, err
 		}
-		values := koanf.New(".")
-		if err := values.Load(s.provider, s.parser); err != nil {
-			return nil, readable("the configuration file "+fileName(path, false), err)
-		}
-		layers = append(layers, layer{values, s.source})
 	}
-	return layers, nil
+	return merged, nil
 }
 
-// readEnvironment returns what the environment sets, by key, and the file that it names. Unknown names with the
-// server's prefix are errors.
-func readEnvironment(environ []string) (provider *env.Env, path string, err error) {
+// put adds what a stronger source says. There a secret replaces the name of its file.
+func (l layer) put(stronger layer) error {
+	for _, o := range Options() {
+		switch own, file := stronger[o.Key], stronger[o.FileKey()]; {
+		case !o.Secret:
+		case file.text == "":
+			delete(stronger, o.FileKey())
+		case own.text != "":
+			return fmt.Errorf("%s (%s) and %s (%s) are both set: set one of them", o.Key, own.source, o.FileKey(), file.source)
+		}
+	}
+	for key := range stronger {
+		delete(l, key+"_file")
+	}
+	maps.Copy(l, stronger)
+	return nil
+}
+
+// setting returns what an option is given.
+func (l layer) setting(o Option) (setting, error) {
+	if file, named := l[o.FileKey()]; o.Secret && named {
+		text, err := readSecret(file.text)
+		if err != nil {
+			return setting{}, fmt.Errorf("%s (%s): %w", o.Key, file.source, err)
+		}
+		return setting{o, newSecret(text), "file " + file.text + ", named by " + file.source}, nil
+	}
+	text := l[o.Key].text
+	if !o.Secret {
+		text = strings.TrimSpace(text)
+	}
+	return setting{o, newSecret(text), l[o.Key].source}, nil
+}
+
+// readEnvironment returns what the environment sets, and the file that it names. Unknown names with the server's prefix are
+// errors.
+func readEnvironment(environ []string) (values layer, path string, err error) {
 	keys := map[string]string{}
 	known := []string{configEnv}
-	for _, o := range options {
+	for _, o := range Options() {
 		keys[o.Env()] = o.Key
 		known = append(known, o.Env())
 		if o.Secret {
@@ -181,24 +181,23 @@ func readEnvironment(environ []string) (provider *env.Env, path string, err erro
 			known = append(known, envName(o.FileKey()))
 		}
 	}
+	values = layer{}
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		switch {
 		case !strings.HasPrefix(name, envPrefix) || isForeign(name):
 		case name == configEnv:
 			path = value
-		case keys[name] == "":
+		case keys[name] != "":
+			values[keys[name]] = found{value, "environment " + name}
+		default:
 			if !variable.MatchString(name) {
 				name = mask
 			}
 			return nil, "", fmt.Errorf("unknown environment variable %q%s", name, didYouMean(name, known))
 		}
 	}
-	return env.Provider(".", env.Opt{
-		Prefix:        envPrefix,
-		EnvironFunc:   func() []string { return environ },
-		TransformFunc: func(name, value string) (string, any) { return keys[name], value },
-	}), path, nil
+	return values, path, nil
 }
 
 // variable is what a name in the environment looks like: what does not may have a value in it.

@@ -66,11 +66,10 @@ func TestNoShapeOfAURLIsPrintedBeyondItsHostInAnyOption(t *testing.T) {
 			if file, is := strings.CutPrefix(shape, sqliteScheme); is && !strings.HasPrefix(file, "//") && !strings.ContainsAny(file, "@?") {
 				continue // it names a file
 			}
-			if o.Secret || o.Unit == unitURL {
+			if o.Secret || o.Unit() == unitURL {
 				hides(t, o.Env()+"="+shape, printed(Sources{Environ: []string{o.Env() + "=" + shape}}))
 			} else if strings.ContainsAny(shape, "@\n\x00") || strings.Contains(shape, "://") {
-				var c Config
-				err := o.set(&c, strings.TrimSpace(shape))
+				err := o.value.set(strings.TrimSpace(shape))
 				hides(t, o.Key+" "+shape, fmt.Sprint(err))
 				if err == nil {
 					hides(t, o.Key+" "+shape, o.shown(shape))
@@ -82,7 +81,7 @@ func TestNoShapeOfAURLIsPrintedBeyondItsHostInAnyOption(t *testing.T) {
 
 func TestAPasswordThatIsNotPercentEncodedIsRefusedInTheseWords(t *testing.T) {
 	for _, o := range Options() {
-		if o.Unit != unitURL {
+		if o.Unit() != unitURL {
 			continue
 		}
 		scheme := "https"
@@ -118,12 +117,12 @@ var yamlShapes = []string{
 
 func TestNoShapeOfAFileShowsASecret(t *testing.T) {
 	for _, o := range Options() {
-		if !o.Secret && o.Unit != unitURL {
+		if !o.Secret && o.Unit() != unitURL {
 			continue
 		}
 		section, name, _ := strings.Cut(o.Key, ".")
 		values := []string{markedSecret}
-		if o.Unit == unitURL {
+		if o.Unit() == unitURL {
 			values = append(values, "https://u:p@ss/"+marker+"@h/c")
 		}
 		for _, value := range values {
@@ -156,22 +155,22 @@ func TestASecretInAWrongVariableOrFileNameIsNotShown(t *testing.T) {
 
 // TestWhatIsSecretStandsWithTheOption: every field of the types Secret and URL belongs to an option that says so.
 func TestWhatIsSecretStandsWithTheOption(t *testing.T) {
-	for _, o := range Options() {
+	for i, o := range Options() {
 		var secrets, urls int
 		for _, text := range []string{markedSecret, "https://u:p@h/c", "postgres://u:p@h/c"} {
 			var c Config
-			if o.set(&c, text) == nil {
+			if c.options()[i].value.set(text) == nil {
 				count(reflect.ValueOf(c), &secrets, &urls)
 			}
 		}
-		if isSecret := o.Secret && o.Unit != unitURL; isSecret != (secrets > 0) {
+		if isSecret := o.Secret && o.Unit() != unitURL; isSecret != (secrets > 0) {
 			t.Errorf("%s: it sets %d secrets, and the table says %t", o.Key, secrets, isSecret)
 		}
-		if isURL := o.Unit == unitURL; isURL != (urls > 0) {
-			t.Errorf("%s: it sets %d URLs, and its unit is %q", o.Key, urls, o.Unit)
+		if isURL := o.Unit() == unitURL; isURL != (urls > 0) {
+			t.Errorf("%s: it sets %d URLs, and its unit is %q", o.Key, urls, o.Unit())
 		}
 		for _, word := range []string{"password", "secret", "token", "credential"} {
-			if name := o.Key[strings.LastIndexByte(o.Key, '.')+1:]; o.Unit == "text" && strings.Contains(name, word) {
+			if name := o.Key[strings.LastIndexByte(o.Key, '.')+1:]; o.Unit() == "text" && strings.Contains(name, word) {
 				t.Errorf("%s sounds like a secret", o.Key)
 			}
 		}
@@ -205,7 +204,7 @@ func FuzzSecretInFile(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "fuzz.yaml")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		for _, o := range Options() {
-			if name := o.Key[strings.LastIndexByte(o.Key, '.')+1:]; !o.Secret && o.Unit != unitURL && strings.Contains(before, name) {
+			if name := o.Key[strings.LastIndexByte(o.Key, '.')+1:]; !o.Secret && o.Unit() != unitURL && strings.Contains(before, name) {
 				return // there it would be shown
 			}
 		}

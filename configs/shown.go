@@ -21,7 +21,7 @@ func (o Option) shown(text string) string {
 	switch {
 	case text == "":
 		return ""
-	case o.Unit == unitURL:
+	case o.value.unit == unitURL:
 		return ShownURL(text)
 	case o.Secret:
 		return mask

@@ -30,12 +30,12 @@ func (l *BlockList) Apply(target UserID, blocked bool, version int64) {
 // Hides tells whether what sender says is kept from the list's owner.
 func (l *BlockList) Hides(sender UserID) bool { return l.entries[sender].blocked }
 
-// Version returns the version of the state that the list has for sender, 0 where it has none.
+// Version returns the version of the state that the list has for sender, 0 if it has none.
 func (l *BlockList) Version(sender UserID) int64 { return l.entries[sender].version }
 
 // BlockEventID returns the id of the event that changes a block to a version: a UUID of version 8 (RFC 9562 §5.8) that only
-// those who have the key can make. So whoever has the key can tell the change that was made from one that somebody else
-// wrote into the log, also when the version was guessed before it was given out.
+// those who have the key can make. With the key, a change that was made can be told from one that somebody else wrote into the
+// log, even if the version was guessed before it was given out.
 func BlockEventID(key []byte, blocker, target UserID, version int64) EventID {
 	mac := hmac.New(sha256.New, key)
 	for _, number := range []int64{int64(blocker), int64(target), version} {

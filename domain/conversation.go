@@ -27,12 +27,12 @@ func (c Conversation) High() UserID { return c.high }
 func (c Conversation) Has(u UserID) bool { return c.low == u || c.high == u }
 
 // Key returns the record key, "9:10": decimal ids, numerically lower first.
-func (c Conversation) Key() string {
-	key := make([]byte, 0, 40)
-	key = strconv.AppendInt(key, int64(c.low), 10)
-	key = append(key, ':')
-	key = strconv.AppendInt(key, int64(c.high), 10)
-	return string(key)
+func (c Conversation) Key() string { return string(c.AppendKey(make([]byte, 0, 40))) }
+
+// AppendKey appends what Key returns.
+func (c Conversation) AppendKey(dst []byte) []byte {
+	dst = append(strconv.AppendInt(dst, int64(c.low), 10), ':')
+	return strconv.AppendInt(dst, int64(c.high), 10)
 }
 
 // ParseConversation reads a record key. It accepts exactly what Key returns (no signs, no leading zeros, lower first),

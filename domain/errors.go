@@ -68,7 +68,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// CodeOf returns the code of the outermost classified error in err's chain, CodeInternal where there is none, and ""
+// CodeOf returns the code of the outermost classified error in err's chain, CodeInternal if there is none, and ""
 // for nil.
 func CodeOf(err error) Code {
 	if err == nil {

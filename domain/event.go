@@ -3,6 +3,7 @@ package domain
 import (
 	"crypto/sha1" //nolint:gosec // RFC 9562 §5.5 prescribes SHA-1 for version 5; nothing secret hangs on it
 	"encoding/hex"
+	"strconv"
 	"time"
 )
 
@@ -46,27 +47,41 @@ var namespace = EventID{0x9b, 0x1d, 0x3c, 0x52, 0x70, 0x4e, 0x4a, 0x86, 0x8f, 0x
 // DerivedID returns the UUID of version 5 (RFC 9562 §5.5) for a name within a kind of names. The same kind and name give
 // the same id on every node and for ever.
 func DerivedID(kind, name string) EventID {
-	h := sha1.New() //nolint:gosec // as above
-	h.Write(namespace[:])
-	h.Write([]byte(kind))
-	h.Write([]byte{0})
-	h.Write([]byte(name))
-	var id EventID
-	copy(id[:], h.Sum(nil))
+	b := make([]byte, 0, derivedBytes)
+	b = append(append(append(append(b, namespace[:]...), kind...), 0), name...)
+	return derivedID(b)
+}
+
+// derivedBytes is room for what most ids are derived from.
+const derivedBytes = 192
+
+// derivedID returns the UUID for bytes that begin with the namespace.
+func derivedID(b []byte) (id EventID) {
+	sum := sha1.Sum(b) //nolint:gosec // as above
+	copy(id[:], sum[:])
 	id[6] = id[6]&0x0f | 0x50
 	id[8] = id[8]&0x3f | 0x80
 	return id
 }
 
+// messageID is DerivedID of a kind and "sender:target:id". It does not allocate: most messages have such an id.
+func messageID(kind string, sender, target UserID, id ClientMessageID) EventID {
+	b := make([]byte, 0, derivedBytes)
+	b = append(append(append(b, namespace[:]...), kind...), 0)
+	b = append(strconv.AppendInt(b, int64(sender), 10), ':')
+	b = append(strconv.AppendInt(b, int64(target), 10), ':')
+	return derivedID(append(b, id...))
+}
+
 // MessageID returns the id of the message to target that sender named id: whichever node a message is sent again through,
 // it is the same event. The same name to another target is another message.
 func MessageID(sender, target UserID, id ClientMessageID) EventID {
-	return DerivedID("client_msg_id", sender.String()+":"+target.String()+":"+string(id))
+	return messageID("client_msg_id", sender, target, id)
 }
 
 // InviteID is MessageID for invites: a name says nothing across the two.
 func InviteID(sender, target UserID, id ClientMessageID) EventID {
-	return DerivedID("invite client_msg_id", sender.String()+":"+target.String()+":"+string(id))
+	return messageID("invite client_msg_id", sender, target, id)
 }
 
 // InviteEndName is the sender's own name of what ends an invite (a cancellation or an answer), as a key. The same name for
@@ -91,7 +106,7 @@ type Event struct {
 	ClientMessageID ClientMessageID
 }
 
-// Body is one of ChatMessage, GameInvite, SystemMessage and BlockChanged.
+// Body is one of ChatMessage, GameInvite, SystemMessage, BlockChanged and ReadMark.
 type Body interface {
 	// Conversation tells in whose order the event stands.
 	Conversation() Conversation
@@ -111,7 +126,7 @@ func (m ChatMessage) Conversation() Conversation { return Between(m.From, m.To) 
 // Actor implements Body.
 func (m ChatMessage) Actor() UserID { return m.From }
 
-// SystemMessage is what the platform says to one user. Opponent is 0 where none was named.
+// SystemMessage is what the platform says to one user. Opponent is 0 if none was named.
 type SystemMessage struct {
 	To       UserID
 	Text     Text

@@ -64,8 +64,8 @@ const (
 	InviteGrace = 30 * time.Second
 )
 
-// GameInvite asks a user into a game (InviteOpened), or ends such an invite, which Room tells from others: From is who
-// says so, save for InviteExpired, where it is the inviter. Room may be missing from InviteCancelled: that one ends none.
+// GameInvite asks a user into a game (InviteOpened), or ends the invite that Room names. From is who says so; for InviteExpired
+// it is the inviter. A cancellation without a Room ends no invite.
 type GameInvite struct {
 	From, To UserID
 	Status   InviteStatus

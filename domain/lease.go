@@ -61,9 +61,6 @@ func (l *Lease) Continue(self Incarnation) {
 // Buried forgets a node.
 func (l *Lease) Buried(other Incarnation) { delete(l.others, other) }
 
-// Others returns how many other nodes are known and not buried.
-func (l *Lease) Others() int { return len(l.others) }
-
 // OwnBeat notes that the own beat sent at sent (with its monotonic reading) came back, and returns the nodes that are to
 // be buried now. They are returned again at each further beat until Buried.
 func (l *Lease) OwnBeat(sent time.Time) []Incarnation {

@@ -21,22 +21,23 @@ func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[
 // SessionKind says what a record of the sessions topic reports.
 type SessionKind string
 
-// The kinds of session records. Beat, Leaving and HistoryWanted stand in partition 0, Dead in every partition, all others in
-// the partition of their User.
+// The kinds of session records; older nodes ignore those that they do not know. Beat, Leaving and FlushWanted stand in
+// partition 0, Dead in every partition, all others in the partition of their User.
 const (
 	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
 	SessionDown    SessionKind = "down"    // the end of the last one: ends Up of this and lower Counts
+	SessionAway    SessionKind = "away"    // the last one ended, and Down follows after a while: User is shown as online until then
 	SessionBeat    SessionKind = "beat"    // Incarnation lives
 	SessionLeaving SessionKind = "leaving" // Incarnation goes away on purpose, and is to be buried after Grace
 	SessionDead    SessionKind = "dead"    // Incarnation's sessions end here, and it is ignored for ever
-	FriendsChanged SessionKind = "friends" // User's list of friends changed: whoever serves User loads it again
-	UserErased     SessionKind = "erased"  // User is to be forgotten: whoever serves User ends its connections
-	// UserForgotten: User was forgotten. Whoever serves User, who came in after UserErased, remembers it as a new one.
+	FriendsChanged SessionKind = "friends" // User's list of friends changed: nodes that serve User load it again
+	UserErased     SessionKind = "erased"  // User is to be forgotten: nodes that serve User end its connections
+	// UserForgotten: User was forgotten. Nodes that serve User since UserErased remember it as a new user.
 	UserForgotten SessionKind = "forgotten"
 	UserBlocked   SessionKind = "blocked"   // User blocks Target: from here on User's presence may be kept from Target
 	UserUnblocked SessionKind = "unblocked" // and no longer
-	// HistoryWanted says nothing of sessions: somebody waits for the history, and whoever projects it is not to wait for more.
-	HistoryWanted SessionKind = "history"
+	// FlushWanted is not about sessions: somebody waits for the history, so projectors flush what they have.
+	FlushWanted SessionKind = "history"
 )
 
 // SessionRecord is one record of the sessions topic.
@@ -47,7 +48,7 @@ type SessionRecord struct {
 	Target      UserID // of UserBlocked and UserUnblocked
 	Count       int64
 	Grace       time.Duration
-	// Node is the name that operators know the node by, in Beat and Leaving: see NodeName. "" where it is not known.
+	// Node is the name that operators know the node by, in Beat and Leaving: see NodeName. "" if it is not known.
 	Node string
 }
 
@@ -86,6 +87,7 @@ type Sessions struct {
 type session struct {
 	incarnation Incarnation
 	count       int64
+	away        bool // its last connection has ended
 }
 
 // NewSessions returns the state of an empty partition: everybody is offline.
@@ -93,10 +95,20 @@ func NewSessions() *Sessions {
 	return &Sessions{users: make(map[UserID][]session), dead: make(map[Incarnation]struct{})}
 }
 
-// Online tells whether user has a session on any node not known to be dead.
+// Online tells whether user has a session on any node not known to be dead. It may be away.
 func (s *Sessions) Online(user UserID) bool { return len(s.users[user]) > 0 }
 
-// Count returns the count of user's session on incarnation, 0 where it has none.
+// Reachable tells whether user has a connection: a session that is not away.
+func (s *Sessions) Reachable(user UserID) bool {
+	return slices.ContainsFunc(s.users[user], func(held session) bool { return !held.away })
+}
+
+// IsAway tells whether user's session on incarnation is away.
+func (s *Sessions) IsAway(incarnation Incarnation, user UserID) bool {
+	return slices.ContainsFunc(s.users[user], func(held session) bool { return held.incarnation == incarnation && held.away })
+}
+
+// Count returns the count of user's session on incarnation, 0 if it has none.
 func (s *Sessions) Count(incarnation Incarnation, user UserID) int64 {
 	for _, held := range s.users[user] {
 		if held.incarnation == incarnation {
@@ -124,9 +136,11 @@ func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
 		return s.remove(record.User, at, func(held session) bool {
 			return held.incarnation == record.Incarnation && held.count <= record.Count
 		})
+	case SessionAway:
+		s.leave(record)
 	case SessionDead:
 		return s.bury(record.Incarnation, at)
-	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten, UserBlocked, UserUnblocked, HistoryWanted:
+	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten, UserBlocked, UserUnblocked, FlushWanted:
 	}
 	return nil
 }
@@ -135,7 +149,9 @@ func (s *Sessions) up(record SessionRecord, at time.Time) []Transition {
 	held := s.users[record.User]
 	for i := range held {
 		if held[i].incarnation == record.Incarnation {
-			held[i].count = max(held[i].count, record.Count)
+			if record.Count > held[i].count {
+				held[i].count, held[i].away = record.Count, false
+			}
 			return nil
 		}
 	}
@@ -144,6 +160,16 @@ func (s *Sessions) up(record SessionRecord, at time.Time) []Transition {
 		return nil
 	}
 	return []Transition{{User: record.User, Online: true, At: at}}
+}
+
+// leave notes that a session is away, unless a later one has begun.
+func (s *Sessions) leave(record SessionRecord) {
+	held := s.users[record.User]
+	for i := range held {
+		if held[i].incarnation == record.Incarnation && held[i].count <= record.Count {
+			held[i].away = true
+		}
+	}
 }
 
 func (s *Sessions) remove(user UserID, at time.Time, ends func(session) bool) []Transition {

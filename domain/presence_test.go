@@ -27,6 +27,10 @@ func down(node domain.Incarnation, user domain.UserID, count int64) domain.Sessi
 	return domain.SessionRecord{Kind: domain.SessionDown, Incarnation: node, User: user, Count: count}
 }
 
+func away(node domain.Incarnation, user domain.UserID, count int64) domain.SessionRecord {
+	return domain.SessionRecord{Kind: domain.SessionAway, Incarnation: node, User: user, Count: count}
+}
+
 func dead(node domain.Incarnation) domain.SessionRecord {
 	return domain.SessionRecord{Kind: domain.SessionDead, Incarnation: node}
 }
@@ -137,32 +141,75 @@ func TestOtherRecordsChangeNobodysPresence(t *testing.T) {
 	)
 }
 
+func TestAUserWhoseSessionsAreAwayIsOnlineAndNotReachable(t *testing.T) {
+	sessions := apply(t, step{up(nodeA, 7, 2), []domain.Transition{on(7)}}, step{away(nodeA, 7, 1), nil})
+	mustReach := func(what string, want bool) {
+		t.Helper()
+		if got := sessions.Reachable(7); got != want || !sessions.Online(7) {
+			t.Errorf("%s: reachable: %v, online: %v", what, got, sessions.Online(7))
+		}
+	}
+	mustReach("an earlier session is away", true)
+	sessions.Apply(away(nodeA, 7, 2), someTime)
+	mustReach("away", false)
+	if !sessions.IsAway(nodeA, 7) || sessions.IsAway(nodeB, 7) || sessions.IsAway(nodeA, 8) {
+		t.Error("another session is away")
+	}
+	sessions.Apply(up(nodeA, 7, 2), someTime)
+	mustReach("the same session again", false)
+	if got := sessions.Apply(up(nodeB, 7, 1), someTime); got != nil {
+		t.Errorf("who is back comes online once more: %v", got)
+	}
+	mustReach("back on another node", true)
+	sessions.Apply(down(nodeB, 7, 1), someTime)
+	mustReach("gone from there", false)
+	if got := sessions.Apply(up(nodeA, 7, 3), someTime); got != nil {
+		t.Errorf("who is back comes online once more: %v", got)
+	}
+	mustReach("back", true)
+	sessions.Apply(away(nodeA, 7, 3), someTime)
+	if got := sessions.Apply(down(nodeA, 7, 3), someTime); !slices.Equal(got, []domain.Transition{off(7)}) || sessions.Reachable(7) {
+		t.Errorf("the end of the grace: %v", got)
+	}
+	sessions.Apply(up(nodeA, 7, 4), someTime)
+	sessions.Apply(away(nodeA, 7, 4), someTime)
+	if got := sessions.Apply(dead(nodeA), someTime); !slices.Equal(got, []domain.Transition{off(7)}) {
+		t.Errorf("the death of the node: %v", got)
+	}
+	if got := domain.NewSessions().Apply(away(nodeA, 7, 1), someTime); got != nil {
+		t.Errorf("away without a session: %v", got)
+	}
+}
+
 // naive is the same rules told differently: the state is computed anew from all records so far.
 type naive struct{ log []domain.SessionRecord }
 
-// online returns who is online, and the newest count of each user and node.
-func (n *naive) online() (map[domain.UserID]bool, map[domain.SessionRecord]int64) {
+// online returns who is online, and of them who is reachable, and the newest count of each user and node.
+func (n *naive) online() (online, reachable map[domain.UserID]bool, counts map[domain.SessionRecord]int64) {
 	dead := make(map[domain.Incarnation]bool)
 	for _, r := range n.log {
 		if r.Kind == domain.SessionDead {
 			dead[r.Incarnation] = true
 		}
 	}
-	online := make(map[domain.UserID]bool)
-	counts := make(map[domain.SessionRecord]int64)
+	online, reachable = make(map[domain.UserID]bool), make(map[domain.UserID]bool)
+	counts = make(map[domain.SessionRecord]int64)
 	for i, r := range n.log {
 		if r.Kind != domain.SessionUp || dead[r.Incarnation] {
 			continue
 		}
 		// A session lives until a later record says that it, or a later one of the same node, has ended.
-		highest, ended := r.Count, false
+		highest, ended, isAway := r.Count, false, false
 		for _, later := range n.log[i+1:] {
 			if later.Incarnation != r.Incarnation || later.User != r.User || ended {
 				continue
 			}
 			switch later.Kind {
 			case domain.SessionUp:
+				isAway = isAway && later.Count <= highest
 				highest = max(highest, later.Count)
+			case domain.SessionAway:
+				isAway = isAway || later.Count >= highest
 			case domain.SessionDown:
 				ended = later.Count >= highest
 			}
@@ -170,10 +217,13 @@ func (n *naive) online() (map[domain.UserID]bool, map[domain.SessionRecord]int64
 		if !ended {
 			online[r.User] = true
 			key := domain.SessionRecord{Incarnation: r.Incarnation, User: r.User}
+			if counts[key] == 0 && !isAway { // the record with which the session began
+				reachable[r.User] = true
+			}
 			counts[key] = max(counts[key], highest)
 		}
 	}
-	return online, counts
+	return online, reachable, counts
 }
 
 func randomRecord(random *rand.Rand, nodes []domain.Incarnation) domain.SessionRecord {
@@ -182,8 +232,10 @@ func randomRecord(random *rand.Rand, nodes []domain.Incarnation) domain.SessionR
 	switch n := random.IntN(40); {
 	case n < 20:
 		return up(node, user, count)
-	case n < 37:
+	case n < 30:
 		return down(node, user, count)
+	case n < 37:
+		return away(node, user, count)
 	case n < 38:
 		return domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: node}
 	case n < 39:
@@ -221,13 +273,16 @@ func TestSessionsAgreeWithANaiveModel(t *testing.T) {
 				told[change.User] = change.Online
 			}
 			maps.DeleteFunc(told, func(_ domain.UserID, online bool) bool { return !online })
-			online, counts := model.online()
+			online, reachable, counts := model.online()
 			if !maps.Equal(told, online) {
 				t.Fatalf("after %v: told %v, the model says %v", model.log, told, online)
 			}
 			for user := domain.UserID(1); user <= 4; user++ {
 				if sessions.Online(user) != online[user] {
 					t.Fatalf("after %v: Online(%d) is %v", model.log, user, sessions.Online(user))
+				}
+				if sessions.Reachable(user) != reachable[user] {
+					t.Fatalf("after %v: Reachable(%d) is %v", model.log, user, sessions.Reachable(user))
 				}
 				for _, node := range nodes {
 					if got, want := sessions.Count(node, user), counts[domain.SessionRecord{Incarnation: node, User: user}]; got != want {
@@ -242,7 +297,7 @@ func TestSessionsAgreeWithANaiveModel(t *testing.T) {
 // Nodes of several versions read each other's records.
 func TestTheKindsOfSessionRecordsAreThoseOfTheTopic(t *testing.T) {
 	for kind, want := range map[domain.SessionKind]string{
-		domain.SessionUp: "up", domain.SessionDown: "down", domain.SessionBeat: "beat", domain.SessionLeaving: "leaving",
+		domain.SessionUp: "up", domain.SessionDown: "down", domain.SessionAway: "away", domain.SessionBeat: "beat", domain.SessionLeaving: "leaving",
 		domain.SessionDead: "dead", domain.FriendsChanged: "friends", domain.UserErased: "erased", domain.UserForgotten: "forgotten",
 	} {
 		if string(kind) != want {

@@ -18,9 +18,8 @@ var EarliestTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // TrustedClock is the time by which data is deleted for its age. What is deleted cannot be brought back, so it does not
 // follow a clock that leaps: one that is more than MaxLeap from where it was, in either direction, is refused until it has
-// gone on for LeapHold, and one before EarliestTime for good. The zero value has trusted no clock yet. A TrustedClock is a
-// value to be kept: a restart would
-// otherwise make every leap trusted.
+// gone on for LeapHold, and one before EarliestTime for good. The zero value has trusted no clock yet. Keep the value: after a
+// restart without it, every leap would be trusted.
 type TrustedClock struct {
 	// At is what the clock told when it was last trusted.
 	At time.Time
@@ -30,7 +29,7 @@ type TrustedClock struct {
 	Held    time.Duration
 }
 
-// Next returns what becomes of c when the clock tells a time. It is trusted then unless Refused is set.
+// Next returns c after the clock told a time. The time is trusted unless Refused is set.
 func (c TrustedClock) Next(told time.Time) TrustedClock {
 	if told.Before(EarliestTime) {
 		return TrustedClock{At: c.At, Refused: told}

@@ -2,7 +2,7 @@ package domain
 
 import "strconv"
 
-// UserID names a user: a positive integer that the user-management service (or whoever mints tokens) gave out.
+// UserID names a user: a positive integer that the user-management service, or another issuer of tokens, gave out.
 type UserID int64
 
 // System is the sender of system messages. It is no user: nobody can log in as 0 or be addressed as 0.

@@ -158,17 +158,5 @@ func (k secretKind) create(dir, path string) error {
 	if err := os.Link(draft.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDirectory(dir)
-}
-
-// syncDirectory makes the new name survive a power failure. Windows cannot, and does not need to.
-func syncDirectory(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	handle, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(handle.Sync(), handle.Close())
+	return ownerfiles.SyncFolder(dir)
 }

@@ -13,12 +13,11 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"chatting/adapters/embedded/guard"
+	"chatting/adapters/embedded/logdir"
+	"chatting/adapters/embedded/protocol"
 	"chatting/adapters/ownerfiles"
 )
-
-// segmentBytes is where kfake begins a new file; it cuts files by size only (segment.ms does nothing) and frees disk
-// space by whole files.
-const segmentBytes = 16 << 20
 
 // clusterID is the same for every embedded broker.
 const clusterID = "chatting-embedded"
@@ -31,7 +30,7 @@ type Options struct {
 	// AllowRemote lets Addr be no loopback address. The broker asks for no password.
 	AllowRemote bool
 	// ClientBytes bounds the requests and answers of all clients together that are under way, half for each. Less than
-	// MinClientBytes counts as that.
+	// guard.MinClientBytes counts as that.
 	ClientBytes int
 	// Own are the topics of the server, and the settings that it makes each with. Clients cannot make them or change their
 	// settings, and settings that are others at the start are set right.
@@ -50,14 +49,18 @@ type Options struct {
 // Broker is a running broker. Its methods are safe for concurrent use.
 type Broker struct {
 	cluster *kfake.Cluster
-	guard   *guard
+	guard   *guard.Guard
+	syncer  *syncer
+	notes   *logdir.Notes
+	watch   *logdir.Watch
 	log     *kfakeLog
+	logger  *slog.Logger
+	dir     string
 	failed  chan struct{}
-	files   *files
 
-	stopRetention context.CancelFunc
-	retention     sync.WaitGroup
-	closing       sync.Once
+	stopRetention, stopSync context.CancelFunc
+	retention, sync         sync.WaitGroup
+	closing                 sync.Once
 }
 
 // Start runs a broker until Close. It returns when clients can connect, which after a long log takes a while: every
@@ -72,62 +75,127 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	clock, err := readClock(o.Dir)
+	clock, err := logdir.ReadClock(o.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
+		return nil, cannotUse(o.Dir, err)
 	}
 	listener, err := listen(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	topics, err := recoverLog(ctx, o.Dir, o.Logger)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err), listener.Close())
+	topics, err := logdir.Recover(ctx, o.Dir, clusterID, o.Logger)
+	var synced map[string]logdir.Mark
+	if err == nil {
+		synced, err = logdir.Sync(o.Dir)
 	}
-	b := &Broker{guard: newGuard(listener, o), failed: make(chan struct{}), files: watchedFiles(o.Dir)}
+	if err != nil {
+		return nil, errors.Join(cannotUse(o.Dir, err), listener.Close())
+	}
+	b := newBroker(listener, synced, o)
+	if err := b.open(ctx, topics, o.Own); err != nil {
+		b.abandon()
+		return nil, cannotUse(o.Dir, err)
+	}
+	b.run(ctx, &retention{cluster: b.cluster, guard: b.guard, logger: o.Logger, dir: o.Dir, now: o.Now, clock: clock})
+	return b, nil
+}
+
+func cannotUse(dir string, err error) error {
+	return fmt.Errorf("the embedded Kafka broker cannot use %s: %w", dir, err)
+}
+
+// newBroker joins the parts of a broker whose files are recovered and synced. None of them runs yet.
+func newBroker(listener net.Listener, synced map[string]logdir.Mark, o Options) *Broker {
+	b := &Broker{
+		notes: logdir.NewNotes(o.Dir), watch: logdir.NewWatch(o.Dir), logger: o.Logger, dir: o.Dir, failed: make(chan struct{}),
+	}
 	b.log = &kfakeLog{logger: o.Logger, onFailure: func(err error) {
 		o.Logger.Error("the embedded Kafka broker stops serving", "error", err)
-		b.guard.shut()
+		b.guard.Shut()
 		close(b.failed)
 	}}
+	policy := protocol.Policy{Own: o.Own}
+	b.syncer = newSyncer(o.Dir, policy.RollsAt, synced, b.log.fail, func(grown []logdir.Partition) { b.guard.Grown(grown) })
+	b.guard = guard.New(listener, b.syncer, guard.Config{
+		Policy: policy, ClientBytes: o.ClientBytes, Now: o.Now, TopicsChanged: b.topicsChanged, Logger: o.Logger,
+	})
+	return b
+}
+
+// open has kfake read the log, and lets clients in. own are the server's own topics. The end of ctx does not stop it: kfake reads a
+// long log for longer than ctx may last, and the next start would take as long.
+func (b *Broker) open(ctx context.Context, topics []logdir.Topic, own map[string]map[string]string) (err error) {
+	ctx = context.WithoutCancel(ctx)
+	if err := b.syncer.syncGroups(); err != nil { // before kfake may replace them
+		return err
+	}
 	b.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.ClusterID(clusterID),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return b.guard.engine, nil }),
-		kfake.DataDir(o.Dir),
-		kfake.SyncWrites(),
-		kfake.MaxVersions(engineVersions()),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return b.guard.Engine(), nil }),
+		kfake.DataDir(b.dir),
+		kfake.MaxVersions(protocol.EngineVersions()),
 		kfake.WithLogger(b.log),
 		kfake.DefaultNumPartitions(1),
-		kfake.GroupMaxSessionTimeout(maxSession),
+		kfake.GroupMaxSessionTimeout(guard.MaxSession),
 		kfake.BrokerConfigs(map[string]string{
-			"log.segment.bytes": strconv.Itoa(segmentBytes),
+			"log.segment.bytes": strconv.Itoa(protocol.SegmentBytes),
 			// kfake's own retention may remove what is not too old: see retention.
 			"log.cleaner.backoff.ms": strconv.FormatInt(never.Milliseconds(), 10),
 		}),
 	)
 	if err != nil {
-		b.guard.shut()
-		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
+		return err
 	}
-	if err := b.begin(topics, o); err != nil {
+	changed, err := restoreSettings(ctx, b.guard, topics, own)
+	if err != nil {
+		return err
+	}
+	if len(changed) > 0 {
+		b.logger.Warn("embedded Kafka broker: topics had settings that the server cannot work with, which are set right now",
+			"topics", changed)
+	}
+	ends, err := b.ends(ctx)
+	if err != nil {
+		return err
+	}
+	for _, end := range ends { // all files are synced
+		b.syncer.begin(end)
+	}
+	if err := b.keepNotes(); err != nil {
+		return err
+	}
+	if err := b.watch.Check(); err != nil {
+		return err
+	}
+	b.guard.Start(b.log.fail)
+	return nil
+}
+
+// abandon ends a broker that could not be opened.
+func (b *Broker) abandon() {
+	if b.cluster != nil {
 		b.cluster.Close()
-		b.guard.shut()
-		b.guard.wait()
-		b.files.close()
-		return nil, fmt.Errorf("the embedded Kafka broker cannot use %s: %w", o.Dir, err)
 	}
-	var retentionCtx context.Context
+	b.guard.Shut()
+	b.guard.Wait()
+	b.watch.Close()
+	b.syncer.close()
+}
+
+// run starts what runs until Close.
+func (b *Broker) run(ctx context.Context, r *retention) {
+	var retentionCtx, syncCtx context.Context
 	retentionCtx, b.stopRetention = context.WithCancel(context.WithoutCancel(ctx))
-	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: o.Logger, dir: o.Dir, now: o.Now, clock: clock}
-	b.keepUp(retentionCtx, "its retention", r.run)
-	b.keepUp(retentionCtx, "the watch over its files", b.watchFiles)
-	return b, nil
+	syncCtx, b.stopSync = context.WithCancel(context.WithoutCancel(ctx))
+	b.keepUp(syncCtx, &b.sync, "its sync", b.syncer.run)
+	b.keepUp(retentionCtx, &b.retention, "its retention", r.run)
+	b.keepUp(retentionCtx, &b.retention, "the watch over its files", b.watchFiles)
 }
 
 // keepUp runs a part of the broker, which fails if the part ends before ctx.
-func (b *Broker) keepUp(ctx context.Context, name string, part func(context.Context)) {
-	b.retention.Go(func() {
+func (b *Broker) keepUp(ctx context.Context, group *sync.WaitGroup, name string, part func(context.Context)) {
+	group.Go(func() {
 		part(ctx)
 		if ctx.Err() == nil {
 			b.log.fail(fmt.Errorf("the embedded Kafka broker: %s ended although nobody stopped it", name))
@@ -135,29 +203,31 @@ func (b *Broker) keepUp(ctx context.Context, name string, part func(context.Cont
 	})
 }
 
-// begin sets the settings of the server's own topics right and lets clients in.
-func (b *Broker) begin(topics []topic, o Options) error {
-	lane, err := b.guard.engine.dial(b.guard.engine.addr)
+// ends returns where kfake says that partitions end which are not empty.
+func (b *Broker) ends(ctx context.Context) (ends []logdir.End, err error) {
+	topics, err := b.guard.Topics(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer lane.close()
-	changed, err := b.guard.policy.restore(lane, topics)
-	if err != nil {
-		return err
+	for _, topic := range topics {
+		for _, of := range b.cluster.PartitionInfos(topic) {
+			if of.HighWatermark > 0 {
+				p := logdir.Partition{Topic: topic, Number: of.Partition}
+				ends = append(ends, logdir.End{Partition: p, Offset: of.HighWatermark})
+			}
+		}
 	}
-	if len(changed) > 0 {
-		o.Logger.Warn("embedded Kafka broker: topics had settings that the server cannot work with, which are set right now",
-			"topics", changed)
+	return ends, nil
+}
+
+// keepNotes writes down what a later start needs.
+func (b *Broker) keepNotes() error { return b.notes.Keep(b.syncer.marked()) }
+
+// topicsChanged keeps the new list of topics. What goes wrong is tried again soon.
+func (b *Broker) topicsChanged() {
+	if err := b.keepNotes(); err != nil {
+		b.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
 	}
-	if err := b.guard.keep(); err != nil {
-		return err
-	}
-	if err := b.files.check(); err != nil {
-		return err
-	}
-	b.guard.start(func(err error) { b.log.fail(fmt.Errorf("the embedded Kafka broker can take no more clients: %w", err)) })
-	return nil
 }
 
 // keepEvery is how often the broker looks whether its files are still there. The server needs ten seconds more to end.
@@ -174,29 +244,45 @@ func (b *Broker) watchFiles(ctx context.Context) {
 			return
 		case <-ticker.C:
 			b.checkFiles()
+			b.showUnsettled(ctx)
 		}
 	}
 }
 
-func (b *Broker) checkFiles() {
-	err := b.files.check()
+// showUnsettled has what kfake has appended synced and shown whose producer was gone before it was told of it.
+func (b *Broker) showUnsettled(ctx context.Context) {
+	ends, err := b.ends(ctx)
 	if err == nil {
-		err = b.guard.keep()
+		err = b.syncer.Await(ends, ctx.Done())
 	}
-	if gone := lostError(""); errors.As(err, &gone) {
-		b.log.fail(fmt.Errorf("the embedded Kafka broker has lost its files: %w", err))
-	} else if err != nil {
-		b.guard.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+		b.logger.Warn("embedded Kafka broker: looking where partitions end", "error", err)
 	}
 }
+
+func (b *Broker) checkFiles() {
+	err := b.watch.Check()
+	if err == nil {
+		err = b.keepNotes()
+	}
+	if gone := logdir.LostError(""); errors.As(err, &gone) {
+		b.log.fail(fmt.Errorf("the embedded Kafka broker has lost its files: %w", err))
+	} else if err != nil {
+		b.logger.Warn("embedded Kafka broker: keeping the list of topics", "error", err)
+	}
+}
+
+// Partitions returns how many partitions a topic has in a broker's directory; 0 if it is not there, or if the directory
+// cannot be read, which Start reports. No broker need run on it.
+func Partitions(dir, topic string) int { return logdir.Partitions(dir, topic) }
 
 // Dial connects the server itself to its broker, inside the process: whatever clients do, such connections get a place,
 // and what they carry counts for none of the clients' bounds. It has the signature of net.Dialer.DialContext; there is
 // one broker, so that network and address decide nothing.
-func (b *Broker) Dial(context.Context, string, string) (net.Conn, error) { return b.guard.dial() }
+func (b *Broker) Dial(context.Context, string, string) (net.Conn, error) { return b.guard.Dial() }
 
 // Addr is the host:port that the broker listens on, with the actual port.
-func (b *Broker) Addr() string { return b.guard.listener.Addr().String() }
+func (b *Broker) Addr() string { return b.guard.Addr().String() }
 
 // Failed is closed when a write failed (a full disk, say): from then on the broker serves nobody, so that nothing is
 // acknowledged that is not in the log. The way out is a new process, which finds the log as the files have it.
@@ -209,12 +295,17 @@ func (b *Broker) Close() error {
 	b.closing.Do(func() {
 		b.stopRetention()
 		b.retention.Wait() // kfake's administrative calls must not meet its Close: they would wait for ever
-		b.checkFiles()     // the last time, because kfake writes groupsFile anew
+		b.checkFiles()     // the last time, because kfake writes the log of the groups anew
 		b.cluster.Close()
-		b.guard.shut()
-		b.guard.wait()
-		b.files.close()
-		b.log.note(b.guard.keep())
+		b.guard.Shut()
+		b.guard.Wait()
+		b.stopSync()
+		b.sync.Wait() // nobody waits for it any more
+		b.watch.Close()
+		b.log.note(b.keepNotes())
+		if b.log.err() == nil {
+			b.log.note(logdir.EndGroups(b.dir))
+		}
 	})
 	return b.log.err()
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/test/kafkawire"
 )
 
 func TestAddressInUseIsNamed(t *testing.T) {
@@ -32,7 +34,7 @@ func TestAddressInUseIsNamed(t *testing.T) {
 
 func TestClientsAreToldTheAddressOfTheListener(t *testing.T) {
 	b := start(t, t.TempDir())
-	brokers := answered(t, b.Addr(), versioned(kmsg.NewPtrMetadataRequest())).(*kmsg.MetadataResponse).Brokers
+	brokers := kafkawire.Answered(t, b.Addr(), kafkawire.Versioned(kmsg.NewPtrMetadataRequest())).(*kmsg.MetadataResponse).Brokers
 	if len(brokers) != 1 || net.JoinHostPort(brokers[0].Host, fmt.Sprint(brokers[0].Port)) != b.Addr() {
 		t.Errorf("%v, listening on %s", brokers, b.Addr())
 	}
@@ -40,7 +42,7 @@ func TestClientsAreToldTheAddressOfTheListener(t *testing.T) {
 
 func TestCloseEndsWaitingClientsAndCanBeCalledAgain(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "wait", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "wait", 1)
 	ended := make(chan error)
 	conn, err := net.Dial("tcp", b.Addr())
 	if err != nil {
@@ -48,8 +50,8 @@ func TestCloseEndsWaitingClientsAndCanBeCalledAgain(t *testing.T) {
 	}
 	defer conn.Close()
 	go func() {
-		request := fetchRequest("wait", 0, time.Minute)
-		ended <- ask(context.WithoutCancel(t.Context()), b.Addr(), request, request.ResponseKind())
+		request := kafkawire.FetchRequest("wait", 0, time.Minute)
+		ended <- kafkawire.Ask(context.WithoutCancel(t.Context()), b.Addr(), request, request.ResponseKind())
 	}()
 	for range 2 {
 		if err := b.Close(); err != nil {
@@ -66,20 +68,20 @@ func TestCloseEndsWaitingClientsAndCanBeCalledAgain(t *testing.T) {
 
 func TestWaitingFetchIsWokenByAProduce(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "wake", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "wake", 1)
 	fetched := make(chan int64)
 	go func() {
-		request := fetchRequest("wake", 0, 20*time.Second)
+		request := kafkawire.FetchRequest("wake", 0, 20*time.Second)
 		response := kmsg.NewPtrFetchResponse()
 		response.SetVersion(request.Version)
-		if err := ask(t.Context(), b.Addr(), request, response); err != nil {
+		if err := kafkawire.Ask(t.Context(), b.Addr(), request, response); err != nil {
 			fetched <- -1
 			return
 		}
 		fetched <- response.Topics[0].Partitions[0].HighWatermark
 	}()
 	begin := time.Now()
-	mustProduce(t, b.Addr(), "wake", batchOf(noStamp, time.Now(), "!"))
+	kafkawire.MustProduce(t, b.Addr(), "wake", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), "!"))
 	if end := <-fetched; end != 1 {
 		t.Errorf("the fetch was answered with end %d", end)
 	}
@@ -90,13 +92,13 @@ func TestWaitingFetchIsWokenByAProduce(t *testing.T) {
 
 func TestOffsetsAreFoundByTime(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "time", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "time", 1)
 	begin := time.Now().Add(-10 * time.Minute)
 	for i := range 5 {
-		mustProduce(t, b.Addr(), "time", batchOf(noStamp, begin.Add(time.Duration(i)*time.Minute), "x", "y"))
+		kafkawire.MustProduce(t, b.Addr(), "time", kafkawire.BatchOf(kafkawire.NoStamp, begin.Add(time.Duration(i)*time.Minute), "x", "y"))
 	}
 	for minutes, want := range map[time.Duration]int64{-1: 0, 0: 0, 2: 4, 4: 8, 5: -1} {
-		if offset := listOffset(t, b.Addr(), "time", begin.Add(minutes*time.Minute).UnixMilli()); offset != want {
+		if offset := kafkawire.ListOffset(t, b.Addr(), "time", begin.Add(minutes*time.Minute).UnixMilli()); offset != want {
 			t.Errorf("after %d minutes: offset %d, want %d", minutes, offset, want)
 		}
 	}
@@ -104,14 +106,14 @@ func TestOffsetsAreFoundByTime(t *testing.T) {
 
 func TestTooLargeMessageIsRefusedByTheTopicsLimit(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "small", 1)
-	createTopic(t, b.Addr(), "large", 1, "max.message.bytes", fmt.Sprint(5<<20))
+	kafkawire.CreateTopic(t, b.Addr(), "small", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "large", 1, "max.message.bytes", fmt.Sprint(5<<20))
 	const tooLarge = 10
-	big := batchOf(noStamp, time.Now(), strings.Repeat("x", 2<<20))
-	if _, code, err := produce(t, b.Addr(), "small", big); code != tooLarge || err != nil {
+	big := kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), strings.Repeat("x", 2<<20))
+	if _, code, err := kafkawire.Produce(t, b.Addr(), "small", big); code != tooLarge || err != nil {
 		t.Errorf("error %d, %v", code, err)
 	}
-	mustProduce(t, b.Addr(), "large", batchOf(noStamp, time.Now(), strings.Repeat("x", 5<<20-100)))
+	kafkawire.MustProduce(t, b.Addr(), "large", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), strings.Repeat("x", 5<<20-100)))
 }
 
 func TestRetentionRemovesWhatIsTooOldAndNothingElse(t *testing.T) {
@@ -119,17 +121,17 @@ func TestRetentionRemovesWhatIsTooOldAndNothingElse(t *testing.T) {
 	b := start(t, dir)
 	now := time.Now()
 	minutes := func(n int) time.Time { return now.Add(time.Duration(n) * time.Minute) }
-	createTopic(t, b.Addr(), "hour", 1, "retention.ms", "3600000")
-	createTopic(t, b.Addr(), "ever", 1, "retention.ms", "-1")
+	kafkawire.CreateTopic(t, b.Addr(), "hour", 1, "retention.ms", "3600000")
+	kafkawire.CreateTopic(t, b.Addr(), "ever", 1, "retention.ms", "-1")
 	for _, name := range []string{"hour", "ever"} {
 		for i, age := range []int{20, 20, 0, 25, 0} {
-			mustProduce(t, b.Addr(), name, batchOf(noStamp, minutes(-age), fmt.Sprint(i)))
+			kafkawire.MustProduce(t, b.Addr(), name, kafkawire.BatchOf(kafkawire.NoStamp, minutes(-age), fmt.Sprint(i)))
 		}
 	}
-	r := &retention{cluster: b.cluster, engine: b.guard.engine, logger: slog.New(slog.DiscardHandler)}
+	r := &retention{cluster: b.cluster, guard: b.guard, logger: slog.New(slog.DiscardHandler)}
 	left := func(name string) (values []string) {
-		for _, record := range readAll(t, b.Addr(), name) {
-			values = append(values, record.value)
+		for _, record := range kafkawire.ReadAll(t, b.Addr(), name) {
+			values = append(values, record.Value)
 		}
 		return values
 	}
@@ -155,14 +157,14 @@ func TestRetentionRemovesWhatIsTooOldAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = start(t, dir)
-	if offset := mustProduce(t, b.Addr(), "hour", batchOf(noStamp, now, "next")); offset != 5 {
+	if offset := kafkawire.MustProduce(t, b.Addr(), "hour", kafkawire.BatchOf(kafkawire.NoStamp, now, "next")); offset != 5 {
 		t.Errorf("after a restart the partition goes on at %d", offset)
 	}
 }
 
 func TestClientLibrariesProduceAndConsumeWithGroups(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "libraries", 4)
+	kafkawire.CreateTopic(t, b.Addr(), "libraries", 4)
 	const each = 50
 	writer := &kafka.Writer{Addr: kafka.TCP(b.Addr()), Topic: "libraries", RequiredAcks: kafka.RequireAll,
 		BatchTimeout: time.Millisecond, Transport: &kafka.Transport{}}
@@ -224,16 +226,16 @@ func BenchmarkProduce(b *testing.B) {
 	for _, size := range []int{1, 100} {
 		b.Run(fmt.Sprintf("%d records", size), func(b *testing.B) {
 			broker := start(b, b.TempDir())
-			createTopic(b, broker.Addr(), "bench", 1)
-			raw := batchOf(noStamp, time.Now(), slices.Repeat([]string{strings.Repeat("x", 400)}, size)...)
-			request := frameOf(produceRequest("bench", 0, raw))
+			kafkawire.CreateTopic(b, broker.Addr(), "bench", 1)
+			raw := kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), slices.Repeat([]string{strings.Repeat("x", 400)}, size)...)
+			request := kafkawire.FrameOf(kafkawire.ProduceRequest("bench", 0, raw))
 			conn, err := net.Dial("tcp", broker.Addr())
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer conn.Close()
 			for b.Loop() {
-				if err := exchange(conn, request); err != nil {
+				if err := kafkawire.Exchange(conn, request); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -10,23 +10,25 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/test/kafkawire"
 )
 
 func TestAcknowledgedRecordsSurviveSIGKILLOnceAndInOrder(t *testing.T) {
 	dir := t.TempDir()
 	const rounds, batches, killAfter = 4, 200, 25
 	var (
-		producer  stamp
+		producer  kafkawire.Stamp
 		sent      []string // of every batch that was begun, in order
 		unsettled []byte   // the batch whose answer is missing
 	)
 	for round := range rounds {
 		c := startChild(t, dir)
 		if round == 0 {
-			if code := createTopic(t, c.addr, "kill", 1); code != 0 {
+			if code := kafkawire.CreateTopic(t, c.addr, "kill", 1); code != 0 {
 				t.Fatalf("create: error %d", code)
 			}
-			producer = newProducer(t, c.addr)
+			producer = kafkawire.NewProducer(t, c.addr)
 		}
 		enough, gone := make(chan struct{}), make(chan struct{})
 		go func() {
@@ -44,10 +46,10 @@ func TestAcknowledgedRecordsSurviveSIGKILLOnceAndInOrder(t *testing.T) {
 					values[i] = strconv.Itoa(len(sent))
 					sent = append(sent, values[i])
 				}
-				unsettled = batchOf(producer, time.Now(), values...)
-				producer.first += int32(len(values))
+				unsettled = kafkawire.BatchOf(producer, time.Now(), values...)
+				producer.First += int32(len(values))
 			}
-			_, code, err := produce(t, c.addr, "kill", unsettled)
+			_, code, err := kafkawire.Produce(t, c.addr, "kill", unsettled)
 			if err != nil && n >= killAfter {
 				break
 			}
@@ -60,14 +62,14 @@ func TestAcknowledgedRecordsSurviveSIGKILLOnceAndInOrder(t *testing.T) {
 	}
 	b := start(t, dir)
 	if unsettled != nil {
-		mustProduce(t, b.Addr(), "kill", unsettled)
+		kafkawire.MustProduce(t, b.Addr(), "kill", unsettled)
 	}
 	var got []string
-	for i, record := range readAll(t, b.Addr(), "kill") {
-		if record.offset != int64(i) {
-			t.Fatalf("record %d stands at offset %d", i, record.offset)
+	for i, record := range kafkawire.ReadAll(t, b.Addr(), "kill") {
+		if record.Offset != int64(i) {
+			t.Fatalf("record %d stands at offset %d", i, record.Offset)
 		}
-		got = append(got, record.value)
+		got = append(got, record.Value)
 	}
 	if !slices.Equal(got, sent) {
 		t.Fatalf("sent %d records, the log has %d:\n%v", len(sent), len(got), got)
@@ -79,13 +81,13 @@ func TestSameStampedBatchSurvivesSIGKILL(t *testing.T) {
 		t.Run(end, func(t *testing.T) {
 			dir := t.TempDir()
 			c := startChild(t, dir)
-			createTopic(t, c.addr, "again", 1)
-			producer := newProducer(t, c.addr)
+			kafkawire.CreateTopic(t, c.addr, "again", 1)
+			producer := kafkawire.NewProducer(t, c.addr)
 			var batches [][]byte
 			for i := range 8 {
-				producer.first = int32(2 * i)
-				batches = append(batches, batchOf(producer, time.Now(), "a", "b"))
-				mustProduce(t, c.addr, "again", batches[i])
+				producer.First = int32(2 * i)
+				batches = append(batches, kafkawire.BatchOf(producer, time.Now(), "a", "b"))
+				kafkawire.MustProduce(t, c.addr, "again", batches[i])
 			}
 			for range 2 { // the second start finds what the first wrote
 				if end == "SIGKILL" {
@@ -95,32 +97,32 @@ func TestSameStampedBatchSurvivesSIGKILL(t *testing.T) {
 				}
 				c = startChild(t, dir)
 				for i := 3; i < 8; i++ {
-					if offset := mustProduce(t, c.addr, "again", batches[i]); offset != int64(2*i) {
+					if offset := kafkawire.MustProduce(t, c.addr, "again", batches[i]); offset != int64(2*i) {
 						t.Errorf("batch %d sent again: offset %d", i, offset)
 					}
 				}
 				const outOfOrder = 45
 				gap := producer
-				gap.first = 18
-				if _, code, err := produce(t, c.addr, "again", batchOf(gap, time.Now(), "c")); code != outOfOrder || err != nil {
+				gap.First = 18
+				if _, code, err := kafkawire.Produce(t, c.addr, "again", kafkawire.BatchOf(gap, time.Now(), "c")); code != outOfOrder || err != nil {
 					t.Errorf("after a gap: error %d, %v", code, err)
 				}
 			}
-			producer.first = 16
-			if offset := mustProduce(t, c.addr, "again", batchOf(producer, time.Now(), "next")); offset != 16 {
+			producer.First = 16
+			if offset := kafkawire.MustProduce(t, c.addr, "again", kafkawire.BatchOf(producer, time.Now(), "next")); offset != 16 {
 				t.Errorf("the next batch: offset %d", offset)
 			}
 			// An epoch bumped by the client, sequence from 0; then a late batch of the old epoch.
 			const fenced = 47
-			bumped := stamp{id: producer.id, epoch: producer.epoch + 1}
-			mustProduce(t, c.addr, "again", batchOf(bumped, time.Now(), "bumped"))
+			bumped := kafkawire.Stamp{ID: producer.ID, Epoch: producer.Epoch + 1}
+			kafkawire.MustProduce(t, c.addr, "again", kafkawire.BatchOf(bumped, time.Now(), "bumped"))
 			c.kill()
 			c = startChild(t, dir)
-			late := stamp{id: producer.id, epoch: producer.epoch}
-			if _, code, err := produce(t, c.addr, "again", batchOf(late, time.Now(), "late")); code != fenced || err != nil {
+			late := kafkawire.Stamp{ID: producer.ID, Epoch: producer.Epoch}
+			if _, code, err := kafkawire.Produce(t, c.addr, "again", kafkawire.BatchOf(late, time.Now(), "late")); code != fenced || err != nil {
 				t.Errorf("a late batch of the old epoch: error %d, %v", code, err)
 			}
-			if end := listOffset(t, c.addr, "again", -1); end != 18 {
+			if end := kafkawire.ListOffset(t, c.addr, "again", -1); end != 18 {
 				t.Errorf("the log ends at %d", end)
 			}
 		})
@@ -135,11 +137,11 @@ func TestTopicsConfigsAndGroupOffsetsSurviveSIGKILL(t *testing.T) {
 	for name, value := range configs {
 		flat = append(flat, name, value)
 	}
-	if code := createTopic(t, c.addr, "kept", 16, flat...); code != 0 {
+	if code := kafkawire.CreateTopic(t, c.addr, "kept", 16, flat...); code != 0 {
 		t.Fatalf("create: error %d", code)
 	}
 	groups := filepath.Join(dir, groupsFile)
-	commit := versioned(kmsg.NewPtrOffsetCommitRequest())
+	commit := kafkawire.Versioned(kmsg.NewPtrOffsetCommitRequest())
 	commit.Group, commit.Generation = "readers", -1
 	topic := kmsg.NewOffsetCommitRequestTopic()
 	topic.Topic = "kept"
@@ -147,7 +149,7 @@ func TestTopicsConfigsAndGroupOffsetsSurviveSIGKILL(t *testing.T) {
 	partition.Partition, partition.Offset = 7, 40
 	topic.Partitions = append(topic.Partitions, partition)
 	commit.Topics = append(commit.Topics, topic)
-	if code := answered(t, c.addr, commit).(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode; code != 0 {
+	if code := kafkawire.Answered(t, c.addr, commit).(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode; code != 0 {
 		t.Fatalf("commit: error %d", code)
 	}
 	c.kill()
@@ -165,17 +167,17 @@ func TestTopicsConfigsAndGroupOffsetsSurviveSIGKILL(t *testing.T) {
 		}
 		c = startChild(t, dir)
 		commit.Topics[0].Partitions[0].Offset = offset
-		answered(t, c.addr, commit)
+		kafkawire.Answered(t, c.addr, commit)
 		c.kill()
 	}
 	c = startChild(t, dir)
 
-	describe := versioned(kmsg.NewPtrDescribeConfigsRequest())
+	describe := kafkawire.Versioned(kmsg.NewPtrDescribeConfigsRequest())
 	resource := kmsg.NewDescribeConfigsRequestResource()
 	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, "kept"
 	describe.Resources = append(describe.Resources, resource)
 	found := 0
-	for _, config := range answered(t, c.addr, describe).(*kmsg.DescribeConfigsResponse).Resources[0].Configs {
+	for _, config := range kafkawire.Answered(t, c.addr, describe).(*kmsg.DescribeConfigsResponse).Resources[0].Configs {
 		if want, set := configs[config.Name]; set {
 			found++
 			if *config.Value != want {
@@ -186,16 +188,16 @@ func TestTopicsConfigsAndGroupOffsetsSurviveSIGKILL(t *testing.T) {
 	if found != len(configs) {
 		t.Errorf("%d of %d configs", found, len(configs))
 	}
-	metadata := versioned(kmsg.NewPtrMetadataRequest())
-	if topics := answered(t, c.addr, metadata).(*kmsg.MetadataResponse).Topics; len(topics) != 1 || len(topics[0].Partitions) != 16 {
+	metadata := kafkawire.Versioned(kmsg.NewPtrMetadataRequest())
+	if topics := kafkawire.Answered(t, c.addr, metadata).(*kmsg.MetadataResponse).Topics; len(topics) != 1 || len(topics[0].Partitions) != 16 {
 		t.Errorf("topics: %v", topics)
 	}
-	fetch := versioned(kmsg.NewPtrOffsetFetchRequest())
+	fetch := kafkawire.Versioned(kmsg.NewPtrOffsetFetchRequest())
 	fetch.Group = "readers"
 	of := kmsg.NewOffsetFetchRequestTopic()
 	of.Topic, of.Partitions = "kept", []int32{7}
 	fetch.Topics = append(fetch.Topics, of)
-	if offset := answered(t, c.addr, fetch).(*kmsg.OffsetFetchResponse).Topics[0].Partitions[0].Offset; offset != 42 {
+	if offset := kafkawire.Answered(t, c.addr, fetch).(*kmsg.OffsetFetchResponse).Topics[0].Partitions[0].Offset; offset != 42 {
 		t.Errorf("the group's offset is %d", offset)
 	}
 }
@@ -214,17 +216,18 @@ func TestDamagedTailDoesNotKeepTheBrokerFromStarting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			b := start(t, dir)
-			createTopic(t, b.Addr(), "torn", 1)
-			producer := newProducer(t, b.Addr())
+			kafkawire.CreateTopic(t, b.Addr(), "torn", 1)
+			producer := kafkawire.NewProducer(t, b.Addr())
 			var last []byte
 			for i := range 10 {
-				producer.first = int32(i)
-				last = batchOf(producer, time.Now(), fmt.Sprint(i))
-				mustProduce(t, b.Addr(), "torn", last)
+				producer.First = int32(i)
+				last = kafkawire.BatchOf(producer, time.Now(), fmt.Sprint(i))
+				kafkawire.MustProduce(t, b.Addr(), "torn", last)
 			}
 			if err := b.Close(); err != nil {
 				t.Fatal(err)
 			}
+			unsynced(t, dir)
 			file := filepath.Join(dir, "partitions", "torn-0", "0.dat")
 			raw, err := os.ReadFile(file)
 			if err != nil {
@@ -237,7 +240,7 @@ func TestDamagedTailDoesNotKeepTheBrokerFromStarting(t *testing.T) {
 			}
 
 			b = start(t, dir)
-			records := readAll(t, b.Addr(), "torn")
+			records := kafkawire.ReadAll(t, b.Addr(), "torn")
 			if len(records) != c.left {
 				t.Fatalf("%d records are left, want %d", len(records), c.left)
 			}
@@ -251,10 +254,10 @@ func TestDamagedTailDoesNotKeepTheBrokerFromStarting(t *testing.T) {
 				}
 			}
 			// Whether it was cut or not: sent again, the last batch is there once, at its place.
-			if offset := mustProduce(t, b.Addr(), "torn", last); offset != 9 {
+			if offset := kafkawire.MustProduce(t, b.Addr(), "torn", last); offset != 9 {
 				t.Errorf("the last batch sent again: offset %d", offset)
 			}
-			if records := readAll(t, b.Addr(), "torn"); len(records) != 10 {
+			if records := kafkawire.ReadAll(t, b.Addr(), "torn"); len(records) != 10 {
 				t.Errorf("%d records", len(records))
 			}
 		})
@@ -264,8 +267,8 @@ func TestDamagedTailDoesNotKeepTheBrokerFromStarting(t *testing.T) {
 func TestAfterAFailedWriteNothingIsAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
-	createTopic(t, b.Addr(), "full", 1)
-	producer := newProducer(t, b.Addr())
+	kafkawire.CreateTopic(t, b.Addr(), "full", 1)
+	producer := kafkawire.NewProducer(t, b.Addr())
 	// A file where the partition's directory belongs fails the write as a full disk would.
 	if err := os.MkdirAll(filepath.Join(dir, "partitions"), 0o700); err != nil {
 		t.Fatal(err)
@@ -277,9 +280,9 @@ func TestAfterAFailedWriteNothingIsAcknowledged(t *testing.T) {
 	if err := os.WriteFile(folder, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	batch := batchOf(producer, time.Now(), "lost?")
+	batch := kafkawire.BatchOf(producer, time.Now(), "lost?")
 	for range 2 {
-		if offset, code, err := produce(t, b.Addr(), "full", batch); err == nil && code == 0 {
+		if offset, code, err := kafkawire.Produce(t, b.Addr(), "full", batch); err == nil && code == 0 {
 			t.Errorf("acknowledged at %d although it cannot be in the log", offset)
 		}
 	}
@@ -291,10 +294,10 @@ func TestAfterAFailedWriteNothingIsAcknowledged(t *testing.T) {
 		t.Error("Close does not tell of the failed write")
 	}
 	b = start(t, dir)
-	if offset := mustProduce(t, b.Addr(), "full", batch); offset != 0 {
+	if offset := kafkawire.MustProduce(t, b.Addr(), "full", batch); offset != 0 {
 		t.Errorf("sent again: offset %d", offset)
 	}
-	if records := readAll(t, b.Addr(), "full"); len(records) != 1 {
+	if records := kafkawire.ReadAll(t, b.Addr(), "full"); len(records) != 1 {
 		t.Errorf("%d records", len(records))
 	}
 }

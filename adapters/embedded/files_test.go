@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"chatting/test/kafkawire"
 )
 
 // batchesDir returns the directory of a broker that was closed, with ten batches in partition 0 of a topic, and ten
@@ -18,10 +20,10 @@ func batchesDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	b := start(t, dir)
-	createTopic(t, b.Addr(), "filled", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "filled", 1)
 	for i := range 10 {
-		mustProduce(t, b.Addr(), "filled", batchOf(noStamp, time.Now(), fmt.Sprint(i)))
-		answered(t, b.Addr(), commitRequest(fmt.Sprint("group ", i), "filled", "", 0))
+		kafkawire.MustProduce(t, b.Addr(), "filled", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), fmt.Sprint(i)))
+		kafkawire.Answered(t, b.Addr(), kafkawire.CommitRequest(fmt.Sprint("group ", i), "filled", "", 0))
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
@@ -57,8 +59,8 @@ func TestDamageThatIsNoTornEndKeepsTheBrokerFromStarting(t *testing.T) {
 		"a log of garbage":                  {logFile, garbage},
 		"half a log":                        {logFile, half},
 		"a bit of the log's first batch":    {logFile, flip(30)},
-		"a bit of the log's first length":   {logFile, flip(batchLength + 3)},
-		"a length beyond the log's end":     {logFile, func(raw []byte) []byte { raw[batchLength] = 0x7f; return raw }},
+		"a bit of the log's first length":   {logFile, flip(8 + 3)},
+		"a length beyond the log's end":     {logFile, func(raw []byte) []byte { raw[8] = 0x7f; return raw }},
 		"the middle of the log":             {logFile, middle},
 		"no groups":                         {groupsFile, empty},
 		"groups of garbage":                 {groupsFile, garbage},
@@ -96,7 +98,7 @@ func TestDamageThatIsNoTornEndKeepsTheBrokerFromStarting(t *testing.T) {
 				}
 				for range 2 { // what the error says to do is a way out, for good
 					b := start(t, dir)
-					mustProduce(t, b.Addr(), "filled", batchOf(noStamp, time.Now(), "after"))
+					kafkawire.MustProduce(t, b.Addr(), "filled", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), "after"))
 					if err := b.Close(); err != nil {
 						t.Fatal(err)
 					}
@@ -179,10 +181,10 @@ func TestABrokerWhoseFilesAreChangedStops(t *testing.T) {
 				t.Run(fmt.Sprint(filepath.Base(file), " ", what, " seen ", seen), func(t *testing.T) {
 					dir := t.TempDir()
 					b := start(t, dir)
-					createTopic(t, b.Addr(), "filled", 1)
+					kafkawire.CreateTopic(t, b.Addr(), "filled", 1)
 					produceAndCommit := func() {
-						mustProduce(t, b.Addr(), "filled", batchOf(noStamp, time.Now(), "x"))
-						answered(t, b.Addr(), commitRequest("readers", "filled", "", 0))
+						kafkawire.MustProduce(t, b.Addr(), "filled", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), "x"))
+						kafkawire.Answered(t, b.Addr(), kafkawire.CommitRequest("readers", "filled", "", 0))
 					}
 					produceAndCommit()
 					if seen {
@@ -224,7 +226,7 @@ func TestNoAlarmWhenFilesAreReplacedByTheBrokerItself(t *testing.T) {
 	dir := batchesDir(t)
 	// kfake compacts at 10 MiB: the same offsets again and again, up to shortly before.
 	once := []byte(read(t, dir, groupsFile))
-	rewrite(t, dir, groupsFile, func([]byte) []byte { return bytes.Repeat(once, (compactBytes-1)/len(once)) })
+	rewrite(t, dir, groupsFile, func([]byte) []byte { return bytes.Repeat(once, (10<<20-1)/len(once)) })
 	first := []byte(read(t, dir, logFile))
 	half := len(first) / 2 // five batches
 	rewrite(t, dir, logFile, func([]byte) []byte { return first[:half] })
@@ -232,6 +234,7 @@ func TestNoAlarmWhenFilesAreReplacedByTheBrokerItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = os.Remove(filepath.Join(dir, partsDir, "filled-0", "0.idx"))
+	unsynced(t, dir)
 	b := start(t, dir)
 	b.checkFiles()
 	before, err := os.Stat(filepath.Join(dir, groupsFile))
@@ -239,7 +242,7 @@ func TestNoAlarmWhenFilesAreReplacedByTheBrokerItself(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 + len(once)/100 {
-		answered(t, b.Addr(), commitRequest("readers", "filled", strings.Repeat("m", maxOffsetMetadata), 0))
+		kafkawire.Answered(t, b.Addr(), kafkawire.CommitRequest("readers", "filled", strings.Repeat("m", 256), 0))
 	}
 	after, err := os.Stat(filepath.Join(dir, groupsFile))
 	if err != nil || after.Size() >= before.Size() || os.SameFile(before, after) {
@@ -253,7 +256,7 @@ func TestNoAlarmWhenFilesAreReplacedByTheBrokerItself(t *testing.T) {
 	}
 	for range 2 {
 		b.checkFiles()
-		answered(t, b.Addr(), commitRequest("readers", "filled", "", 0))
+		kafkawire.Answered(t, b.Addr(), kafkawire.CommitRequest("readers", "filled", "", 0))
 	}
 	if err := b.Close(); err != nil {
 		t.Error(err)

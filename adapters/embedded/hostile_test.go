@@ -6,73 +6,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"reflect"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/adapters/embedded/protocol"
+	"chatting/test/kafkawire"
 )
-
-// frameOf encodes a request without its size.
-func frameOf(request kmsg.Request) []byte {
-	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("t")).AppendRequest(nil, request, 7)[4:]
-}
-
-// seedFrames are requests of every API key and version that kmsg knows, plain and with something in them.
-func seedFrames() (frames [][]byte) {
-	for key := range int16(100) {
-		empty := kmsg.RequestForKey(key)
-		if empty == nil {
-			continue
-		}
-		for version := range empty.MaxVersion() + 1 {
-			request := kmsg.RequestForKey(key)
-			request.SetVersion(version)
-			frames = append(frames, frameOf(request))
-		}
-	}
-	now := time.Now()
-	for _, request := range []kmsg.Request{
-		produceRequest("hostile", 0, batchOf(noStamp, now, "a", "b")),
-		produceRequest("hostile", 0, batchOf(stamp{id: 5}, now, "c")),
-		fetchRequest("hostile", 0, 0),
-		func() kmsg.Request {
-			r := versioned(kmsg.NewPtrJoinGroupRequest())
-			r.Group, r.SessionTimeoutMillis, r.RebalanceTimeoutMillis, r.ProtocolType = "g", 6000, 6000, "consumer"
-			r.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: []byte{0, 1, 0, 0, 0, 1, 0, 1, 'x'}}}
-			return r
-		}(),
-		func() kmsg.Request {
-			r := versioned(kmsg.NewPtrListOffsetsRequest())
-			r.ReplicaID = -1
-			r.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "hostile", Partitions: []kmsg.ListOffsetsRequestTopicPartition{
-				{Timestamp: 1, CurrentLeaderEpoch: -1}}}}
-			return r
-		}(),
-		func() kmsg.Request {
-			r := versioned(kmsg.NewPtrOffsetCommitRequest())
-			r.Group, r.Generation = "g", -1
-			r.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "hostile",
-				Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Offset: 3}}}}
-			return r
-		}(),
-		func() kmsg.Request {
-			r := versioned(kmsg.NewPtrCreateTopicsRequest())
-			r.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: "made", NumPartitions: 2, ReplicationFactor: 1}}
-			return r
-		}(),
-		func() kmsg.Request {
-			r := versioned(kmsg.NewPtrIncrementalAlterConfigsRequest())
-			r.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{
-				ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "hostile",
-				Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{
-					Name: "retention.ms", Value: kmsg.StringPtr("1000")}}}}
-			return r
-		}(),
-	} {
-		frames = append(frames, frameOf(request))
-	}
-	return frames
-}
 
 // sendFrame sends a frame on a connection of its own and takes what comes back until the broker closes it or has
 // answered.
@@ -90,20 +32,15 @@ func sendFrame(t testing.TB, addr string, size uint32, frame []byte) {
 	_, _ = io.ReadFull(conn, make([]byte, 8))
 }
 
-func isAlive(t testing.TB, addr string) {
-	t.Helper()
-	answered(t, addr, versioned(kmsg.NewPtrMetadataRequest()))
-}
-
 func TestHostileFramesDoNotEndTheProcess(t *testing.T) {
 	c := startChild(t, t.TempDir())
-	createTopic(t, c.addr, "hostile", 1)
+	kafkawire.CreateTopic(t, c.addr, "hostile", 1)
 	alive := func(what string, frame []byte) {
 		if t.Helper(); !processIsAlive(t, c) {
 			t.Fatalf("%s ended the broker: %x\n%s", what, frame, c.stderr)
 		}
 	}
-	seeds := seedFrames()
+	seeds := kafkawire.SeedFrames()
 	for _, frame := range seeds {
 		sendFrame(t, c.addr, uint32(len(frame)), frame)
 	}
@@ -114,15 +51,15 @@ func TestHostileFramesDoNotEndTheProcess(t *testing.T) {
 		alive("an unknown API key", frame)
 	}
 	// Records that are not what the batch says, read when somebody asks for a time.
-	createTopic(t, c.addr, "rubbish", 1)
+	kafkawire.CreateTopic(t, c.addr, "rubbish", 1)
 	for _, records := range [][]byte{{0x13, 0, 0, 0, 0, 0, 0}, bytes.Repeat([]byte{0xff}, 20), {0x0e, 0, 0, 0, 1, 1, 0xff, 1}} {
 		now := time.Now().UnixMilli()
-		poison := seal(kmsg.RecordBatch{Magic: 2, NumRecords: 9, LastOffsetDelta: 8, ProducerID: -1,
+		poison := kafkawire.Seal(kmsg.RecordBatch{Magic: 2, NumRecords: 9, LastOffsetDelta: 8, ProducerID: -1,
 			FirstTimestamp: now - 1000, MaxTimestamp: now, Records: records})
-		if _, code, err := produce(t, c.addr, "rubbish", poison); code == 0 || err != nil {
+		if _, code, err := kafkawire.Produce(t, c.addr, "rubbish", poison); code == 0 || err != nil {
 			t.Errorf("a batch of rubbish: error %d, %v", code, err)
 		}
-		listOffset(t, c.addr, "rubbish", now-500) // later than the first record, so that kfake goes on to the second
+		kafkawire.ListOffset(t, c.addr, "rubbish", now-500) // later than the first record, so that kfake goes on to the second
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	var sent []byte
@@ -135,7 +72,7 @@ func TestHostileFramesDoNotEndTheProcess(t *testing.T) {
 			sent = sent[:0]
 		}
 	}
-	for _, size := range []uint32{0, 1, 7, 1 << 31, 1<<32 - 1, maxProduceFrame + 1} {
+	for _, size := range []uint32{0, 1, 7, 1 << 31, 1<<32 - 1, protocol.MaxProduceFrame + 1} {
 		sendFrame(t, c.addr, size, seeds[0])
 		alive("a size", seeds[0])
 	}
@@ -146,8 +83,8 @@ func TestHostileFramesDoNotEndTheProcess(t *testing.T) {
 
 // processIsAlive asks the child something: a panic of any goroutine ends it, and then nobody answers.
 func processIsAlive(t *testing.T, c *child) bool {
-	request := versioned(kmsg.NewPtrMetadataRequest())
-	return ask(t.Context(), c.addr, request, request.ResponseKind()) == nil
+	request := kafkawire.Versioned(kmsg.NewPtrMetadataRequest())
+	return kafkawire.Ask(t.Context(), c.addr, request, request.ResponseKind()) == nil
 }
 
 // mutate changes a frame somewhere behind its API key, mostly where numbers are.
@@ -173,11 +110,11 @@ func mutate(random *rand.Rand, frame []byte) []byte {
 
 // FuzzFrameAgainstTheBroker has the fuzzing engine notice what ends the process.
 func FuzzFrameAgainstTheBroker(f *testing.F) {
-	for _, frame := range seedFrames() {
+	for _, frame := range kafkawire.SeedFrames() {
 		f.Add(frame)
 	}
 	b := start(f, f.TempDir())
-	createTopic(f, b.Addr(), "hostile", 1)
+	kafkawire.CreateTopic(f, b.Addr(), "hostile", 1)
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		if len(frame) < 8 || frame[0] != 0 {
 			return
@@ -186,22 +123,22 @@ func FuzzFrameAgainstTheBroker(f *testing.F) {
 			return
 		}
 		sendFrame(t, b.Addr(), uint32(len(frame)), frame)
-		isAlive(t, b.Addr())
+		kafkawire.IsAlive(t, b.Addr())
 	})
 }
 
 func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "poison", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "poison", 1)
 	now := time.Now()
-	good := batchOf(noStamp, now, "a", "b")
+	good := kafkawire.BatchOf(kafkawire.NoStamp, now, "a", "b")
 	change := func(f func(*kmsg.RecordBatch)) []byte {
 		var batch kmsg.RecordBatch
 		if err := batch.ReadFrom(bytes.Clone(good)); err != nil {
 			t.Fatal(err)
 		}
 		f(&batch)
-		return seal(batch)
+		return kafkawire.Seal(batch)
 	}
 	const corrupt, invalidTimestamp, invalidRecord = 2, 32, 87
 	for name, c := range map[string]struct {
@@ -213,7 +150,7 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 		"a bad CRC":         {append(good[:len(good)-1:len(good)-1], 'x'), corrupt},
 		"a byte behind it":  {append(change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 1, 0 }), 0), corrupt},
 		"the broker's time": {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x08 }), invalidRecord},
-		"transactional":     {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x10; b.ProducerID = 1 }), noTransaction},
+		"transactional":     {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x10; b.ProducerID = 1 }), protocol.ErrTransactional.Code},
 		"control":           {change(func(b *kmsg.RecordBatch) { b.Attributes = 0x20 }), invalidRecord},
 		"an unknown codec":  {change(func(b *kmsg.RecordBatch) { b.Attributes = 7 }), invalidRecord},
 		"no records":        {change(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 0, -1 }), invalidRecord},
@@ -223,68 +160,35 @@ func TestBatchesThatWouldPoisonTheLogAreRefused(t *testing.T) {
 		"no length":         {change(func(b *kmsg.RecordBatch) { b.Records = []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }), invalidRecord},
 		"minus length":      {change(func(b *kmsg.RecordBatch) { b.Records[0] = 0x13 }), invalidRecord},
 		"bad gzip":          {change(func(b *kmsg.RecordBatch) { b.Attributes = 1 }), invalidRecord},
-		"of the future":     {batchOf(noStamp, now.Add(2*time.Hour), "a"), invalidTimestamp},
+		"of the future":     {kafkawire.BatchOf(kafkawire.NoStamp, now.Add(2*time.Hour), "a"), invalidTimestamp},
 		"of a future record": {change(func(b *kmsg.RecordBatch) {
 			b.FirstTimestamp += (2 * time.Hour).Milliseconds()
 		}), invalidTimestamp},
 		"before all time": {change(func(b *kmsg.RecordBatch) { b.FirstTimestamp = -1 << 63 }), invalidTimestamp},
-		"half a stamp":    {batchOf(stamp{id: 1, epoch: -1, first: 0}, now, "a"), invalidRecord},
+		"half a stamp":    {kafkawire.BatchOf(kafkawire.Stamp{ID: 1, Epoch: -1, First: 0}, now, "a"), invalidRecord},
 	} {
-		_, code, err := produce(t, b.Addr(), "poison", c.raw)
+		_, code, err := kafkawire.Produce(t, b.Addr(), "poison", c.raw)
 		if err != nil || code != c.code {
 			t.Errorf("%s: error %d, %v; want %d", name, code, err, c.code)
 		}
 	}
-	if records := readAll(t, b.Addr(), "poison"); len(records) != 2 {
+	if records := kafkawire.ReadAll(t, b.Addr(), "poison"); len(records) != 2 {
 		t.Errorf("%d records", len(records))
-	}
-}
-
-func TestNoVersionWithTaggedFieldsPasses(t *testing.T) {
-	for key, passing := range apis {
-		request := kmsg.RequestForKey(int16(key))
-		if request.SetVersion(passing.maxVersion); request.IsFlexible() {
-			t.Errorf("%s version %d has tagged fields", kmsg.NameForKey(int16(key)), passing.maxVersion)
-		}
-		if passing.maxVersion == request.MaxVersion() {
-			continue
-		}
-		if request.SetVersion(passing.maxVersion + 1); !request.IsFlexible() {
-			t.Errorf("%s could pass up to a later version than %d", kmsg.NameForKey(int16(key)), passing.maxVersion)
-		}
-	}
-}
-
-// TestKfakeIsToldToServeWhatClientsMayAskOnly: what is not answered for clients it serves for nobody.
-func TestKfakeIsToldToServeWhatClientsMayAskOnly(t *testing.T) {
-	versions := engineVersions()
-	for key := range int16(kmsg.MaxKey + 1) {
-		passing, known := apis[kmsg.Key(key)]
-		version, served := versions.LookupMaxKeyVersion(key)
-		if served != (known && !passing.refused) || served && version != passing.maxVersion {
-			t.Errorf("%s: served %v, up to version %d", kmsg.NameForKey(key), served, version)
-		}
 	}
 }
 
 func TestBrokerAdvertisesWhatItAnswers(t *testing.T) {
 	b := start(t, t.TempDir())
-	keys := answered(t, b.Addr(), versioned(kmsg.NewPtrApiVersionsRequest())).(*kmsg.ApiVersionsResponse).ApiKeys
-	if len(keys) != len(apis) {
-		t.Errorf("%d keys are advertised, %d answered", len(keys), len(apis))
-	}
-	for _, key := range keys {
-		passing, known := apis[kmsg.Key(key.ApiKey)]
-		if !known || key.MinVersion != passing.minVersion || key.MaxVersion != passing.maxVersion {
-			t.Errorf("%s: advertised %d to %d, answered %v", kmsg.NameForKey(key.ApiKey), key.MinVersion, key.MaxVersion, passing)
-		}
+	keys := kafkawire.Answered(t, b.Addr(), kafkawire.Versioned(kmsg.NewPtrApiVersionsRequest())).(*kmsg.ApiVersionsResponse).ApiKeys
+	if want := protocol.Versions(2).ApiKeys; !reflect.DeepEqual(keys, want) {
+		t.Errorf("advertised: %+v, want %+v", keys, want)
 	}
 	// A client of today asks in a version of today and is told which one to use.
 	modern := kmsg.NewPtrApiVersionsRequest()
 	modern.SetVersion(4)
 	modern.ClientSoftwareName, modern.ClientSoftwareVersion = "someone", "1.0"
 	old := kmsg.NewPtrApiVersionsResponse() // an unknown version is answered in version 0
-	if err := ask(t.Context(), b.Addr(), modern, old); err != nil || old.ErrorCode != 35 {
+	if err := kafkawire.Ask(t.Context(), b.Addr(), modern, old); err != nil || old.ErrorCode != 35 {
 		t.Errorf("error %d, %v", old.ErrorCode, err)
 	}
 }
@@ -294,9 +198,9 @@ func TestUnservedRequestsCloseTheConnection(t *testing.T) {
 	flexible := kmsg.NewPtrProduceRequest()
 	flexible.SetVersion(9)
 	for _, request := range []kmsg.Request{flexible, kmsg.NewPtrCreateACLsRequest(), kmsg.NewPtrShareFetchRequest()} {
-		if err := ask(t.Context(), b.Addr(), request, request.ResponseKind()); err == nil {
+		if err := kafkawire.Ask(t.Context(), b.Addr(), request, request.ResponseKind()); err == nil {
 			t.Errorf("%T was answered", request)
 		}
 	}
-	isAlive(t, b.Addr())
+	kafkawire.IsAlive(t, b.Addr())
 }

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"chatting/adapters/embedded/logdir"
 )
 
 // childDir makes the test binary a broker on the directory it names.
@@ -90,6 +93,49 @@ func (c *child) stop() error {
 		return err
 	}
 	return c.process.Wait()
+}
+
+// Files of a broker's directory.
+const (
+	partsDir   = "partitions"
+	metaFile   = "meta.json"
+	topicsFile = "topics.json"
+	groupsFile = "groups.log"
+	keptFile   = "kept.json"
+	clockFile  = "clock.json"
+	damagedDir = "damaged"
+)
+
+// kept is what keptFile says.
+type kept struct {
+	Version int              `json:"version"`
+	Topics  json.RawMessage  `json:"topics"`
+	Newest  map[string]int64 `json:"newest"`
+	Synced  map[string]int64 `json:"synced"`
+	Groups  bool             `json:"groups"`
+}
+
+func readKept(t *testing.T, dir string) (k kept) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(read(t, dir, keptFile)), &k); err != nil || k.Version != 1 {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	return k
+}
+
+// readTopics reads a list of topics.
+func readTopics(t *testing.T, raw []byte) []logdir.Topic {
+	t.Helper()
+	var list struct{ Topics []logdir.Topic }
+	if err := json.Unmarshal(raw, &list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Topics
+}
+
+func topicsIn(t *testing.T, dir string) []logdir.Topic {
+	t.Helper()
+	return readTopics(t, []byte(read(t, dir, topicsFile)))
 }
 
 // start runs a broker in this process.

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"chatting/adapters/embedded/guard"
+	"chatting/adapters/embedded/logdir"
+	"chatting/adapters/embedded/protocol"
 	"chatting/domain"
 )
 
@@ -26,7 +30,7 @@ const (
 // again after a restart. Here the last record of a partition always stays.
 type retention struct {
 	cluster *kfake.Cluster
-	engine  *engine
+	guard   *guard.Guard
 	logger  *slog.Logger
 
 	dir   string
@@ -39,7 +43,8 @@ func (r *retention) run(ctx context.Context) {
 	ticker := time.NewTicker(retentionEvery)
 	defer ticker.Stop()
 	for {
-		if err := r.round(ctx); err != nil && ctx.Err() == nil {
+		// That a broker which serves nobody any more does not serve this either is no news.
+		if err := r.round(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
 			r.logger.Warn("embedded Kafka broker: retention", "error", err)
 		}
 		select {
@@ -61,7 +66,7 @@ func (r *retention) round(ctx context.Context) error {
 
 // apply removes what is too old at now.
 func (r *retention) apply(ctx context.Context, now time.Time) error {
-	topics, err := r.topics()
+	topics, err := r.guard.Topics(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}
@@ -73,27 +78,6 @@ func (r *retention) apply(ctx context.Context, now time.Time) error {
 		all = errors.Join(all, r.applyTopic(ctx, topic, now))
 	}
 	return all
-}
-
-// topics names all topics. kfake's file is not asked: it may be gone.
-func (r *retention) topics() (names []string, err error) {
-	lane, err := r.engine.dial(r.engine.addr)
-	if err != nil {
-		return nil, err
-	}
-	defer lane.close()
-	request := kmsg.NewPtrMetadataRequest()
-	request.SetVersion(apis[kmsg.Metadata].maxVersion)
-	var response kmsg.MetadataResponse
-	if err := lane.ask(request, &response); err != nil {
-		return nil, err
-	}
-	for _, topic := range response.Topics {
-		if topic.Topic != nil {
-			names = append(names, *topic.Topic)
-		}
-	}
-	return names, nil
 }
 
 func (r *retention) applyTopic(ctx context.Context, topic string, now time.Time) error {
@@ -150,24 +134,16 @@ func (r *retention) firstSince(
 	ctx context.Context, topic string, partitions map[int32]*kfake.PartitionInfo, ms int64,
 ) (map[int32]int64, error) {
 	request := kmsg.NewPtrListOffsetsRequest()
-	request.SetVersion(apis[kmsg.ListOffsets].maxVersion)
-	request.ReplicaID = -1
-	asked := kmsg.NewListOffsetsRequestTopic()
-	asked.Topic = topic
+	request.SetVersion(protocol.MaxVersion(kmsg.ListOffsets))
+	asked := kmsg.ListOffsetsRequestTopic{Topic: topic}
 	for number := range partitions {
 		partition := kmsg.NewListOffsetsRequestTopicPartition()
-		partition.Partition, partition.Timestamp, partition.CurrentLeaderEpoch = number, ms, -1
+		partition.Partition, partition.Timestamp = number, ms
 		asked.Partitions = append(asked.Partitions, partition)
 	}
 	request.Topics = append(request.Topics, asked)
-	response := kmsg.NewPtrListOffsetsResponse()
-	lane, err := r.engine.dial(r.engine.addr)
-	if err != nil {
-		return nil, err
-	}
-	defer lane.close()
-	defer context.AfterFunc(ctx, lane.close)() // so that Close of the broker need not wait
-	if err := lane.ask(request, response); err != nil {
+	var response kmsg.ListOffsetsResponse
+	if err := r.guard.Ask(ctx, request, &response); err != nil {
 		return nil, err
 	}
 	first := make(map[int32]int64)
@@ -179,4 +155,22 @@ func (r *retention) firstSince(
 		}
 	}
 	return first, nil
+}
+
+// advance has the clock of retention go on to now, keeps it, and tells whether it is trusted.
+func (r *retention) advance(now time.Time) (trusted bool, err error) {
+	before := r.clock
+	r.clock = before.Next(now)
+	if !r.clock.At.IsZero() {
+		err = logdir.KeepClock(r.dir, r.clock)
+	}
+	trusted = r.clock.Refused.IsZero()
+	switch {
+	case !trusted && before.Refused.IsZero():
+		r.logger.Error("embedded Kafka broker: the clock leapt: no records are deleted for their age until it is right again, "+
+			"or has gone on for a day", "from", r.clock.At.UTC(), "to", now.UTC())
+	case trusted && !before.Refused.IsZero():
+		r.logger.Info("embedded Kafka broker: the clock is trusted again", "clock", now.UTC())
+	}
+	return trusted, err
 }

@@ -2,8 +2,8 @@ package embedded
 
 import (
 	"bytes"
+	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/adapters/embedded/logdir"
+	"chatting/test/kafkawire"
 )
 
 // TestAStartThatFailsLeavesNothingBehind: neither its address nor a goroutine.
@@ -26,14 +29,7 @@ func TestAStartThatFailsLeavesNothingBehind(t *testing.T) {
 	for name, c := range map[string]struct{ damage, mend func() error }{
 		"its own files": { // looked at before kfake
 			func() error { return os.WriteFile(filepath.Join(dir, topicsFile), []byte(`{"version":9}`), 0o600) },
-			func() error {
-				_, topics, _ := readKept(dir)
-				k, _, err := readKept(dir)
-				if topics == nil {
-					return errors.Join(err, errors.New("nothing is kept"))
-				}
-				return os.WriteFile(filepath.Join(dir, topicsFile), k.Topics, 0o600)
-			},
+			func() error { return os.WriteFile(filepath.Join(dir, topicsFile), readKept(t, dir).Topics, 0o600) },
 		},
 		"kfake's files": {
 			func() error { return os.WriteFile(filepath.Join(dir, "broker_configs.json"), nil, 0o600) },
@@ -65,7 +61,7 @@ func TestAStartThatFailsLeavesNothingBehind(t *testing.T) {
 		if b, err = Start(t.Context(), options); err != nil {
 			t.Fatalf("%s: after that: %v", name, err)
 		}
-		if records := readAll(t, b.Addr(), "filled"); len(records) != 2 {
+		if records := kafkawire.ReadAll(t, b.Addr(), "filled"); len(records) != 2 {
 			t.Errorf("%s: %d records", name, len(records))
 		}
 		if err := b.Close(); err != nil {
@@ -83,8 +79,8 @@ func TestWhatTheBrokerWritesIsForItsOwner(t *testing.T) {
 	}
 	defer lock.Close()
 	b := start(t, dir)
-	createTopic(t, b.Addr(), "own", 1)
-	mustProduce(t, b.Addr(), "own", batchOf(noStamp, time.Now(), "x"))
+	kafkawire.CreateTopic(t, b.Addr(), "own", 1)
+	kafkawire.MustProduce(t, b.Addr(), "own", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), "x"))
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,15 +93,22 @@ func TestWhatTheBrokerWritesIsForItsOwner(t *testing.T) {
 
 // TestAfterCloseNobodyIsServed: clients and the server itself are hung up on, and nobody gets in.
 func TestAfterCloseNobodyIsServed(t *testing.T) {
-	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "shut", 1)
+	dir := t.TempDir()
+	b := start(t, dir)
+	kafkawire.CreateTopic(t, b.Addr(), "shut", 1)
+	kafkawire.MustProduce(t, b.Addr(), "shut", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), "x"))
+	kafkawire.Answered(t, b.Addr(), kafkawire.CommitRequest("readers", "shut", "", 0))
+	b.checkFiles()
+	if len(openBelow(t, dir)) == 0 {
+		t.Fatal("no file is open while it runs")
+	}
 	own, err := b.Dial(t.Context(), "tcp", b.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := dialRaw(t, b.Addr())
+	theirs := kafkawire.Dial(t, b.Addr())
 	for _, conn := range []net.Conn{own, theirs} {
-		if err := exchange(conn, frameOf(versioned(kmsg.NewPtrMetadataRequest()))); err != nil {
+		if err := kafkawire.Exchange(conn, kafkawire.FrameOf(kafkawire.Versioned(kmsg.NewPtrMetadataRequest()))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -122,14 +125,24 @@ func TestAfterCloseNobodyIsServed(t *testing.T) {
 	if _, err := b.Dial(t.Context(), "tcp", b.Addr()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the server gets in: %v", err)
 	}
-	late, peer := net.Pipe()
-	defer func() { _, _ = late.Close(), peer.Close() }()
-	if err := b.guard.admit(late); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("a client gets in: %v", err)
+	if open := openBelow(t, dir); len(open) != 0 {
+		t.Errorf("files stay open: %v", open)
 	}
-	if len(b.guard.clients) != 0 || len(b.guard.own) != 0 || b.files.open != nil {
-		t.Errorf("%d clients and %d of the server itself are served", len(b.guard.clients), len(b.guard.own))
+}
+
+// openBelow names the files of a directory that this process has open, where the system tells.
+func openBelow(t *testing.T, dir string) (open []string) {
+	t.Helper()
+	handles, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("the system does not tell which files are open")
 	}
+	for _, handle := range handles {
+		if file, err := os.Readlink(filepath.Join("/proc/self/fd", handle.Name())); err == nil && strings.HasPrefix(file, dir) {
+			open = append(open, file)
+		}
+	}
+	return open
 }
 
 // TestAWriteThatFailsHangsUpOnAll: what is acknowledged afterwards could be lost.
@@ -144,8 +157,8 @@ func TestAWriteThatFailsHangsUpOnAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := dialRaw(t, b.Addr())
-	if err := asked(t, theirs, versioned(kmsg.NewPtrMetadataRequest())); err != nil {
+	theirs := kafkawire.Dial(t, b.Addr())
+	if err := kafkawire.Asked(t, theirs, kafkawire.Versioned(kmsg.NewPtrMetadataRequest())); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the first one counts
@@ -155,7 +168,7 @@ func TestAWriteThatFailsHangsUpOnAll(t *testing.T) {
 	if _, err := own.Read(make([]byte, 1)); err == nil {
 		t.Error("the server itself is served")
 	}
-	isClosed(t, theirs)
+	kafkawire.IsClosed(t, theirs)
 	if _, err := net.Dial("tcp", b.Addr()); err == nil {
 		t.Error("it listens")
 	}
@@ -169,89 +182,12 @@ func TestAWriteThatFailsHangsUpOnAll(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreCountedAndLoggedNowAndThen, with what was refused, from where and why.
-func TestRefusalsAreCountedAndLoggedNowAndThen(t *testing.T) {
-	var logged bytes.Buffer
-	g := newGuard(nopListener{}, Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
-	defer g.cancel()
-	for range 5 {
-		g.refused("request", &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 5}, io.ErrUnexpectedEOF)
-	}
-	if n := g.refusals.Load(); n != 5 || strings.Count(logged.String(), "\n") != 1 {
-		t.Errorf("%d refusals, logged: %s", n, &logged)
-	}
-	for _, want := range []string{"what=request", "address=192.0.2.1:5", `reason="unexpected EOF"`, "refusals=1"} {
-		if !strings.Contains(logged.String(), want) {
-			t.Errorf("no %s in %s", want, &logged)
-		}
-	}
-}
-
-type nopListener struct{ net.Listener }
-
-func (nopListener) Addr() net.Addr { return &net.TCPAddr{} }
-
-// failingListener fails once, as where no more files can be opened, and is closed then.
-type failingListener struct {
-	nopListener
-	failed bool
-}
-
-func (l *failingListener) Accept() (net.Conn, error) {
-	if l.failed {
-		return nil, net.ErrClosed
-	}
-	l.failed = true
-	return nil, errors.New("too many open files")
-}
-
-// TestAFailedAcceptIsToldAndTriedAgain.
-func TestAFailedAcceptIsToldAndTriedAgain(t *testing.T) {
-	var logged bytes.Buffer
-	g := newGuard(new(failingListener), Options{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
-	defer g.cancel()
-	if err := g.accept(); !errors.Is(err, net.ErrClosed) || g.refusals.Load() != 1 || !strings.Contains(logged.String(), "too many open files") {
-		t.Errorf("%v, logged: %s", err, &logged)
-	}
-}
-
-// TestTheIdlestIsWhoHasAskedForNothingLongest, and nobody that is being answered or was a moment ago.
-func TestTheIdlestIsWhoHasAskedForNothingLongest(t *testing.T) {
-	g := &guard{spareIdle: time.Minute, clients: make(map[*client]struct{}), ctx: t.Context()}
-	ours, theirs := net.Pipe()
-	defer func() { _, _ = ours.Close(), theirs.Close() }()
-	now := time.Duration(newClient(g, theirs, false).idleSince.Load())
-	add := func(idleSince int64) *client {
-		c := new(client)
-		c.idleSince.Store(idleSince)
-		g.clients[c] = struct{}{}
-		return c
-	}
-	if c := g.idlest(); c != nil {
-		t.Error("somebody of nobody")
-	}
-	add(0)                           // busy
-	add(int64(now))                  // a moment ago
-	add(int64(now - 30*time.Second)) // within the time that is spared
-	if c := g.idlest(); c != nil {
-		t.Errorf("idle since %d", c.idleSince.Load())
-	}
-	add(int64(now - 2*time.Minute))
-	want := add(int64(now - 3*time.Minute))
-	add(int64(now - 2*time.Minute))
-	for range 20 { // whatever the order of the map
-		if c := g.idlest(); c != want {
-			t.Errorf("idle since %d, not %d", c.idleSince.Load(), want.idleSince.Load())
-		}
-	}
-}
-
 // TestCloseTellsThatItCouldNotKeep what a later start needs.
 func TestCloseTellsThatItCouldNotKeep(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir)
-	createTopic(t, b.Addr(), "kept", 1)
-	mustProduce(t, b.Addr(), "kept", batchOf(noStamp, time.Now(), "x"))
+	kafkawire.CreateTopic(t, b.Addr(), "kept", 1)
+	kafkawire.MustProduce(t, b.Addr(), "kept", kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), "x"))
 	if err := os.Mkdir(filepath.Join(dir, keptFile+".tmp"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -269,17 +205,65 @@ func TestTheWatchTellsWhatItCannotKeep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		createTopic(t, b.Addr(), "kept", 1)
+		kafkawire.CreateTopic(t, b.Addr(), "kept", 1)
 		if !well {
 			if err := errors.Join(os.Remove(filepath.Join(dir, keptFile)), os.Mkdir(filepath.Join(dir, keptFile+".tmp"), 0o700)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		b.checkFiles()
-		isAlive(t, b.Addr())
+		kafkawire.IsAlive(t, b.Addr())
 		_ = b.Close() // it tells, too; TestCloseTellsThatItCouldNotKeep
 		if told := strings.Contains(logged.String(), "keeping the list of topics"); told == well || well && logged.Len() > 0 {
 			t.Errorf("all is well: %v, logged: %s", well, &logged)
 		}
+	}
+}
+
+// unopened returns a broker that is not opened yet, its listener and its topics. It is abandoned in the end.
+func unopened(t *testing.T, dir string) (*Broker, net.Listener, []logdir.Topic) {
+	t.Helper()
+	options := Options{Addr: "127.0.0.1:0", Dir: dir, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+	listener, err := listen(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topics, err := logdir.Recover(t.Context(), dir, clusterID, options.Logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synced, err := logdir.Sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBroker(listener, synced, options)
+	t.Cleanup(b.abandon)
+	return b, listener, topics
+}
+
+// What bounds a start bounds what is read and checked before kfake. kfake reads a long log for longer, and that must not be for
+// nothing: the next start would take as long.
+func TestAStartGoesOnIfItsTimeEndsWhileKfakeReads(t *testing.T) {
+	b, _, topics := unopened(t, filledDir(t))
+	if len(topics) == 0 {
+		t.Fatal("there are no topics")
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	own := map[string]map[string]string{topics[0].Name: {"retention.ms": "1000000"}} // which is to be set
+	if err := b.open(ended, topics, own); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestABrokerWhoseListenerEndsFails(t *testing.T) {
+	b, listener, topics := unopened(t, t.TempDir())
+	if err := b.open(t.Context(), topics, nil); err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	<-b.Failed()
+	if err := b.log.err(); err == nil || !strings.Contains(err.Error(), "no more clients") {
+		t.Errorf("it tells %v", err)
 	}
 }

@@ -8,53 +8,55 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/test/kafkawire"
 )
 
 // TestEveryRequestOfATransactionIsAnsweredWithAFinalError: none of them closes the connection, upon which clients would
 // connect again for ever.
 func TestEveryRequestOfATransactionIsAnsweredWithAFinalError(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "txn", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "txn", 1)
 	const final = 53
 	id := "t"
-	find := versioned(kmsg.NewPtrFindCoordinatorRequest())
+	find := kafkawire.Versioned(kmsg.NewPtrFindCoordinatorRequest())
 	find.CoordinatorType, find.CoordinatorKey = 1, id
-	if got := answered(t, b.Addr(), find).(*kmsg.FindCoordinatorResponse); got.ErrorCode != final {
+	if got := kafkawire.Answered(t, b.Addr(), find).(*kmsg.FindCoordinatorResponse); got.ErrorCode != final {
 		t.Errorf("FindCoordinator: error %d", got.ErrorCode)
 	}
-	initialize := versioned(kmsg.NewPtrInitProducerIDRequest())
+	initialize := kafkawire.Versioned(kmsg.NewPtrInitProducerIDRequest())
 	initialize.TransactionalID = &id
-	if got := answered(t, b.Addr(), initialize).(*kmsg.InitProducerIDResponse); got.ErrorCode != final {
+	if got := kafkawire.Answered(t, b.Addr(), initialize).(*kmsg.InitProducerIDResponse); got.ErrorCode != final {
 		t.Errorf("InitProducerID: error %d", got.ErrorCode)
 	}
-	add := versioned(kmsg.NewPtrAddPartitionsToTxnRequest())
+	add := kafkawire.Versioned(kmsg.NewPtrAddPartitionsToTxnRequest())
 	add.TransactionalID, add.Topics = id, []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "txn", Partitions: []int32{0}}}
-	if got := answered(t, b.Addr(), add).(*kmsg.AddPartitionsToTxnResponse).Topics[0].Partitions[0]; got.ErrorCode != final {
+	if got := kafkawire.Answered(t, b.Addr(), add).(*kmsg.AddPartitionsToTxnResponse).Topics[0].Partitions[0]; got.ErrorCode != final {
 		t.Errorf("AddPartitionsToTxn: error %d", got.ErrorCode)
 	}
-	offsets := versioned(kmsg.NewPtrAddOffsetsToTxnRequest())
+	offsets := kafkawire.Versioned(kmsg.NewPtrAddOffsetsToTxnRequest())
 	offsets.TransactionalID = id
-	if got := answered(t, b.Addr(), offsets).(*kmsg.AddOffsetsToTxnResponse); got.ErrorCode != final {
+	if got := kafkawire.Answered(t, b.Addr(), offsets).(*kmsg.AddOffsetsToTxnResponse); got.ErrorCode != final {
 		t.Errorf("AddOffsetsToTxn: error %d", got.ErrorCode)
 	}
-	commit := versioned(kmsg.NewPtrTxnOffsetCommitRequest())
+	commit := kafkawire.Versioned(kmsg.NewPtrTxnOffsetCommitRequest())
 	commit.TransactionalID = id
 	commit.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "txn", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{}}}}
-	if got := answered(t, b.Addr(), commit).(*kmsg.TxnOffsetCommitResponse).Topics[0].Partitions[0]; got.ErrorCode != final {
+	if got := kafkawire.Answered(t, b.Addr(), commit).(*kmsg.TxnOffsetCommitResponse).Topics[0].Partitions[0]; got.ErrorCode != final {
 		t.Errorf("TxnOffsetCommit: error %d", got.ErrorCode)
 	}
-	end := versioned(kmsg.NewPtrEndTxnRequest())
+	end := kafkawire.Versioned(kmsg.NewPtrEndTxnRequest())
 	end.TransactionalID = id
-	if got := answered(t, b.Addr(), end).(*kmsg.EndTxnResponse); got.ErrorCode != final {
+	if got := kafkawire.Answered(t, b.Addr(), end).(*kmsg.EndTxnResponse); got.ErrorCode != final {
 		t.Errorf("EndTxn: error %d", got.ErrorCode)
 	}
-	produce := produceRequest("txn", 0, batchOf(noStamp, time.Now(), "x"))
+	produce := kafkawire.ProduceRequest("txn", 0, kafkawire.BatchOf(kafkawire.NoStamp, time.Now(), "x"))
 	produce.TransactionID = &id
-	got := answered(t, b.Addr(), produce).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+	got := kafkawire.Answered(t, b.Addr(), produce).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 	if got.ErrorCode != final || got.ErrorMessage == nil || !strings.Contains(*got.ErrorMessage, "no transactions") {
 		t.Errorf("Produce: error %d, %v", got.ErrorCode, got.ErrorMessage)
 	}
-	if at := listOffset(t, b.Addr(), "txn", -1); at != 0 {
+	if at := kafkawire.ListOffset(t, b.Addr(), "txn", -1); at != 0 {
 		t.Errorf("the log ends at %d", at)
 	}
 }
@@ -62,7 +64,7 @@ func TestEveryRequestOfATransactionIsAnsweredWithAFinalError(t *testing.T) {
 // TestTransactionalClientsFailAtOnce: franz-go's, and librdkafka's where kcat is installed.
 func TestTransactionalClientsFailAtOnce(t *testing.T) {
 	b := start(t, t.TempDir())
-	createTopic(t, b.Addr(), "txn", 1)
+	kafkawire.CreateTopic(t, b.Addr(), "txn", 1)
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.TransactionalID("t"), kgo.DefaultProduceTopic("txn"))
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +85,7 @@ func TestTransactionalClientsFailAtOnce(t *testing.T) {
 		t.Errorf("librdkafka: %v after %s\n%s", err, time.Since(begin), out)
 	}
 	t.Logf("librdkafka: %s", out)
-	if at := listOffset(t, b.Addr(), "txn", -1); at != 0 {
+	if at := kafkawire.ListOffset(t, b.Addr(), "txn", -1); at != 0 {
 		t.Errorf("the log ends at %d", at)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"chatting/application"
+	"chatting/application/notice"
 )
 
 // TestEachByteOfAHeadIsJudged: names, hosts and targets take the characters that RFC 9110 and RFC 3986 give them, and no neighbours of those.
@@ -218,7 +218,7 @@ func (p pipe) RemoteAddr() net.Addr { return p.from }
 func quiet(t *testing.T, options Options) *Listener {
 	t.Helper()
 	options.Health = []string{"/healthz"}
-	options.Notices = application.NewNotices(slog.New(slog.DiscardHandler), time.Now)
+	options.Notices = notice.NewLog(slog.New(slog.DiscardHandler), time.Now)
 	return Listen(noListener{}, options)
 }
 
@@ -288,21 +288,21 @@ func TestRoomIsMadeByWhoHasWaitedLongEnough(t *testing.T) {
 			first, _ := l.connect(t, "127.0.0.1")
 			time.Sleep(courtesy - 1)
 			second, _ := l.connect(t, "127.0.0.1")
-			l.mu.Lock()
-			defer l.mu.Unlock()
+			l.books.mu.Lock()
+			defer l.books.mu.Unlock()
 			address := netip.MustParseAddr(c.from)
-			if evicted := l.makeRoom(address); len(evicted) != 0 || len(l.unlogged) != 0 {
+			if evicted := l.books.makeRoom(address); len(evicted) != 0 || len(l.books.lines) != 0 {
 				t.Errorf("%+v: %d make room at once", c.options, len(evicted))
 			}
 			time.Sleep(1)
-			if evicted := l.makeRoom(address); len(evicted) != 1 || evicted[0] != first {
+			if evicted := l.books.makeRoom(address); len(evicted) != 1 || evicted[0] != first {
 				t.Errorf("%+v: %v make room, not the oldest alone", c.options, evicted)
 			}
-			if len(l.unlogged) != 1 {
-				t.Errorf("%+v: %d lines", c.options, len(l.unlogged))
+			if len(l.books.lines) != 1 {
+				t.Errorf("%+v: %d lines", c.options, len(l.books.lines))
 			}
 			time.Sleep(courtesy)
-			if evicted := l.makeRoom(address); len(evicted) != 0 || second.place.gone {
+			if evicted := l.books.makeRoom(address); len(evicted) != 0 || second.place.gone {
 				t.Errorf("%+v: %d make room although there is some", c.options, len(evicted))
 			}
 		})
@@ -321,19 +321,19 @@ func TestWhoIsServedMakesNoRoom(t *testing.T) {
 		second, _ := l.connect(t, "127.0.0.1")
 		go func() { _, _ = served.Write([]byte("HTTP/1.1 200 OK\r\n")) }()
 		synctest.Wait()
-		l.mu.Lock()
-		l.ready(second) // as if it were served
+		l.books.mu.Lock()
+		l.books.crowd.ready(second) // as if it were served
 		address := netip.MustParseAddr("127.0.0.2")
 		time.Sleep(answerPatience - 1)
-		if evicted := l.makeRoom(address); len(evicted) != 0 {
+		if evicted := l.books.makeRoom(address); len(evicted) != 0 {
 			t.Errorf("%v make room early", evicted)
 		}
 		time.Sleep(1)
-		evicted := l.makeRoom(address)
-		if len(evicted) != 1 || evicted[0] != served || l.requests != 0 {
-			t.Errorf("%v make room, %d requests are served", evicted, l.requests)
+		evicted := l.books.makeRoom(address)
+		if len(evicted) != 1 || evicted[0] != served || l.books.load.requests != 0 {
+			t.Errorf("%v make room, %d requests are served", evicted, l.books.load.requests)
 		}
-		l.unlock()
+		l.books.unlock()
 		closeAll(evicted)
 	})
 }
@@ -346,15 +346,15 @@ func TestNewcomersWaitForRoomAndGetIt(t *testing.T) {
 		l.connect(t, "127.0.0.1")
 		begin := time.Now()
 		l.connect(t, "127.0.0.1")
-		if waited := time.Since(begin); waited != courtesy || !first.place.gone || l.open != 2 {
-			t.Errorf("it got its place after %v, %d are open", waited, l.open)
+		if waited := time.Since(begin); waited != courtesy || !first.place.gone || l.books.crowd.open != 2 {
+			t.Errorf("it got its place after %v, %d are open", waited, l.books.crowd.open)
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 		late, _ := l.connect(t, "127.0.0.1")
-		if _, err := late.Read(make([]byte, 1)); err == nil || l.open != 0 || !late.place.gone {
-			t.Errorf("after Close: %v, %d are open", err, l.open)
+		if _, err := late.Read(make([]byte, 1)); err == nil || l.books.crowd.open != 0 || !late.place.gone {
+			t.Errorf("after Close: %v, %d are open", err, l.books.crowd.open)
 		}
 	})
 }
@@ -366,63 +366,63 @@ func TestABookIsClosedOnce(t *testing.T) {
 	c, _ := l.connect(t, "127.0.0.1")
 	books := func(open, requests, health, waiting int) {
 		t.Helper()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		h := l.hosts[other.place.address]
-		if l.open != open || l.requests != requests || l.health != health || l.waiting.Len() != waiting ||
+		l.books.mu.Lock()
+		defer l.books.mu.Unlock()
+		h := l.books.crowd.hosts[other.place.address]
+		if l.books.crowd.open != open || l.books.load.requests != requests || l.books.load.health != health || l.books.crowd.waiting.Len() != waiting ||
 			h.open != open || h.requests != requests || h.waiting.Len() != waiting {
-			t.Errorf("%d open, %d served, %d of health, %d wait; of the host %+v", l.open, l.requests, l.health, l.waiting.Len(), h)
+			t.Errorf("%d open, %d served, %d of health, %d wait; of the host %+v", l.books.crowd.open, l.books.load.requests, l.books.load.health, l.books.crowd.waiting.Len(), h)
 		}
 	}
 	books(2, 0, 0, 2)
 	for range 3 { // requests come and go
-		if !l.began(c) {
+		if !l.books.began(c) {
 			t.Fatal("it is gone")
 		}
 		if !c.place.begun {
 			t.Error("it has not begun")
 		}
 		c.request = head{method: []byte("POST"), path: []byte("/healthz")}
-		if refusal := l.admits(c, true); refusal != nil {
+		if refusal := l.books.admits(c, true); refusal != nil {
 			t.Fatal(refusal)
 		}
 		books(2, 1, 0, 1)
-		l.answers(c)
-		if !l.served(c) || c.place.begun {
+		l.books.answers(c)
+		if !l.books.served(c) || c.place.begun {
 			t.Error("it does not go on")
 		}
 		books(2, 0, 0, 2)
 		c.request = head{method: []byte("HEAD"), path: []byte("/healthz/")}
-		l.began(c)
-		if refusal := l.admits(c, true); refusal != nil {
+		l.books.began(c)
+		if refusal := l.books.admits(c, true); refusal != nil {
 			t.Fatal(refusal)
 		}
 		books(2, 0, 1, 1)
-		l.served(c)
+		l.books.served(c)
 		books(2, 0, 0, 2)
 	}
-	l.began(c)
-	l.answersEarly(c)
-	if !l.lingers(c) || l.lingers(c) {
+	l.books.began(c)
+	c.lingers.Store(true)
+	if !c.waitsForClient() || c.waitsForClient() {
 		t.Error("it lingers once")
 	}
-	l.answersEarly(c)
+	c.lingers.Store(true)
 	for range 2 {
-		l.left(c)
+		l.books.left(c)
 		books(1, 0, 0, 1)
 	}
-	if l.lingers(c) || l.began(c) || l.served(c) || l.upgraded(c) || l.completed(c) != errGone {
+	if c.waitsForClient() || l.books.began(c) || l.books.served(c) || l.books.left(c) || l.books.completed(c) != errGone {
 		t.Error("what is gone goes on")
 	}
-	l.answers(c)
-	if l.answering.Len() != 0 {
+	l.books.answers(c)
+	if l.books.crowd.answering.Len() != 0 {
 		t.Error("what is gone is answered")
 	}
-	if !l.upgraded(other) || l.upgraded(other) {
+	if !l.books.left(other) || l.books.left(other) {
 		t.Error("upgraded once")
 	}
-	if l.open != 0 || len(l.hosts) != 0 || l.waiting.Len() != 0 {
-		t.Errorf("%d are open, %d hosts", l.open, len(l.hosts))
+	if l.books.crowd.open != 0 || len(l.books.crowd.hosts) != 0 || l.books.crowd.waiting.Len() != 0 {
+		t.Errorf("%d are open, %d hosts", l.books.crowd.open, len(l.books.crowd.hosts))
 	}
 }
 
@@ -441,12 +441,12 @@ func TestOnlyAQuestionForHealthIsOne(t *testing.T) {
 		{head{method: []byte("GET"), path: []byte("/healthz"), length: 1}, false},
 		{head{method: []byte("GET"), path: []byte("/healthz"), chunked: true}, false},
 	} {
-		if l.isHealth(c.h) != c.is {
+		if l.options.isHealth(c.h) != c.is {
 			t.Errorf("%s %s: %v", c.h.method, c.h.path, !c.is)
 		}
 	}
 	root := Listen(noListener{}, Options{Health: []string{"/"}})
-	if !root.isHealth(head{method: []byte("GET"), path: []byte("/")}) {
+	if !root.options.isHealth(head{method: []byte("GET"), path: []byte("/")}) {
 		t.Error("/ as a question for health")
 	}
 }
@@ -534,7 +534,7 @@ func TestAHeadThatCannotEndWithinTheLimitIsRefused(t *testing.T) {
 func TestAShortageIsLogged(t *testing.T) {
 	var logs lockedBuffer
 	l := Listen(&shortListener{errs: []error{syscall.EMFILE, net.ErrClosed}},
-		Options{Notices: application.NewNotices(slog.New(slog.NewTextHandler(&logs, nil)), time.Now)})
+		Options{Notices: notice.NewLog(slog.New(slog.NewTextHandler(&logs, nil)), time.Now)})
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Fatal(err)
 	}
@@ -586,8 +586,8 @@ func TestAnAddressHasAnyNumberWithoutACap(t *testing.T) {
 			l.connect(t, "127.0.0.1")
 			time.Sleep(time.Second)
 		}
-		if l.open != 5 || l.waiting.Len() != 5 {
-			t.Errorf("%d are open", l.open)
+		if l.books.crowd.open != 5 || l.books.crowd.waiting.Len() != 5 {
+			t.Errorf("%d are open", l.books.crowd.open)
 		}
 	})
 }
@@ -647,15 +647,15 @@ func TestAnIdleConnectionHoldsNoBuffer(t *testing.T) {
 		for range 3 {
 			go func() { _, _ = io.WriteString(client, get) }()
 			mustRead(t, c, buffer, get)
-			if c.buffer == nil || l.requests != 1 || l.answering.Len() != 0 {
-				t.Errorf("%d are served, %d answered", l.requests, l.answering.Len())
+			if c.in.buffer == nil || l.books.load.requests != 1 || l.books.crowd.answering.Len() != 0 {
+				t.Errorf("%d are served, %d answered", l.books.load.requests, l.books.crowd.answering.Len())
 			}
 			for range 2 {
 				if _, err := c.Write([]byte("HTTP/1.1 200 OK\r\n")); err != nil {
 					t.Fatal(err)
 				}
-				if l.answering.Len() != 1 {
-					t.Errorf("%d are answered", l.answering.Len())
+				if l.books.crowd.answering.Len() != 1 {
+					t.Errorf("%d are answered", l.books.crowd.answering.Len())
 				}
 			}
 			read := make(chan error, 1)
@@ -664,8 +664,8 @@ func TestAnIdleConnectionHoldsNoBuffer(t *testing.T) {
 				read <- err
 			}()
 			synctest.Wait()
-			if c.buffer != nil || c.in != nil || l.waiting.Len() != 1 || l.answering.Len() != 0 {
-				t.Errorf("idle it holds %d bytes, %d wait", cap(c.in), l.waiting.Len())
+			if c.in.buffer != nil || c.in.unread != nil || l.books.crowd.waiting.Len() != 1 || l.books.crowd.answering.Len() != 0 {
+				t.Errorf("idle it holds %d bytes, %d wait", cap(c.in.unread), l.books.crowd.waiting.Len())
 			}
 			go func() { _, _ = io.WriteString(client, get) }()
 			if err := <-read; err != nil {
@@ -739,7 +739,7 @@ func TestLookingAtWhatHasComeTakesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := Listen(inner, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
+	l := Listen(inner, Options{Notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now)})
 	connect := func() (*Conn, net.Conn) {
 		dialled, err := net.Dial("tcp", inner.Addr().String())
 		if err != nil {

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatting/adapters/origins"
@@ -27,14 +27,12 @@ type Conn struct {
 	net.Conn
 
 	listener *Listener
-	place    place // in the listener's books
+	place    place // the books' own
 
 	// What follows belongs to the goroutine that reads.
 	phase phase
 	first [1]byte
-	// in was received and not handed out. buffer is what it lies in, to go back to the pool; nil if it does not come from there.
-	in     []byte
-	buffer *[]byte
+	in    input
 	// head is how many bytes of in are left of the request's head.
 	head    int
 	body    body
@@ -47,6 +45,9 @@ type Conn struct {
 	answered bool
 	// answering tells that the answer to the request that is served was begun.
 	answering bool
+
+	// lingers tells that Close waits for the client, because it may still write when it is answered.
+	lingers atomic.Bool
 }
 
 type phase int
@@ -59,16 +60,14 @@ const (
 	upgraded // no HTTP any more
 )
 
-// headBuffer is the size of the buffers that heads are read into. Longer heads get a larger one of their own.
-const headBuffer = 2 << 10
-
-var headBuffers = sync.Pool{New: func() any { b := make([]byte, 0, headBuffer); return &b }}
-
 // Read implements net.Conn as the type's comment says. A request that is refused is answered here; the HTTP server sees the
 // end of the connection.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.phase == upgraded {
-		return c.readRaw(p)
+		if len(c.in.unread) == 0 {
+			return c.Conn.Read(p)
+		}
+		return c.in.take(p), nil
 	}
 	if len(p) == 0 {
 		return 0, nil
@@ -77,7 +76,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if c.phase == serving {
-		if !c.listener.served(c) {
+		if !c.listener.books.served(c) {
 			return 0, io.EOF
 		}
 		c.release()
@@ -89,8 +88,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 	}
 	if c.phase == headPhase {
-		n := copy(p, c.in[:c.head])
-		c.in = c.in[n:]
+		n := copy(p, c.in.unread[:c.head])
+		c.in.unread = c.in.unread[n:]
 		if c.head -= n; c.head == 0 {
 			c.phase = bodyPhase
 			if c.body.done() {
@@ -102,18 +101,6 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return c.readBody(p)
 }
 
-// readRaw returns what was received, without looking at it.
-func (c *Conn) readRaw(p []byte) (int, error) {
-	if len(c.in) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.in)
-	if c.in = c.in[n:]; len(c.in) == 0 {
-		c.in = nil
-	}
-	return n, nil
-}
-
 // awaitHead waits for a request and reads its head. Any error ends the connection.
 func (c *Conn) awaitHead() error {
 	patience := c.listener.options.IdleTimeout
@@ -121,24 +108,27 @@ func (c *Conn) awaitHead() error {
 		patience = c.listener.options.ReadTimeout
 	}
 	c.requests++
-	c.setDeadline(time.Now().Add(patience))
-	if len(c.in) == 0 {
+	_ = c.Conn.SetReadDeadline(time.Now().Add(patience)) // a connection that refuses one fails at the next read
+	if len(c.in.unread) == 0 {
 		if _, err := io.ReadFull(c.Conn, c.first[:]); err != nil {
 			return io.EOF // nothing was asked
 		}
-		c.grow()
-		c.in = append(c.in, c.first[0])
+		c.in.grow()
+		c.in.unread = append(c.in.unread, c.first[0])
 	}
 	// The deadline is for the whole request, so that a byte now and then does not move it.
-	c.setDeadline(time.Now().Add(c.listener.options.ReadTimeout))
-	if !c.listener.began(c) {
+	_ = c.Conn.SetReadDeadline(time.Now().Add(c.listener.options.ReadTimeout))
+	if !c.listener.books.began(c) {
 		return io.EOF
 	}
-	refusal, err := c.readHead()
+	request, size, refusal, err := c.in.readHead(c.Conn, c.listener.options.HeaderLimit)
+	if size > 0 {
+		c.request, c.head, c.received = request, size, c.in.unread[:size]
+	}
 	if err == nil && refusal == nil {
 		// A request that has no place is refused before the HTTP server gets anything of it.
 		c.body = newBody(c.request)
-		refusal = c.listener.admits(c, c.body.done())
+		refusal = c.listener.books.admits(c, c.body.done())
 	}
 	switch {
 	case refusal != nil:
@@ -154,74 +144,16 @@ func (c *Conn) awaitHead() error {
 	return nil
 }
 
-// readHead reads into in until a whole head is there, and checks it.
-func (c *Conn) readHead() (*Refusal, error) {
-	var seen scanned
-	skipped := false
-	for {
-		end, refusal := seen.scan(c.in)
-		switch {
-		case refusal != nil:
-			return refusal, nil
-		case end > c.listener.options.HeaderLimit || end == 0 && len(c.in) >= c.listener.options.HeaderLimit:
-			return &Refusal{
-				http.StatusRequestHeaderFieldsTooLarge,
-				fmt.Sprintf("The head is longer than %d bytes.", c.listener.options.HeaderLimit),
-			}, nil
-		case end == len(crlf) && !skipped:
-			// One empty line before a request is some old client's end of the request before (RFC 9112 §2.2).
-			c.in, skipped, seen = c.in[end:], true, scanned{}
-			continue
-		case end > 0:
-			c.head, c.received = end, c.in[:end]
-			if c.request, refusal = parseHead(c.received); c.request.slash > 0 {
-				// The HTTP server gets the path that an empty one stands for (RFC 9110 §4.2.3).
-				c.in = slices.Insert(c.in, c.request.slash, '/')
-				c.head++
-				c.received = c.in[:c.head]
-			}
-			return refusal, nil
-		}
-		c.grow()
-		n, err := c.Conn.Read(c.in[len(c.in):cap(c.in)])
-		c.in = c.in[:len(c.in)+n]
-		if err != nil && n == 0 {
-			return nil, err
-		}
-	}
-}
-
-// grow makes room in the buffer for what is read next.
-func (c *Conn) grow() {
-	switch {
-	case c.in == nil:
-		c.buffer = headBuffers.Get().(*[]byte)
-		c.in = (*c.buffer)[:0]
-	case len(c.in) == cap(c.in):
-		larger := make([]byte, len(c.in), 2*cap(c.in)+headBuffer)
-		copy(larger, c.in)
-		c.in = larger
-	}
-}
-
-// release gives the buffer back. What was received of the next request gets one of its own.
+// release forgets the request that was served.
 func (c *Conn) release() {
 	c.request, c.received = head{}, nil
-	if len(c.in) == 0 {
-		c.in = nil
-	} else {
-		c.in = bytes.Clone(c.in)
-	}
-	if c.buffer != nil {
-		headBuffers.Put(c.buffer)
-		c.buffer = nil
-	}
+	c.in.release()
 }
 
 // readBody hands out what there is of the request's body.
 func (c *Conn) readBody(p []byte) (n int, err error) {
-	if len(c.in) > 0 {
-		n = copy(p, c.in)
+	if len(c.in.unread) > 0 {
+		n = copy(p, c.in.unread)
 	} else if n, err = c.Conn.Read(p); n == 0 {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.refuse(errLate)
@@ -234,13 +166,13 @@ func (c *Conn) readBody(p []byte) (n int, err error) {
 		c.refuse(refusal)
 		return 0, io.EOF
 	}
-	if len(c.in) > 0 {
-		c.in = c.in[whole:]
+	if len(c.in.unread) > 0 {
+		c.in.unread = c.in.unread[whole:]
 	} else if whole < n {
-		c.in = bytes.Clone(p[whole:n])
+		c.in.unread = bytes.Clone(p[whole:n])
 	}
 	if c.body.done() {
-		if refusal = c.listener.completed(c); refusal != nil {
+		if refusal = c.listener.books.completed(c); refusal != nil {
 			c.refuse(refusal)
 			return 0, io.EOF
 		}
@@ -254,11 +186,11 @@ func (c *Conn) Write(p []byte) (int, error) {
 	interim := c.request.expects && bytes.HasPrefix(p, []byte("HTTP/1.1 100 "))
 	if !c.answered && (c.phase == headPhase || c.phase == bodyPhase && !interim) {
 		c.answered = true
-		c.listener.answersEarly(c)
+		c.lingers.Store(true)
 	}
 	if c.phase == serving && !c.answering {
 		c.answering = true
-		c.listener.answers(c)
+		c.listener.books.answers(c)
 	}
 	return c.Conn.Write(p)
 }
@@ -283,17 +215,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.Conn.SetWriteDeadline(t))
 }
 
-// setDeadline sets the connection's own.
-func (c *Conn) setDeadline(t time.Time) {
-	_ = c.Conn.SetReadDeadline(t) // a connection that refuses one fails at the next read
-}
-
 // Upgraded ends the connection's use for HTTP. From then on it takes no place in the listener, and the caller bounds it.
 // Upgraded returns false if the connection was closed meanwhile.
 func (c *Conn) Upgraded() bool {
 	c.phase = upgraded
 	c.release()
-	if !c.listener.upgraded(c) {
+	if !c.listener.books.left(c) {
 		return false
 	}
 	return c.Conn.SetDeadline(time.Time{}) == nil
@@ -303,13 +230,17 @@ func (c *Conn) Upgraded() bool {
 // complete, the first call waits until the client has read the answer, but not longer than lingerTime. Who makes room and who
 // waits when the listener is closed ends at once.
 func (c *Conn) Close() error {
-	if c.listener.lingers(c) {
+	if c.waitsForClient() {
 		_ = c.Conn.SetDeadline(time.Now().Add(lingerTime))
 		c.linger()
 	}
-	c.listener.left(c)
+	c.listener.books.left(c)
 	return c.Conn.Close()
 }
+
+// waitsForClient tells whether a connection that is being closed waits for its client, and that only once. One that had to go
+// does not.
+func (c *Conn) waitsForClient() bool { return c.lingers.Swap(false) && c.listener.books.has(c) }
 
 // CloseWrite ends the own side.
 func (c *Conn) CloseWrite() error {
@@ -347,9 +278,12 @@ func (c *Conn) linger() {
 // refuse answers a request that the HTTP server does not get, and closes the connection.
 func (c *Conn) refuse(refusal *Refusal) {
 	c.answered = true
-	c.listener.refused(c, refusal)
+	if refusal != errGone && refusal != errBusy && refusal != errTooMany { // those are logged already
+		c.listener.options.warn("HTTP request refused: malformed or late", c.place.address,
+			slog.Int("status", refusal.Status), slog.String("reason", refusal.Sentence))
+	}
 	if c.received == nil {
-		c.received = c.in
+		c.received = c.in.unread
 	}
 	path := c.request.path
 	if path == nil {
@@ -360,7 +294,7 @@ func (c *Conn) refuse(refusal *Refusal) {
 		cors = c.listener.options.CORS.Headers(originsIn(c.received))
 	}
 	answer := refusal.answer(isHead(c.received), cors)
-	c.in = nil
+	c.in.unread = nil
 	_ = c.Conn.SetDeadline(time.Now().Add(lingerTime))
 	if _, err := c.Conn.Write(answer); err == nil {
 		c.linger()

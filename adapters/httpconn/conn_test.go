@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"chatting/adapters/origins"
-	"chatting/application"
+	"chatting/application/notice"
 )
 
 // smuggled is what must never be carried out behind a request that is refused.
@@ -161,7 +161,7 @@ func TestTheSystemsBufferOfAConnectionCanBeBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := Listen(inner, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
+	l := Listen(inner, Options{Notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now)})
 	defer func() { _ = l.Close() }()
 	dialled, err := net.Dial("tcp", inner.Addr().String())
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"chatting/adapters/problem"
-	"chatting/application"
+	"chatting/application/notice"
 )
 
 func TestMain(m *testing.M) {
@@ -68,7 +68,7 @@ func serve(t *testing.T, options Options) *world {
 	t.Helper()
 	w := &world{hang: make(chan struct{})}
 	options.Health = []string{"/healthz"}
-	options.Notices = application.NewNotices(slog.New(slog.NewTextHandler(&w.logs, nil)), time.Now)
+	options.Notices = notice.NewLog(slog.New(slog.NewTextHandler(&w.logs, nil)), time.Now)
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -100,9 +100,9 @@ func serve(t *testing.T, options Options) *world {
 			t.Errorf("serving: %v", err)
 		}
 		eventually(t, "nothing is in the books", func() bool {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.open == 0 && w.requests == 0 && w.waiting.Len() == 0 && len(w.hosts) == 0
+			w.books.mu.Lock()
+			defer w.books.mu.Unlock()
+			return w.books.crowd.open == 0 && w.books.load.requests == 0 && w.books.crowd.waiting.Len() == 0 && len(w.books.crowd.hosts) == 0
 		})
 	})
 	return w
@@ -195,9 +195,9 @@ func (c *client) mustEnd() {
 func (w *world) mustWait(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, "connections wait", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.waiting.Len() == n
+		w.books.mu.Lock()
+		defer w.books.mu.Unlock()
+		return w.books.crowd.waiting.Len() == n
 	})
 }
 
@@ -205,10 +205,10 @@ func (w *world) mustWait(t *testing.T, n int) {
 func (w *world) mustHaveBegun(t *testing.T, n int) {
 	t.Helper()
 	eventually(t, "requests have begun", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
+		w.books.mu.Lock()
+		defer w.books.mu.Unlock()
 		begun := 0
-		for element := w.waiting.Front(); element != nil; element = element.Next() {
+		for element := w.books.crowd.waiting.Front(); element != nil; element = element.Next() {
 			if element.Value.(*Conn).place.begun {
 				begun++
 			}
@@ -226,9 +226,9 @@ func networksOf(texts ...string) (list []netip.Prefix) {
 
 // since has all connections have waited since a time.
 func (w *world) since(at time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, list := range []*list.List{&w.waiting, &w.answering} {
+	w.books.mu.Lock()
+	defer w.books.mu.Unlock()
+	for _, list := range []*list.List{&w.books.crowd.waiting, &w.books.crowd.answering} {
 		for element := list.Front(); element != nil; element = element.Next() {
 			element.Value.(*Conn).place.since = at
 		}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"chatting/application"
+	"chatting/application/notice"
 )
 
 // places are few, so that tests can fill them.
@@ -104,9 +104,9 @@ func TestAnAddressHasSoManyConnections(t *testing.T) {
 	second.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
 	third.send("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
 	eventually(t, "both are served", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.requests == 2
+		w.books.mu.Lock()
+		defer w.books.mu.Unlock()
+		return w.books.load.requests == 2
 	})
 	fourth := w.dial(t, "127.0.0.1").send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	if status, header, _ := fourth.answer(); status != 429 || header.Get("Retry-After") == "" {
@@ -128,7 +128,7 @@ func TestWhatAConnectionHasSentCountsBeforeItIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := Listen(inner, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
+	l := Listen(inner, Options{Notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now)})
 	defer func() { _ = l.Close() }()
 	accept := func(says string) *Conn {
 		dialled, err := net.Dial("tcp", inner.Addr().String())
@@ -150,13 +150,13 @@ func TestWhatAConnectionHasSentCountsBeforeItIsRead(t *testing.T) {
 		return accepted.(*Conn)
 	}
 	spoken, silent := accept("GET /"), accept("")
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if evicted := l.evict(1, &l.waiting, 0); len(evicted) != 1 || evicted[0] != silent {
+	l.books.mu.Lock()
+	defer l.books.mu.Unlock()
+	if evicted := l.books.evict(1, &l.books.crowd.waiting, 0); len(evicted) != 1 || evicted[0] != silent {
 		t.Errorf("closed %v, not the silent one", evicted)
 	}
 	// Once only: a connection that is never read is no better than a silent one.
-	if evicted := l.evict(1, &l.waiting, 0); len(evicted) != 1 || evicted[0] != spoken {
+	if evicted := l.books.evict(1, &l.books.crowd.waiting, 0); len(evicted) != 1 || evicted[0] != spoken {
 		t.Errorf("closed %v", evicted)
 	}
 }
@@ -194,9 +194,9 @@ func TestWhoDoesNotReadItsAnswerMakesRoom(t *testing.T) {
 		stuck("/unread")
 	}
 	eventually(t, "all places are taken by who does not read", func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.answering.Len() == 4 && w.requests == 4
+		w.books.mu.Lock()
+		defer w.books.mu.Unlock()
+		return w.books.crowd.answering.Len() == 4 && w.books.load.requests == 4
 	})
 	w.dial(t, "127.0.0.1").mustGet("/healthz", 200)
 	w.since(time.Now().Add(time.Hour)) // they have not had long yet
@@ -207,19 +207,19 @@ func TestWhoDoesNotReadItsAnswerMakesRoom(t *testing.T) {
 
 func TestNoMoreHealthRequestsThanTheReserveHavePlacesOfTheirOwn(t *testing.T) {
 	w := serve(t, places)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.books.mu.Lock()
+	defer w.books.mu.Unlock()
 	request := head{method: []byte("GET"), path: []byte("/healthz")}
 	for range places.Reserve {
-		if !w.isVital(request) {
+		if !w.books.load.isVital(request) {
 			t.Fatal("a health request has no place")
 		}
-		w.health++
+		w.books.load.health++
 	}
-	if w.isVital(request) {
+	if w.books.load.isVital(request) {
 		t.Error("a health request more than the reserve has a place of its own")
 	}
-	w.health = 0
+	w.books.load.health = 0
 }
 
 func TestAcceptingOutlastsAShortageOfFiles(t *testing.T) {
@@ -227,15 +227,15 @@ func TestAcceptingOutlastsAShortageOfFiles(t *testing.T) {
 	server, peer := net.Pipe()
 	l := Listen(&shortListener{conn: server, errs: []error{
 		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}, syscall.ENOBUFS, want,
-	}}, Options{Notices: application.NewNotices(slog.New(slog.DiscardHandler), time.Now)})
+	}}, Options{Notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now)})
 	if _, err := l.Accept(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.Accept(); !errors.Is(err, want) {
 		t.Errorf("Accept ended with %v", err)
 	}
-	if _, err := peer.Read(make([]byte, 1)); err == nil || l.open != 0 {
-		t.Errorf("the silent connection stays: %v, %d are open", err, l.open)
+	if _, err := peer.Read(make([]byte, 1)); err == nil || l.books.crowd.open != 0 {
+		t.Errorf("the silent connection stays: %v, %d are open", err, l.books.crowd.open)
 	}
 }
 
@@ -286,12 +286,12 @@ func TestAnUpgradedConnectionIsInNobodysWay(t *testing.T) {
 	if n, err := accepted.Read(buffer); err != nil || string(buffer[:n]) != "behind" {
 		t.Errorf("the session reads %q, %v", buffer[:n], err)
 	}
-	if l.open != 0 || l.requests != 0 || l.waiting.Len() != 0 {
-		t.Errorf("%d are open, %d served, %d wait", l.open, l.requests, l.waiting.Len())
+	if l.books.crowd.open != 0 || l.books.load.requests != 0 || l.books.crowd.waiting.Len() != 0 {
+		t.Errorf("%d are open, %d served, %d wait", l.books.crowd.open, l.books.load.requests, l.books.crowd.waiting.Len())
 	}
 	_, _ = accepted.Close(), accepted.Close()
-	if l.open != 0 {
-		t.Errorf("%d are open", l.open)
+	if l.books.crowd.open != 0 {
+		t.Errorf("%d are open", l.books.crowd.open)
 	}
 }
 
@@ -355,9 +355,9 @@ func TestWhoLingersWaits(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.open != 0 {
+	w.books.mu.Lock()
+	defer w.books.mu.Unlock()
+	if w.books.crowd.open != 0 {
 		t.Error("it stays in its place")
 	}
 }

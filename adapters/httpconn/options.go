@@ -1,10 +1,15 @@
 package httpconn
 
 import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"chatting/adapters/origins"
-	"chatting/application"
+	"chatting/application/notice"
 )
 
 // Options bound what connections may cost. Zero values take the defaults below, unless a field says otherwise.
@@ -29,7 +34,7 @@ type Options struct {
 	// CORS tells which pages may read the answers of the connection itself; nil for none.
 	CORS *origins.CORS
 	// Notices take the log lines that clients can cause in any number.
-	Notices *application.Notices
+	Notices *notice.Log
 }
 
 // The defaults.
@@ -42,21 +47,41 @@ const (
 )
 
 func (o Options) withDefaults() Options {
-	for _, d := range []struct {
-		value   *int
-		instead int
-	}{
-		{&o.Requests, DefaultRequests}, {&o.Reserve, DefaultReserve}, {&o.HeaderLimit, DefaultHeaderLimit},
-	} {
-		if *d.value == 0 {
-			*d.value = d.instead
-		}
-	}
-	if o.ReadTimeout == 0 {
-		o.ReadTimeout = DefaultReadTimeout
-	}
-	if o.IdleTimeout == 0 {
-		o.IdleTimeout = DefaultIdleTimeout
-	}
+	o.Requests = cmp.Or(o.Requests, DefaultRequests)
+	o.Reserve = cmp.Or(o.Reserve, DefaultReserve)
+	o.HeaderLimit = cmp.Or(o.HeaderLimit, DefaultHeaderLimit)
+	o.ReadTimeout = cmp.Or(o.ReadTimeout, DefaultReadTimeout)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
 	return o
+}
+
+// places is how many connections may be open.
+func (o *Options) places() int { return o.Requests + o.Reserve }
+
+// perAddress returns the cap for an address, 0 for none.
+func (o *Options) perAddress(address netip.Addr) int {
+	if o.Proxies.Trusts(address) {
+		return 0
+	}
+	return o.PerAddress
+}
+
+// isHealth tells whether a request is for health.
+func (o *Options) isHealth(h head) bool {
+	if string(h.method) != http.MethodGet && string(h.method) != http.MethodHead {
+		return false
+	}
+	path := h.path
+	if n := len(path); n > 1 && path[n-1] == '/' {
+		path = path[:n-1]
+	}
+	return !h.chunked && h.length == 0 && slices.ContainsFunc(o.Health, func(of string) bool { return of == string(path) })
+}
+
+// warn logs what happened to a connection of an address.
+func (o *Options) warn(what string, address netip.Addr, more ...slog.Attr) {
+	if address.IsValid() {
+		more = append(more, slog.Any("address", address))
+	}
+	o.Notices.Warn(what, more...)
 }

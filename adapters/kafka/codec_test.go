@@ -2,29 +2,19 @@ package kafka
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"chatting/adapters/frame"
-	"chatting/application"
+	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/adapters/wire"
+	"chatting/application/delivery"
+	"chatting/application/invites"
+	"chatting/application/notice"
 	"chatting/domain"
+	"chatting/test/brokertest"
 )
-
-// The partitioner must be that of the Java client and all who copy it; franz-go's is another implementation of it.
-func TestKeysGoWhereOtherClientsSendThem(t *testing.T) {
-	numbers := partitionNumbers(16)
-	theirs := kgo.StickyKeyPartitioner(nil).ForTopic("t")
-	for user := domain.UserID(0); user < 2000; user++ {
-		key := []byte(domain.Between(user, user*7+1).Key())
-		want := theirs.Partition(&kgo.Record{Key: key}, len(numbers))
-		if got := partitionOf(key, numbers); got != want {
-			t.Fatalf("%s goes to partition %d, not %d", key, got, want)
-		}
-	}
-}
 
 func mustText(t testing.TB, s string) domain.Text {
 	t.Helper()
@@ -45,13 +35,15 @@ func TestEventsComeBackAsTheyWent(t *testing.T) {
 		{Body: domain.SystemMessage{To: 9, Text: mustText(t, "round 2"), Room: "r", Opponent: 8}},
 		{Body: domain.BlockChanged{Blocker: 9, Target: 10, Blocked: true, Version: 3}},
 		{Body: domain.BlockChanged{Blocker: 9, Target: 10, Version: 4}},
+		{Body: domain.ReadMark{Reader: 9, Partner: 10, Message: domain.DerivedID("test", "m"), Unread: 1000, Receipt: true}},
+		{Body: domain.ReadMark{Reader: 9, Message: domain.DerivedID("test", "m")}},
 	} {
 		event.ID, event.Time = domain.DerivedID("test", "x"), at
-		value, err := encodeEvent(event)
+		value, err := EncodeEvent(event)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, frame, err := decodeEvent(event.Body.Conversation(), value)
+		got, frame, err := DecodeEvent(event.Body.Conversation(), value)
 		if err != nil {
 			t.Fatalf("%s: %v", value, err)
 		}
@@ -74,11 +66,11 @@ func TestForgedRecordsAreRefused(t *testing.T) {
 		ID: domain.DerivedID("test", "x"), Time: at,
 		Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(t, "hi")}, ClientMessageID: "name",
 	}
-	value, err := encodeEvent(event)
+	value, err := EncodeEvent(event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := decodeEvent(domain.Between(9, 11), value); err == nil {
+	if _, _, err := DecodeEvent(domain.Between(9, 11), value); err == nil {
 		t.Error("a record under another conversation's key was accepted")
 	}
 	for old, forged := range map[string]string{
@@ -93,7 +85,7 @@ func TestForgedRecordsAreRefused(t *testing.T) {
 		if bytes.Equal(changed, value) {
 			t.Fatalf("%s is not in %s", old, value)
 		}
-		if _, _, err := decodeEvent(domain.Between(9, 10), changed); err == nil {
+		if _, _, err := DecodeEvent(domain.Between(9, 10), changed); err == nil {
 			t.Errorf("accepted %s", changed)
 		}
 	}
@@ -106,11 +98,11 @@ func TestAnInviteShowsInItsHeadOrIsNone(t *testing.T) {
 		ID: domain.DerivedID("test", "x"), Time: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ClientMessageID: "name",
 		Body: domain.GameInvite{From: 9, To: 10, Status: domain.InviteCancelled},
 	}
-	value, err := encodeEvent(event)
+	value, err := EncodeEvent(event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !concernsInvites(value[:headBytes]) {
+	if !ConcernsInvites(value[:headBytes]) {
 		t.Errorf("the head of %s does not show it", value)
 	}
 	blanks := bytes.Repeat([]byte(" "), headBytes)
@@ -118,9 +110,31 @@ func TestAnInviteShowsInItsHeadOrIsNone(t *testing.T) {
 		"further back":      append(append([]byte("{"), blanks...), value[1:]...),
 		"written otherwise": bytes.Replace(value, []byte(`"type":"chatting.`), []byte(`"type": "chatting.`), 1),
 	} {
-		if _, _, err := decodeEvent(domain.Between(9, 10), moved); err == nil {
+		if _, _, err := DecodeEvent(domain.Between(9, 10), moved); err == nil {
 			t.Errorf("%s it is still accepted: %s", what, moved)
 		}
+	}
+}
+
+// Each node reads the records of all others: the garbage of one would be that of all.
+func TestARecordOfOthersMakesNoGarbage(t *testing.T) {
+	var records []recordbatch.Record
+	for n := range 100 {
+		event, value := saidBy9(t, fmt.Sprint(n))
+		records = append(records, eventRecord(event.Body.Conversation().AppendKey(nil), value))
+	}
+	handler := &ConversationTail{
+		Delivery: delivery.NewDelivery(nobodyWaits{}, invites.NewRegister(), notice.NewLog(brokertest.Logger(t), time.Now)), Logger: brokertest.Logger(t),
+	}
+	reader := recordbatch.NewReader(recordbatch.ReaderOptions{Handler: handler, MaxBatch: 1 << 20, Logger: brokertest.Logger(t)})
+	batches := &recordbatch.Batches{Bytes: brokertest.Batch{Records: records}.Bytes()}
+	garbage := testing.AllocsPerRun(100, func() {
+		if read := reader.Read(batches, 0); read.Next != int64(len(records)) {
+			t.Fatalf("read up to %d, %v", read.Next, read.Damage)
+		}
+	})
+	if garbage > 0 {
+		t.Errorf("%d records make %v allocations", len(records), garbage)
 	}
 }
 
@@ -131,23 +145,24 @@ func BenchmarkForeignRecord(b *testing.B) {
 		"chat":   domain.ChatMessage{From: 9, To: 10, Text: mustText(b, strings.Repeat("hello ", 20))},
 		"cancel": domain.GameInvite{From: 9, To: 10, Status: domain.InviteCancelled},
 	} {
-		value, err := encodeEvent(domain.Event{ID: domain.DerivedID("test", "x"), Time: at, Body: body})
+		value, err := EncodeEvent(domain.Event{ID: domain.DerivedID("test", "x"), Time: at, Body: body})
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Run(name, func(b *testing.B) {
 			tail := &ConversationTail{
-				Delivery: application.NewDelivery(nobodyWaits{}, application.NewInvites(), application.NewNotices(testLogger(b), now)), Logger: testLogger(b),
+				Delivery: delivery.NewDelivery(nobodyWaits{}, invites.NewRegister(), notice.NewLog(brokertest.Logger(b), time.Now)), Logger: brokertest.Logger(b),
 			}
+			record := &recordbatch.StoredRecord{Time: at, Key: []byte("9:10"), Value: value} // a tail uses one for all
 			b.ReportAllocs()
 			for b.Loop() {
-				tail.Record(&TailRecord{Time: at, Key: []byte("9:10"), Value: value})
+				tail.Record(record)
 			}
 		})
 	}
 }
 
-// nobodyWaits is an application.RecordReader.
+// nobodyWaits is an delivery.RecordReader.
 type nobodyWaits struct{}
 
 func (nobodyWaits) Read(domain.EventID, error) {}
@@ -157,7 +172,7 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, value []byte) {
-		event, shown, err := decodeEvent(domain.Between(9, 10), value)
+		event, shown, err := DecodeEvent(domain.Between(9, 10), value)
 		if err != nil {
 			return
 		}
@@ -170,7 +185,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			}
 			return
 		}
-		if said, err := frame.Decode(shown); err != nil || said.ID != event.ID || said.Body != event.Body {
+		if said, err := wire.DecodeEvent(shown); err != nil || said.ID != event.ID || said.Body != event.Body {
 			t.Errorf("shows %q (%v) of %+v", shown, err, event)
 		}
 	})

@@ -8,79 +8,65 @@ import (
 	"sync/atomic"
 	"time"
 
-	"chatting/adapters/frame"
-	"chatting/application"
+	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/adapters/wire"
+	"chatting/application/delivery"
+	"chatting/application/history"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
-// Conversations is the topic of conversations as the use cases know it: application.ConversationLog, application.LogEnds and
-// application.SeenLog.
+// Conversations is the topic of conversations as the use cases know it: port.ConversationLog, port.LogEnds and
+// history.SeenLog.
 type Conversations struct {
-	appender *Appender
-	ends     *endOffsets
-	readable readableEnds
+	appender appender
+	ends     endOffsets
+	readable endOffsets
 	own      *ownMessages
 	// seen is up to where this node's tail has read each partition.
 	seen []atomic.Int64
 }
 
-// readableEnds are an application.LogEnds.
-type readableEnds struct{ ends *endOffsets }
-
 // NewConversations makes a topic's appender the conversation log. The caller closes the appender, then Conversations.
-func NewConversations(cluster *Cluster, appender *Appender) *Conversations {
-	ends := func(ask func(context.Context, string, []int) ([]int64, error)) *endOffsets {
-		return &endOffsets{ask: ask, topic: appender.options.Topic, partitions: appender.numbers}
-	}
+func NewConversations(cluster *logclient.Cluster, appender appender) *Conversations {
+	topic, partitions := appender.Topic(), appender.Partitions()
 	return &Conversations{
-		appender: appender, ends: ends(cluster.logEnds), readable: readableEnds{ends(cluster.stableEnds)}, own: newOwnMessages(),
-		seen: make([]atomic.Int64, appender.Partitions()),
+		appender: appender, ends: newEndOffsets(cluster, topic, partitions, logclient.End),
+		readable: newEndOffsets(cluster, topic, partitions, logclient.ReadableEnd), own: newOwnMessages(),
+		seen: make([]atomic.Int64, partitions),
 	}
 }
 
 var _ interface {
-	application.ConversationLog
-	application.LogEnds
-	application.SeenLog
+	port.ConversationLog
+	port.LogEnds
+	history.SeenLog
 } = (*Conversations)(nil)
 
-// Append implements application.ConversationLog.
+// Append implements port.ConversationLog.
 func (c *Conversations) Append(event domain.Event, done func(error)) {
-	value, err := encodeEvent(event)
+	value, err := EncodeEvent(event)
 	if err != nil {
 		done(domain.WrapError(domain.CodeInternal, "The event could not be encoded.", err))
 		return
 	}
-	key := []byte(event.Body.Conversation().Key())
-	r := eventRecord(key, value)
-	r.owner = ownedBy(event.Body.Actor())
+	key := event.Body.Conversation().AppendKey(make([]byte, 0, 40))
 	c.own.note(event, value)
-	c.appender.appendTo(c.appender.PartitionOf(key), r, done)
+	owner := logclient.OwnedBy(int64(event.Body.Actor()))
+	c.appender.AppendAs(owner, c.appender.PartitionOf(key), eventRecord(key, value), done)
 }
 
-// EndOffsets implements application.LogEnds. Calls that come together share their requests. It is the end of what was
-// appended, not of what can be read: behind a transaction that is open, somebody's block may have been appended, and the
-// message after it, and neither is for a connection that begins now and knows the block already.
+// EndOffsets implements port.LogEnds. It is the end of what was appended, not of what can be read: a block, and a message
+// after it, may stand behind an open transaction. Neither is for a connection that begins now, with the block.
 func (c *Conversations) EndOffsets(ctx context.Context) ([]int64, error) {
-	return c.ends.endOffsets(ctx)
+	return c.ends.EndOffsets(ctx)
 }
 
-// Readable returns up to where the log can be read: everything that anybody was shown stands before. The history follows
-// the log up to there.
-func (c *Conversations) Readable() application.LogEnds { return c.readable }
+// Readable returns up to where the log can be read. Everything that anybody was shown stands before.
+func (c *Conversations) Readable() port.LogEnds { return c.readable }
 
-// EndOffsets implements application.LogEnds.
-func (r readableEnds) EndOffsets(ctx context.Context) ([]int64, error) { return r.ends.endOffsets(ctx) }
-
-func (e *endOffsets) endOffsets(ctx context.Context) ([]int64, error) {
-	offsets, err := e.get(ctx)
-	if err != nil {
-		return nil, domain.WrapError(domain.CodeUnavailable, "The log does not answer.", err)
-	}
-	return offsets, nil
-}
-
-// Seen implements application.SeenLog.
+// Seen implements history.SeenLog.
 func (c *Conversations) Seen() []int64 {
 	seen := make([]int64, len(c.seen))
 	for p := range c.seen {
@@ -96,105 +82,120 @@ func (c *Conversations) sees(partition int, next int64) {
 	}
 }
 
-// PartitionOf implements application.SeenLog.
+// PartitionOf implements history.SeenLog.
 func (c *Conversations) PartitionOf(conversation domain.Conversation) int {
 	return c.appender.PartitionOf([]byte(conversation.Key()))
 }
 
 // Close waits for the requests under way.
 func (c *Conversations) Close() {
-	c.ends.wait()
-	c.readable.ends.wait()
+	c.ends.Wait()
+	c.readable.Wait()
 }
 
 // ConversationTail hands the records of conversations to delivery: the handler of the node's tail.
 type ConversationTail struct {
-	Delivery *application.Delivery
-	// Log is what this node appends to the topic, and is told how far this node has read; nil for neither.
+	Delivery *delivery.Delivery
+	// Log knows what this node appended, and is told how far this node has read. It may be nil.
 	Log *Conversations
-	// From is where delivery begins, a partition. Of what stands before, only what became of invites counts. The tail's own:
-	// it changes where the topic is made anew.
+	// From is where delivery begins in each partition. Before it, records only tell what became of invites. The tail
+	// changes it if the topic is made anew.
 	From   map[int]int64
 	Logger *slog.Logger
+
+	record conversationRecord // the one that Record was called with, used again
 }
 
-// Record implements TailHandler. Records whose key is no conversation's are not ours.
-func (t *ConversationTail) Record(r *TailRecord) {
-	// Before anybody is shown it: who asks for the history then is to find it.
+// Record implements logclient.TailHandler. Records whose key is no conversation's are not ours.
+func (t *ConversationTail) Record(r *recordbatch.StoredRecord) {
+	// Before anybody is shown the record, who may ask for the history then.
 	t.Log.sees(r.Partition, r.Offset+1)
+	if r.Offset == 0 {
+		t.Delivery.Begins(r.Partition, r.Time)
+	}
 	conversation, ok := domain.ParseConversation(r.Key)
 	if !ok {
 		t.Logger.Debug("skipped a record whose key names no conversation", "partition", r.Partition, "offset", r.Offset)
 		return
 	}
-	record := conversationRecord{record: r, conversation: conversation}
+	t.record = conversationRecord{record: r, conversation: conversation}
 	if t.Log != nil {
-		record.own = t.Log.own
+		t.record.own = t.Log.own
 	}
 	if r.Offset < t.From[r.Partition] {
-		t.Delivery.Recall(record)
+		t.Delivery.Recall(&t.record)
 		return
 	}
-	t.Delivery.Apply(record)
+	t.Delivery.Apply(&t.record)
 }
 
-// BatchEnd implements TailHandler.
-func (t *ConversationTail) BatchEnd(int, int64) {}
+// BatchEnd implements logclient.TailHandler.
+func (t *ConversationTail) BatchEnd(partition int, next int64) {
+	t.Delivery.Passed(partition, next)
+	t.Delivery.Flush()
+}
 
-// LeftOut implements TailHandler. No node wrote that, so nobody misses it.
-func (t *ConversationTail) LeftOut(LeftOut) {}
+// LeftOut implements logclient.TailHandler. No node wrote that, so nobody misses it.
+func (t *ConversationTail) LeftOut(recordbatch.LeftOut) {}
 
-// Hole implements TailHandler: whoever may have missed something comes again. Where the topic was made anew, delivery goes
-// on at the end that this node found. What the new one held by then it does not know, so an invite from those seconds may be
-// open on one node and unknown on another.
+// Hole implements logclient.TailHandler: connections that may have missed something are closed. If the topic was made anew, delivery goes
+// on at its end. An invite that was made there before is not known to this node.
 func (t *ConversationTail) Hole(partition int, from, to int64) {
+	t.Delivery.CloseAll(port.CloseHole)
 	if to < from {
 		t.From[partition] = to
 		t.Log.sees(partition, to)
-		t.Delivery.Restart(partition)
+		t.Delivery.Restart(partition, to)
+	} else {
+		t.Delivery.Passed(partition, to)
 	}
-	t.Delivery.CloseAll(application.CloseHole)
 }
 
-// conversationRecord is application.Record over a record of the tail.
+// conversationRecord is delivery.Record over a record of the tail. It is valid as long as that.
 type conversationRecord struct {
-	record       *TailRecord
+	record       *recordbatch.StoredRecord
 	conversation domain.Conversation
 	own          *ownMessages // nil if nothing is the node's own
 }
 
-// headBytes is how much of a value is looked at to tell its type, which stands before anything that a user wrote.
+// headBytes is how much of a value is searched for its type, which stands before anything that a user wrote.
 const headBytes = 160
 
 var (
 	headOfType   = []byte(`"type":"` + typePrefix)
-	typeOfInvite = []byte(frame.TypeInvite)
+	typeOfInvite = []byte(wire.TypeInvite)
 	typeOfBlock  = []byte("user_")
 )
 
-// Time implements application.Record.
+// Time implements delivery.Record.
 func (r conversationRecord) Time() time.Time { return r.record.Time }
 
-// ConcernsInvites implements application.Record.
+// ConcernsInvites implements delivery.Record.
 func (r conversationRecord) ConcernsInvites() bool {
-	return concernsInvites(r.record.Value)
+	return ConcernsInvites(r.record.Value)
 }
 
-// concernsInvites tells by the first headBytes of a value whether it may be about an invite, or a block.
-func concernsInvites(value []byte) bool {
+// ConcernsInvites tells by the first headBytes of a value whether it may be about an invite, or a block.
+func ConcernsInvites(value []byte) bool {
 	_, kind, _ := bytes.Cut(value[:min(len(value), headBytes)], headOfType)
 	return bytes.HasPrefix(kind, typeOfInvite) || bytes.HasPrefix(kind, typeOfBlock)
 }
 
-// Position implements application.Record.
-func (r conversationRecord) Position() application.Position {
-	return application.Position{Partition: r.record.Partition, Offset: r.record.Offset}
+// concernsBlock is ConcernsInvites for blocks only.
+func concernsBlock(value []byte) bool {
+	_, kind, _ := bytes.Cut(value[:min(len(value), headBytes)], headOfType)
+	return bytes.HasPrefix(kind, typeOfBlock)
 }
 
-// Conversation implements application.Record.
+// Place implements delivery.Record.
+func (r conversationRecord) Place() domain.Place {
+	return domain.Place{Partition: r.record.Partition, Offset: r.record.Offset}
+}
+
+// Conversation implements delivery.Record.
 func (r conversationRecord) Conversation() domain.Conversation { return r.conversation }
 
-// Open implements application.Record.
+// Open implements delivery.Record.
 func (r conversationRecord) Open() (domain.Event, []byte, error) {
 	if r.record.Value == nil {
 		return domain.Event{}, nil, errors.New("a record without a value")
@@ -204,6 +205,6 @@ func (r conversationRecord) Open() (domain.Event, []byte, error) {
 			return event, frame, nil
 		}
 	}
-	event, frame, err := decodeEvent(r.conversation, r.record.Value)
+	event, frame, err := DecodeEvent(r.conversation, r.record.Value)
 	return event, bytes.Clone(frame), err // it outlives the record
 }

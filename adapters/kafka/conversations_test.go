@@ -4,18 +4,22 @@ import (
 	"testing"
 	"time"
 
-	"chatting/application"
+	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/application/delivery"
+	"chatting/application/invites"
+	"chatting/application/notice"
 	"chatting/domain"
+	"chatting/test/brokertest"
 )
 
-// readings is an application.RecordReader that counts.
+// readings is an delivery.RecordReader that counts.
 type readings int
 
 func (r *readings) Read(domain.EventID, error) { *r++ }
 
 func TestWhereTheTopicIsMadeAnewDeliveryGoesOnInTheNewOne(t *testing.T) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	value, err := encodeEvent(domain.Event{
+	value, err := EncodeEvent(domain.Event{
 		ID: domain.DerivedID("test", "x"), Time: at, Body: domain.GameInvite{From: 9, To: 10, Status: domain.InviteCancelled},
 	})
 	if err != nil {
@@ -23,13 +27,13 @@ func TestWhereTheTopicIsMadeAnewDeliveryGoesOnInTheNewOne(t *testing.T) {
 	}
 	var delivered readings
 	tail := &ConversationTail{
-		Delivery: application.NewDelivery(&delivered, application.NewInvites(), application.NewNotices(testLogger(t), now)), Logger: testLogger(t),
+		Delivery: delivery.NewDelivery(&delivered, invites.NewRegister(), notice.NewLog(brokertest.Logger(t), time.Now)), Logger: brokertest.Logger(t),
 		From: map[int]int64{0: 100, 1: 100},
 	}
 	want := func(what string, partition int, offset int64, more readings) {
 		t.Helper()
 		before := delivered
-		tail.Record(&TailRecord{
+		tail.Record(&recordbatch.StoredRecord{
 			Partition: partition, Offset: offset, Time: at, Key: []byte("9:10"), Value: value,
 		})
 		if got := delivered - before; got != more {

@@ -5,40 +5,40 @@ import (
 	"testing"
 	"time"
 
-	"chatting/application"
+	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/application/messaging"
 	"chatting/domain"
 )
 
 // benchText has 64 bytes.
 const benchText = "Shall we play a round of the new one tonight, as soon as I can?!"
 
-// BenchmarkSendMessage is a message on its way from the use case into the appender's queue.
+// BenchmarkSendMessage is a message on its way from the use case to the appender.
 func BenchmarkSendMessage(b *testing.B) {
-	const most = 1000
-	l := newLane(nil, AppenderOptions{Deadline: time.Hour, QueueBytes: 64 << 20, Logger: testLogger(b)}, 0)
-	log := NewConversations(nil, &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}})
-	send := application.SendMessage{Log: log, Online: everybody{}, Now: now}
-	command := application.ChatCommand{Sender: 9, Target: 10, Text: mustText(b, benchText), ClientMessageID: "0123456789abcdef"}
+	log := &Conversations{appender: discarded{}, own: newOwnMessages()}
+	send := messaging.SendMessage{Log: log, Online: everybody{}, Now: time.Now}
+	command := messaging.ChatCommand{Sender: 9, Target: 10, Text: mustText(b, benchText), ClientMessageID: "0123456789abcdef"}
 	done := func(err error) {
 		if err != nil {
 			b.Error(err)
 		}
 	}
 	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
+	for b.Loop() {
 		send.Execute(command, done)
-		if i%most == most-1 {
-			if batch, _ := l.take(); batch != nil {
-				l.finish(batch, nil)
-			}
-		}
 	}
 }
+
+// discarded is an appender that takes everything.
+type discarded struct{ *appended }
+
+func (discarded) AppendAs(logclient.Owner, int, recordbatch.Record, func(error)) {}
 
 // BenchmarkOpenRecord is what a node does with a record that has a receiver here, after reading it.
 func BenchmarkOpenRecord(b *testing.B) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	own, err := encodeEvent(domain.Event{
+	own, err := EncodeEvent(domain.Event{
 		ID: domain.DerivedID("test", "x"), Time: at, ClientMessageID: "0123456789abcdef",
 		Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(b, benchText)},
 	})
@@ -49,14 +49,14 @@ func BenchmarkOpenRecord(b *testing.B) {
 	foreign := `{"data": {"id": "` + id + `", "type": "chat_message", "from_id": 9, "to_id": 10, "message": "Shall we\nplay? \u00fc",` +
 		` "time": "2026-11-23T12:45:19Z", "room": {"of": ["the", "game", 7]}}, "id": "` + id + `", "source": "/other",` +
 		` "specversion": "1.0", "subject": "9", "time": "2026-11-23T12:45:19Z", "type": "chatting.chat_message.v1", "traceparent": "00-1-2-00"}`
-	event, _, err := decodeEvent(domain.Between(9, 10), own)
+	event, _, err := DecodeEvent(domain.Between(9, 10), own)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Run("remembered", func(b *testing.B) {
 		messages := newOwnMessages()
 		record := conversationRecord{
-			record: &TailRecord{Time: at, Key: []byte("9:10"), Value: bytes.Clone(own)}, conversation: domain.Between(9, 10), own: messages,
+			record: &recordbatch.StoredRecord{Time: at, Key: []byte("9:10"), Value: bytes.Clone(own)}, conversation: domain.Between(9, 10), own: messages,
 		}
 		b.ReportAllocs()
 		for b.Loop() {
@@ -68,7 +68,7 @@ func BenchmarkOpenRecord(b *testing.B) {
 	})
 	for name, value := range map[string][]byte{"own": own, "foreign": []byte(foreign)} {
 		b.Run(name, func(b *testing.B) {
-			record := conversationRecord{record: &TailRecord{Time: at, Key: []byte("9:10"), Value: value}, conversation: domain.Between(9, 10)}
+			record := conversationRecord{record: &recordbatch.StoredRecord{Time: at, Key: []byte("9:10"), Value: value}, conversation: domain.Between(9, 10)}
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, _, err := record.Open(); err != nil {
@@ -78,3 +78,8 @@ func BenchmarkOpenRecord(b *testing.B) {
 		})
 	}
 }
+
+// everybody is online.
+type everybody struct{}
+
+func (everybody) Online(domain.UserID) bool { return true }

@@ -8,12 +8,10 @@ import (
 	"chatting/domain"
 )
 
-// ownMessages remembers the latest chat messages that this node appended, by the bytes of their values. A record that comes
-// back from the log with the very same bytes says the same, so it need not be read: decodeEvent would come to the event that
-// was encoded. Whether and where the append took place, and how often, makes no difference to that.
+// ownMessages remembers chat messages and read marks that this node appended, by the bytes of their values. A record with the very
+// same bytes need not be decoded: DecodeEvent would return the event that was encoded.
 //
-// It is a table of fixed size in which a message takes the place of another one with the same hash, so it may forget any of
-// them at any time. A message leaves when it is found.
+// It is a table of fixed size. A message takes the place of another one with the same hash, and leaves when it is found.
 type ownMessages struct {
 	seed   maphash.Seed
 	places [ownPlaces]atomic.Pointer[ownMessage]
@@ -22,8 +20,7 @@ type ownMessages struct {
 const (
 	// ownPlaces is some times as many messages as are under way at once.
 	ownPlaces = 4096
-	// maxOwnValue bounds the values that are remembered, and so the table, to 8 MiB. To read a longer one costs more, but
-	// few messages are so long.
+	// maxOwnValue bounds the values that are remembered, and so the table, to 8 MiB.
 	maxOwnValue = 2 << 10
 )
 
@@ -39,11 +36,14 @@ func (o *ownMessages) place(value []byte) *atomic.Pointer[ownMessage] {
 	return &o.places[maphash.Bytes(o.seed, value)%ownPlaces]
 }
 
-// note remembers an event that is about to be appended, and its value, which must not change any more. Events other than
-// chat messages are few, and are not remembered.
+// note remembers an event that is about to be appended, and its value, which must not change any more. Events of other types are
+// few, and are not remembered.
 func (o *ownMessages) note(event domain.Event, value []byte) {
-	if _, ok := event.Body.(domain.ChatMessage); ok && len(value) <= maxOwnValue {
-		o.place(value).Store(&ownMessage{event: event, value: value})
+	switch event.Body.(type) {
+	case domain.ChatMessage, domain.ReadMark:
+		if len(value) <= maxOwnValue {
+			o.place(value).Store(&ownMessage{event: event, value: value})
+		}
 	}
 }
 

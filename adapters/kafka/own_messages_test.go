@@ -9,8 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"chatting/application"
+	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/application/delivery"
+	"chatting/application/invites"
+	"chatting/application/notice"
 	"chatting/domain"
+	"chatting/test/brokertest"
 )
 
 // saidBy9 is a chat message from 9 to 10, and its value.
@@ -20,7 +24,7 @@ func saidBy9(t testing.TB, text string) (domain.Event, []byte) {
 		ID: domain.DerivedID("test", text), Time: referenceTime, ClientMessageID: `"data":`,
 		Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(t, text)},
 	}
-	value, err := encodeEvent(event)
+	value, err := EncodeEvent(event)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +36,7 @@ func TestAnOwnMessageThatComesBackSaysWhatItSaid(t *testing.T) {
 	for _, text := range []string{"", "hi", `"data":{`, "<ü>\u2028", strings.Repeat("x", 1000)} {
 		event, value := saidBy9(t, text)
 		own.note(event, value)
-		want, wantFrame, err := decodeEvent(referenceKey, value)
+		want, wantFrame, err := DecodeEvent(referenceKey, value)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,6 +47,25 @@ func TestAnOwnMessageThatComesBackSaysWhatItSaid(t *testing.T) {
 		if _, _, again := own.take(referenceKey, value); again {
 			t.Errorf("%q is remembered after it was found", text)
 		}
+	}
+}
+
+func TestAnOwnReadMarkIsRememberedToo(t *testing.T) {
+	own := newOwnMessages()
+	event := domain.Event{ID: referenceID, Time: referenceTime, Body: domain.ReadMark{
+		Reader: 10, Partner: 9, Message: domain.DerivedID("test", "m"), Unread: 7, Receipt: true,
+	}}
+	value, err := EncodeEvent(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.note(event, value)
+	_, wantFrame, err := DecodeEvent(referenceKey, value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, frame, ok := own.take(referenceKey, bytes.Clone(value)); !ok || got != event || !bytes.Equal(frame, wantFrame) {
+		t.Errorf("%t, %+v, %s", ok, got, frame)
 	}
 }
 
@@ -65,7 +88,7 @@ func TestOnlyTheVeryBytesInTheirConversationAreOwn(t *testing.T) {
 		t.Error("it is own under another key")
 	}
 	other := domain.Event{ID: event.ID, Time: event.Time, Body: domain.BlockChanged{Blocker: 9, Target: 10, Blocked: true, Version: 1}}
-	block, err := encodeEvent(other)
+	block, err := EncodeEvent(other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +107,7 @@ func TestARecordThatComesTwiceIsReadTheSecondTime(t *testing.T) {
 	event, value := saidBy9(t, "hi")
 	own.note(event, value)
 	own.note(event, bytes.Clone(value))
-	record := conversationRecord{record: &TailRecord{Value: value}, conversation: referenceKey, own: own}
+	record := conversationRecord{record: &recordbatch.StoredRecord{Value: value}, conversation: referenceKey, own: own}
 	for round := range 3 {
 		if got, frame, err := record.Open(); err != nil || got != event || !bytes.Contains(value, frame) || len(frame) == 0 {
 			t.Errorf("round %d: %+v, %s, %v", round, got, frame, err)
@@ -125,22 +148,21 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 }
 
 func TestTheTailKnowsWhatThisNodeAppended(t *testing.T) {
-	l := idleLane(t, AppenderOptions{Deadline: time.Minute, QueueBytes: 1 << 20})
-	log := NewConversations(nil, &Appender{options: AppenderOptions{Now: now}, numbers: partitionNumbers(1), lanes: []*lane{l}})
+	appended := &appended{}
+	log := NewConversations(nil, appended)
 	event, value := saidBy9(t, "hi")
 	log.Append(event, func(error) {})
-	batch, _ := l.take()
-	if batch == nil || !bytes.Equal(batch.pending[0].record.value, value) {
+	if len(appended.values) != 1 || !bytes.Equal(appended.values[0], value) {
 		t.Fatal("it is not appended")
 	}
 	if log.own.place(value).Load() == nil {
 		t.Error("what is appended is not own")
 	}
 	var delivered readings
-	delivery := application.NewDelivery(&delivered, application.NewInvites(), application.NewNotices(testLogger(t), now))
+	delivery := delivery.NewDelivery(&delivered, invites.NewRegister(), notice.NewLog(brokertest.Logger(t), time.Now))
 	delivery.Attach(10, &attached{})
-	tail := &ConversationTail{Delivery: delivery, Log: log, Logger: testLogger(t)}
-	tail.Record(&TailRecord{Time: referenceTime, Key: []byte("9:10"), Value: bytes.Clone(value)})
+	tail := &ConversationTail{Delivery: delivery, Log: log, Logger: brokertest.Logger(t)}
+	tail.Record(&recordbatch.StoredRecord{Time: referenceTime, Key: []byte("9:10"), Value: bytes.Clone(value)})
 	if left := log.own.place(value).Load(); delivered != 1 || left != nil {
 		t.Errorf("%d records are delivered; it is still remembered: %t", delivered, left != nil)
 	}

@@ -6,7 +6,10 @@ import (
 	"log/slog"
 	"time"
 
-	"chatting/application"
+	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/groups"
+	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/application/presence"
 )
 
 // AuditOptions say what the presence audit reads and writes.
@@ -16,97 +19,86 @@ type AuditOptions struct {
 	// Database is the id of the database, which all members of the group share.
 	Database string
 	// Presence appends to the public topic.
-	Presence *Appender
+	Presence *logclient.Appender
 	// Lookback is how far before the committed offset the state is rebuilt from.
 	Lookback time.Duration
 	Logger   *slog.Logger
 }
 
-// PresenceAudit writes the public topic of who came online and went offline: a consumer group over the sessions topic, so
-// that one node at a time does it for each partition, at least once for each transition, under an id that is always the
-// same.
+// PresenceAudit publishes who came online and went offline: a consumer group over the sessions topic. Each transition is
+// published at least once, always under the same id.
 type PresenceAudit struct {
-	cluster *Cluster
+	cluster *logclient.Cluster
 	options AuditOptions
 }
 
 // NewPresenceAudit prepares an audit.
-func NewPresenceAudit(cluster *Cluster, options AuditOptions) *PresenceAudit {
+func NewPresenceAudit(cluster *logclient.Cluster, options AuditOptions) *PresenceAudit {
 	return &PresenceAudit{cluster: cluster, options: options}
 }
 
 const (
 	// auditSession is after how long a dead node's share of the audit goes to others.
-	auditSession = 10 * time.Second
+	auditSession = groups.MaxSession
+	// auditRest is for how long a transition may wait to be published with those that follow it.
+	auditRest = 200 * time.Millisecond
 	// commitInterval is how often progress is committed where nothing was published.
 	commitInterval = time.Minute
-	// maxUnsettled bounds the events of a partition that are appended and not yet acknowledged: the death of one node may
-	// end more sessions than the queue of the public topic takes at once.
+	// maxUnsettled bounds the events of a partition that are appended and not yet acknowledged. The death of one node may end
+	// more sessions than the queue of the public topic takes.
 	maxUnsettled = 1000
 )
 
 // Run audits until ctx ends.
 func (a *PresenceAudit) Run(ctx context.Context) error {
-	return runGroup(ctx, a.cluster, groupOptions{
-		ID: a.options.Group, Topic: a.options.Sessions, Database: a.options.Database, Session: auditSession,
-		What: "presence audit", Logger: a.options.Logger,
-	}, a.audit)
+	options := GroupOptions(a.options.Group, a.options.Sessions, a.options.Database)
+	options.Session, options.What, options.Logger = auditSession, "presence audit", a.options.Logger
+	return groups.Run(ctx, a.cluster, options, a.audit)
 }
 
 // audit serves the partitions of one generation until it ends.
-func (a *PresenceAudit) audit(ctx context.Context, generation *generation, assignments []assignment) error {
-	auditor := &auditor{options: a.options, ctx: ctx, generation: generation, partitions: make(map[int]*auditedPartition)}
+func (a *PresenceAudit) audit(ctx context.Context, generation *groups.Generation, assignments []groups.Assignment) error {
+	auditor := &auditor{options: a.options, ctx: ctx, commit: generation.Commit, partitions: make(map[int]*auditedPartition)}
+	// Of a topic made anew, nothing is published.
+	committed, err := groups.Begin(ctx, a.cluster, a.options.Sessions, assignments)
+	if err != nil {
+		return err
+	}
 	from := make(map[int]int64, len(assignments))
-	for _, assignment := range assignments {
-		start, committed, err := a.locate(ctx, assignment)
-		if err != nil {
+	for partition, at := range committed {
+		if from[partition], err = a.lookback(ctx, partition, at); err != nil {
 			return err
 		}
-		from[assignment.ID] = start
-		auditor.partitions[assignment.ID] = &auditedPartition{
-			audit: application.NewAuditPresence(assignment.ID), publishFrom: committed, committed: committed,
-			committedAt: now(),
+		auditor.partitions[partition] = &auditedPartition{
+			audit: presence.NewAuditPresence(partition), publishFrom: at, committed: at, committedAt: time.Now(),
 		}
 	}
 	ctx, auditor.stop = context.WithCancel(ctx)
 	defer auditor.stop()
-	err := NewTail(a.cluster, TailOptions{
-		Topic: a.options.Sessions, From: from, Handler: auditor, Logger: a.options.Logger,
+	err = logclient.NewTail(a.cluster, logclient.TailOptions{
+		Topic: a.options.Sessions, From: from, Handler: auditor, Through: auditor.settleAll, Rest: auditRest, Logger: a.options.Logger,
 	}).Run(ctx)
 	return errors.Join(err, auditor.err)
 }
 
-// locate returns where to begin reading a partition, and from which offset on to publish.
-func (a *PresenceAudit) locate(ctx context.Context, assignment assignment) (start, committed int64, err error) {
-	one := []int{assignment.ID}
-	starts, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, timestampEarliest)
+// lookback returns where to begin reading a partition that is published from an offset on.
+func (a *PresenceAudit) lookback(ctx context.Context, partition int, offset int64) (int64, error) {
+	at, err := logclient.TimeOf(ctx, a.cluster, a.options.Sessions, partition, offset)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	ends, err := a.cluster.logEnds(ctx, a.options.Sessions, one)
+	start, err := a.cluster.Offsets(ctx, a.options.Sessions, []int{partition}, logclient.Since(at.Add(-a.options.Lookback)))
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	committed = max(assignment.Offset, starts[0]) // that of a group without a commit is negative
-	if committed > ends[0] {
-		committed = starts[0] // a topic made anew: nothing of it is published
-	}
-	at, err := a.cluster.timeOf(ctx, a.options.Sessions, assignment.ID, committed)
-	if err != nil {
-		return 0, 0, err
-	}
-	lookback, err := a.cluster.listOffsets(ctx, a.options.Sessions, one, max(at.Add(-a.options.Lookback).UnixMilli(), 0))
-	if err != nil {
-		return 0, 0, err
-	}
-	return min(lookback[0], committed), committed, nil
+	return min(start[0], offset), nil
 }
 
 // auditor is the handler of the audit's tail.
 type auditor struct {
 	options    AuditOptions
 	ctx        context.Context //nolint:containedctx // the generation's: it ends with it, as the auditor does
-	generation *generation
+	commit     func(ctx context.Context, offsets map[int]int64) error
 	partitions map[int]*auditedPartition
 	stop       context.CancelFunc
 	err        error
@@ -114,21 +106,22 @@ type auditor struct {
 
 // auditedPartition is one partition's audit. publishFrom is the first offset whose transitions are to be published.
 type auditedPartition struct {
-	audit       *application.AuditPresence
+	audit       *presence.AuditPresence
 	publishFrom int64
+	next        int64 // what was read stands before it
 	committed   int64
 	committedAt time.Time
 	outcomes    []chan error // of what was appended and is not settled
 	published   bool         // something was, since the last commit
 }
 
-// Record implements TailHandler.
-func (a *auditor) Record(r *TailRecord) {
+// Record implements logclient.TailHandler.
+func (a *auditor) Record(r *recordbatch.StoredRecord) {
 	if a.err != nil {
 		return
 	}
 	p := a.partitions[r.Partition]
-	record, err := readSession(r)
+	record, err := decodeSession(r.Value)
 	if err != nil {
 		return // the node's own tail has said so
 	}
@@ -144,30 +137,39 @@ func (a *auditor) Record(r *TailRecord) {
 		outcome := make(chan error, 1)
 		p.outcomes = append(p.outcomes, outcome)
 		p.published = true
-		a.options.Presence.appendTo(a.options.Presence.PartitionOf(key),
+		a.options.Presence.Append(a.options.Presence.PartitionOf(key),
 			eventRecord(key, encodePresence(event.ID, event.Transition)), func(err error) { outcome <- err })
 	}
 }
 
-// BatchEnd implements TailHandler: what was published is committed once it is durable.
-func (a *auditor) BatchEnd(partition int, next int64) {
-	p := a.partitions[partition]
-	if a.err != nil || next <= p.committed {
+// BatchEnd implements logclient.TailHandler.
+func (a *auditor) BatchEnd(partition int, next int64) { a.partitions[partition].next = next }
+
+// settleAll commits what was published, once it is durable.
+func (a *auditor) settleAll() {
+	if a.err != nil {
 		return
 	}
-	if !a.settle(p) {
+	offsets := make(map[int]int64)
+	for partition, p := range a.partitions {
+		if !a.settle(p) {
+			return
+		}
+		if p.next > p.committed && (p.published || time.Since(p.committedAt) >= commitInterval) {
+			offsets[partition] = p.next
+		}
+	}
+	if len(offsets) == 0 {
 		return
 	}
-	published := p.published
-	p.published = false
-	if !published && time.Since(p.committedAt) < commitInterval {
-		return
-	}
-	if err := a.generation.commit(a.ctx, map[int]int64{partition: next}); err != nil {
+	if err := a.commit(a.ctx, offsets); err != nil {
 		a.fail(err)
 		return
 	}
-	p.committed, p.committedAt = next, time.Now()
+	for partition, next := range offsets {
+		p := a.partitions[partition]
+		p.committed, p.committedAt, p.published = next, time.Now(), false
+	}
 }
 
 // settle waits until everything that was appended for p is durable. It is false where that failed, or the generation ended.
@@ -187,13 +189,13 @@ func (a *auditor) settle(p *auditedPartition) bool {
 	return true
 }
 
-// LeftOut implements TailHandler. No node wrote that.
-func (a *auditor) LeftOut(LeftOut) {}
+// LeftOut implements logclient.TailHandler. No node wrote that.
+func (a *auditor) LeftOut(recordbatch.LeftOut) {}
 
-// Hole implements TailHandler: whatever was in it is not in the audit either.
+// Hole implements logclient.TailHandler: whatever was in it is not in the audit either.
 func (a *auditor) Hole(partition int, from, to int64) {
 	if p := a.partitions[partition]; to < from { // a topic made anew
-		p.publishFrom, p.committed = to, to
+		p.publishFrom, p.next, p.committed = to, to, to
 	}
 	a.options.Logger.Error("presence audit: records were lost", "partition", partition, "from", from, "to", to)
 }

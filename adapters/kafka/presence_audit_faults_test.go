@@ -11,17 +11,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
-
+	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/groups"
 	"chatting/domain"
+	"chatting/test/brokertest"
+	"chatting/test/logtest"
 )
 
 // runAudit runs an audit until the returned function is called, which waits for its end.
 func runAudit(t *testing.T, audit *PresenceAudit) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(testContext(t))
+	ctx, cancel := context.WithCancel(brokertest.Context(t))
 	done := make(chan error, 1)
 	go func() { done <- audit.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
@@ -35,7 +35,7 @@ func runAudit(t *testing.T, audit *PresenceAudit) (stop func()) {
 }
 
 // writeSessions appends session records to partition 0 and waits for them.
-func writeSessions(t *testing.T, appender *Appender, records ...domain.SessionRecord) {
+func writeSessions(t *testing.T, appender *logclient.Appender, records ...domain.SessionRecord) {
 	t.Helper()
 	outcomes := make(chan error, len(records))
 	for _, r := range records {
@@ -51,59 +51,36 @@ func writeSessions(t *testing.T, appender *Appender, records ...domain.SessionRe
 // A topic whose records had all expired may start at 0 again after a restart of an embedded broker, which still knows
 // what the group committed.
 func TestTheAuditOfATopicMadeAnewPublishesFromItsStart(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		names := testTopics(t, cluster, 1)
 		sessions, presence := testAppender(t, cluster, names.Sessions, 1), testAppender(t, cluster, names.Presence, 1)
-		defer sessions.Close(testContext(t))
-		defer presence.Close(testContext(t))
+		defer sessions.Close(brokertest.Context(t))
+		defer presence.Close(brokertest.Context(t))
 		group := names.Sessions + ".audit"
-		commitOffset(t, cluster, group, names.Sessions, 1000)
+		logtest.Commit(t, cluster, group, names.Sessions, 1000)
 		writeSessions(t, sessions, domain.SessionRecord{
 			Kind: domain.SessionUp, Incarnation: domain.Incarnation{1}, User: 7, Count: 1,
 		})
-		tail, log := startTail(t, cluster, names.Presence, 1)
+		_, log := logtest.Tail(t, cluster, names.Presence, 1)
 		stop := runAudit(t, NewPresenceAudit(cluster, AuditOptions{
-			Sessions: names.Sessions, Group: group, Presence: presence, Lookback: 20 * time.Minute, Logger: testLogger(t),
+			Sessions: names.Sessions, Group: group, Presence: presence, Lookback: 20 * time.Minute, Logger: brokertest.Logger(t),
 		}))
-		waitForValues(t, tail, log, 0, 1)
+		log.WaitFor(t, 0, 1)
 		stop()
 	})
 }
 
-// commitOffset commits an offset of partition 0 for a group without members.
-func commitOffset(t *testing.T, cluster *Cluster, group, topic string, offset int64) {
-	t.Helper()
-	// Later versions name topics by their ids.
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.options.Brokers...), kgo.MaxVersions(kversion.V3_0_0()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	request := kmsg.NewPtrOffsetCommitRequest()
-	request.Group, request.Generation = group, -1
-	request.Topics = []kmsg.OffsetCommitRequestTopic{{
-		Topic: topic, Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Partition: 0, Offset: offset, LeaderEpoch: -1}},
-	}}
-	response, err := request.RequestWith(testContext(t), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if code := response.Topics[0].Partitions[0].ErrorCode; code != 0 {
-		t.Fatalf("committing an offset: error %d", code)
-	}
-}
-
 // The death of one node may cause more events at once than the queue of the public topic takes.
 func TestTheAuditPublishesTheEndOfMoreSessionsThanItsQueueTakes(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		const users = 3 * maxUnsettled
 		names := testTopics(t, cluster, 1)
 		sessions := testAppender(t, cluster, names.Sessions, 1)
-		defer sessions.Close(testContext(t))
-		presence := NewAppender(cluster, AppenderOptions{
-			Topic: names.Presence, Partitions: 1, Deadline: 5 * time.Second, QueueBytes: 1 << 20, Logger: testLogger(t),
+		defer sessions.Close(brokertest.Context(t))
+		presence := NewAppender(cluster, logclient.AppenderOptions{
+			Topic: names.Presence, Partitions: 1, Deadline: 5 * time.Second, QueueBytes: 1 << 20, Logger: brokertest.Logger(t),
 		})
-		defer presence.Close(testContext(t))
+		defer presence.Close(brokertest.Context(t))
 		node := domain.Incarnation{1}
 		for user := domain.UserID(1); user <= users; user += 100 {
 			var ups []domain.SessionRecord
@@ -113,12 +90,12 @@ func TestTheAuditPublishesTheEndOfMoreSessionsThanItsQueueTakes(t *testing.T) {
 			writeSessions(t, sessions, ups...)
 		}
 		writeSessions(t, sessions, domain.SessionRecord{Kind: domain.SessionDead, Incarnation: node})
-		tail, log := startTail(t, cluster, names.Presence, 1)
+		_, log := logtest.Tail(t, cluster, names.Presence, 1)
 		stop := runAudit(t, NewPresenceAudit(cluster, AuditOptions{
 			Sessions: names.Sessions, Group: names.Sessions + ".audit", Presence: presence, Lookback: 20 * time.Minute,
-			Logger: testLogger(t),
+			Logger: brokertest.Logger(t),
 		}))
-		values := waitForValues(t, tail, log, 0, 2*users)
+		values := log.WaitFor(t, 0, 2*users)
 		stop()
 		events, _ := presenceOf(t, values)
 		offline := make(map[string]bool)
@@ -134,11 +111,11 @@ func TestTheAuditPublishesTheEndOfMoreSessionsThanItsQueueTakes(t *testing.T) {
 }
 
 func TestAFailedAuditPausesBeforeItStartsOver(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		names := testTopics(t, cluster, 1)
 		sessions, presence := testAppender(t, cluster, names.Sessions, 1), testAppender(t, cluster, names.Presence, 1)
-		defer sessions.Close(testContext(t))
-		presence.Close(testContext(t)) // it refuses everything
+		defer sessions.Close(brokertest.Context(t))
+		presence.Close(brokertest.Context(t)) // it refuses everything
 		writeSessions(t, sessions, domain.SessionRecord{
 			Kind: domain.SessionUp, Incarnation: domain.Incarnation{1}, User: 7, Count: 1,
 		})
@@ -149,7 +126,7 @@ func TestAFailedAuditPausesBeforeItStartsOver(t *testing.T) {
 		}))
 		defer stop()
 		first := <-failures
-		if pause := (<-failures).Sub(first); pause < groupPause {
+		if pause := (<-failures).Sub(first); pause < groups.Pause {
 			t.Errorf("it started over after %s", pause)
 		}
 	})
@@ -173,14 +150,14 @@ func (w *warnings) WithGroup(string) slog.Handler      { return w }
 func TestAnAuditThatIsStillJoiningItsGroupStopsAtOnce(t *testing.T) {
 	joining := make(chan struct{}, 1)
 	address := hangingCoordinator(t, joining)
-	audit := NewPresenceAudit(testCluster(t, []string{address}), AuditOptions{
-		Sessions: "sessions", Group: "audit", Logger: testLogger(t),
+	audit := NewPresenceAudit(logtest.Cluster(t, []string{address}), AuditOptions{
+		Sessions: "sessions", Group: "audit", Logger: brokertest.Logger(t),
 	})
 	stop := runAudit(t, audit)
 	<-joining
 	since := time.Now()
 	stop()
-	if took := time.Since(since); took > 3*leaveTimeout {
+	if took := time.Since(since); took > 3*groups.LeaveTimeout {
 		t.Errorf("it took %s", took)
 	}
 }
@@ -198,7 +175,7 @@ func hangingCoordinator(t *testing.T, joining chan<- struct{}) string {
 	serve := func(conn net.Conn) {
 		defer conn.Close()
 		for {
-			request, err := readFrame(conn)
+			request, err := brokertest.ReadFrame(conn)
 			if err != nil {
 				return
 			}

@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"chatting/application"
+	"chatting/adapters/kafka/logclient"
+	"chatting/application/notice"
+	"chatting/application/presence"
 	"chatting/domain"
+	"chatting/test/brokertest"
+	"chatting/test/logtest"
 )
 
 // presenceOf returns the public events of a topic with one partition, as "user status", and their ids.
@@ -33,16 +37,16 @@ func presenceOf(t *testing.T, values []string) (events, ids []string) {
 }
 
 func TestTheAuditPublishesEveryTransitionAndGoesOnWhereItStopped(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		names := testTopics(t, cluster, 1)
 		sessionsAppender := testAppender(t, cluster, names.Sessions, 1)
-		defer sessionsAppender.Close(testContext(t))
+		defer sessionsAppender.Close(brokertest.Context(t))
 		presence := testAppender(t, cluster, names.Presence, 1)
-		defer presence.Close(testContext(t))
-		_, log := startTail(t, cluster, names.Presence, 1)
+		defer presence.Close(brokertest.Context(t))
+		_, log := logtest.Tail(t, cluster, names.Presence, 1)
 		audit := NewPresenceAudit(cluster, AuditOptions{
 			Sessions: names.Sessions, Group: names.Sessions + ".audit", Presence: presence,
-			Lookback: 20 * time.Minute, Logger: testLogger(t),
+			Lookback: 20 * time.Minute, Logger: brokertest.Logger(t),
 		})
 		node := domain.Incarnation{1}
 		up := func(user domain.UserID, count int64) domain.SessionRecord {
@@ -54,7 +58,7 @@ func TestTheAuditPublishesEveryTransitionAndGoesOnWhereItStopped(t *testing.T) {
 
 		// What was published and not committed when the audit stopped comes again, under the same id.
 		once := func() (once []string) {
-			events, ids := presenceOf(t, log.of(0))
+			events, ids := presenceOf(t, log.Of(0))
 			for i, id := range ids {
 				if !slices.Contains(ids[:i], id) {
 					once = append(once, events[i])
@@ -65,11 +69,11 @@ func TestTheAuditPublishesEveryTransitionAndGoesOnWhereItStopped(t *testing.T) {
 
 		writeSessions(t, sessionsAppender, up(7, 1), up(8, 2), up(7, 1), down(8, 2))
 		stop := runAudit(t, audit)
-		waitUntil(t, func() bool { return len(once()) == 3 })
+		brokertest.WaitUntil(t, func() bool { return len(once()) == 3 })
 		stop()
 		writeSessions(t, sessionsAppender, down(7, 1), up(9, 3)) // while nobody audits
 		stop = runAudit(t, audit)
-		waitUntil(t, func() bool { return len(once()) >= 5 })
+		brokertest.WaitUntil(t, func() bool { return len(once()) >= 5 })
 		stop()
 
 		want := fmt.Sprint([]string{"7 online", "8 online", "8 offline", "7 offline", "9 online"})
@@ -80,11 +84,11 @@ func TestTheAuditPublishesEveryTransitionAndGoesOnWhereItStopped(t *testing.T) {
 }
 
 func TestAStartingNodeReadsBackTheSessionsOfAllNodes(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		const partitions = 4
 		names := testTopics(t, cluster, partitions)
 		appender := testAppender(t, cluster, names.Sessions, partitions)
-		defer appender.Close(testContext(t))
+		defer appender.Close(brokertest.Context(t))
 		sessions := NewSessions(appender)
 		for user := domain.UserID(1); user <= 20; user++ {
 			outcome := make(chan error, 1)
@@ -95,21 +99,21 @@ func TestAStartingNodeReadsBackTheSessionsOfAllNodes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		presence := application.NewSetPresence(sessions, time.Now, func() domain.EventID { return domain.EventID{2} },
-			application.DefaultPresenceTimes, application.NewNotices(testLogger(t), now))
-		from, to, err := Lookback(testContext(t), cluster, names.Sessions, partitions, time.Minute)
+		presence := presence.NewSetPresence(sessions, time.Now, func() domain.EventID { return domain.EventID{2} },
+			presence.DefaultTimes, notice.NewLog(brokertest.Logger(t), time.Now))
+		from, to, err := Lookback(brokertest.Context(t), cluster, names.Sessions, partitions, time.Now(), time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tail := NewTail(cluster, TailOptions{
-			Topic: names.Sessions, From: from, Logger: testLogger(t),
-			Handler: &SessionTail{Presence: presence, Notices: application.NewNotices(testLogger(t), now), Lost: func() { t.Error("records were lost") }},
+		tail := logclient.NewTail(cluster, logclient.TailOptions{
+			Topic: names.Sessions, From: from, Logger: brokertest.Logger(t),
+			Handler: &SessionTail{Presence: presence, Notices: notice.NewLog(brokertest.Logger(t), time.Now), Lost: func() { t.Error("records were lost") }},
 		})
-		ctx, cancel := context.WithCancel(testContext(t))
+		ctx, cancel := context.WithCancel(brokertest.Context(t))
 		done := make(chan error, 1)
 		go func() { done <- tail.Run(ctx) }()
 		defer func() { cancel(); <-done }()
-		if err := tail.WaitFor(testContext(t), to); err != nil {
+		if err := tail.WaitFor(brokertest.Context(t), to); err != nil {
 			t.Fatal(err)
 		}
 		for user := domain.UserID(1); user <= 20; user++ {
@@ -122,7 +126,7 @@ func TestAStartingNodeReadsBackTheSessionsOfAllNodes(t *testing.T) {
 		if err := <-buried; err != nil {
 			t.Fatal(err)
 		}
-		waitUntil(t, func() bool {
+		brokertest.WaitUntil(t, func() bool {
 			for user := domain.UserID(1); user <= 20; user++ {
 				if presence.Online(user) {
 					return false

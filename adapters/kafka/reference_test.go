@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"chatting/adapters/frame"
+	"chatting/adapters/wire"
 	"chatting/domain"
 )
 
@@ -26,6 +27,8 @@ type referenceEnvelope struct {
 	Time        string `json:"time"`
 	// ClientMessageID is an extension attribute: the sender's own name of the message, for its connections only.
 	ClientMessageID string          `json:"clientmsgid,omitempty"`
+	Unread          json.RawMessage `json:"unread,omitempty"`  // of read marks, for the reader's connections only
+	Receipt         json.RawMessage `json:"receipt,omitempty"` // of read marks: whether the partner may learn of it
 	ContentType     string          `json:"datacontenttype"`
 	Data            json.RawMessage `json:"data"`
 }
@@ -40,9 +43,14 @@ func referenceEncodeEvent(event domain.Event) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	var unread, receipt json.RawMessage
+	if mark, ok := event.Body.(domain.ReadMark); ok {
+		unread, receipt = json.RawMessage(fmt.Sprint(mark.Unread)), json.RawMessage(fmt.Sprint(mark.Receipt))
+	}
 	return referenceMarshalEnvelope(referenceEnvelope{
+		Unread: unread, Receipt: receipt,
 		SpecVersion: "1.0", ID: event.ID.String(), Source: eventSource, Type: kind,
-		Subject: event.Body.Actor().String(), Time: frame.Time(event.Time),
+		Subject: event.Body.Actor().String(), Time: wire.Time(event.Time),
 		ClientMessageID: string(event.ClientMessageID), ContentType: "application/json", Data: data,
 	})
 }
@@ -79,7 +87,7 @@ func referenceDecodeEvent(key domain.Conversation, value []byte) (domain.Event, 
 		return domain.Event{}, nil, errors.New("envelope and data differ in their id")
 	case event.Body.Conversation() != key:
 		return domain.Event{}, nil, errors.New("the key names another conversation than the data")
-	case isInvite(event.Body) && !concernsInvites(value[:min(len(value), headBytes)]):
+	case isInvite(event.Body) && !ConcernsInvites(value[:min(len(value), headBytes)]):
 		// Nodes without a receiver would not see it, and judge what follows differently.
 		return domain.Event{}, nil, errors.New("an invite whose type does not stand at the beginning")
 	}
@@ -91,6 +99,13 @@ func referenceDecodeEvent(key domain.Conversation, value []byte) (domain.Event, 
 	if _, hidden := event.Body.(domain.BlockChanged); hidden {
 		return event, nil, nil
 	}
+	if mark, ok := event.Body.(domain.ReadMark); ok {
+		if mark.Unread, err = strconv.Atoi(string(e.Unread)); err != nil || mark.Unread < 0 || mark.Unread > 1<<30 {
+			return domain.Event{}, nil, errors.New("unread is no number of messages")
+		}
+		mark.Receipt = string(e.Receipt) == "true"
+		event.Body = mark
+	}
 	return event, e.Data, nil
 }
 
@@ -100,7 +115,8 @@ type referenceBody struct {
 	From       *string `json:"from,omitempty"`
 	Message    *string `json:"message,omitempty"`
 	FromID     *int64  `json:"from_id,omitempty"`
-	ToID       int64   `json:"to_id"`
+	ToID       *int64  `json:"to_id"`
+	MessageID  string  `json:"message_id,omitempty"`
 	Status     string  `json:"status,omitempty"`
 	RoomID     string  `json:"room_id,omitempty"`
 	ExpiresAt  string  `json:"expires_at,omitempty"`
@@ -111,26 +127,28 @@ type referenceBody struct {
 }
 
 // referenceEncode returns the frame of an event: for chat messages, invites and system messages what clients get, for block
-// changes what only the log holds. The client's own name of the message is not in it: see frame.AppendWithClientMessageID.
+// changes what only the log holds. The client's own name of the message is not in it: see wire.AppendWithClientMessageID.
 func referenceEncode(event domain.Event) ([]byte, error) {
-	b := referenceBody{Time: frame.Time(event.Time), ID: event.ID.String()}
+	b := referenceBody{Time: wire.Time(event.Time), ID: event.ID.String()}
 	switch e := event.Body.(type) {
 	case domain.ChatMessage:
-		b.Type, b.Message, b.FromID, b.ToID = frame.TypeChat, new(e.Text.String()), new(int64(e.From)), int64(e.To)
+		b.Type, b.Message, b.FromID, b.ToID = wire.TypeChat, new(e.Text.String()), new(int64(e.From)), new(int64(e.To))
 	case domain.GameInvite:
-		b.Type, b.FromID, b.ToID = frame.TypeInvite, new(int64(e.From)), int64(e.To)
+		b.Type, b.FromID, b.ToID = wire.TypeInvite, new(int64(e.From)), new(int64(e.To))
 		b.Status, b.RoomID = string(e.Status), string(e.Room)
 		if !e.Expires.IsZero() {
-			b.ExpiresAt = frame.Time(e.Expires)
+			b.ExpiresAt = wire.Time(e.Expires)
 		}
 	case domain.SystemMessage:
-		b.Type, b.From, b.Message, b.ToID = frame.TypeSystem, new("admin"), new(e.Text.String()), int64(e.To)
+		b.Type, b.From, b.Message, b.ToID = wire.TypeSystem, new("admin"), new(e.Text.String()), new(int64(e.To))
 		b.RoomID, b.OpponentID = string(e.Room), int64(e.Opponent)
 	case domain.BlockChanged:
-		b.Type, b.FromID, b.ToID, b.Version = frame.TypeUnblocked, new(int64(e.Blocker)), int64(e.Target), e.Version
+		b.Type, b.FromID, b.ToID, b.Version = wire.TypeUnblocked, new(int64(e.Blocker)), new(int64(e.Target)), e.Version
 		if e.Blocked {
-			b.Type = frame.TypeBlocked
+			b.Type = wire.TypeBlocked
 		}
+	case domain.ReadMark:
+		b.Type, b.FromID, b.ToID, b.MessageID = wire.TypeReadMark, new(int64(e.Reader)), new(int64(e.Partner)), e.Message.String()
 	default:
 		return nil, fmt.Errorf("no frame for events of type %T", event.Body)
 	}
@@ -174,7 +192,7 @@ func referenceDecode(data []byte) (domain.Event, error) {
 
 // referenceFieldNames are the names in referenceBody.
 var referenceFieldNames = []string{
-	"type", "from", "message", "from_id", "to_id", "status", "room_id", "expires_at", "opponent_id", "version", "time", "id",
+	"type", "from", "message", "from_id", "to_id", "status", "room_id", "expires_at", "opponent_id", "version", "message_id", "time", "id",
 }
 
 // sameToAll refuses a frame in which a client would read other fields than encoding/json, which ignores the case of names
@@ -196,11 +214,21 @@ func sameToAll(data []byte) error {
 
 // decode returns the referenceBody of the event, its values checked by the domain.
 func (b referenceBody) decode() (domain.Body, error) {
-	to, err := domain.NewUserID(b.ToID)
+	if b.ToID == nil {
+		return nil, errors.New("to_id is missing")
+	}
+	if b.Type == wire.TypeReadMark {
+		message, ok := domain.ParseEventID(b.MessageID)
+		if !ok || b.FromID == nil || *b.FromID <= 0 || *b.ToID < 0 {
+			return nil, errors.New("no read mark")
+		}
+		return domain.ReadMark{Reader: domain.UserID(*b.FromID), Partner: domain.UserID(*b.ToID), Message: message}, nil
+	}
+	to, err := domain.NewUserID(*b.ToID)
 	if err != nil {
 		return nil, err
 	}
-	if b.Type == frame.TypeSystem {
+	if b.Type == wire.TypeSystem {
 		text, err := b.text()
 		if err != nil {
 			return nil, err
@@ -218,13 +246,13 @@ func (b referenceBody) decode() (domain.Body, error) {
 		return nil, err
 	}
 	switch b.Type {
-	case frame.TypeChat:
+	case wire.TypeChat:
 		text, err := b.text()
 		if err != nil {
 			return nil, err
 		}
 		return domain.ChatMessage{From: from, To: to, Text: text}, nil
-	case frame.TypeInvite:
+	case wire.TypeInvite:
 		status, err := domain.NewInviteStatus(b.Status)
 		if err != nil {
 			return nil, err
@@ -240,8 +268,8 @@ func (b referenceBody) decode() (domain.Body, error) {
 			invite.Expires = invite.Expires.UTC().Truncate(time.Millisecond)
 		}
 		return invite, nil
-	case frame.TypeBlocked, frame.TypeUnblocked:
-		return domain.NewBlockChanged(from, to, b.Type == frame.TypeBlocked, b.Version)
+	case wire.TypeBlocked, wire.TypeUnblocked:
+		return domain.NewBlockChanged(from, to, b.Type == wire.TypeBlocked, b.Version)
 	default:
 		return nil, errors.New("its type is unknown")
 	}

@@ -35,7 +35,7 @@ func TestReleasedEventsAreUnderstood(t *testing.T) {
 		if e.Type == presenceType || !strings.HasPrefix(e.Type, typePrefix) { // nothing in this server reads those back
 			continue
 		}
-		event, frame, err := decodeEvent(domain.Between(domain.UserID(e.Data.From), domain.UserID(e.Data.To)), value)
+		event, frame, err := DecodeEvent(domain.Between(domain.UserID(e.Data.From), domain.UserID(e.Data.To)), value)
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 			continue

@@ -19,7 +19,7 @@ var (
 	referenceID   = domain.DerivedID("test", "x")
 )
 
-// referenceEvents has an event of every kind, in the conversations 9:10 and 0:10.
+// referenceEvents has an event of every kind, in the conversations 9:10, 0:10 and 0:9.
 func referenceEvents(t testing.TB) []domain.Event {
 	const room = "4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11"
 	bodies := []domain.Body{
@@ -31,6 +31,8 @@ func referenceEvents(t testing.TB) []domain.Event {
 		domain.SystemMessage{To: 10, Text: mustText(t, "round 2"), Room: "r\u2029", Opponent: 8},
 		domain.BlockChanged{Blocker: 9, Target: 10, Blocked: true, Version: 3},
 		domain.BlockChanged{Blocker: 9, Target: 10, Version: 4},
+		domain.ReadMark{Reader: 10, Partner: 9, Message: referenceID, Unread: 7, Receipt: true},
+		domain.ReadMark{Reader: 9, Message: referenceID},
 	}
 	var events []domain.Event
 	for _, body := range bodies {
@@ -44,7 +46,7 @@ func referenceEvents(t testing.TB) []domain.Event {
 func checkVerdict(t *testing.T, key domain.Conversation, value []byte) {
 	t.Helper()
 	before := bytes.Clone(value)
-	event, frame, err := decodeEvent(key, value)
+	event, frame, err := DecodeEvent(key, value)
 	want, wantFrame, wantErr := referenceDecodeEvent(key, value)
 	short := value[:min(len(value), 2000)]
 	switch {
@@ -131,7 +133,7 @@ var hostileValues = []string{
 	`null`, `true`, `false`, `[]`, `{}`, `[1,[2]]`, `{"type":"x","type":null}`, `0`, `-0`, `1`, `9`, `10`, `-9`, `9.0`, `1e1`, `9223372036854775807`, `9223372036854775808`, `-9223372036854775808`, `1e400`, `01`, `+1`, `.5`,
 	`""`, `"x"`, `"9"`, `"\u0039"`, `"1.0"`, `"1\u002e0"`, `"0.3"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00x"`, `"\ud83d\u0041"`, `"\u00e9\/\b"`, `"\x"`, `"\u12"`, "\"\xff\"", "\"\xed\xa0\x80\"", "\"\x01\"", "\"\x7f\"", `"` + "\u2028" + `"`, `"x`,
 	`"2026-11-23T12:45:19.712Z"`, `"2026-11-23T21:45:19,7129999+09:00"`, `"2026-11-23T1:02:03Z"`, `"0000-01-01T00:00:00+00:01"`, `"9999-12-31T23:59:59-00:01"`, `"2026-02-30T00:00:00Z"`, `"2026-11-23 12:45:19Z"`,
-	`"A1B90AD2-B63B-4D23-9053-16D9A9E54230"`, `"a1b90ad2-b63b-4d23-9053-16d9a9e54230"`, `"chatting.chat_message.v1"`, `"chat_message"`, `"system_message"`, `"invite_game"`, `"invite"`, `"expired"`, `"user_blocked"`,
+	`"A1B90AD2-B63B-4D23-9053-16D9A9E54230"`, `"a1b90ad2-b63b-4d23-9053-16d9a9e54230"`, `"chatting.chat_message.v1"`, `"chat_message"`, `"system_message"`, `"invite_game"`, `"invite"`, `"expired"`, `"user_blocked"`, `"read_mark"`, `1073741824`, `1073741825`,
 }
 
 // hostileNames are other ways to write a name, and what is no name.
@@ -178,7 +180,7 @@ func TestARecordIsTakenForWhatItWasEverTakenFor(t *testing.T) {
 	accepted := 0
 	check := func(key domain.Conversation, value string) {
 		checkVerdict(t, key, []byte(value))
-		if _, _, err := decodeEvent(key, []byte(value)); err == nil {
+		if _, _, err := DecodeEvent(key, []byte(value)); err == nil {
 			accepted++
 		}
 	}
@@ -246,7 +248,7 @@ func FuzzDecodeEventAsEver(f *testing.F) {
 		f.Add([]byte(value), []byte(value))
 		f.Add([]byte(`{"id":`+value+`}`), []byte(`{"id":`+value+`,"id":1}`))
 	}
-	kinds := []string{"chat_message", "invite_game", "system_message", "user_blocked", "user_unblocked"}
+	kinds := []string{"chat_message", "invite_game", "system_message", "user_blocked", "user_unblocked", "read_mark"}
 	f.Fuzz(func(t *testing.T, value, frame []byte) {
 		checkVerdict(t, referenceKey, value)
 		for _, kind := range kinds {
@@ -257,7 +259,7 @@ func FuzzDecodeEventAsEver(f *testing.F) {
 			if kind == "system_message" {
 				key = domain.Between(domain.System, 10)
 			}
-			checkVerdict(t, key, fmt.Appendf(nil, `{"specversion":"1.0","id":"%s","type":"chatting.%s.v1","data":%s}`, referenceID, kind, frame))
+			checkVerdict(t, key, fmt.Appendf(nil, `{"specversion":"1.0","id":"%s","type":"chatting.%s.v1","unread":3,"data":%s}`, referenceID, kind, frame))
 		}
 	})
 }
@@ -269,6 +271,8 @@ func FuzzEncodeEventAsEver(f *testing.F) {
 	f.Add(int64(9), int64(9), "\u2028\u2029<&>\"\\\b\f\n\r\t\x00\x7f", "\xff\u2028", `\"`, int64(0), int64(2), uint64(1<<40), uint8(1))
 	f.Add(int64(9), int64(10), "a\u2028", "b\u2029", "", int64(0), int64(1), uint64(1<<40), uint8(2))
 	f.Add(int64(1), int64(1<<62), strings.Repeat("é", 300), "", "", int64(0), int64(1<<60), uint64(1<<50), uint8(2))
+	f.Add(int64(9), int64(10), "", "", "", int64(1), int64(1<<40), uint64(1<<40), uint8(4))
+	f.Add(int64(9), int64(9), "", "", "n", int64(0), int64(3), uint64(1<<40), uint8(4))
 	statuses := []domain.InviteStatus{
 		domain.InviteOpened, domain.InviteCancelled, domain.InviteAccepted, domain.InviteDeclined, domain.InviteExpired,
 	}
@@ -284,7 +288,7 @@ func FuzzEncodeEventAsEver(f *testing.F) {
 		}
 		// What a use case makes comes back as it went; what is written here may be anything.
 		whole := utf8.ValidString(room)
-		switch kind % 4 {
+		switch kind % 5 {
 		case 0:
 			event.Body, whole = domain.ChatMessage{From: a, To: b, Text: said.EscapeHTML()}, true
 		case 1:
@@ -296,25 +300,29 @@ func FuzzEncodeEventAsEver(f *testing.F) {
 			event.Body, whole = invite, whole && (named || !invite.Status.IsNew()) && invite.Expires.Year() <= 9999
 		case 2:
 			event.Body = domain.SystemMessage{To: b, Text: said, Room: domain.RoomID(room), Opponent: domain.UserID(opponent)}
+		case 4:
+			partner := b * domain.UserID(opponent%2) // or the system
+			event.Body = domain.ReadMark{Reader: a, Partner: partner, Message: event.ID, Unread: int(version % 1001), Receipt: version%2 == 0}
+			whole = true
 		default:
 			if a == b {
 				t.Skip()
 			}
 			event.Body, whole = domain.BlockChanged{Blocker: a, Target: b, Blocked: version%2 == 1, Version: version}, true
 		}
-		value, err := encodeEvent(event)
+		value, err := EncodeEvent(event)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if want, err := referenceEncodeEvent(event); err != nil || !bytes.Equal(value, want) {
 			t.Fatalf("it is written\n%s\nand was written\n%s, %v", value, want, err)
 		}
-		if got, _, err := decodeEvent(event.Body.Conversation(), value); whole && (err != nil || got != event) {
+		if got, _, err := DecodeEvent(event.Body.Conversation(), value); whole && (err != nil || got != event) {
 			t.Fatalf("%s\ncomes back as %+v, %v\nand was     %+v", value, got, err, event)
 		}
 		own := newOwnMessages()
 		own.note(event, value)
-		read, readFrame, err := decodeEvent(event.Body.Conversation(), value)
+		read, readFrame, err := DecodeEvent(event.Body.Conversation(), value)
 		got, frame, ok := own.take(event.Body.Conversation(), value)
 		if ok && (err != nil || got != read || !bytes.Equal(frame, readFrame)) {
 			t.Fatalf("%s\nis remembered as %+v\n%s\nand read as %+v\n%s, %v", value, got, frame, read, readFrame, err)

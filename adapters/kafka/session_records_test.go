@@ -42,6 +42,9 @@ func TestSessionRecordsOfOtherWritersAreReadOrRefused(t *testing.T) {
 	for value, want := range map[string]*domain.SessionRecord{ // nil: refused
 		`{"type":"up","incarnation":"NODE","user":7,"count":1}`:                                 {Kind: domain.SessionUp, Incarnation: node, User: 7, Count: 1},
 		`{"type":"down","incarnation":"NODE","user":7,"count":1}`:                               {Kind: domain.SessionDown, Incarnation: node, User: 7, Count: 1},
+		`{"type":"away","incarnation":"NODE","user":7,"count":1}`:                               {Kind: domain.SessionAway, Incarnation: node, User: 7, Count: 1},
+		`{"type":"away","incarnation":"NODE","user":7}`:                                         nil,
+		`{"type":"away","user":7,"count":1}`:                                                    nil,
 		`{"user":7,"count":1,"incarnation":"NODE","type":"up"}`:                                 {Kind: domain.SessionUp, Incarnation: node, User: 7, Count: 1},
 		`{"type":"up","incarnation":"NODE","user":7,"count":1,"x":2}`:                           {Kind: domain.SessionUp, Incarnation: node, User: 7, Count: 1},
 		`{"type":"up","incarnation":"NODE","user":7}`:                                           nil,
@@ -108,11 +111,12 @@ func TestAnEventNamesItsTypeAndItsActor(t *testing.T) {
 		"chatting.chat_message.v1":   {domain.ChatMessage{From: 9, To: 10, Text: mustText(t, "<hi>")}, "9"},
 		"chatting.invite_game.v1":    {domain.GameInvite{From: 10, To: 9, Status: domain.InviteCancelled}, "10"},
 		"chatting.system_message.v1": {domain.SystemMessage{To: 9, Text: mustText(t, "m")}, "0"},
+		"chatting.read_mark.v1":      {domain.ReadMark{Reader: 10, Partner: 9, Message: domain.DerivedID("test", "m"), Unread: 3, Receipt: true}, "10"},
 		"chatting.user_blocked.v1":   {domain.BlockChanged{Blocker: 9, Target: 10, Blocked: true, Version: 3}, "9"},
 		"chatting.user_unblocked.v1": {domain.BlockChanged{Blocker: 10, Target: 9, Version: 4}, "10"},
 	} {
 		event := domain.Event{ID: domain.DerivedID("test", kind), Time: at, Body: c.body, ClientMessageID: "name"}
-		value, err := encodeEvent(event)
+		value, err := EncodeEvent(event)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,11 +137,18 @@ func TestAnEventNamesItsTypeAndItsActor(t *testing.T) {
 			}
 			delete(got, attribute)
 		}
+		if _, isMark := c.body.(domain.ReadMark); isMark {
+			if got["unread"] != 3.0 || got["receipt"] != true {
+				t.Errorf("%s: it has %v", kind, got)
+			}
+			delete(got, "unread")
+			delete(got, "receipt")
+		}
 		if len(got) > 0 {
 			t.Errorf("%s: it also has %v", kind, got)
 		}
 	}
-	if value, err := encodeEvent(domain.Event{ID: domain.DerivedID("test", "x"), Time: at}); err == nil {
+	if value, err := EncodeEvent(domain.Event{ID: domain.DerivedID("test", "x"), Time: at}); err == nil {
 		t.Errorf("an event of nothing is written as %s", value)
 	}
 }

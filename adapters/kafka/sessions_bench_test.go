@@ -11,8 +11,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"chatting/application"
+	"chatting/adapters/kafka/logclient"
+	"chatting/application/notice"
+	"chatting/application/presence"
 	"chatting/domain"
+	"chatting/test/brokertest"
+	"chatting/test/logtest"
 )
 
 // BenchmarkReadSessions is what a node does with session records before it is ready, a record an operation, on real Kafka.
@@ -22,7 +26,7 @@ func BenchmarkReadSessions(b *testing.B) {
 	if brokers == "" {
 		b.Skip("CHATTING_TEST_KAFKA names no real Kafka")
 	}
-	cluster := testCluster(b, strings.Split(brokers, ","))
+	cluster := logtest.Cluster(b, strings.Split(brokers, ","))
 	names := testTopics(b, cluster, partitions)
 	writer, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 	if err != nil {
@@ -42,15 +46,15 @@ func BenchmarkReadSessions(b *testing.B) {
 	if err := writer.ProduceSync(b.Context(), records...).FirstErr(); err != nil {
 		b.Fatal(err)
 	}
-	from, to, err := Lookback(b.Context(), cluster, names.Sessions, partitions, time.Hour)
+	from, to, err := Lookback(b.Context(), cluster, names.Sessions, partitions, time.Now(), time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}
-	presence := application.NewSetPresence(NewSessions(testAppender(b, cluster, names.Sessions, partitions)), time.Now,
-		func() domain.EventID { return domain.DerivedID("test", "node") }, application.DefaultPresenceTimes, application.NewNotices(testLogger(b), now))
-	tail := NewTail(cluster, TailOptions{
-		Topic: names.Sessions, From: from, Logger: testLogger(b),
-		Handler: &SessionTail{Presence: presence, Notices: application.NewNotices(testLogger(b), now), Lost: func() { b.Error("records were lost") }},
+	presence := presence.NewSetPresence(NewSessions(testAppender(b, cluster, names.Sessions, partitions)), time.Now,
+		func() domain.EventID { return domain.DerivedID("test", "node") }, presence.DefaultTimes, notice.NewLog(brokertest.Logger(b), time.Now))
+	tail := logclient.NewTail(cluster, logclient.TailOptions{
+		Topic: names.Sessions, From: from, Logger: brokertest.Logger(b),
+		Handler: &SessionTail{Presence: presence, Notices: notice.NewLog(brokertest.Logger(b), time.Now), Lost: func() { b.Error("records were lost") }},
 	})
 	ctx, stop := context.WithCancel(b.Context())
 	ended := make(chan error)

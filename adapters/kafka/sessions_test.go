@@ -7,17 +7,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/domain"
+	"chatting/test/brokertest"
+	"chatting/test/logtest"
 )
 
 func TestNodesThatEndedBeforeWhatIsReadBackAreFound(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		names := testTopics(t, cluster, 1)
 		sessions := testAppender(t, cluster, names.Sessions, 1)
-		defer sessions.Close(testContext(t))
+		defer sessions.Close(brokertest.Context(t))
 		beating, serving, left, dead, later := domain.Incarnation{1}, domain.Incarnation{2}, domain.Incarnation{3}, domain.Incarnation{4}, domain.Incarnation{5}
 		record := func(kind domain.SessionKind, node domain.Incarnation) domain.SessionRecord {
 			return domain.SessionRecord{Kind: kind, Incarnation: node, User: 7, Count: 1}
@@ -29,7 +32,7 @@ func TestNodesThatEndedBeforeWhatIsReadBackAreFound(t *testing.T) {
 		}
 		writeSessions(t, sessions, before...)
 		writeSessions(t, sessions, record(domain.SessionBeat, later), record(domain.SessionDead, left))
-		unburied, err := Unburied(testContext(t), cluster, names.Sessions, int64(len(before)))
+		unburied, err := Unburied(brokertest.Context(t), cluster, names.Sessions, int64(len(before)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +40,7 @@ func TestNodesThatEndedBeforeWhatIsReadBackAreFound(t *testing.T) {
 		if want := []domain.Incarnation{beating, serving, left}; !slices.Equal(unburied, want) {
 			t.Errorf("found %v, want %v", unburied, want)
 		}
-		if none, err := Unburied(testContext(t), cluster, names.Sessions, 0); err != nil || len(none) != 0 {
+		if none, err := Unburied(brokertest.Context(t), cluster, names.Sessions, 0); err != nil || len(none) != 0 {
 			t.Errorf("before the start there are %v, %v", none, err)
 		}
 	})
@@ -45,10 +48,10 @@ func TestNodesThatEndedBeforeWhatIsReadBackAreFound(t *testing.T) {
 
 // A clock in 1970 would ask for a time before all times, which brokers take for another question or refuse.
 func TestTheLookbackOfAClockThatIsWrongIsAnswered(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		names := testTopics(t, cluster, 1)
 		sessions := testAppender(t, cluster, names.Sessions, 1)
-		defer sessions.Close(testContext(t))
+		defer sessions.Close(brokertest.Context(t))
 		for range 3 {
 			writeSessions(t, sessions, domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: domain.Incarnation{1}, Count: 1})
 		}
@@ -62,12 +65,12 @@ func TestTheLookbackOfAClockThatIsWrongIsAnswered(t *testing.T) {
 			"a hundred ahead":  {time.Now().Add(100 * 24 * time.Hour), 3},
 			"before all times": {time.Time{}, 0},
 		} {
-			from, to, err := LookbackFrom(testContext(t), cluster, names.Sessions, 1, c.at, 20*time.Minute)
+			from, to, err := Lookback(brokertest.Context(t), cluster, names.Sessions, 1, c.at, 20*time.Minute)
 			if err != nil || from[0] != c.from || to[0] != 3 {
 				t.Errorf("%s: from %v to %v, %v, want from %d to 3", name, from, to, err, c.from)
 			}
 		}
-		if at, err := cluster.logTime(testContext(t), names.Sessions, 3); err != nil || time.Since(at).Abs() > time.Hour {
+		if at, err := timeBefore(brokertest.Context(t), cluster, names.Sessions, 3); err != nil || time.Since(at).Abs() > time.Hour {
 			t.Errorf("the log has come to %s, %v", at, err)
 		}
 	})
@@ -75,16 +78,16 @@ func TestTheLookbackOfAClockThatIsWrongIsAnswered(t *testing.T) {
 
 // Records are stamped when they are appended, by the clock of the appender.
 func TestRecordsAreStampedByTheAppendersClock(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		names := testTopics(t, cluster, 1)
 		at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
-		appender := NewAppender(cluster, AppenderOptions{
+		appender := NewAppender(cluster, logclient.AppenderOptions{
 			Topic: names.Sessions, Partitions: 1, Deadline: 10 * time.Second, QueueBytes: 1 << 20,
 			Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return at },
 		})
-		defer appender.Close(testContext(t))
+		defer appender.Close(brokertest.Context(t))
 		writeSessions(t, appender, domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: domain.Incarnation{1}, Count: 1})
-		if got, err := cluster.timeOf(testContext(t), names.Sessions, 0, 0); err != nil || !got.Equal(at) {
+		if got, err := logclient.TimeOf(brokertest.Context(t), cluster, names.Sessions, 0, 0); err != nil || !got.Equal(at) {
 			t.Errorf("stamped %s, %v, want %s", got, err, at)
 		}
 	})
@@ -92,58 +95,57 @@ func TestRecordsAreStampedByTheAppendersClock(t *testing.T) {
 
 // By a clock that is ahead of the log's, a starting node would not find who was not buried.
 func TestTheTimeBeforeAPlaceIsThatOfTheLog(t *testing.T) {
-	cluster, topic, _ := claimedLog(t)
-	for before, want := range map[int64]time.Time{6: hoursApart.Add(5 * time.Hour), 10: hoursApart.Add(9 * time.Hour)} {
-		if at, err := cluster.logTime(testContext(t), topic, before); err != nil || !at.Equal(want) {
+	cluster, topic, _ := logtest.ClaimedLog(t)
+	for before, want := range map[int64]time.Time{6: brokertest.HoursApart.Add(5 * time.Hour), 10: brokertest.HoursApart.Add(9 * time.Hour)} {
+		if at, err := timeBefore(brokertest.Context(t), cluster, topic, before); err != nil || !at.Equal(want) {
 			t.Errorf("before %d it is %s, %v; want %s", before, at, err, want)
 		}
 	}
-	began := now()
-	if at, err := cluster.logTime(testContext(t), topic, 5); err != nil || at.Before(began) {
+	began := time.Now()
+	if at, err := timeBefore(brokertest.Context(t), cluster, topic, 5); err != nil || at.Before(began) {
 		t.Errorf("before all records it is %s, %v", at, err)
 	}
 
-	broker, cluster, topic := controlledTopic(t)
-	appender := NewAppender(cluster, AppenderOptions{
-		Topic: topic, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: testLogger(t),
+	broker, cluster, topic := logtest.Controlled(t, 1)
+	appender := NewAppender(cluster, logclient.AppenderOptions{
+		Topic: topic, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: brokertest.Logger(t),
 		Now: func() time.Time { return began.Add(24 * time.Hour) },
 	})
-	appendAll(t, appender, 0, "of a clock that is ahead")
-	appender.Close(testContext(t))
-	if at, err := cluster.logTime(testContext(t), topic, 1); err != nil || at.Before(began) || at.After(now()) {
+	logtest.Append(t, appender, 0, "of a clock that is ahead")
+	appender.Close(brokertest.Context(t))
+	if at, err := timeBefore(brokertest.Context(t), cluster, topic, 1); err != nil || at.Before(began) || at.After(time.Now()) {
 		t.Errorf("by a clock that is ahead it is %s, %v", at, err)
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if _, err := cluster.logTime(ended, topic, 1); err == nil {
+	if _, err := timeBefore(ended, cluster, topic, 1); err == nil {
 		t.Error("with its context ended, it knows the time")
 	}
 
 	// The record may be lost before it is read, and the broker away.
-	claims := &claimedOffsets{start: 0, stable: 10, end: 10}
-	claims.claim(broker)
+	claims := &brokertest.Claims{Start: 0, Stable: 10, End: 10}
+	claims.Claim(broker)
 	broker.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
-		claims.mu.Lock()
-		claims.start = 8
-		claims.mu.Unlock()
+		claims.BeginAt(8)
 		response, _ := request.ResponseKind().(*kmsg.FetchResponse)
 		partition := kmsg.NewFetchResponseTopicPartition()
-		partition.ErrorCode = int16(kafka.OffsetOutOfRange)
+		partition.ErrorCode = int16(kafkago.OffsetOutOfRange)
 		response.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{partition}}}
 		return response, nil, true
 	})
-	if at, err := cluster.logTime(testContext(t), topic, 5); err != nil || at.Before(began) {
+	if at, err := timeBefore(brokertest.Context(t), cluster, topic, 5); err != nil || at.Before(began) {
 		t.Errorf("before a record that was lost it is %s, %v", at, err)
 	}
-	failing, fail := context.WithCancel(testContext(t))
-	cluster = listed(t, func(request *kmsg.ListOffsetsRequest, response *kmsg.ListOffsetsResponse) {
-		if request.Topics[0].Partitions[0].Timestamp == timestampLatest {
+	failing, fail := context.WithCancel(brokertest.Context(t))
+	silent, of, _ := logtest.Controlled(t, 7)
+	brokertest.Listed(silent, func(request *kmsg.ListOffsetsRequest, response *kmsg.ListOffsetsResponse) {
+		if request.Topics[0].Partitions[0].Timestamp == -1 { // the end
 			fail()
-			response.Topics[0].Partitions[0].ErrorCode = int16(kafka.LeaderNotAvailable)
+			response.Topics[0].Partitions[0].ErrorCode = int16(kafkago.LeaderNotAvailable)
 		}
 	})
-	if at, err := cluster.logTime(failing, "log", 5); err == nil {
+	if at, err := timeBefore(failing, of, "log", 5); err == nil {
 		t.Errorf("of a log that does not answer it is %s", at)
 	}
 }

@@ -13,9 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chatting/adapters/kafka/logclient"
+	"chatting/test/brokertest"
+	"chatting/test/logtest"
 )
 
 // The settings are a contract with operators who make the topics themselves.
@@ -41,7 +45,7 @@ func TestTheSettingsThatTopicsAreMadeWith(t *testing.T) {
 	}
 	for brokers, replicas := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3, 9: 3} {
 		made := NamesFor("p").settings()[0].config(16, brokers)
-		i := slices.IndexFunc(made.ConfigEntries, func(e kafka.ConfigEntry) bool { return e.ConfigName == "min.insync.replicas" })
+		i := slices.IndexFunc(made.ConfigEntries, func(e kafkago.ConfigEntry) bool { return e.ConfigName == "min.insync.replicas" })
 		if made.ReplicationFactor != replicas || made.NumPartitions != 16 || (i >= 0) != (replicas == 3) || i >= 0 && made.ConfigEntries[i].ConfigValue != "2" {
 			t.Errorf("on %d brokers a topic is made as %+v", brokers, made)
 		}
@@ -109,34 +113,39 @@ func described(name string, code int16, replicas ...int) kmsg.MetadataResponseTo
 }
 
 func TestTheLayoutOfAClusterIsReadOfAllItsPartitions(t *testing.T) {
-	broker, cluster, _ := controlledTopic(t)
+	broker, cluster, _ := logtest.Controlled(t, 1)
 	failing := described("failing", 0, 3, 3)
-	failing.Partitions[1].ErrorCode = int16(kafka.LeaderNotAvailable)
+	failing.Partitions[1].ErrorCode = int16(kafkago.LeaderNotAvailable)
 	describing(broker, 2,
 		described("good", 0, 3, 3, 3), described("few", 0, 3, 2, 3), described("leaderless", 0, 3, -3, -1), failing,
-		described("missing", int16(kafka.UnknownTopicOrPartition)), described("empty", 0),
-		described("refused", int16(kafka.TopicAuthorizationFailed), 3))
-	got, err := cluster.layout(testContext(t))
+		described("missing", int16(kafkago.UnknownTopicOrPartition)), described("empty", 0),
+		described("refused", int16(kafkago.TopicAuthorizationFailed), 3))
+	got, err := cluster.Layout(brokertest.Context(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.cluster != "the cluster" || got.brokers != 2 {
-		t.Errorf("it is of %q, with %d brokers", got.cluster, got.brokers)
+	if got.ClusterID != "the cluster" || got.Brokers != 2 {
+		t.Errorf("it is of %q, with %d brokers", got.ClusterID, got.Brokers)
 	}
-	for name, want := range map[string]topicLayout{
-		"good": {false, 3, 0, 3}, "few": {false, 3, 0, 2}, "leaderless": {false, 3, 2, 1}, "failing": {false, 2, 1, 3},
-		"missing": {missing: true}, "empty": {}, "refused": {true, 1, 0, 3},
+	for name, want := range map[string]logclient.TopicLayout{
+		"good":       {Partitions: 3, Replicas: 3},
+		"few":        {Partitions: 3, Replicas: 2},
+		"leaderless": {Partitions: 3, Leaderless: 2, Replicas: 1},
+		"failing":    {Partitions: 2, Leaderless: 1, Replicas: 3},
+		"missing":    {Missing: true},
+		"empty":      {},
+		"refused":    {Missing: true, Partitions: 1, Replicas: 3},
 	} {
-		if got := got.topics[name]; got != want {
+		if got := got.Topics[name]; got != want {
 			t.Errorf("%s: %+v, not %+v", name, got, want)
 		}
 	}
 	for name, want := range map[string]int{"good": 3, "leaderless": 3, "missing": 0, "empty": 0, "refused": 0, "unheard of": 0} {
-		if count, err := cluster.Partitions(testContext(t), name); count != want || (err == nil) != (want > 0) {
+		if count, err := cluster.Partitions(brokertest.Context(t), name); count != want || (err == nil) != (want > 0) {
 			t.Errorf("%s has %d partitions, %v", name, count, err)
 		}
 	}
-	id, err := TopicSetup{Logger: testLogger(t)}.ClusterID(testContext(t), cluster)
+	id, err := TopicSetup{Logger: brokertest.Logger(t)}.ClusterID(brokertest.Context(t), cluster)
 	if err != nil || id != "the cluster" {
 		t.Errorf("its id is %q, %v", id, err)
 	}
@@ -158,12 +167,12 @@ func TestTopicsAreReadyOnceAllPartitionsOfAllAreLed(t *testing.T) {
 		"enough for two":      {described(names.DeadLetters, 0, 3, 2), 2, false, false, "", 0, false},
 		"a partition too few": {described(names.DeadLetters, 0, 3), 3, false, true, "has 1 partitions, not 2", 0, false},
 		"without a leader":    {described(names.DeadLetters, 0, 3, -3), 3, false, false, "without a leader", 0, false},
-		"missing":             {described(names.DeadLetters, int16(kafka.UnknownTopicOrPartition)), 3, true, true, "is missing", 0, false},
+		"missing":             {described(names.DeadLetters, int16(kafkago.UnknownTopicOrPartition)), 3, true, true, "is missing", 0, false},
 		"another one":         {described("q", 0, 3, 3), 3, true, true, "is missing", 0, false},
 		// What was just made may take a moment until every broker has heard of it.
-		"missing, to be made": {described(names.DeadLetters, int16(kafka.UnknownTopicOrPartition)), 3, false, false, "without a leader", 0, true},
+		"missing, to be made": {described(names.DeadLetters, int16(kafkago.UnknownTopicOrPartition)), 3, false, false, "without a leader", 0, true},
 	} {
-		broker, cluster, _ := controlledTopic(t)
+		broker, cluster, _ := logtest.Controlled(t, 1)
 		var made []string
 		broker.ControlKey(int16(kmsg.CreateTopics), func(request kmsg.Request) (kmsg.Response, error, bool) {
 			broker.KeepControl()
@@ -183,7 +192,7 @@ func TestTopicsAreReadyOnceAllPartitionsOfAllAreLed(t *testing.T) {
 		describing(broker, c.brokers, topics...)
 		var out bytes.Buffer
 		setup := TopicSetup{Names: names, Partitions: 2, VerifyOnly: c.verify, Logger: slog.New(slog.NewTextHandler(&out, nil))}
-		err := setup.try(testContext(t), cluster)
+		err := setup.try(brokertest.Context(t), cluster)
 		var refused *TopicError
 		if permanent := errors.As(err, &refused); (err == nil) != (c.says == "") || permanent != c.permanent ||
 			err != nil && (!strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), names.DeadLetters)) {
@@ -199,8 +208,8 @@ func TestTopicsAreReadyOnceAllPartitionsOfAllAreLed(t *testing.T) {
 }
 
 func TestSettingsThatMayNotBeSeenEndTheSetup(t *testing.T) {
-	broker, cluster, topic := controlledTopic(t)
-	var code kafka.Error
+	broker, cluster, topic := logtest.Controlled(t, 1)
+	var code kafkago.Error
 	broker.ControlKey(int16(kmsg.DescribeConfigs), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		response, _ := request.ResponseKind().(*kmsg.DescribeConfigsResponse)
@@ -209,11 +218,11 @@ func TestSettingsThatMayNotBeSeenEndTheSetup(t *testing.T) {
 		response.Resources = append(response.Resources, resource)
 		return response, nil, true
 	})
-	setup := TopicSetup{Names: NamesFor("p"), Partitions: 1, Logger: testLogger(t)}
-	for _, code = range []kafka.Error{kafka.TopicAuthorizationFailed, kafka.RequestTimedOut} {
-		err := setup.verify(testContext(t), cluster)
+	setup := TopicSetup{Names: NamesFor("p"), Partitions: 1, Logger: brokertest.Logger(t)}
+	for _, code = range []kafkago.Error{kafkago.TopicAuthorizationFailed, kafkago.RequestTimedOut} {
+		err := setup.verify(brokertest.Context(t), cluster)
 		var refused *TopicError
-		if permanent := errors.As(err, &refused); err == nil || permanent != (code == kafka.TopicAuthorizationFailed) {
+		if permanent := errors.As(err, &refused); err == nil || permanent != (code == kafkago.TopicAuthorizationFailed) {
 			t.Errorf("%v: %v", code, err)
 		}
 	}
@@ -235,7 +244,7 @@ func TestASetupIsTriedAgainUnlessThatDoesNotHelp(t *testing.T) {
 	} {
 		tries := 0
 		out.Reset()
-		err := setup.repeat(testContext(t), testCluster(t, []string{"127.0.0.1:1"}), func(context.Context, *Cluster) error {
+		err := setup.repeat(brokertest.Context(t), logtest.Cluster(t, []string{"127.0.0.1:1"}), func(context.Context, *logclient.Cluster) error {
 			tries++
 			return c.outcomes[tries-1]
 		})

@@ -8,8 +8,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/metadata"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"chatting/adapters/kafka/logclient"
 )
 
 // TopicNames are the topics of one installation.
@@ -48,14 +49,14 @@ const (
 )
 
 const (
-	// maxOwnBytes is what batches of the server's own records may have: maxBatchBytes, or one event with the longest text, every
-	// character of it escaped. Kafka's default is 12 bytes more.
+	// maxOwnBytes is what batches of the server's own records may have: what an appender sends at once, or one event with the
+	// longest text, every character of it escaped. Kafka's default is 12 bytes more.
 	maxOwnBytes = 1 << 20
-	// maxSystemMessageBytes bounds a batch of what other programs write. It is far more than a system message can have:
+	// MaxSystemMessageBytes bounds a batch of what other programs write. It is far more than a system message can have:
 	// what is too large shall become a dead letter that says so, not an error that only its producer sees.
-	maxSystemMessageBytes = 4 << 20
-	// maxDeadLetterBytes leaves such a batch room for the headers of a dead letter.
-	maxDeadLetterBytes = 5 << 20
+	MaxSystemMessageBytes = 4 << 20
+	// MaxDeadLetterBytes leaves such a batch room for the headers of a dead letter.
+	MaxDeadLetterBytes = 5 << 20
 )
 
 // settings returns how each topic is made. No topic is compacted: presence is rebuilt from what was written lately.
@@ -64,8 +65,8 @@ func (n TopicNames) settings() []topicSettings {
 		{name: n.Conversations, retention: 7 * day, maxMessage: maxOwnBytes},
 		{name: n.Presence, retention: 7 * day, maxMessage: maxOwnBytes},
 		{name: n.Sessions, retention: SessionRetention, segment: 10 * time.Minute, maxMessage: maxOwnBytes},
-		{name: n.SystemMessages, retention: 7 * day, maxMessage: maxSystemMessageBytes},
-		{name: n.DeadLetters, retention: 30 * day, maxMessage: maxDeadLetterBytes},
+		{name: n.SystemMessages, retention: 7 * day, maxMessage: MaxSystemMessageBytes},
+		{name: n.DeadLetters, retention: 30 * day, maxMessage: MaxDeadLetterBytes},
 	}
 }
 
@@ -92,24 +93,24 @@ type topicSettings struct {
 // replicasFor returns how many copies of a record a cluster of so many brokers keeps.
 func replicasFor(brokers int) int { return min(brokers, 3) }
 
-func (s topicSettings) config(partitions, brokers int) kafka.TopicConfig {
-	entries := []kafka.ConfigEntry{
+func (s topicSettings) config(partitions, brokers int) kafkago.TopicConfig {
+	entries := []kafkago.ConfigEntry{
 		{ConfigName: configCleanup, ConfigValue: "delete"},
 		{ConfigName: configRetention, ConfigValue: strconv.FormatInt(s.retention.Milliseconds(), 10)},
 		{ConfigName: configUnclean, ConfigValue: "false"},
 		{ConfigName: configMaxMessage, ConfigValue: strconv.FormatInt(s.maxMessage, 10)},
 	}
 	if s.segment > 0 {
-		entries = append(entries, kafka.ConfigEntry{
+		entries = append(entries, kafkago.ConfigEntry{
 			ConfigName: "segment.ms", ConfigValue: strconv.FormatInt(s.segment.Milliseconds(), 10),
 		})
 	}
 	// One broker of three may be away without stopping appends, and an acknowledged record is on two.
 	replicas := replicasFor(brokers)
 	if replicas == 3 {
-		entries = append(entries, kafka.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: "2"})
+		entries = append(entries, kafkago.ConfigEntry{ConfigName: "min.insync.replicas", ConfigValue: "2"})
 	}
-	return kafka.TopicConfig{
+	return kafkago.TopicConfig{
 		Topic: s.name, NumPartitions: partitions, ReplicationFactor: replicas, ConfigEntries: entries,
 	}
 }
@@ -136,35 +137,35 @@ func WrongPartitions(topic string, actual, want int) *TopicError {
 
 // Ensure creates the topics that are missing, or refuses them, and waits until every partition has a leader. It tries
 // again until ctx ends, a broker that is away included; a *TopicError ends it.
-func (t TopicSetup) Ensure(ctx context.Context, cluster *Cluster) error {
+func (t TopicSetup) Ensure(ctx context.Context, cluster *logclient.Cluster) error {
 	return t.repeat(ctx, cluster, t.try)
 }
 
 // ClusterID returns the id that the cluster gave itself, "" where its brokers tell none. It tries again until ctx ends.
-func (t TopicSetup) ClusterID(ctx context.Context, cluster *Cluster) (id string, err error) {
-	err = t.repeat(ctx, cluster, func(ctx context.Context, cluster *Cluster) error {
+func (t TopicSetup) ClusterID(ctx context.Context, cluster *logclient.Cluster) (id string, err error) {
+	err = t.repeat(ctx, cluster, func(ctx context.Context, cluster *logclient.Cluster) error {
 		ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 		defer cancel()
-		found, err := cluster.layout(ctx)
-		id = found.cluster
+		found, err := cluster.Layout(ctx)
+		id = found.ClusterID
 		return err
 	})
 	return id, err
 }
 
 // repeat tries until that succeeds, ctx ends or trying again does not help.
-func (t TopicSetup) repeat(ctx context.Context, cluster *Cluster, try func(context.Context, *Cluster) error) error {
-	retry := backoff{}
+func (t TopicSetup) repeat(ctx context.Context, cluster *logclient.Cluster, try func(context.Context, *logclient.Cluster) error) error {
+	retry := logclient.Backoff{}
 	for {
 		err := try(ctx, cluster)
 		var permanent *TopicError
 		if err == nil || errors.As(err, &permanent) || ctx.Err() != nil {
 			return err
 		}
-		if retry.count == 0 {
+		if retry.First() {
 			t.Logger.Warn("the topics are not ready yet, waiting for them", "brokers", cluster.String(), "error", err)
 		}
-		retry.wait(ctx)
+		retry.Wait(ctx)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -174,10 +175,10 @@ func (t TopicSetup) repeat(ctx context.Context, cluster *Cluster, try func(conte
 // setupTimeout bounds one attempt.
 const setupTimeout = 10 * time.Second
 
-func (t TopicSetup) try(ctx context.Context, cluster *Cluster) error {
+func (t TopicSetup) try(ctx context.Context, cluster *logclient.Cluster) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	found, err := cluster.layout(ctx)
+	found, err := cluster.Layout(ctx)
 	if err != nil {
 		return err
 	}
@@ -187,20 +188,20 @@ func (t TopicSetup) try(ctx context.Context, cluster *Cluster) error {
 		return &TopicError{missing[0].Topic, fmt.Sprintf(
 			"is missing, or hidden from this server: make it with %d partitions, or let the server make it, and grant its rights", t.Partitions)}
 	case len(missing) > 0:
-		if err := cluster.createTopics(ctx, missing); err != nil {
+		if err := createTopics(ctx, cluster, missing); err != nil {
 			return err
 		}
-		if found, err = cluster.layout(ctx); err != nil {
+		if found, err = cluster.Layout(ctx); err != nil {
 			return err
 		}
 	}
 	for _, settings := range t.Names.settings() {
-		topic, known := found.topics[settings.name]
+		topic, known := found.Topics[settings.name]
 		switch {
-		case !known || topic.missing || topic.leaderless > 0:
+		case !known || topic.Missing || topic.Leaderless > 0:
 			return fmt.Errorf("topic %s has partitions without a leader", settings.name)
-		case topic.partitions != t.Partitions:
-			return WrongPartitions(settings.name, topic.partitions, t.Partitions)
+		case topic.Partitions != t.Partitions:
+			return WrongPartitions(settings.name, topic.Partitions, t.Partitions)
 		}
 	}
 	t.warnOfFewReplicas(found)
@@ -211,34 +212,34 @@ func (t TopicSetup) try(ctx context.Context, cluster *Cluster) error {
 }
 
 // warnOfFewReplicas says where a topic was made while fewer brokers were there than now: it stays on those.
-func (t TopicSetup) warnOfFewReplicas(found layout) {
+func (t TopicSetup) warnOfFewReplicas(found logclient.Layout) {
 	for _, settings := range t.Names.settings() {
-		if topic := found.topics[settings.name]; topic.replicas < replicasFor(found.brokers) {
+		if topic := found.Topics[settings.name]; topic.Replicas < replicasFor(found.Brokers) {
 			t.Logger.Warn("a topic has fewer replicas than the cluster could hold: the loss of a broker may lose it",
-				"topic", settings.name, "replicas", topic.replicas, "brokers", found.brokers)
+				"topic", settings.name, "replicas", topic.Replicas, "brokers", found.Brokers)
 		}
 	}
 }
 
-func (t TopicSetup) missing(found layout) []kafka.TopicConfig {
-	var missing []kafka.TopicConfig
+func (t TopicSetup) missing(found logclient.Layout) []kafkago.TopicConfig {
+	var missing []kafkago.TopicConfig
 	for _, settings := range t.Names.settings() {
-		if topic, known := found.topics[settings.name]; !known || topic.missing {
-			missing = append(missing, settings.config(t.Partitions, found.brokers))
+		if topic, known := found.Topics[settings.name]; !known || topic.Missing {
+			missing = append(missing, settings.config(t.Partitions, found.Brokers))
 		}
 	}
 	return missing
 }
 
-func (c *Cluster) createTopics(ctx context.Context, topics []kafka.TopicConfig) error {
-	response, err := c.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: topics})
+func createTopics(ctx context.Context, cluster *logclient.Cluster, topics []kafkago.TopicConfig) error {
+	response, err := cluster.Client().CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: topics})
 	if err != nil {
 		return fmt.Errorf("creating topics: %w", err)
 	}
 	for topic, err := range response.Errors {
 		switch {
-		case err == nil, errors.Is(err, kafka.TopicAlreadyExists): // another node was faster
-		case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
+		case err == nil, errors.Is(err, kafkago.TopicAlreadyExists): // another node was faster
+		case errors.Is(err, kafkago.TopicAuthorizationFailed), errors.Is(err, kafkago.ClusterAuthorizationFailed):
 			return &TopicError{topic, "is missing, or hidden from this server, and the broker lets it create none"}
 		default:
 			return fmt.Errorf("creating topic %s: %w", topic, err)
@@ -248,23 +249,23 @@ func (c *Cluster) createTopics(ctx context.Context, topics []kafka.TopicConfig) 
 }
 
 // verify compares the settings of topics that others made with what the server relies on.
-func (t TopicSetup) verify(ctx context.Context, cluster *Cluster) error {
-	request := &kafka.DescribeConfigsRequest{}
+func (t TopicSetup) verify(ctx context.Context, cluster *logclient.Cluster) error {
+	request := &kafkago.DescribeConfigsRequest{}
 	wanted := make(map[string]topicSettings)
 	for _, settings := range t.Names.settings() {
 		wanted[settings.name] = settings
-		request.Resources = append(request.Resources, kafka.DescribeConfigRequestResource{
-			ResourceType: kafka.ResourceTypeTopic, ResourceName: settings.name,
+		request.Resources = append(request.Resources, kafkago.DescribeConfigRequestResource{
+			ResourceType: kafkago.ResourceTypeTopic, ResourceName: settings.name,
 			ConfigNames: []string{configCleanup, configRetention, configUnclean, configMaxMessage},
 		})
 	}
-	response, err := cluster.client.DescribeConfigs(ctx, request)
+	response, err := cluster.Client().DescribeConfigs(ctx, request)
 	if err != nil {
 		return fmt.Errorf("asking for the settings of topics: %w", err)
 	}
 	for _, resource := range response.Resources {
 		if resource.Error != nil {
-			if errors.Is(resource.Error, kafka.TopicAuthorizationFailed) {
+			if errors.Is(resource.Error, kafkago.TopicAuthorizationFailed) {
 				return &TopicError{resource.ResourceName, "cannot be verified: the broker does not let this server describe its settings"}
 			}
 			return fmt.Errorf("asking for the settings of %s: %w", resource.ResourceName, resource.Error)
@@ -300,43 +301,4 @@ func (s topicSettings) complaint(name, value string) string {
 		}
 	}
 	return ""
-}
-
-// layout is what the transport last heard of the cluster.
-type layout struct {
-	cluster string // its id, "" where the brokers tell none
-	brokers int
-	topics  map[string]topicLayout
-}
-
-type topicLayout struct {
-	missing    bool
-	partitions int
-	leaderless int
-	replicas   int // of the partition with the fewest
-}
-
-func (c *Cluster) layout(ctx context.Context) (layout, error) {
-	response, err := c.transport.RoundTrip(ctx, c.addr, &metadata.Request{})
-	if err != nil {
-		return layout{}, fmt.Errorf("asking %s for the cluster's layout: %w", c, err)
-	}
-	answer, ok := response.(*metadata.Response)
-	if !ok {
-		return layout{}, errors.New("an answer that is none to the request")
-	}
-	l := layout{cluster: answer.ClusterID, brokers: len(answer.Brokers), topics: make(map[string]topicLayout, len(answer.Topics))}
-	for _, topic := range answer.Topics {
-		t := topicLayout{missing: topic.ErrorCode != 0, partitions: len(topic.Partitions)}
-		for i, partition := range topic.Partitions {
-			if replicas := len(partition.ReplicaNodes); i == 0 || replicas < t.replicas {
-				t.replicas = replicas
-			}
-			if partition.LeaderID < 0 || partition.ErrorCode != 0 {
-				t.leaderless++
-			}
-		}
-		l.topics[topic.Name] = t
-	}
-	return l, nil
 }

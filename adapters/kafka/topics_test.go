@@ -6,22 +6,24 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
+
+	"chatting/adapters/kafka/logclient"
+	"chatting/test/brokertest"
+	"chatting/test/logtest"
 )
 
 func TestManyNodesMakeTheTopicsOnce(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
-		names := NamesFor("test-many-" + randomSuffix())
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
+		names := NamesFor(brokertest.Name(t))
 		// As a server knows it: only by its own topics, which are not there yet.
-		options := cluster.options
-		options.Topics = names.All()
-		cluster = NewCluster(options)
+		cluster = NewCluster(logclient.ClusterOptions{Brokers: logtest.Brokers(cluster), Topics: names.All(), Embedded: cluster.Options().Embedded})
 		t.Cleanup(cluster.Close)
 		var nodes sync.WaitGroup
 		for range 8 {
 			nodes.Go(func() {
-				setup := TopicSetup{Names: names, Partitions: 4, Logger: testLogger(t)}
-				if err := setup.Ensure(testContext(t), cluster); err != nil {
+				setup := TopicSetup{Names: names, Partitions: 4, Logger: brokertest.Logger(t)}
+				if err := setup.Ensure(brokertest.Context(t), cluster); err != nil {
 					t.Error(err)
 				}
 			})
@@ -31,7 +33,7 @@ func TestManyNodesMakeTheTopicsOnce(t *testing.T) {
 }
 
 func TestTopicsThatAreNotAsTheServerNeedsThemAreRefused(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		for name, c := range map[string]struct {
 			partitions int
 			change     map[string]string
@@ -44,13 +46,13 @@ func TestTopicsThatAreNotAsTheServerNeedsThemAreRefused(t *testing.T) {
 			"unclean":         {2, map[string]string{"unclean.leader.election.enable": "true"}, "unclean.leader.election.enable=true"},
 		} {
 			t.Run(name, func(t *testing.T) {
-				names := NamesFor("test-verify-" + randomSuffix())
-				setup := TopicSetup{Names: names, Partitions: 2, VerifyOnly: true, Logger: testLogger(t)}
+				names := NamesFor(brokertest.Name(t))
+				setup := TopicSetup{Names: names, Partitions: 2, VerifyOnly: true, Logger: brokertest.Logger(t)}
 				var refused *TopicError
-				if err := setup.Ensure(testContext(t), cluster); !errors.As(err, &refused) || !strings.Contains(err.Error(), "is missing") {
+				if err := setup.Ensure(brokertest.Context(t), cluster); !errors.As(err, &refused) || !strings.Contains(err.Error(), "is missing") {
 					t.Fatalf("missing topics: %v", err)
 				}
-				var topics []kafka.TopicConfig
+				var topics []kafkago.TopicConfig
 				for _, settings := range names.settings() {
 					topic := settings.config(c.partitions, 1)
 					for i, entry := range topic.ConfigEntries {
@@ -60,10 +62,10 @@ func TestTopicsThatAreNotAsTheServerNeedsThemAreRefused(t *testing.T) {
 					}
 					topics = append(topics, topic)
 				}
-				if err := cluster.createTopics(testContext(t), topics); err != nil {
+				if err := createTopics(brokertest.Context(t), cluster, topics); err != nil {
 					t.Fatal(err)
 				}
-				err := setup.Ensure(testContext(t), cluster)
+				err := setup.Ensure(brokertest.Context(t), cluster)
 				switch {
 				case c.says == "" && err != nil:
 					t.Error(err)

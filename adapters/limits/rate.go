@@ -10,16 +10,16 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// MaxKeys is how many keys one Rate keeps at most, some 200 bytes each.
-const MaxKeys = 1 << 16
+// maxKeys is how many keys one Rate keeps at most, some 200 bytes each.
+const maxKeys = 1 << 16
 
 // Rate bounds how much each key may take in a second. It keeps a token bucket for each key that took something lately, and
 // drops a key once its bucket is full again: a full bucket and none are the same. So what it holds is what was used in the
 // last seconds.
 //
-// It holds at most MaxKeys. Beyond that it drops the key that was not used for the longest time, which then begins with a
+// It holds at most maxKeys. Beyond that it drops the key that was not used for the longest time, which then begins with a
 // full bucket. This does not help to get around the rate: to have its own bucket dropped before it is full, a client needs
-// MaxKeys other keys within the seconds that a bucket takes to fill, and each of those has a rate of its own.
+// maxKeys other keys within the seconds that a bucket takes to fill, and each of those has a rate of its own.
 //
 // A nil *Rate bounds nothing. A Rate is safe for concurrent use.
 type Rate[K comparable] struct {
@@ -44,7 +44,7 @@ func New[K comparable](perSecond float64, burst int, now func() time.Time) *Rate
 	if perSecond <= 0 {
 		return nil
 	}
-	return newRate[K](perSecond, burst, MaxKeys, now)
+	return newRate[K](perSecond, burst, maxKeys, now)
 }
 
 // PerSecond returns a Rate for an option: perSecond for long and twice as much at once; nil, which bounds nothing, if
@@ -107,16 +107,6 @@ func (r *Rate[K]) wait(b *bucket, now time.Time, n int) time.Duration {
 		return 0
 	}
 	return time.Duration(math.Ceil(missing / float64(r.limit) * float64(time.Second)))
-}
-
-// Keys returns how many keys are kept.
-func (r *Rate[K]) Keys() int {
-	if r == nil {
-		return 0
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buckets.Len()
 }
 
 // dropFull drops the keys whose buckets are full, by the time since they were last asked.

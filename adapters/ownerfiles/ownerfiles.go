@@ -1,4 +1,4 @@
-// Package ownerfiles keeps the files of a server from the other users of its machine.
+// Package ownerfiles keeps the files of a server from the other users of its machine, and their names from a power cut.
 package ownerfiles
 
 import (
@@ -87,4 +87,16 @@ func withoutPath(err error) error {
 		return named.Err
 	}
 	return err
+}
+
+// SyncFolder makes the names in a folder survive a power cut. Windows cannot, and does not need to.
+func SyncFolder(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }

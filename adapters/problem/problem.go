@@ -1,9 +1,11 @@
-// Package problem has the answers that refuse a request over HTTP: problem details (RFC 9457) with a code. Whatever refuses
-// a request makes its answer here, unless the contract names a body for it, so that no refusal lacks a code.
+// Package problem makes the answers that refuse a request over HTTP: problem details (RFC 9457) with a code. All adapters that
+// refuse requests use it, except for bodies that the contract names, so no refusal lacks a code.
 package problem
 
 import (
 	"net/http"
+	"strconv"
+	"time"
 
 	"chatting/domain"
 )
@@ -23,7 +25,7 @@ const (
 	VersionNotSupported domain.Code = "version_not_supported"  // 505: neither HTTP/1.1 nor HTTP/1.0
 )
 
-// codes are what a status means if nothing more is known. Each code but OriginNotAllowed is here.
+// codes are the codes of statuses of which no more is known. Each code above but OriginNotAllowed is here.
 var codes = map[int]domain.Code{
 	http.StatusBadRequest:                  BadRequest,
 	http.StatusUnauthorized:                domain.CodeUnauthenticated,
@@ -41,7 +43,7 @@ var codes = map[int]domain.Code{
 	http.StatusHTTPVersionNotSupported:     VersionNotSupported,
 }
 
-// CodeOf returns what a status means if nothing more is known: CodeInternal for an unknown status from 500 on, BadRequest for
+// CodeOf returns the code of a status of which no more is known: CodeInternal for an unknown status from 500 on, BadRequest for
 // another.
 func CodeOf(status int) domain.Code {
 	if code, ok := codes[status]; ok {
@@ -76,3 +78,8 @@ func New(status int, code domain.Code, detail string) Details {
 
 // MediaType returns the media type of the details, and of a body that embeds them.
 func (Details) MediaType() string { return MediaType }
+
+// RetryAfter returns the value of a Retry-After header: whole seconds, rounded up.
+func RetryAfter(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"chatting/domain"
 )
@@ -68,6 +69,14 @@ func TestEveryRefusalHasACode(t *testing.T) {
 		details := Of(status, "x")
 		if details.Code == "" || details.Status != status || details.Title != http.StatusText(status) || status >= 500 != (CodeOf(status) == domain.CodeInternal || status == 503 || status == 505) {
 			t.Errorf("%+v", details)
+		}
+	}
+}
+
+func TestTheTimeToWaitIsInSecondsRoundedUp(t *testing.T) {
+	for wait, want := range map[time.Duration]string{1: "1", time.Second: "1", time.Second + 1: "2", 1999 * time.Millisecond: "2", time.Minute: "60"} {
+		if got := RetryAfter(wait); got != want {
+			t.Errorf("%v: %s", wait, got)
 		}
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"chatting/domain"
 )
 
-func TestWhatIsNotConfiguredHasDefaults(t *testing.T) {
-	c, err := New(Options{URL: "https://127.0.0.1"})
+func TestLimitsAreThoseOfTheOptions(t *testing.T) {
+	c, err := New(Options{URL: "https://127.0.0.1", Timeout: 2 * time.Second, Concurrency: 64})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"chatting/adapters/netcause"
 	"chatting/application"
+	"chatting/application/presence"
 	"chatting/domain"
 )
 
@@ -29,7 +30,7 @@ const (
 const (
 	maxVerifyBytes  = 64 << 10
 	maxFriendsBytes = 1 << 20
-	maxFriends      = 2 * application.MaxFriends
+	maxFriends      = 2 * presence.MaxFriends
 	maxHeaderBytes  = 64 << 10
 	maxCached       = 10_000
 	// maxWaiting bounds the verifications that wait for their turn; further ones are refused at once.
@@ -40,17 +41,17 @@ const (
 type Options struct {
 	// URL is the service's base, http or https, with or without a path and a slash at its end.
 	URL string
-	// Timeout bounds one question, its wait for a turn and the reading of its answer included. Default 2 s.
+	// Timeout bounds one question, its wait for a turn and the reading of its answer included.
 	Timeout time.Duration
 	// Concurrency is how many questions of one kind are asked at the same time: verifications and friends lists have
-	// turns of their own, so that slow friends lists hold up no login. Default 64.
+	// turns of their own, so that slow friends lists hold up no login.
 	Concurrency int
 	// CacheFor is how long a good answer to a verification is believed, and so how long a revoked token may still be
 	// accepted; 0 means that every verification asks. Some 5 s spare most questions of a client that reconnects.
 	CacheFor time.Duration
 }
 
-// Client implements application.Tokens, application.TokenRechecks and application.FriendLists. It is safe for concurrent
+// Client implements application.Tokens, application.TokenRechecks and presence.FriendLists. It is safe for concurrent
 // use. It logs nothing and holds tokens in memory only while a question with them is under way.
 type Client struct {
 	verifyURL  string
@@ -78,7 +79,7 @@ type Client struct {
 var (
 	_ application.Tokens        = (*Client)(nil)
 	_ application.TokenRechecks = (*Client)(nil)
-	_ application.FriendLists   = (*Client)(nil)
+	_ presence.FriendLists      = (*Client)(nil)
 )
 
 // New checks the options; it asks nothing yet. Errors do not hold the URL, which may hold a password. Close must be
@@ -91,11 +92,9 @@ func New(o Options) (*Client, error) {
 	if base.User != nil || base.RawQuery != "" || base.ForceQuery || base.Fragment != "" {
 		return nil, errors.New("the URL of the user-management service must have no user, query or fragment")
 	}
-	if o.Timeout < 0 || o.Concurrency < 0 || o.CacheFor < 0 {
-		return nil, errors.New("the limits of the user-management service must not be negative")
+	if o.Timeout <= 0 || o.Concurrency <= 0 || o.CacheFor < 0 {
+		return nil, errors.New("the limits of the user-management service must be positive")
 	}
-	orDefault(&o.Timeout, 2*time.Second)
-	orDefault(&o.Concurrency, 64)
 	verified, err := lru.New[tokenHash, verification](maxCached)
 	if err != nil {
 		return nil, err
@@ -124,12 +123,6 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-func orDefault[T comparable](option *T, value T) {
-	if *option == *new(T) {
-		*option = value
-	}
-}
-
 // Close ends the questions under way, waits until they have ended and closes idle connections. Whoever asks later gets
 // CodeUnavailable.
 func (c *Client) Close() {
@@ -141,15 +134,22 @@ func (c *Client) Close() {
 	c.http.CloseIdleConnections()
 }
 
-// enter counts a question that Close must wait for, c.running.Done() ends it; false after Close.
-func (c *Client) enter() bool {
+// begin begins a question that Close ends and waits for. Its context ends with ctx, and after the timeout. The caller calls
+// end. After Close begin returns false.
+func (c *Client) begin(ctx context.Context) (question context.Context, end func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return false
+		return nil, nil, false
 	}
 	c.running.Add(1)
-	return true
+	question, cancel := context.WithTimeout(ctx, c.timeout)
+	stop := context.AfterFunc(c.ctx, cancel)
+	return question, func() {
+		stop()
+		cancel()
+		c.running.Done()
+	}, true
 }
 
 var (

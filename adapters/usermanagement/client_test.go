@@ -1,6 +1,7 @@
 package usermanagement
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,9 +31,7 @@ const (
 
 func newClient(t testing.TB, o Options) *Client {
 	t.Helper()
-	if o.Timeout == 0 {
-		o.Timeout = patient
-	}
+	o.Timeout, o.Concurrency = cmp.Or(o.Timeout, patient), cmp.Or(o.Concurrency, 64)
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -388,12 +387,20 @@ func TestUnusableOptionsAreRefused(t *testing.T) {
 		{URL: "http://u:s3cret@127.0.0.1"}, {URL: "http://127.0.0.1/?key=s3cret"}, {URL: "http://127.0.0.1/#s3cret"}, {URL: "http://127.0.0.1/?"},
 		{URL: "http://127.0.0.1", Timeout: -1}, {URL: "http://127.0.0.1", Concurrency: -1}, {URL: "http://127.0.0.1", CacheFor: -1},
 	} {
+		o.Timeout, o.Concurrency = cmp.Or(o.Timeout, patient), cmp.Or(o.Concurrency, 64)
 		c, err := New(o)
 		if err == nil {
 			c.Close()
 			t.Errorf("%+v: accepted", o)
 		} else if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the error holds a secret: %v", err)
+		}
+	}
+	for _, o := range []Options{{Concurrency: 1}, {Timeout: 1}} {
+		o.URL = "http://127.0.0.1"
+		if c, err := New(o); err == nil {
+			c.Close()
+			t.Errorf("%+v: accepted without a limit", o)
 		}
 	}
 }

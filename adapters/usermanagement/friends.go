@@ -8,17 +8,15 @@ import (
 	"chatting/domain"
 )
 
-// Friends implements application.FriendLists: whom user added, in the service's order, repeated ones once. Nothing is
+// Friends implements presence.FriendLists: whom user added, in the service's order, repeated ones once. Nothing is
 // remembered. Every failure is CodeUnavailable: no answer within the timeout, another status than 200, an entry without
 // a good id, more than maxFriends entries or maxFriendsBytes.
 func (c *Client) Friends(ctx context.Context, user domain.UserID) ([]domain.UserID, error) {
-	if !c.enter() {
+	ctx, end, ok := c.begin(ctx)
+	if !ok {
 		return nil, noFriends(errClosed)
 	}
-	defer c.running.Done()
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)() //nolint:contextcheck // the end of either context ends the question
+	defer end()
 	if err := c.friendsTurns.Acquire(ctx, 1); err != nil {
 		return nil, noFriends(err)
 	}

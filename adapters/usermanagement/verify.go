@@ -65,16 +65,15 @@ func (c *Client) Verify(ctx context.Context, token string) (application.Identity
 
 // verify waits for its turn, asks the service and remembers a good answer.
 func (c *Client) verify(token string, hash tokenHash) (domain.UserID, error) {
-	if !c.enter() {
+	ctx, end, ok := c.begin(c.ctx)
+	if !ok {
 		return 0, unavailable(errClosed)
 	}
-	defer c.running.Done()
+	defer end()
 	if !c.pending.TryAcquire(1) {
 		return 0, unavailable(errTooMany)
 	}
 	defer c.pending.Release(1)
-	ctx, cancel := context.WithTimeout(c.ctx, c.timeout)
-	defer cancel()
 	if err := c.verifyTurns.Acquire(ctx, 1); err != nil {
 		return 0, unavailable(err)
 	}
@@ -94,13 +93,11 @@ func (c *Client) Recheck(ctx context.Context, token string) (application.Identit
 	if !sendable(token) {
 		return application.Identity{}, errMalformed
 	}
-	if !c.enter() {
+	ctx, end, ok := c.begin(ctx)
+	if !ok {
 		return application.Identity{}, unavailable(errClosed)
 	}
-	defer c.running.Done()
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)()
+	defer end()
 	user, err := c.ask(ctx, token, hashOf(token))
 	if errors.Is(err, errUnclear) {
 		return application.Identity{}, unavailable(err)

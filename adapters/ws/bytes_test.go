@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"chatting/application"
+	"chatting/application/ledger"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
 // bounded returns an application whose connections may hold so many bytes in sum and for each user.
 func bounded(limit, userLimit int) *chat {
 	c := newChat()
-	c.bytes = application.NewByteLedger(limit, userLimit, time.Now)
+	c.bytes = ledger.NewByteLedger(limit, userLimit, time.Now)
 	return c
 }
 
@@ -31,7 +33,7 @@ func stall(t *testing.T, conn application.Connection, bytes int) {
 	eventually(t, "the reader is stalled", func() bool {
 		for {
 			c.out.mu.Lock()
-			pending, closing, begun := c.out.pendingLocked(), c.out.closing, c.out.chunks
+			pending, closing, begun := c.out.queue.pending(), c.out.ending.closing, c.out.writes
 			c.out.mu.Unlock()
 			switch {
 			case closing:
@@ -148,7 +150,7 @@ func TestWhatEndedHoldsNothing(t *testing.T) {
 	_ = c.Close()
 	f.login(t, 8)
 	stall(t, f.chat.connectionOf(t, 8), 500<<10)
-	f.chat.connectionOf(t, 8).Close(application.CloseRestart)
+	f.chat.connectionOf(t, 8).Close(port.CloseRestart)
 	quiet := f.login(t, 9)
 	for range 10 {
 		quiet.send(`{"target_id":9,"message":"` + strings.Repeat("x", 40<<10) + `"}`)
@@ -187,7 +189,7 @@ func TestMessagesThatDoNotEndAreBoundedInSum(t *testing.T) {
 	}
 	// The first one was cut off, with the code that says so.
 	answer, err := io.ReadAll(conns[0])
-	if err != nil || !bytes.HasSuffix(answer, []byte{finalBit | opClose, 2, 1013 >> 8, 1013 & 0xff}) {
+	if err != nil || !bytes.HasSuffix(answer, closeFrame(closeOverload)) {
 		t.Errorf("the first one got %q, %v", answer, err)
 	}
 	// Who sends whole messages is served.
@@ -203,27 +205,14 @@ func TestAConnectionThatIsClosingCanBeCutOff(t *testing.T) {
 	f.login(t, 7)
 	leaving := f.chat.connectionOf(t, 7)
 	stall(t, leaving, 600<<10)
-	leaving.Close(application.CloseRestart)
+	leaving.Close(port.CloseRestart)
 	f.login(t, 8)
 	stall(t, f.chat.connectionOf(t, 8), 600<<10)
-	eventually(t, "the first one ends", func() bool {
+	eventually(t, "the first one is cut off, and ends", func() bool {
 		f.chat.mu.Lock()
 		defer f.chat.mu.Unlock()
-		return f.chat.ended == 1
+		// The other one may be cut off behind it.
+		return leaving.(*connection).out.cutOff.Load() && f.chat.ended > 0
 	})
 	f.chat.connectionOf(t, 8).(*connection).abort()
-}
-
-func TestTheRestOfAFrameEndsAtItsBoundary(t *testing.T) {
-	frames := appendFrame(appendFrame(appendFrame(nil, opText, bytes.Repeat([]byte("a"), 10)), opText, bytes.Repeat([]byte("b"), 300)), opText, []byte("c"))
-	for n, want := range map[int]int{0: 0, 1: 11, 12: 0, 13: 303, 315: 1, 316: 0, 317: 2, 319: 0} {
-		if got := len(restOfFrame(frames, n)); got != want {
-			t.Errorf("after %d bytes %d are left, want %d", n, got, want)
-		}
-	}
-	for _, size := range []int{0, 125, 126, 1<<16 - 1, 1 << 16} {
-		if got := len(appendFrame(nil, opText, make([]byte, size))) - size; got != headerLength(size) {
-			t.Errorf("the header of %d bytes has %d", size, got)
-		}
-	}
 }

@@ -2,99 +2,135 @@ package ws
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"chatting/application"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
-// closeCode is the status code of a close frame (RFC 6455 §7.4).
-type closeCode int
+// closeCause is why a connection ends. It decides on the code and the reason of the close frame (RFC 6455 §7.4).
+type closeCause uint8
 
-// The codes that the server sends. Those below 3000 are from the IANA registry that RFC 6455 §11.7 founds.
+// The causes. Those without a close frame have no reason in closings.
 const (
-	closeNormal          closeCode = 1000
-	closeGone            closeCode = 1001 // silent for too long
-	closeProtocol        closeCode = 1002
-	closeUnsupported     closeCode = 1003 // a binary message
-	closeNoStatus        closeCode = 1005 // never sent: the peer's close frame had no code
-	closeAbnormal        closeCode = 1006 // never sent: the connection was lost
-	closeNotUTF8         closeCode = 1007
-	closePolicy          closeCode = 1008
-	closeTooBig          closeCode = 1009
-	closeInternal        closeCode = 1011
-	closeRestart         closeCode = 1012
-	closeTryLater        closeCode = 1013
-	closeSlow            closeCode = closeTryLater
-	closeUnauthenticated closeCode = 3401
-	closeReplaced        closeCode = 3409 // by a newer connection of its user
+	closeInternal    closeCause = iota // a fault of the server
+	closeAbnormal                      // without a close frame
+	closeNormal                        // the client's own close
+	closeGone                          // silent for too long
+	closeProtocol                      // the client broke RFC 6455
+	closeUnsupported                   // a binary message
+	closeNotUTF8
+	closeBadJSON          // too many frames in a row that are not JSON
+	closeRate             // it kept sending over its rate
+	closeControls         // too many control frames
+	closeFragments        // fragments without end
+	closeTooBig           // a frame above Options.MaxFrame
+	closeRestart          // the node leaves
+	closeHole             // the log lost records
+	closeSlow             // a reader that does not keep up
+	closeOverload         // no room for what the client sends
+	closeTryLater         // a part of the server is away
+	closeLoginRate        // too many logins of the user, or from its address
+	closeNoLogin          // no first frame in time
+	closeNoToken          // a first frame without a token
+	closeBadToken         // a token that was refused
+	closeExpired          // the token's time is over, at the login or since
+	closeRevoked          // a token that was good is refused
+	closeErased           // the user is to be forgotten
+	closeReplaced         // by a newer connection of its user
+	causes         = iota // how many there are
 )
 
-// reasons are the texts that go with codes which do not say enough by themselves. Clients may rely on them.
-var reasons = map[closeCode]string{
-	closeReplaced: "replaced by a newer connection",
+// closings has all causes. Codes below 3000 are from the IANA registry that RFC 6455 §11.7 founds.
+var closings = [causes]struct {
+	code   int
+	reason string // in the close frame: clients rely on it, and docs/protocol.md lists it
+	why    string // for log lines
+}{
+	closeInternal:    {1011, "server_error", "server error"},
+	closeAbnormal:    {1006, "", "connection lost"},
+	closeNormal:      {1000, "client_closed", "closed by the client"},
+	closeGone:        {1001, "idle_timeout", "silent for too long"},
+	closeProtocol:    {1002, "protocol_error", "protocol error"},
+	closeUnsupported: {1003, "binary_message", "binary message"},
+	closeNotUTF8:     {1007, "invalid_utf8", "not UTF-8"},
+	closeBadJSON:     {1008, "bad_json", "misbehaving client"},
+	closeRate:        {1008, "rate_limited", "misbehaving client"},
+	closeControls:    {1008, "control_frames", "misbehaving client"},
+	closeFragments:   {1008, "fragments", "misbehaving client"},
+	closeTooBig:      {1009, "frame_too_long", "frame too long"},
+	closeRestart:     {1012, "restart", "the node leaves"},
+	closeHole:        {1012, "log_hole", "hole"},
+	closeSlow:        {1013, "slow_reader", "overload"},
+	closeOverload:    {1013, "overload", "overload"},
+	closeTryLater:    {1013, "unavailable", "overload"},
+	closeLoginRate:   {1013, "login_rate", "overload"},
+	closeNoLogin:     {3401, "login_timeout", "no token in time"},
+	closeNoToken:     {3401, "no_token", "not authenticated"},
+	closeBadToken:    {3401, "bad_token", "not authenticated"},
+	closeExpired:     {3401, "token_expired", "its token expired"},
+	closeRevoked:     {3401, "token_revoked", "its token was revoked"},
+	closeErased:      {3401, "user_erased", "erased"},
+	closeReplaced:    {3409, "replaced", "replaced by a newer connection"},
 }
 
-// why returns what log lines say of a connection that was closed with the code for no reason of its own.
-func (c closeCode) why() string {
-	switch c {
-	case closeNormal:
-		return "closed by the client"
-	case closeGone:
-		return "silent for too long"
-	case closeProtocol:
-		return "protocol error"
-	case closeUnsupported:
-		return "binary message"
-	case closeNotUTF8:
-		return "not UTF-8"
-	case closePolicy:
-		return "misbehaving client"
-	case closeTooBig:
-		return "frame too long"
-	case closeRestart:
-		return "the node leaves"
-	case closeTryLater:
-		return "overload"
-	case closeUnauthenticated:
-		return "not authenticated"
-	case closeReplaced:
-		return "replaced by a newer connection"
-	case closeNoStatus, closeAbnormal:
-		return "connection lost"
-	default:
-		return "server error"
-	}
-}
+// code returns the status code.
+func (c closeCause) code() int { return closings[c].code }
 
 // payload returns the body of the close frame.
-func (c closeCode) payload() []byte {
-	return append(binary.BigEndian.AppendUint16(nil, uint16(c)), reasons[c]...)
+func (c closeCause) payload() []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(c.code())), closings[c].reason...)
 }
 
-// codeOfReason maps what use cases and delivery ask for.
-func codeOfReason(reason application.CloseReason) closeCode {
+// causeOfReason maps what use cases and delivery ask for.
+func causeOfReason(reason port.CloseReason) closeCause {
 	switch reason {
-	case application.CloseReplaced:
+	case port.CloseReplaced:
 		return closeReplaced
-	case application.CloseSlow, application.CloseTryLater:
+	case port.CloseSlow:
+		return closeSlow
+	case port.CloseTryLater:
 		return closeTryLater
-	case application.CloseHole, application.CloseRestart:
+	case port.CloseHole:
+		return closeHole
+	case port.CloseRestart:
 		return closeRestart
-	case application.CloseExpired, application.CloseErased:
-		return closeUnauthenticated
+	case port.CloseExpired:
+		return closeExpired
+	case port.CloseRevoked:
+		return closeRevoked
+	case port.CloseErased:
+		return closeErased
+	case port.CloseCut:
+		return closeAbnormal
 	default:
 		return closeInternal
 	}
 }
 
-// codeOfLogin maps why a login failed.
-func codeOfLogin(err error) closeCode {
+// causeOfLogin maps why a login failed, or why a renewal was refused.
+func causeOfLogin(err error) closeCause {
+	var refused *application.RefusedToken
 	switch domain.CodeOf(err) {
 	case domain.CodeUnauthenticated:
-		return closeUnauthenticated
+		if errors.As(err, &refused) && refused.Reason == application.RefusedExpired {
+			return closeExpired
+		}
+		return closeBadToken
+	case domain.CodeRateLimited:
+		return closeLoginRate
 	case domain.CodeInternal:
 		return closeInternal
 	default:
 		return closeTryLater
 	}
+}
+
+// causeOfRefusal maps the code of the close frame that the WebSocket library wanted to send.
+func causeOfRefusal(code int) closeCause {
+	if code == closeTooBig.code() {
+		return closeTooBig
+	}
+	return closeProtocol
 }

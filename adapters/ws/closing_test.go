@@ -11,16 +11,19 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+
+	"chatting/adapters/httpconn"
+	"chatting/adapters/network"
 )
 
 func TestOneCloseFrameIsSentAndThenTheEnd(t *testing.T) {
 	// The peer does not end its own side: it learns that nothing follows from the server's end, long before the drain's.
 	f := serve(t, Options{Times: Times{Drain: 10 * patience}}, newChat())
 	for sent, want := range map[string]string{
-		"\x81\x01x":                          "\x88\x02\x03\xea", // not masked: 1002, of which the library has an own frame
-		textFrame(strings.Repeat("x", 70e3)): "\x88\x02\x03\xf1", // 1009
-		textFrame("no login"):                "\x88\x02\x0d\x49", // 3401
-		masked(finalBit|opClose, "\x03\xe9"): "\x88\x02\x03\xe8", // 1000, though the client says 1001
+		"\x81\x01x":                          "\x88\x10\x03\xeaprotocol_error", // not masked: the library has a frame of its own
+		textFrame(strings.Repeat("x", 70e3)): "\x88\x10\x03\xf1frame_too_long",
+		textFrame("no login"):                "\x88\x0a\x0d\x49no_token",
+		masked(finalBit|opClose, "\x03\xe9"): "\x88\x0f\x03\xe8client_closed", // 1000, though the client says 1001
 	} {
 		reply := replyTo(t, f.raw(t), upgradeHead+"\r\n"+sent)
 		if _, frames, _ := strings.Cut(reply, "\r\n\r\n"); frames != want {
@@ -104,14 +107,16 @@ func TestConnectionThatBeginsDuringTheShutdownIsClosed(t *testing.T) {
 	client := f.dial(t)
 	var begun []*connection
 	eventually(t, "it is registered", func() bool {
-		begun = f.snapshot(nil)
+		begun = f.roster.all(nil)
 		return len(begun) == 1
 	})
-	f.unregister(begun[0])
-	f.mu.Lock()
-	f.draining = true // it had been admitted before
-	f.mu.Unlock()
-	f.register(begun[0])
+	f.roster.unregister(begun[0])
+	f.roster.mu.Lock()
+	f.roster.draining = true // it had been admitted before
+	f.roster.mu.Unlock()
+	if f.roster.register(begun[0]) {
+		begun[0].leave()
+	}
 	if code := client.closed(); code != 1012 {
 		t.Errorf("closed with %d", code)
 	}
@@ -179,7 +184,7 @@ func TestShutdownHasNoTimeForWavesWhenItsContextEnds(t *testing.T) {
 
 func TestAddressesAreCountedByHostOrIPv6Network(t *testing.T) {
 	of := func(text string) netip.Addr {
-		return networkOf(peerAddress(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)), nil))
+		return network.Of(httpconn.NewProxies(nil).ClientAddress(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)), nil))
 	}
 	if of("127.0.0.1:1") != of("127.0.0.1:2") || of("127.0.0.1:1") == of("127.0.0.2:1") || of("[::ffff:127.0.0.1]:1") != of("127.0.0.1:1") {
 		t.Error("IPv4 addresses are not counted one by one")

@@ -15,8 +15,13 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/time/rate"
 
-	"chatting/adapters/frame"
-	"chatting/application"
+	"chatting/adapters/network"
+	"chatting/adapters/wire"
+	"chatting/application/delivery"
+	"chatting/application/invites"
+	"chatting/application/messaging"
+	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -36,20 +41,20 @@ func (s *stuck) mustGet(frames ...[]byte) {
 
 // commands notes what use cases are asked for.
 type commands struct {
-	messages []application.ChatCommand
-	invites  []application.InviteCommand
+	messages []messaging.ChatCommand
+	invites  []invites.Command
 }
 
 type notedMessages struct{ *commands }
 
-func (n notedMessages) Execute(command application.ChatCommand, done func(error)) {
+func (n notedMessages) Execute(command messaging.ChatCommand, done func(error)) {
 	n.messages = append(n.messages, command)
 	done(nil)
 }
 
 type notedInvites struct{ *commands }
 
-func (n notedInvites) Execute(command application.InviteCommand, done func(error)) {
+func (n notedInvites) Execute(command invites.Command, done func(error)) {
 	n.invites = append(n.invites, command)
 	done(nil)
 }
@@ -58,7 +63,7 @@ func TestWhatAClientSendsReachesItsUseCaseWhole(t *testing.T) {
 	const room = "4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11"
 	s, got := newStuck(t, Options{}), &commands{}
 	s.server.deps.Messages, s.server.deps.Invites = notedMessages{got}, notedInvites{got}
-	s.features = features{application.FeatureInvites: {}}
+	s.features = features{port.FeatureInvites: {}}
 	for _, sent := range []string{
 		`{"target_id":8,"message":"m","client_msg_id":"n"}`,
 		`{"target_id":9,"type":"invite_game","status":"accept","room_id":"` + room + `","client_msg_id":"o"}`,
@@ -69,10 +74,10 @@ func TestWhatAClientSendsReachesItsUseCaseWhole(t *testing.T) {
 		}
 	}
 	text, _ := domain.NewText("m")
-	if want := []application.ChatCommand{{Sender: 7, Target: 8, Text: text, ClientMessageID: "n"}}; !slices.Equal(got.messages, want) {
+	if want := []messaging.ChatCommand{{Sender: 7, Target: 8, Text: text, ClientMessageID: "n"}}; !slices.Equal(got.messages, want) {
 		t.Errorf("messages: %+v", got.messages)
 	}
-	if want := []application.InviteCommand{
+	if want := []invites.Command{
 		{Sender: 7, Target: 9, Status: "accept", Room: room, ClientMessageID: "o"}, {Sender: 7, Target: 10, Status: "invite"},
 	}; !slices.Equal(got.invites, want) {
 		t.Errorf("invites: %+v", got.invites)
@@ -83,22 +88,43 @@ func TestAClientGetsWhatIsDeliveredToIt(t *testing.T) {
 	s := newStuck(t, Options{})
 	change := domain.Transition{User: 8, Online: true, At: someTime}
 	s.LoggedIn(7, []domain.UserID{9, 8}, someTime)
-	s.mustGet(frame.Login(7, []domain.UserID{9, 8}, someTime))
+	s.mustGet(wire.LoginFrame(7, []domain.UserID{9, 8}, someTime))
 	s.StatusChanged(7, change)
-	s.mustGet(frame.Status(7, change))
+	s.mustGet(wire.StatusFrame(7, change))
 	s.Deliver([]byte(`{"a":1}`), "")
 	s.Deliver([]byte(`{"a":2}`), `n"`)
 	s.mustGet([]byte(`{"a":1}`), []byte(`{"a":2,"client_msg_id":"n\""}`))
 	s.DeliverAt([]byte(`{"a":3}`), at(1, 1))
 	s.mustGet([]byte(`{"a":3}`))
-	if s.owner != 7 || len(s.receipts.noted) != 1 {
-		t.Errorf("owner %d, receipts %+v", s.owner, s.receipts)
+	s.DeliverOwnMark([]byte(`{"a":4}`), 17)
+	s.mustGet([]byte(`{"a":4,"unread":17}`))
+	s.Stamp("token")
+	s.DeliverOwnMark([]byte(`{"a":5}`), 0)
+	s.mustGet([]byte(`{"a":5,"unread":0,"resume":"token"}`))
+	if s.owner.Load() != 7 || len(s.receipts.open.noted) != 1 {
+		t.Errorf("owner %d, receipts %+v", s.owner.Load(), s.receipts.open)
 	}
 }
 
+func TestAClientThatAskedForItGetsIDsAsStringsInEveryFrame(t *testing.T) {
+	s := newStuck(t, Options{})
+	s.out.stringIDs = true
+	s.LoggedIn(7, []domain.UserID{9, 8}, someTime)
+	s.mustGet(wire.AppendWithStringIDs(nil, wire.LoginFrame(7, []domain.UserID{9, 8}, someTime)))
+	s.Deliver([]byte(`{"from_id":7,"to_id":8}`), "n")
+	s.mustGet([]byte(`{"from_id":"7","to_id":"8","client_msg_id":"n"}`))
+	s.DeliverOwnMark([]byte(`{"from_id":7,"to_id":8}`), 1)
+	s.mustGet([]byte(`{"from_id":"7","to_id":"8","unread":1}`))
+	s.DeliverAt([]byte(`{"to_id":7}`), at(1, 1))
+	s.mustGet([]byte(`{"to_id":"7"}`))
+	long := `"x":"` + strings.Repeat("x", 2000) + `"` // the buffer grows between two frames
+	s.Replay([]delivery.Replayed{{Frame: []byte(`{"to_id":7}`)}, {Frame: []byte(`{"to_id":8,` + long + `}`)}})
+	s.mustGet([]byte(`{"to_id":"7","replayed":true}`), []byte(`{"to_id":"8",`+long+`,"replayed":true}`))
+}
+
 func TestAConnectionNamesItsFeaturesAndItsNetwork(t *testing.T) {
-	c := &connection{features: features{application.FeatureInvites: {}}}
-	if !c.Has(application.FeatureInvites) || c.Has("other") || (&connection{}).Has(application.FeatureInvites) {
+	c := &connection{features: features{port.FeatureInvites: {}}}
+	if !c.Has(port.FeatureInvites) || c.Has("other") || (&connection{}).Has(port.FeatureInvites) {
 		t.Error("it has other features than those of its login")
 	}
 	for address, want := range map[string]string{"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::"} {
@@ -127,9 +153,9 @@ func TestARefusalSaysWhatTheUseCaseSaidAndNothingOfAFault(t *testing.T) {
 		logs := &logBuffer{}
 		s := newStuck(t, Options{})
 		s.server.deps.Now = func() time.Time { return someTime }
-		s.server.deps.Notices = application.NewNotices(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
+		s.server.deps.Notices = notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
 		s.refuse(request{sentTarget: []byte(`"8"`), name: "n"}, row.err)
-		want := frame.Error(7, row.code, row.sentence, []byte(`"8"`), "n", someTime)
+		want := wire.ErrorFrame(7, row.code, row.sentence, []byte(`"8"`), "n", someTime)
 		s.mustGet([]byte(strings.TrimSuffix(string(want), "}") + row.retry + "}"))
 		if fault := row.sentence == "The server failed."; fault != strings.Contains(logs.text(), "level=ERROR") {
 			t.Errorf("%s: log is %s", name, logs.text())
@@ -150,28 +176,29 @@ func TestTheKeeperDoesWhatIsDue(t *testing.T) {
 		want         []byte
 	}{
 		"no first frame yet":         {began: before},
-		"no first frame":             {began: after, want: closeFrame(3401)},
+		"no first frame":             {began: after, want: closeFrame(closeNoLogin)},
 		"a first frame":              {named: true, began: after},
 		"a token for a while":        {named: true, expires: someTime.Add(1)},
-		"an expired token":           {named: true, expires: someTime.Add(-1), want: closeFrame(3401)},
-		"a token that expires now":   {named: true, expires: someTime, want: closeFrame(3401)},
+		"an expired token":           {named: true, expires: someTime.Add(-1), want: closeFrame(closeExpired)},
+		"a token that expires now":   {named: true, expires: someTime, want: closeFrame(closeExpired)},
 		"silent for a while":         {named: true, heard: before},
 		"silent":                     {named: true, heard: after, want: ping},
 		"silent and busy":            {named: true, heard: after, busy: true},
 		"silent since an older ping": {named: true, heard: after, pinged: 2 * after, want: ping},
 		"silent since a ping":        {named: true, heard: 2 * after, pinged: before},
-		"dead":                       {named: true, heard: 2 * after, pinged: after, want: closeFrame(1001)},
+		"dead":                       {named: true, heard: 2 * after, pinged: after, want: closeFrame(closeGone)},
 		"dead and busy":              {named: true, heard: 2 * after, pinged: after, busy: true},
 	} {
 		s := newStuck(t, Options{Times: Times{FirstFrame: time.Hour, Silence: time.Hour, Pong: time.Hour}})
-		now := time.Now()
+		now := time.Since(started)
 		s.server.deps.Now = func() time.Time { return someTime }
-		s.named, s.busy, s.began = row.named, row.busy, now.Add(-row.began)
+		s.named.Store(row.named)
+		s.reading.paused, s.began = row.busy, now-row.began
 		s.sock.heard.Store(int64(time.Since(started) - row.heard))
 		if row.pinged > 0 {
-			s.pinged = now.Add(-row.pinged)
+			s.pinged = now - row.pinged
 		}
-		s.expires = row.expires
+		s.TokenExpires(row.expires)
 		s.keep()
 		s.out.mu.Lock()
 		does := s.out.writing
@@ -183,7 +210,7 @@ func TestTheKeeperDoesWhatIsDue(t *testing.T) {
 		if got := s.gets(len(row.want)); !bytes.Equal(got, row.want) {
 			t.Errorf("%s: the peer got %q, want %q", name, got, row.want)
 		}
-		if bytes.Equal(row.want, ping) && now.After(s.pinged) {
+		if bytes.Equal(row.want, ping) && s.pinged < now {
 			t.Errorf("%s: the ping is not noted", name)
 		}
 	}
@@ -195,13 +222,13 @@ func TestTheKeeperCutsWhatDoesNotEnd(t *testing.T) {
 		cut  bool
 	}{"in its time": {3*time.Hour - time.Minute, false}, "over it": {3*time.Hour + time.Minute, true}} {
 		s := newStuck(t, Options{Times: Times{Close: time.Hour, Drain: time.Hour, Scan: time.Hour}})
-		s.out.close(closeGone)
+		s.out.close(closeGone, "")
 		s.out.mu.Lock()
-		s.out.closeBy = time.Now().Add(-row.over)
+		s.out.ending.by = time.Now().Add(-row.over)
 		s.out.mu.Unlock()
 		s.keep()
 		s.out.mu.Lock()
-		cut := s.out.dropped
+		cut := s.out.ending.dropped
 		s.out.mu.Unlock()
 		if cut != row.cut {
 			t.Errorf("%s: cut: %t", name, cut)
@@ -227,7 +254,7 @@ func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
 	s, r := newStuck(t, Options{}), &notedRate{wait: 5}
 	s.server.deps.Rates.Frames = r
 	for _, size := range []int{0, 4095, 4096, 8191, 8192, 65536} {
-		if wait := s.take(size); wait != 5 {
+		if wait := s.throttle.message(7, size); wait != 5 {
 			t.Errorf("%d bytes wait for %v", size, wait)
 		}
 	}
@@ -236,12 +263,12 @@ func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
 	}
 	// A connection's own rate: never more than may be sent at once, and the user's is not asked beyond it.
 	r.taken, r.wait = nil, 0
-	s.frames = rate.NewLimiter(rate.Every(time.Hour), 4)
-	if wait := s.take(8 << 10); wait != 0 {
+	s.throttle.frames = rate.NewLimiter(rate.Every(time.Hour), 4)
+	if wait := s.throttle.message(7, 8<<10); wait != 0 {
 		t.Errorf("the first waits for %v", wait)
 	}
 	for size, hours := range map[int]time.Duration{8 << 10: 2, 64 << 10: 3} {
-		if wait := s.take(size); wait > hours*time.Hour || wait < hours*time.Hour-10*time.Minute {
+		if wait := s.throttle.message(7, size); wait > hours*time.Hour || wait < hours*time.Hour-10*time.Minute {
 			t.Errorf("%d bytes wait for %v, want %d h", size, wait, hours)
 		}
 	}
@@ -260,7 +287,7 @@ func TestAFewFramesMayBeRefusedInNeedAndAThousandOtherwise(t *testing.T) {
 		s := newStuck(t, Options{})
 		s.server.deps.Rates.Refusals = row.rate
 		began, refused := time.Now(), 0
-		for s.mayBeRefused() {
+		for s.throttle.mayRefuse(7) {
 			refused++
 		}
 		if more := 10*int(time.Since(began)/time.Second) + 10; refused < row.want || refused > row.want+more {
@@ -270,31 +297,27 @@ func TestAFewFramesMayBeRefusedInNeedAndAThousandOtherwise(t *testing.T) {
 }
 
 func TestTheDefaultTimesAreThoseThatAreDocumented(t *testing.T) {
-	want := Times{
-		FirstFrame: 10 * time.Second, Login: 10 * time.Second, Silence: 20 * time.Second, Pong: 30 * time.Second, Write: 10 * time.Second, Close: 5 * time.Second,
-		Drain: 2 * time.Second, Receipt: 5 * time.Second, Scan: time.Second,
-	}
+	want := Times{Login: 10 * time.Second, Close: 5 * time.Second, Drain: 2 * time.Second, Receipt: 5 * time.Second, Scan: time.Second}
 	if got := (Times{}).withDefaults(); got != want {
 		t.Errorf("they are %+v", got)
 	}
 	if got := (Times{Close: 7}).withDefaults(); got.Close != 7 || got.Scan != time.Second {
 		t.Errorf("what was given became %+v", got)
 	}
-	s := newStuck(t, Options{})
-	if o := s.server.options; o.MaxFrame != 65536 || o.QueueBytes != 1048576 || o.Times != want {
-		t.Errorf("the options are %+v", o)
+	server, err := New(Options{}, partsOf(newChat(), slog.Default()))
+	if err != nil || server.options.Times != want {
+		t.Errorf("those of a server are %+v, %v", server.options.Times, err)
 	}
 }
 
 func TestAServerNeedsItsPartsAndLimitsThatAreNotNegative(t *testing.T) {
-	chat := newChat()
-	full := Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
+	full := partsOf(newChat(), slog.New(slog.DiscardHandler))
 	if _, err := New(Options{}, full); err != nil {
 		t.Fatal(err)
 	}
 	for name, without := range map[string]func(*Deps){
 		"login": func(d *Deps) { d.Login = nil }, "messages": func(d *Deps) { d.Messages = nil }, "invites": func(d *Deps) { d.Invites = nil },
-		"clock": func(d *Deps) { d.Now = nil }, "logger": func(d *Deps) { d.Logger = nil },
+		"clock": func(d *Deps) { d.Now = nil }, "logger": func(d *Deps) { d.Logger = nil }, "notices": func(d *Deps) { d.Notices = nil }, "ledger": func(d *Deps) { d.Bytes = nil },
 	} {
 		deps := full
 		without(&deps)
@@ -309,34 +332,37 @@ func TestAServerNeedsItsPartsAndLimitsThatAreNotNegative(t *testing.T) {
 	}
 }
 
-func TestATallyIsClosedWhenAllHaveEnded(t *testing.T) {
-	var none, some tally
-	<-none.close()
-	<-none.close()
-	if none.begin() {
-		t.Error("one begins after the end")
+func TestARosterHasDrainedWhenAllHaveLeft(t *testing.T) {
+	none, some := newRoster(0, 0), newRoster(0, 0)
+	<-none.drain()
+	<-none.drain()
+	if _, err := none.admit(netip.Addr{}); !errors.Is(err, errDraining) {
+		t.Errorf("one comes after the end: %v", err)
 	}
-	for range 2 {
-		if !some.begin() {
-			t.Fatal("none begins")
+	admit := func() (release func()) {
+		t.Helper()
+		release, err := some.admit(netip.Addr{})
+		if err != nil {
+			t.Fatal(err)
 		}
+		return release
 	}
-	some.end()
-	if !some.begin() {
-		t.Fatal("one more does not begin")
+	first, second := admit(), admit()
+	first()
+	third := admit()
+	ended := some.drain()
+	if _, err := some.admit(netip.Addr{}); !errors.Is(err, errDraining) {
+		t.Errorf("one comes after the end: %v", err)
 	}
-	ended := some.close()
-	if some.begin() {
-		t.Error("one begins after the end")
-	}
-	some.end()
+	second()
 	select {
 	case <-ended:
 		t.Error("it ended before the last one")
 	default:
 	}
-	some.end()
+	third()
 	<-ended
+	<-some.drain()
 }
 
 func TestUpgradesThatLeaveBytesBehindAreNotBare(t *testing.T) {
@@ -358,21 +384,10 @@ func TestAnUpgradeWithATrailerIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheTimeToWaitIsInSecondsRoundedUp(t *testing.T) {
-	for wait, want := range map[time.Duration]string{1: "1", time.Second: "1", time.Second + 1: "2", 1999 * time.Millisecond: "2", time.Minute: "60"} {
-		if got := seconds(wait); got != want {
-			t.Errorf("%v: %s", wait, got)
-		}
-	}
-}
-
 func TestAddressesOfOneIPv6NetworkOf64BitsAreOne(t *testing.T) {
-	of := func(text string) netip.Addr { return networkOf(netip.MustParseAddr(text)) }
+	of := func(text string) netip.Addr { return network.Of(netip.MustParseAddr(text)) }
 	if of("2001:db8:0:1:8000::1") != of("2001:db8:0:1::2") || of("2001:db8:0:1::1") == of("2001:db8:0:3::1") || of("192.0.2.1") != netip.MustParseAddr("192.0.2.1") {
 		t.Error("they are not")
-	}
-	if (peerAddress(&net.UnixAddr{}, nil) != netip.Addr{}) {
-		t.Error("a peer without an address has one")
 	}
 }
 
@@ -409,7 +424,7 @@ func TestASocketReceivesNoMoreThanItIsPermitted(t *testing.T) {
 			t.Fatalf("%d, %v", n, err)
 		}
 	}
-	if !s.lastHeard().After(before) {
+	if s.lastHeard() <= before {
 		t.Error("it does not note when it heard something")
 	}
 	if n, err := s.Read(buffer); n != 0 || !errors.Is(err, errTooMuch) {
@@ -449,15 +464,6 @@ func TestAServerIsMountedOnceAndNotAfterItsShutdown(t *testing.T) {
 	}
 }
 
-func TestTheGivenNoticesAreUsed(t *testing.T) {
-	chat, logger := newChat(), slog.New(slog.DiscardHandler)
-	notices := application.NewNotices(logger, time.Now)
-	s, err := New(Options{}, Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: logger, Notices: notices})
-	if err != nil || s.deps.Notices != notices {
-		t.Errorf("others are, %v", err)
-	}
-}
-
 func TestAPlaceIsTakenOnceAndGivenBackOnce(t *testing.T) {
 	s := newStuck(t, Options{MaxConnections: 3, MaxPerAddress: 2}).server
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
@@ -471,7 +477,7 @@ func TestAPlaceIsTakenOnceAndGivenBackOnce(t *testing.T) {
 	}
 	refused := func(address netip.Addr) {
 		t.Helper()
-		if _, err := s.admit(address); !errors.Is(err, errFull) {
+		if _, err := s.admit(address); !errors.As(err, new(fullError)) {
 			t.Errorf("%v: %v", address, err)
 		}
 	}
@@ -488,8 +494,8 @@ func TestAPlaceIsTakenOnceAndGivenBackOnce(t *testing.T) {
 	admit(a)
 	refused(b)
 	third()
-	if len(s.perAddress) != 1 {
-		t.Errorf("addresses without connections are kept: %v", s.perAddress)
+	if len(s.roster.perAddress) != 1 {
+		t.Errorf("addresses without connections are kept: %v", s.roster.perAddress)
 	}
 }
 
@@ -497,20 +503,16 @@ func TestTheLimitsAreThoseThatAreDocumented(t *testing.T) {
 	if maxBadJSON != 10 || MaxRefusals != 1000 || RefusalsPerSecond != 10 {
 		t.Errorf("%d frames without JSON, %d refused ones and %d a second", maxBadJSON, MaxRefusals, RefusalsPerSecond)
 	}
-	f := serve(t, Options{FramesPerSecond: 4}, newChat())
-	f.login(t, 7)
-	if c := f.chat.connectionOf(t, 7).(*connection); c.frames.Limit() != 4 || c.frames.Burst() != 8 {
-		t.Errorf("%v frames a second, %d at once", c.frames.Limit(), c.frames.Burst())
+	if frames := newStuck(t, Options{FramesPerSecond: 4}).throttle.frames; frames.Limit() != 4 || frames.Burst() != 8 {
+		t.Errorf("%v frames a second, %d at once", frames.Limit(), frames.Burst())
 	}
-	unlimited := serve(t, Options{}, newChat())
-	unlimited.login(t, 7)
-	if c := unlimited.chat.connectionOf(t, 7).(*connection); c.frames != nil {
+	if frames := newStuck(t, Options{}).throttle.frames; frames != nil {
 		t.Error("there is a limit that nobody set")
 	}
 }
 
 func TestAReasonThatIsNotKnownIsAFaultOfTheServer(t *testing.T) {
-	if got := codeOfReason("unheard"); got != 1011 {
-		t.Errorf("it closes with %d", got)
+	if got := causeOfReason("unheard"); got != closeInternal {
+		t.Errorf("it closes with %d", got.code())
 	}
 }

@@ -18,9 +18,13 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"go.uber.org/goleak"
 
-	"chatting/adapters/frame"
 	"chatting/adapters/httpconn"
+	"chatting/adapters/wire"
 	"chatting/application"
+	"chatting/application/invites"
+	"chatting/application/ledger"
+	"chatting/application/messaging"
+	"chatting/application/notice"
 	"chatting/domain"
 )
 
@@ -51,7 +55,7 @@ type chat struct {
 	// append decides what becomes of a message: it must call done. nil delivers.
 	append func(deliver func(), done func(error))
 	// bytes bounds what the connections hold; nil for no bound.
-	bytes *application.ByteLedger
+	bytes *ledger.ByteLedger
 }
 
 type session struct {
@@ -60,7 +64,8 @@ type session struct {
 	conn   application.Connection
 	closes int
 	// received is what the client confirmed, latest last.
-	received [][]application.Position
+	received [][]domain.Place
+	pong     func() // answers a ping; nil if the server does
 }
 
 func newChat() *chat {
@@ -86,11 +91,12 @@ func (c *chat) login(ctx context.Context, token string, conn application.Connect
 	}
 	c.online[s.user][conn] = true
 	c.sessions[s] = true
-	conn.LoggedIn(s.user, nil, time.Now())
 	identity := application.Identity{User: s.user}
 	if c.expires != nil {
 		identity.Expires = c.expires()
 	}
+	conn.TokenExpires(identity.Expires)
+	conn.LoggedIn(s.user, nil, time.Now())
 	return s, identity, nil
 }
 
@@ -98,10 +104,17 @@ func (s *session) Renew(_ context.Context, token string) (application.Identity, 
 	return s.chat.renewed(token)
 }
 
-func (s *session) Received(upTo []application.Position) {
+func (s *session) Received(upTo []domain.Place) {
 	s.chat.mu.Lock()
 	defer s.chat.mu.Unlock()
 	s.received = append(s.received, slices.Clone(upTo))
+}
+
+func (s *session) Pong() bool {
+	if s.pong != nil {
+		s.pong()
+	}
+	return s.pong != nil
 }
 
 func (s *session) Close() {
@@ -117,7 +130,7 @@ func (s *session) Close() {
 
 type messagesOf struct{ *chat }
 
-func (m messagesOf) Execute(command application.ChatCommand, done func(error)) {
+func (m messagesOf) Execute(command messaging.ChatCommand, done func(error)) {
 	m.take(domain.Event{
 		ID: domain.DerivedID("test", command.Text.String()), Time: time.Now(), ClientMessageID: command.ClientMessageID,
 		Body: domain.ChatMessage{From: command.Sender, To: command.Target, Text: command.Text},
@@ -126,7 +139,7 @@ func (m messagesOf) Execute(command application.ChatCommand, done func(error)) {
 
 type invitesOf struct{ *chat }
 
-func (i invitesOf) Execute(command application.InviteCommand, done func(error)) {
+func (i invitesOf) Execute(command invites.Command, done func(error)) {
 	i.take(domain.Event{
 		Time: time.Now(), ClientMessageID: command.ClientMessageID,
 		Body: domain.GameInvite{From: command.Sender, To: command.Target, Status: command.Status},
@@ -143,7 +156,7 @@ func (c *chat) take(event domain.Event, from, to domain.UserID, done func(error)
 		return
 	}
 	deliver := func() {
-		data, err := frame.Encode(event)
+		data, err := wire.EncodeEvent(event)
 		if err != nil {
 			panic(err)
 		}
@@ -228,10 +241,9 @@ func serveOn(t testing.TB, options Options, chat *chat, rates Rates, change func
 	if options.Times.Scan == 0 {
 		options.Times.Scan = 10 * time.Millisecond
 	}
-	server, err := New(options, Deps{
-		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Bytes: chat.bytes, Now: time.Now,
-		Logger: slog.New(slog.NewTextHandler(logs, nil)), Rates: rates,
-	})
+	deps := partsOf(chat, slog.New(slog.NewTextHandler(logs, nil)))
+	deps.Rates = rates
+	server, err := New(withDefaults(options), deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +260,7 @@ func serveOn(t testing.TB, options Options, chat *chat, rates Rates, change func
 	}
 	served := make(chan error, 1)
 	connections := httpconn.Listen(listener, httpconn.Options{
-		Notices: application.NewNotices(slog.New(slog.NewTextHandler(logs, nil)), time.Now),
+		Notices: notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now),
 	})
 	go func() { served <- app.Listener(server.WrapListener(connections)) }()
 	t.Cleanup(func() {
@@ -341,12 +353,25 @@ func decode(t testing.TB, data []byte) map[string]any {
 // closed returns the code with which the server closes; frames before it are skipped.
 func (c *client) closed() int {
 	c.t.Helper()
+	return c.end().Code
+}
+
+// ended is closed with the reason behind the code.
+func (c *client) ended() string {
+	c.t.Helper()
+	end := c.end()
+	return strconv.Itoa(end.Code) + " " + end.Text
+}
+
+// end returns the code and the reason with which the server closes; frames before it are skipped.
+func (c *client) end() websocket.CloseError {
+	c.t.Helper()
 	for {
 		_, _, err := c.ReadMessage()
 		var end *websocket.CloseError
 		switch {
 		case errors.As(err, &end):
-			return end.Code
+			return *end
 		case err != nil:
 			c.t.Fatalf("reading: %v", err)
 		}

@@ -43,9 +43,9 @@ func (h *heldAppends) all() []heldAppend {
 func (f *fixture) leaving(t testing.TB, user int) bool {
 	t.Helper()
 	c := f.chat.connectionOf(t, domain.UserID(user)).(*connection)
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	return c.leaving
+	c.reading.mu.Lock()
+	defer c.reading.mu.Unlock()
+	return c.reading.leaving
 }
 
 // shutdown begins one, and returns where its error comes.

@@ -11,6 +11,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"chatting/application"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -56,7 +57,7 @@ func TestTheLogTellsWhoCameAndWhyWhoLeft(t *testing.T) {
 		}, want: []string{login, logout + `"its token expired"`}},
 		"the application closes": {do: func(t *testing.T, f *fixture) {
 			c := f.login(t, 7)
-			f.chat.connectionOf(t, 7).Close(application.CloseErased)
+			f.chat.connectionOf(t, 7).Close(port.CloseErased)
 			c.closed()
 		}, want: []string{login, logout + `erased`}},
 		"a binary message": {do: func(t *testing.T, f *fixture) {
@@ -98,9 +99,9 @@ func TestTheLogTellsWhoCameAndWhyWhoLeft(t *testing.T) {
 		"another one needs its place": {options: Options{MaxConnections: 1}, do: func(t *testing.T, f *fixture) {
 			silent := f.dial(t)
 			eventually(t, "it waits for its login", func() bool {
-				f.mu.Lock()
-				defer f.mu.Unlock()
-				return f.strangers.Len() == 1
+				f.roster.mu.Lock()
+				defer f.roster.mu.Unlock()
+				return f.roster.strangers.Len() == 1
 			})
 			other := f.dial(t)
 			silent.closed()
@@ -145,14 +146,15 @@ func TestTheEndOfAConnectionIsLoggedAsWhatItWas(t *testing.T) {
 		want string
 	}{
 		"cut off by what waits for it": {func(s *stuck) { s.out.cutOff.Store(true) }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
-		"cut off by what it sends":     {func(s *stuck) { s.receivingCut.Store(true) }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
+		"cut off by what it sends":     {func(s *stuck) { s.messages.cutOff.Store(true) }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
 		"lost while its token was checked": {func(s *stuck) {
-			s.session, s.user, s.named = nil, 0, true
+			s.session, s.user = nil, 0
+			s.named.Store(true)
 			s.abort()
 		}, `msg="login refused" reason="connection lost"`},
 		"closed by its client before it sent a token": {func(s *stuck) {
 			s.session, s.user = nil, 0
-			s.out.close(closeNormal)
+			s.out.close(closeNormal, "")
 		}, ""},
 	} {
 		s, logins := newStuck(t, Options{}), &logBuffer{}

@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"chatting/adapters/frame"
-	"chatting/application"
+	"chatting/adapters/wire"
+	"chatting/application/delivery"
+	"chatting/application/invites"
+	"chatting/application/ledger"
+	"chatting/application/notice"
 	"chatting/domain"
 )
 
@@ -36,16 +39,15 @@ func BenchmarkParseFrame(b *testing.B) {
 // BenchmarkDeliverToTwoSockets delivers records of the log to the sockets of both users, which cost nothing here.
 func BenchmarkDeliverToTwoSockets(b *testing.B) {
 	const burst = 8
-	notices := application.NewNotices(slog.New(slog.DiscardHandler), time.Now)
-	delivery := application.NewDelivery(readAll{}, application.NewInvites(), notices)
-	s := &Server{deps: Deps{Notices: notices}}
-	times := Times{}.withDefaults()
-	ledger := application.NewByteLedger(1<<30, 1<<20, time.Now)
+	notices := notice.NewLog(slog.New(slog.DiscardHandler), time.Now)
+	delivery := delivery.NewDelivery(readAll{}, invites.NewRegister(), notices)
+	s := &Server{options: withDefaults(Options{}), deps: Deps{Notices: notices, Bytes: ledger.NewByteLedger(1<<30, 1<<20, time.Now)}}
+	s.options.Times = s.options.Times.withDefaults()
 	var connections []*connection
 	for _, user := range []domain.UserID{9, 10} {
-		c := &connection{server: s}
-		c.out.init(&socket{Conn: nowhere{}}, 1<<20, &times, s.guard, ledger)
-		c.out.held.Of(user)
+		c := &connection{}
+		c.init(s, &socket{Conn: nowhere{}})
+		c.out.queue.held.Of(user)
 		connections = append(connections, c)
 		attachment := delivery.Attach(user, c)
 		attachment.Activate(nil, []int64{0})
@@ -59,7 +61,7 @@ func BenchmarkDeliverToTwoSockets(b *testing.B) {
 		Time: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), ClientMessageID: "0123456789abcdef",
 		Body: domain.ChatMessage{From: 9, To: 10, Text: text},
 	}}
-	if record.frame, err = frame.Encode(record.event); err != nil {
+	if record.frame, err = wire.EncodeEvent(record.event); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
@@ -79,19 +81,19 @@ func BenchmarkDeliverToTwoSockets(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/burst, "ns/record")
 }
 
-// readAll is an application.RecordReader.
+// readAll is an delivery.RecordReader.
 type readAll struct{}
 
 func (readAll) Read(domain.EventID, error) {}
 
-// openedRecord is an application.Record.
+// openedRecord is an delivery.Record.
 type openedRecord struct {
-	at    application.Position
+	at    domain.Place
 	event domain.Event
 	frame []byte
 }
 
-func (r *openedRecord) Position() application.Position      { return r.at }
+func (r *openedRecord) Place() domain.Place                 { return r.at }
 func (r *openedRecord) Time() time.Time                     { return r.event.Time }
 func (r *openedRecord) Conversation() domain.Conversation   { return r.event.Body.Conversation() }
 func (r *openedRecord) ConcernsInvites() bool               { return false }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -13,7 +12,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 
-	"chatting/application"
+	"chatting/application/ledger"
 	"chatting/domain"
 )
 
@@ -107,33 +106,8 @@ func TestIdleConnectionHasNoWriter(t *testing.T) {
 		eventually(t, "the writer ends", func() bool {
 			out.mu.Lock()
 			defer out.mu.Unlock()
-			return !out.writing && out.queue == nil
+			return !out.writing && out.queue.frames == nil
 		})
-	}
-}
-
-func TestFramesOfAllLengthsAreCutAtTheirEnds(t *testing.T) {
-	var all []byte
-	var ends []int
-	for _, n := range []int{0, 1, 125, 126, 65535, 65536, 200_000, 3, 20_000, 20_000} {
-		all = appendFrame(all, opText, make([]byte, n))
-		ends = append(ends, len(all))
-	}
-	at, cuts := 0, 0
-	for rest := all; len(rest) > 0; cuts++ {
-		n := wholeFrames(rest)
-		at += n
-		rest = rest[n:]
-		found := false
-		for _, end := range ends {
-			found = found || end == at
-		}
-		if !found {
-			t.Fatalf("cut at %d, which is inside a frame", at)
-		}
-	}
-	if cuts < 4 {
-		t.Errorf("%d cuts", cuts)
 	}
 }
 
@@ -208,10 +182,7 @@ func BenchmarkOutbound(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := &Server{deps: Deps{Logger: slog.Default()}}
-			times := Times{}.withDefaults()
-			var out outbound
-			out.init(&socket{Conn: conn}, 1<<20, &times, s.guard, application.NewByteLedger(0, 0, time.Now))
+			out := newOutbound(&socket{Conn: conn}, 1<<20, ledger.NewByteLedger(0, 0, time.Now))
 			b.ResetTimer()
 			for n := 0; n < b.N; n += burst {
 				for range burst {
@@ -221,7 +192,7 @@ func BenchmarkOutbound(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
 			b.StopTimer()
-			out.close(closeNormal)
+			out.close(closeNormal, "")
 			out.awaitWriter()
 			_ = conn.Close()
 			<-received

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"strconv"
 
-	"chatting/adapters/frame"
-	"chatting/adapters/members"
-	"chatting/application"
+	"chatting/adapters/wire"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -30,8 +28,8 @@ type request struct {
 	status domain.InviteStatus // of an invite
 	room   domain.RoomID       // of an invite, "" where none is named
 	token  string              // of a renewal
-	// sentTarget is target_id as the client sent it, nil where there was none, and name its client_msg_id, "" where there
-	// was none or a malformed one. Both are set on refused frames, too, as far as they were read.
+	// sentTarget is target_id as the client sent it, nil for none, and name its client_msg_id, "" for none or a malformed one.
+	// Refused frames have them too, as far as they were read.
 	sentTarget json.RawMessage
 	name       domain.ClientMessageID
 }
@@ -54,8 +52,8 @@ var (
 // parseFrame reads a frame of a logged-in client, which has named the features; data is valid UTF-8. An error is the
 // classified answer to the client, as the contract's tables say. What the request holds is copied from data.
 //
-// A frame with a message is a chat message, whatever its type says. A field that is null is absent, save for two: a target
-// that is null is nobody, as with the original server, and a null token alone is a bad token.
+// A frame with a message is a chat message, whatever its type says. A field that is null is absent, with two exceptions: a null
+// target is nobody, as in the original server, and a null token alone is a bad token.
 func parseFrame(data []byte, has features) (request, error) {
 	f, err := split(data)
 	if err != nil {
@@ -67,21 +65,21 @@ func parseFrame(data []byte, has features) (request, error) {
 		req.name, errName = parseName(f.name)
 	}
 	switch {
-	case halfSurrogate(f.message):
+	case wire.LoneSurrogate(f.message) != 0:
 		return req, errHalfMessage
 	case f.halfSurrogate:
 		return req, errSurrogate
 	case f.token != nil && !isPresent(f.target) && f.message == nil && f.kind == nil:
 		// What is no string is no token: the session says so of the empty one.
 		req.kind = renewal
-		token, _ := members.Text(f.token)
+		token, _ := wire.Text(f.token)
 		req.token = string(token)
 		return req, nil
 	}
-	kind, _ := members.Text(f.kind)
+	kind, _ := wire.Text(f.kind)
 	switch {
-	case f.message != nil || string(kind) == frame.TypeInvite:
-	case string(kind) == frame.TypePing:
+	case f.message != nil || string(kind) == wire.TypeInvite:
+	case string(kind) == wire.TypePing:
 		req.kind = ping
 		return req, nil
 	default:
@@ -115,7 +113,7 @@ func parseFrame(data []byte, has features) (request, error) {
 
 func (r *request) readMessage(f fields) (err error) {
 	r.kind = message
-	s, ok := members.Text(f.message)
+	s, ok := wire.Text(f.message)
 	if !ok {
 		return errBadMessage
 	}
@@ -125,8 +123,8 @@ func (r *request) readMessage(f fields) (err error) {
 
 func (r *request) readInvite(f fields, has features) (err error) {
 	r.kind = invite
-	status, _ := members.Text(f.status)
-	_, answers := has[application.FeatureInvites]
+	status, _ := wire.Text(f.status)
+	_, answers := has[port.FeatureInvites]
 	if answers { // of others it is ignored, as by the original server
 		if r.room, err = parseRoom(f.room); err != nil && string(status) != string(domain.InviteOpened) {
 			return err
@@ -138,7 +136,7 @@ func (r *request) readInvite(f fields, has features) (err error) {
 
 // parseRoom reads which invite is meant; "" where none is named.
 func parseRoom(raw []byte) (domain.RoomID, error) {
-	room, ok := members.Text(raw)
+	room, ok := wire.Text(raw)
 	if !ok && raw != nil {
 		return "", errBadRoom
 	}
@@ -146,29 +144,66 @@ func parseRoom(raw []byte) (domain.RoomID, error) {
 }
 
 func parseName(raw []byte) (domain.ClientMessageID, error) {
-	s, ok := members.Text(raw)
+	s, ok := wire.Text(raw)
 	if !ok {
 		return "", errBadName
 	}
 	return domain.NewClientMessageID(string(s))
 }
 
-// parseLogin reads the first frame; false for one without a token in it. Fields that it does not know are ignored, as are
-// features that are none.
-func parseLogin(data []byte) (token string, named features, ok bool) {
+// parseTarget reads a target_id: a JSON number with an integral value, in any notation (202, 202.0, 2.02e2), or a string with a
+// decimal integer and blanks around it. Unlike in REST, a string has no fraction: the original server's socket took none. It
+// returns errOffline for null, and for integers that are no user: zero, negative, beyond int64.
+func parseTarget(raw []byte) (domain.UserID, error) {
+	var n int64
+	var ok bool
+	switch c := raw[0]; {
+	case c == '"':
+		s, _ := wire.Text(raw)
+		n, ok = wire.IntegerOfText(string(s))
+	case c == '-' || c >= '0' && c <= '9':
+		n, ok = wire.IntegerOfNumber(string(raw))
+	case c == 'n':
+		return 0, errOffline
+	}
+	if !ok {
+		return 0, errBadTarget
+	}
+	target := wire.UserOf(n)
+	if target == wire.Nobody {
+		return 0, errOffline
+	}
+	return target, nil
+}
+
+// loginRequest is the first frame of a client.
+type loginRequest struct {
+	token    string
+	features features
+	resume   *string // the resume token; nil if none is named, empty for what is no string
+}
+
+// parseLogin reads the first frame; false if it has no token. Unknown fields and features are ignored.
+func parseLogin(data []byte) (loginRequest, bool) {
 	f, _ := split(data) // empty for what is no object
 	if f.halfSurrogate {
-		return "", nil, false
+		return loginRequest{}, false
 	}
-	sent, ok := members.Text(f.token)
-	return string(sent), parseFeatures(f.features), ok && len(sent) > 0
+	token, ok := wire.Text(f.token)
+	first := loginRequest{token: string(token), features: parseFeatures(f.features)}
+	if f.resume != nil {
+		text, _ := wire.Text(f.resume)
+		resume := string(text)
+		first.resume = &resume
+	}
+	return first, ok && len(token) > 0
 }
 
 // features are those that a client named at login; nil for none.
-type features map[application.Feature]struct{}
+type features map[port.Feature]struct{}
 
-// parseFeatures reads a list of names. Those that the server does not know are left out, and so is everything that is no
-// list of strings: what a client asks for without knowing how is not worth its login.
+// parseFeatures reads a list of names and leaves out those that the server does not know. Anything but a list of strings is
+// ignored: a malformed wish is not worth a login.
 func parseFeatures(raw []byte) features {
 	var names []string
 	if json.Unmarshal(raw, &names) != nil {
@@ -176,18 +211,23 @@ func parseFeatures(raw []byte) features {
 	}
 	var known features
 	for _, name := range names {
-		if feature := application.Feature(name); feature == application.FeatureInvites {
-			known = features{feature: {}}
+		switch feature := port.Feature(name); feature {
+		case port.FeatureInvites, port.FeatureReadMarks, port.FeatureReceipts, port.FeatureResume, port.FeatureStringIDs,
+			port.FeatureTokenRenewal:
+			if known == nil {
+				known = make(features)
+			}
+			known[feature] = struct{}{}
 		}
 	}
 	return known
 }
 
-// fields are the values of the keys that the server knows, as they were sent; nil for a key that is not there. Serializers
-// of many languages write null for a field that has no value, so null counts as not there: see dropNulls.
+// fields are the values of the keys that the server knows, as they were sent; nil for a key that is missing, or null: serializers
+// of many languages write null for a field that has no value.
 type fields struct {
-	token, features, target, message, kind, status, room, name []byte
-	// halfSurrogate tells that there is an escape of half a surrogate pair somewhere.
+	token, features, resume, target, message, kind, status, room, name []byte
+	// halfSurrogate tells that half a surrogate pair is escaped somewhere.
 	halfSurrogate bool
 }
 
@@ -208,6 +248,8 @@ func (f *fields) field(key []byte) *[]byte {
 		return &f.room
 	case "features":
 		return &f.features
+	case "resume":
+		return &f.resume
 	case "client_msg_id":
 		return &f.name
 	default:
@@ -215,10 +257,9 @@ func (f *fields) field(key []byte) *[]byte {
 	}
 }
 
-// split takes a JSON object apart. Which keys it has is told from what it is only once all of it was read: what is no JSON is
-// that before anything else.
+// split takes a JSON object apart. It reads all of it before it complains of a key: bad JSON comes before any other fault.
 func split(data []byte) (fields, error) {
-	r := members.Read(data)
+	r := wire.Read(data)
 	defer r.Close()
 	var f fields
 	var unknown map[string]struct{} // nil while there is none
@@ -241,7 +282,7 @@ func split(data []byte) (fields, error) {
 		_, err := r.Value()
 		return err
 	})
-	isObject := !errors.Is(err, members.ErrNoObject)
+	isObject := !errors.Is(err, wire.ErrNoObject)
 	if !isObject {
 		_, err = r.Value()
 	}
@@ -254,13 +295,13 @@ func split(data []byte) (fields, error) {
 		return fields{}, errDuplicate
 	}
 	f.dropNulls()
-	f.halfSurrogate = halfSurrogate(data)
+	f.halfSurrogate = wire.LoneSurrogate(data) != 0
 	return f, nil
 }
 
 // dropNulls takes out what is null. Of target_id and token, null is kept: parseFrame says what it means.
 func (f *fields) dropNulls() {
-	for _, value := range []*[]byte{&f.features, &f.message, &f.kind, &f.status, &f.room, &f.name} {
+	for _, value := range []*[]byte{&f.features, &f.resume, &f.message, &f.kind, &f.status, &f.room, &f.name} {
 		if !isPresent(*value) {
 			*value = nil
 		}
@@ -268,39 +309,4 @@ func (f *fields) dropNulls() {
 }
 
 // isPresent tells whether there is a value, and it is not null.
-func isPresent(raw []byte) bool { return raw != nil && !members.IsNull(raw) }
-
-// halfSurrogate tells whether a JSON text has an escape of half a surrogate pair (RFC 8259 §8.2).
-func halfSurrogate(b []byte) bool {
-	for {
-		i := bytes.IndexByte(b, '\\')
-		if i < 0 {
-			return false
-		}
-		b = b[i+1:] // what is escaped
-		unit := escapedUnit(b)
-		switch {
-		case unit < 0xd800 || unit > 0xdfff:
-			b = b[1:]
-		case unit >= 0xdc00 || b[5] != '\\': // at least the quote at the end stands there
-			return true
-		default:
-			if low := escapedUnit(b[6:]); low < 0xdc00 || low > 0xdfff {
-				return true
-			}
-			b = b[11:]
-		}
-	}
-}
-
-// escapedUnit returns the UTF-16 code unit of an escape, its backslash taken off; -1 for one of another kind.
-func escapedUnit(b []byte) int {
-	if len(b) < 5 || b[0] != 'u' {
-		return -1
-	}
-	unit, err := strconv.ParseUint(string(b[1:5]), 16, 16)
-	if err != nil {
-		return -1
-	}
-	return int(unit)
-}
+func isPresent(raw []byte) bool { return raw != nil && !wire.IsNull(raw) }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"chatting/application"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -132,7 +132,7 @@ func TestAFieldThatIsNullIsAbsent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req, err := parseFrame(data, features{application.FeatureInvites: {}})
+		req, err := parseFrame(data, features{port.FeatureInvites: {}})
 		req.sentTarget = nil
 		return fmt.Sprintf("%+v, %v", req, err)
 	}
@@ -171,11 +171,11 @@ func TestAFieldThatIsNullIsAbsent(t *testing.T) {
 		}
 	}
 	for _, first := range []string{`{"token":"t","features":null,"target_id":null,"message":null}`, `{"token":"t"}`} {
-		if token, named, ok := parseLogin([]byte(first)); token != "t" || named != nil || !ok {
-			t.Errorf("%s is the login %q, %v, %t", first, token, named, ok)
+		if got, ok := parseLogin([]byte(first)); got.token != "t" || got.features != nil || got.resume != nil || !ok {
+			t.Errorf("%s is the login %+v, %t", first, got, ok)
 		}
 	}
-	if _, _, ok := parseLogin([]byte(`{"token":null}`)); ok {
+	if _, ok := parseLogin([]byte(`{"token":null}`)); ok {
 		t.Error("a null token is a login")
 	}
 }
@@ -207,9 +207,37 @@ func TestALoginNeedsATokenAndNothingElse(t *testing.T) {
 		`{"Token":"x"}`:                           false,
 		`["x"]`:                                   false,
 	} {
-		if token, _, ok := parseLogin([]byte(sent)); ok != want || (ok && token != "x") {
-			t.Errorf("%s: %q %t", sent, token, ok)
+		if first, ok := parseLogin([]byte(sent)); ok != want || (ok && first.token != "x") {
+			t.Errorf("%s: %q %t", sent, first.token, ok)
 		}
+	}
+}
+
+func TestALoginNamesWhereItsClientStopped(t *testing.T) {
+	text := func(s string) *string { return &s }
+	for sent, want := range map[string]*string{
+		`{"token":"x"}`:                            nil,
+		`{"token":"x","resume":null}`:              nil,
+		`{"token":"x","resume":"a\u0062-_"}`:       text("ab-_"),
+		`{"token":"x","resume":""}`:                text(""),
+		`{"token":"x","resume":7}`:                 text(""),
+		`{"token":"x","resume":["AAAA"]}`:          text(""),
+		`{"token":"x","resume":"a","features":[]}`: text("a"),
+	} {
+		first, ok := parseLogin([]byte(sent))
+		if !ok || (first.resume == nil) != (want == nil) || want != nil && *first.resume != *want {
+			t.Errorf("%s: %+v, %t", sent, first, ok)
+		}
+	}
+}
+
+func TestALoginNamesTheFeaturesThatAreKnown(t *testing.T) {
+	first, _ := parseLogin([]byte(`{"token":"x","features":["string_ids","read_marks","x","receipts","resume","invites","read_marks"]}`))
+	want := features{
+		port.FeatureInvites: {}, port.FeatureResume: {}, port.FeatureReadMarks: {}, port.FeatureReceipts: {}, port.FeatureStringIDs: {},
+	}
+	if !maps.Equal(first.features, want) {
+		t.Errorf("%v", first.features)
 	}
 }
 
@@ -222,12 +250,12 @@ func TestARoomAndAnAnswerAreHeededOnConnectionsThatAskedForThem(t *testing.T) {
 		`{"token":"x","features":"invites"}`:            false,
 		`{"token":"x"}`:                                 false,
 	} {
-		_, named, ok := parseLogin([]byte(login))
+		first, ok := parseLogin([]byte(login))
 		if !ok {
 			t.Fatalf("%s is no login", login)
 		}
 		for status, known := range map[string]bool{"invite": true, "cancel": true, "accept": asked, "decline": asked, "expired": false} {
-			got, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q,"room_id":%q}`, status, room), named)
+			got, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q,"room_id":%q}`, status, room), first.features)
 			want := domain.RoomID("")
 			if asked {
 				want = room
@@ -256,7 +284,7 @@ func FuzzParseFrame(f *testing.F) {
 		}
 		before := bytes.Clone(data)
 		req, err := parseFrame(data, nil)
-		if _, _, ok := parseLogin(data); ok && !json.Valid(data) {
+		if _, ok := parseLogin(data); ok && !json.Valid(data) {
 			t.Fatal("a login that is no JSON")
 		}
 		if !bytes.Equal(before, data) {

@@ -16,6 +16,7 @@ import (
 
 	"chatting/adapters/limits"
 	"chatting/application"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -99,7 +100,7 @@ func TestAcceptedFramesDoNotMakeUpForRefusedOnes(t *testing.T) {
 	for range offenders {
 		c := f.login(t, 7)
 		running.Go(func() { // the accepted ones come between the refused ones, as the bucket fills
-			for range 400 * maxRefused {
+			for range 400 * MaxRefusals {
 				if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":9,"message":"x"}`)) != nil {
 					return
 				}
@@ -107,8 +108,8 @@ func TestAcceptedFramesDoNotMakeUpForRefusedOnes(t *testing.T) {
 			t.Error("it may send for ever")
 		})
 		running.Go(func() {
-			if code := c.closed(); code != 1008 {
-				t.Errorf("closed with %d", code)
+			if end := c.ended(); end != "1008 rate_limited" {
+				t.Errorf("closed with %s", end)
 			}
 		})
 	}
@@ -124,7 +125,7 @@ func TestAcceptedFramesDoNotMakeUpForRefusedOnes(t *testing.T) {
 
 // No connection has more frames refused than it may by itself; together they have.
 func TestRefusedFramesOfAllConnectionsOfAUserCountTogether(t *testing.T) {
-	const connections, each = 8, maxRefused / 3
+	const connections, each = 8, MaxRefusals / 3
 	f := serveAtRates(t, Options{}, newChat(), Rates{Frames: usersAt(rareRefills, 1), Refusals: refusalsOf()})
 	var ended atomic.Int32
 	var running sync.WaitGroup
@@ -162,13 +163,13 @@ func (a *alternating) Take(domain.UserID, int) time.Duration {
 func TestOneAcceptedFrameInTwoDoesNotHelp(t *testing.T) {
 	f := serveAtRates(t, Options{QueueBytes: 16 << 20}, newChat(), Rates{Frames: &alternating{}})
 	c := f.login(t, 7)
-	for range 4 * maxRefused {
+	for range 4 * MaxRefusals {
 		if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":9,"message":"x"}`)) != nil {
 			break
 		}
 	}
-	if code := c.closed(); code != 1008 {
-		t.Errorf("closed with %d", code)
+	if end := c.ended(); end != "1008 rate_limited" {
+		t.Errorf("closed with %s", end)
 	}
 }
 
@@ -186,13 +187,13 @@ func TestPingsCountForTheUserButDoNotEndAnHonestConnection(t *testing.T) {
 	if got := c.next(); got["code"] != "rate_limited" || pongs == 0 {
 		t.Errorf("after %d pongs: %v", pongs, got)
 	}
-	for range 4 * maxRefused {
+	for range 4 * MaxRefusals {
 		if c.WriteControl(websocket.PingMessage, nil, time.Now().Add(patience)) != nil {
 			break
 		}
 	}
-	if code := c.closed(); code != 1008 {
-		t.Errorf("closed with %d", code)
+	if end := c.ended(); end != "1008 control_frames" {
+		t.Errorf("closed with %s", end)
 	}
 }
 
@@ -213,12 +214,12 @@ func TestLoginsOfAnAddressAreBoundedBeforeTheirTokensAreChecked(t *testing.T) {
 	}
 	for i, c := range clients {
 		c.send(`{"token":"bad"}`)
-		want := 3401
+		want := "3401 bad_token"
 		if i >= burst {
-			want = 1013
+			want = "1013 login_rate"
 		}
-		if code := c.closed(); code != want {
-			t.Errorf("attempt %d is closed with %d, want %d", i, code, want)
+		if end := c.ended(); end != want {
+			t.Errorf("attempt %d is closed with %s, want %s", i, end, want)
 		}
 	}
 	if checked.Load() != burst {
@@ -251,8 +252,8 @@ func TestALoginOverTheRateOfItsUserIsClosedAndLoggedOnce(t *testing.T) {
 	for range attempts {
 		c := f.dial(t)
 		c.send(`{"token":"user-7"}`)
-		if code := c.closed(); code != 1013 {
-			t.Fatalf("closed with %d", code)
+		if end := c.ended(); end != "1013 login_rate" {
+			t.Fatalf("closed with %s", end)
 		}
 	}
 	most := 1 + int(time.Since(began)/time.Second)
@@ -283,10 +284,10 @@ func TestRefusedConnectionsAreLoggedOnceASecondWithTheirAddress(t *testing.T) {
 func TestAReplacedConnectionLearnsWhy(t *testing.T) {
 	f := serve(t, Options{}, newChat())
 	c := f.login(t, 7)
-	f.chat.connectionOf(t, 7).Close(application.CloseReplaced)
+	f.chat.connectionOf(t, 7).Close(port.CloseReplaced)
 	_, _, err := c.ReadMessage()
 	var end *websocket.CloseError
-	if !errors.As(err, &end) || end.Code != 3409 || end.Text != "replaced by a newer connection" {
+	if !errors.As(err, &end) || end.Code != 3409 || end.Text != "replaced" {
 		t.Errorf("closed with %v", err)
 	}
 	if logs := f.logs.text(); !strings.Contains(logs, "replaced by a newer one of its user") || !strings.Contains(logs, "user=7 address=127.0.0.1") {

@@ -1,50 +1,94 @@
 package ws
 
 import (
+	"context"
 	"encoding/binary"
-	"errors"
+	"sync"
 	"time"
 
-	"github.com/fasthttp/websocket"
-
-	"chatting/application"
+	"chatting/adapters/wire"
+	"chatting/application/delivery"
+	"chatting/domain"
 )
 
-// receipts is what a client has been sent and has not confirmed, by the places in the log that came with the frames. A
-// client confirms by its pong to a ping that was queued behind the frames, or by closing the connection itself once they
-// were written. It is guarded by out.mu.
+// receipts sends frames whose receipt matters, and learns which of them the client got, by the places in the log that come with
+// them. A client confirms frames by its pong to a ping that was queued behind them, or by closing the connection itself once
+// they were written.
 type receipts struct {
-	// noted is the latest place of each partition since the last ping, since when the first of them was queued.
-	noted []application.Position
+	out *outbound
+
+	mu   sync.Mutex
+	open *unconfirmed // nil while everything is confirmed
+}
+
+// unconfirmed is what a client was sent and has not confirmed.
+type unconfirmed struct {
+	// noted is the latest place of each partition since the last ping, and since when the first of them was noted.
+	noted []domain.Place
 	since time.Time
 	asked []question // oldest first
 }
 
-// question is a ping that stands in the queue, or was written, behind the frames of these places. behind is how many bytes
-// were ever queued up to it: its name, which the pong brings back.
+// question is a ping behind the frames of these places. name is the data that its pong brings back.
 type question struct {
-	behind uint64
-	places []application.Position
+	name   uint64
+	places []domain.Place
 }
 
-// maxQuestions bounds the pings without a pong of one connection. At the bound places are noted, and asked for once there
-// is an answer.
+// maxQuestions bounds the pings without a pong of one connection. At the bound, places are noted until there is an answer.
 const maxQuestions = 32
 
-// noteLocked remembers that the frame queued last stands at.
-func (c *connection) noteLocked(at application.Position) {
-	if c.receipts == nil {
-		c.receipts = &receipts{}
+// deliver sends a frame from a place in the log.
+func (r *receipts) deliver(frame []byte, at domain.Place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.out.send(frame) {
+		r.noteLocked(at)
 	}
-	r := c.receipts
-	if len(r.noted) == 0 {
-		r.since = time.Now()
+}
+
+// replay sends frames from before the login, and asks the client to confirm them.
+func (r *receipts) replay(entries []delivery.Replayed) {
+	frames := make([][]byte, 0, len(entries))
+	for _, entry := range entries {
+		if entry.Frame != nil {
+			frame := entry.Frame
+			if entry.OwnMark {
+				frame = wire.AppendWithUnread(nil, frame, entry.Unread)
+			}
+			frame = wire.WithReplayed(frame, entry.EchoOf)
+			if entry.Resume != "" {
+				frame = wire.AppendWithResume(nil, frame, entry.Resume)
+			}
+			frames = append(frames, frame)
+		}
 	}
-	r.noted = merge(r.noted, at)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.out.send(frames...) {
+		return // it closes, and confirms nothing of them
+	}
+	for _, entry := range entries {
+		if entry.At != nil {
+			r.noteLocked(*entry.At)
+		}
+	}
+	r.askLocked()
+}
+
+// noteLocked remembers that the frame queued last came from at.
+func (r *receipts) noteLocked(at domain.Place) {
+	if r.open == nil {
+		r.open = &unconfirmed{}
+	}
+	if len(r.open.noted) == 0 {
+		r.open.since = time.Now()
+	}
+	r.open.noted = merge(r.open.noted, at)
 }
 
 // merge notes a place that is later than those noted of its partition.
-func merge(places []application.Position, at application.Position) []application.Position {
+func merge(places []domain.Place, at domain.Place) []domain.Place {
 	for i := range places {
 		if places[i].Partition == at.Partition {
 			places[i] = at
@@ -54,116 +98,111 @@ func merge(places []application.Position, at application.Position) []application
 	return append(places, at)
 }
 
-// askLocked queues a ping if places were noted Receipt before now; at once where now is zero.
-func (c *connection) askLocked(now time.Time) {
-	r := c.receipts
-	if r == nil || c.out.closing || len(r.noted) == 0 || len(r.asked) >= maxQuestions ||
-		!now.IsZero() && now.Sub(r.since) < c.server.options.Times.Receipt ||
-		c.out.pendingLocked()+questionBytes > c.out.limit {
-		return
+// ask asks the client to confirm what was noted at least wait ago.
+func (r *receipts) ask(wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open != nil && time.Since(r.open.since) >= wait {
+		r.askLocked()
 	}
-	behind := c.out.total
-	if !c.out.queueLocked(opPing, binary.BigEndian.AppendUint64(nil, behind)) {
-		c.out.closeLocked(closeSlow, true)
-		return
-	}
-	r.asked = append(r.asked, question{behind: behind, places: r.noted})
-	r.noted = nil
 }
 
-// questionBytes is what such a ping takes.
-const questionBytes = 8 + maxHeader
-
-// received takes the answer to a ping; false when it is none to a question.
-func (c *connection) received(data string) bool {
-	if len(data) != 8 {
-		return false
+func (r *receipts) askLocked() {
+	if r.open == nil || len(r.open.noted) == 0 || len(r.open.asked) >= maxQuestions {
+		return
 	}
-	behind := binary.BigEndian.Uint64([]byte(data))
-	return c.confirm(func(r *receipts) (places []application.Position, answer bool) {
-		for i, q := range r.asked {
-			if q.behind == behind {
-				// A client may answer the latest of several pings only (RFC 6455 §5.5.3).
-				return r.take(i + 1), true
-			}
-		}
+	if name, asked := r.out.ask(); asked {
+		r.open.asked = append(r.open.asked, question{name: name, places: r.open.noted})
+		r.open.noted = nil
+	}
+}
+
+// answered takes a pong, and returns the places that it confirms; false if it answers no question.
+func (r *receipts) answered(pong string) (places []domain.Place, answer bool) {
+	if len(pong) != 8 {
 		return nil, false
-	})
+	}
+	name := binary.BigEndian.Uint64([]byte(pong))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil {
+		return nil, false
+	}
+	for i, q := range r.open.asked {
+		if q.name == name {
+			// A client may answer only the latest of several pings (RFC 6455 §5.5.3).
+			return r.takeLocked(i+1, false), true
+		}
+	}
+	return nil, false
 }
 
 // closePatience is for how long a client's close waits for the write under way: much longer than a write takes that does not
 // have to wait for the client.
 const closePatience = 100 * time.Millisecond
 
-// receivedBeforeClose takes the client's close for the receipt of what had been written by then. Frames that crossed it
-// on their way are among that: clients that close have an end to what they want.
-func (c *connection) receivedBeforeClose() {
-	c.confirm(func(r *receipts) ([]application.Position, bool) {
-		c.out.awaitWriteLocked(closePatience)
-		if c.out.dropped {
-			return nil, false
-		}
-		// Less than that where control frames are being written.
-		written := int64(c.out.total) - int64(c.out.pendingLocked())
-		n := 0
-		for n < len(r.asked) && int64(r.asked[n].behind) <= written {
-			n++
-		}
-		places := r.take(n)
-		if written == int64(c.out.total) {
-			places = append(places, r.noted...)
-			r.noted = nil
-		}
-		return places, true
-	})
-}
-
-// closeAnswered takes the client's answer to the server's own close frame, which stands behind all frames: with the same
-// code it is no close of its own that crossed.
-func (c *connection) closeAnswered(err error) {
-	var closed *websocket.CloseError
-	if !errors.As(err, &closed) {
-		return
+// closedByClient returns the places of the frames that were written before the client's close. Frames that crossed the close are
+// among them: a client that closes needs nothing more.
+func (r *receipts) closedByClient() []domain.Place {
+	if !r.areOpen() {
+		return nil
 	}
-	c.confirm(func(r *receipts) ([]application.Position, bool) {
-		if closed.Code != int(c.out.code) || !c.out.sent || c.out.dropped {
-			return nil, false
-		}
-		places := append(r.take(len(r.asked)), r.noted...)
-		r.noted = nil
-		return places, true
-	})
+	awaitWrite(r.out, closePatience)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state := r.out.state()
+	if r.open == nil || state.dropped {
+		return nil
+	}
+	n := 0
+	for n < len(r.open.asked) && int64(r.open.asked[n].name) <= state.written {
+		n++
+	}
+	return r.takeLocked(n, state.written == state.total)
 }
 
-// take returns the places of the first n questions, which are answered.
-func (r *receipts) take(n int) (places []application.Position) {
-	for _, q := range r.asked[:n] {
+// areOpen tells whether the client was sent something that it has not confirmed.
+func (r *receipts) areOpen() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.open != nil
+}
+
+// awaitWrite waits until the write under way is done, but not longer than patience. What is being written may have reached the
+// client already, whose answer then comes before the writer says so.
+func awaitWrite(out *outbound, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	begun := out.state().writes
+	out.await(ctx, func(now sending) bool { return !now.writing || now.writes != begun })
+}
+
+// closeAnswered returns the places of all frames if the client answered the server's close frame, which stands behind them. With
+// the same code, the client's close frame is no close of its own that crossed the server's.
+func (r *receipts) closeAnswered(code int) []domain.Place {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	state := r.out.state()
+	if r.open == nil || code != state.cause.code() || !state.sent || state.dropped {
+		return nil
+	}
+	return r.takeLocked(len(r.open.asked), true)
+}
+
+// takeLocked returns the places of the first n questions, which are answered, and with noted those that nobody was asked about.
+func (r *receipts) takeLocked(n int, noted bool) (places []domain.Place) {
+	for _, q := range r.open.asked[:n] {
 		for _, at := range q.places {
 			places = merge(places, at)
 		}
 	}
-	r.asked = r.asked[n:]
+	r.open.asked = r.open.asked[n:]
+	if noted {
+		places = append(places, r.open.noted...)
+		r.open.noted = nil
+	}
+	if len(r.open.asked) == 0 && len(r.open.noted) == 0 {
+		r.open = nil
+	}
 	return places
-}
-
-// confirm tells the session what take finds confirmed. It runs on the reading goroutine.
-func (c *connection) confirm(take func(*receipts) (places []application.Position, answer bool)) bool {
-	if c.session == nil {
-		return false
-	}
-	c.out.mu.Lock()
-	r := c.receipts
-	if r == nil {
-		c.out.mu.Unlock()
-		return false
-	}
-	places, answer := take(r)
-	if len(r.asked) == 0 && len(r.noted) == 0 {
-		c.receipts = nil
-	}
-	c.out.mu.Unlock()
-	if len(places) > 0 {
-		c.session.Received(places)
-	}
-	return answer
 }

@@ -11,12 +11,13 @@ import (
 
 	"github.com/fasthttp/websocket"
 
-	"chatting/application"
+	"chatting/application/delivery"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
 // receivedBy returns all that was confirmed to the sessions of user, open or not, in order.
-func (c *chat) receivedBy(user domain.UserID) [][]application.Position {
+func (c *chat) receivedBy(user domain.UserID) [][]domain.Place {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.sessions {
@@ -28,7 +29,7 @@ func (c *chat) receivedBy(user domain.UserID) [][]application.Position {
 }
 
 // awaitReceived waits until the last thing confirmed to user is at.
-func (f *fixture) awaitReceived(t *testing.T, user domain.UserID, at ...application.Position) {
+func (f *fixture) awaitReceived(t *testing.T, user domain.UserID, at ...domain.Place) {
 	t.Helper()
 	eventually(t, fmt.Sprint(at, " is confirmed"), func() bool {
 		got := f.chat.receivedBy(user)
@@ -36,8 +37,8 @@ func (f *fixture) awaitReceived(t *testing.T, user domain.UserID, at ...applicat
 	})
 }
 
-func at(partition int, offset int64) application.Position {
-	return application.Position{Partition: partition, Offset: offset}
+func at(partition int, offset int64) domain.Place {
+	return domain.Place{Partition: partition, Offset: offset}
 }
 
 // readOn reads, and so answers pings, until the connection ends.
@@ -77,9 +78,9 @@ func TestAClientIsAskedForReceiptsAndItsPongConfirmsWhatStoodBefore(t *testing.T
 	f.awaitReceived(t, 7, at(3, 11))
 	eventually(t, "nothing is kept of what is confirmed", func() bool {
 		inner := conn.(*connection)
-		inner.out.mu.Lock()
-		defer inner.out.mu.Unlock()
-		return inner.receipts == nil
+		inner.receipts.mu.Lock()
+		defer inner.receipts.mu.Unlock()
+		return inner.receipts.open == nil
 	})
 }
 
@@ -90,7 +91,7 @@ func TestNobodyIsAskedBeforeItsTimeOrWithoutAReason(t *testing.T) {
 	conn := f.chat.connectionOf(t, 7)
 	conn.DeliverAt([]byte(`{"n":1}`), at(3, 10))
 	conn.Deliver([]byte(`{"n":2}`), "")
-	conn.Replay([]application.Replayed{{Frame: []byte(`{"n":3}`)}})
+	conn.Replay([]delivery.Replayed{{Frame: []byte(`{"n":3}`)}})
 	for range 3 {
 		c.next()
 	}
@@ -116,7 +117,7 @@ func TestAPlaceWithoutAFrameIsConfirmedWithWhatStoodBefore(t *testing.T) {
 	f := serve(t, Options{Times: Times{Receipt: time.Hour}}, newChat())
 	c := f.login(t, 7)
 	conn := f.chat.connectionOf(t, 7)
-	conn.Replay([]application.Replayed{{Frame: []byte(`{"n":1}`)}, {At: &application.Position{Partition: 3, Offset: 9}}})
+	conn.Replay([]delivery.Replayed{{Frame: []byte(`{"n":1}`)}, {At: &domain.Place{Partition: 3, Offset: 9}}})
 	if _, data, err := c.ReadMessage(); err != nil || string(data) != `{"n":1,"replayed":true}` {
 		t.Fatalf("got %s, %v", data, err)
 	}
@@ -134,9 +135,9 @@ func TestAPongConfirmsNothingThatWasSentAfterItsPing(t *testing.T) {
 	pings, answer := c.manual()
 	conn := f.chat.connectionOf(t, 7)
 	for n := range 3 {
-		conn.Replay([]application.Replayed{
-			{Frame: []byte(`{"n":0}`), At: &application.Position{Partition: 1, Offset: int64(n)}},
-			{Frame: []byte(`{"n":0}`), At: &application.Position{Partition: 2, Offset: int64(n)}},
+		conn.Replay([]delivery.Replayed{
+			{Frame: []byte(`{"n":0}`), At: &domain.Place{Partition: 1, Offset: int64(n)}},
+			{Frame: []byte(`{"n":0}`), At: &domain.Place{Partition: 2, Offset: int64(n)}},
 		})
 		c.next()
 		c.next()
@@ -164,7 +165,7 @@ func TestAClientsCloseConfirmsWhatWasWrittenBefore(t *testing.T) {
 		c := f.login(t, code)
 		c.manual()
 		conn := f.chat.connectionOf(t, domain.UserID(code))
-		conn.Replay([]application.Replayed{{Frame: []byte(`{"n":0}`), At: &application.Position{Partition: 1, Offset: 1}}})
+		conn.Replay([]delivery.Replayed{{Frame: []byte(`{"n":0}`), At: &domain.Place{Partition: 1, Offset: 1}}})
 		conn.DeliverAt([]byte(`{"n":0}`), at(2, 2))
 		c.next()
 		c.next()
@@ -176,7 +177,7 @@ func TestAClientsCloseConfirmsWhatWasWrittenBefore(t *testing.T) {
 			t.Fatalf("closed with %d", got)
 		}
 		// It is noted before the client can know that it was closed.
-		if got := f.chat.receivedBy(domain.UserID(code)); len(got) != 1 || !slices.Equal(got[0], []application.Position{at(1, 1), at(2, 2)}) {
+		if got := f.chat.receivedBy(domain.UserID(code)); len(got) != 1 || !slices.Equal(got[0], []domain.Place{at(1, 1), at(2, 2)}) {
 			t.Fatalf("confirmed: %v", got)
 		}
 	}
@@ -213,7 +214,7 @@ func TestAnAnswerToTheServersCloseConfirmsEverythingAndACrossingOneDoesNot(t *te
 		})
 		conn := f.chat.connectionOf(t, user)
 		conn.DeliverAt([]byte(`{"n":0}`), at(1, 1))
-		conn.Close(application.CloseRestart)
+		conn.Close(port.CloseRestart)
 		conn.DeliverAt([]byte(`{"n":0}`), at(1, 2)) // too late
 		c.next()
 		if got := c.closed(); got != 1012 {
@@ -222,7 +223,7 @@ func TestAnAnswerToTheServersCloseConfirmsEverythingAndACrossingOneDoesNot(t *te
 		_ = c.Conn.Close()
 		f.awaitEnded(t, i+1)
 		got := f.chat.receivedBy(user)
-		if answered := code == 1012; answered != (len(got) == 1 && slices.Equal(got[0], []application.Position{at(1, 1)})) {
+		if answered := code == 1012; answered != (len(got) == 1 && slices.Equal(got[0], []domain.Place{at(1, 1)})) {
 			t.Fatalf("answered with %d: confirmed %v", code, got)
 		}
 	}
@@ -259,7 +260,7 @@ func TestABacklogLargerThanTheQueueGetsThroughAtTheReadersPace(t *testing.T) {
 				failed <- err
 				return
 			}
-			conn.Replay([]application.Replayed{{Frame: data, At: &application.Position{Partition: 1, Offset: int64(n)}}})
+			conn.Replay([]delivery.Replayed{{Frame: data, At: &domain.Place{Partition: 1, Offset: int64(n)}}})
 		}
 		failed <- nil
 	}()
@@ -292,7 +293,7 @@ func TestWhoWaitsForRoomIsToldWhenThereWillBeNone(t *testing.T) {
 	conn := f.chat.connectionOf(t, 7).(*connection)
 	conn.out.awaitWriter()
 	conn.out.mu.Lock()
-	conn.out.unsent = 1 << 19 // as a write that does not end
+	conn.out.queue.unsent = 1 << 19 // as a write that does not end
 	conn.out.mu.Unlock()
 	if err := conn.AwaitRoom(context.Background(), 0); err != nil {
 		t.Fatal(err)
@@ -302,7 +303,7 @@ func TestWhoWaitsForRoomIsToldWhenThereWillBeNone(t *testing.T) {
 	if err := conn.AwaitRoom(ctx, 1); err == nil {
 		t.Fatal("there is room although ctx ended")
 	}
-	time.AfterFunc(10*time.Millisecond, func() { conn.Close(application.CloseRestart) })
+	time.AfterFunc(10*time.Millisecond, func() { conn.Close(port.CloseRestart) })
 	if err := conn.AwaitRoom(context.Background(), 1); err == nil {
 		t.Fatal("there is room although the connection is closing")
 	}
@@ -315,7 +316,7 @@ func TestQuestionsWithoutAnswerHaveABound(t *testing.T) {
 	conn := f.chat.connectionOf(t, 7)
 	const frames = 100
 	for n := range frames {
-		conn.Replay([]application.Replayed{{Frame: []byte(`{"n":0}`), At: &application.Position{Partition: 1, Offset: int64(n)}}})
+		conn.Replay([]delivery.Replayed{{Frame: []byte(`{"n":0}`), At: &domain.Place{Partition: 1, Offset: int64(n)}}})
 		c.next()
 	}
 	if got := len(pings()); got != maxQuestions {
@@ -323,7 +324,7 @@ func TestQuestionsWithoutAnswerHaveABound(t *testing.T) {
 	}
 	answer(pings()[maxQuestions-1])
 	f.awaitReceived(t, 7, at(1, maxQuestions-1))
-	conn.Replay([]application.Replayed{{Frame: []byte(`{"n":0}`)}})
+	conn.Replay([]delivery.Replayed{{Frame: []byte(`{"n":0}`)}})
 	conn.Deliver([]byte(`{"n":0}`), "")
 	c.next()
 	c.next()

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"chatting/adapters/members"
+	"chatting/adapters/wire"
 )
 
 // checkSplit compares what a frame is taken for with what it was taken for by the reference, which is below.
@@ -26,7 +26,7 @@ func checkSplit(t *testing.T, data []byte) (accepted bool) {
 		t.Errorf("%q was changed", short)
 	}
 	for _, value := range [][]byte{want.token, want.target, want.message, want.kind, want.status, want.room, want.name} {
-		text, ok := members.Text(value)
+		text, ok := wire.Text(value)
 		if wantText, wantOK := referenceText(value); ok != wantOK || string(text) != wantText {
 			t.Errorf("%q is the text %q, %t; and was %q, %t", value, text, ok, wantText, wantOK)
 		}
@@ -97,7 +97,7 @@ func referenceSplit(data []byte) (fields, error) {
 	if s.blanks(); s.rest[0] != '{' {
 		return fields{}, errNoObject
 	}
-	f := fields{halfSurrogate: halfSurrogate(data)}
+	f := fields{halfSurrogate: wire.LoneSurrogate(data) != 0}
 	seen := make(map[string]struct{}, 8)
 	for s.next() {
 		key, _ := referenceText(s.value())

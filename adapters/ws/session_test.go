@@ -3,6 +3,7 @@ package ws
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"chatting/application"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -72,23 +74,23 @@ func TestPartsOfAFirstFrameDoNotExtendTheLoginDeadline(t *testing.T) {
 	f := serve(t, Options{Times: Times{FirstFrame: 50 * time.Millisecond}}, newChat())
 	conn := f.raw(t)
 	reply := replyTo(t, conn, upgradeHead+"\r\n"+masked(opText, `{"tok`))
-	if !strings.HasSuffix(reply, "\x88\x02\x0d\x49") { // close, 3401
+	if !strings.HasSuffix(reply, string(closeFrame(closeNoLogin))) {
 		t.Errorf("the reply ends %q", reply[max(0, len(reply)-20):])
 	}
 }
 
 func TestLoginErrorsMapToCloseCodes(t *testing.T) {
-	for code, want := range map[domain.Code]int{
-		domain.CodeUnauthenticated: 3401, domain.CodeUnavailable: 1013, domain.CodeUnconfirmed: 1013,
-		domain.CodeRateLimited: 1013, domain.CodeInternal: 1011,
+	for code, want := range map[domain.Code]string{
+		domain.CodeUnauthenticated: "3401 bad_token", domain.CodeUnavailable: "1013 unavailable", domain.CodeUnconfirmed: "1013 unavailable",
+		domain.CodeRateLimited: "1013 login_rate", domain.CodeInternal: "1011 server_error",
 	} {
 		t.Run(string(code), func(t *testing.T) {
 			chat := newChat()
 			chat.logIn = func(context.Context, string) error { return domain.NewError(code, "No.") }
 			c := serve(t, Options{}, chat).dial(t)
 			c.send(`{"token":"user-7"}`)
-			if got := c.closed(); got != want {
-				t.Errorf("closed with %d, want %d", got, want)
+			if got := c.ended(); got != want {
+				t.Errorf("closed with %s, want %s", got, want)
 			}
 		})
 	}
@@ -230,29 +232,28 @@ func TestTenBadFramesInARowCloseTheConnection(t *testing.T) {
 	for range maxBadJSON {
 		c.send(`{`)
 	}
-	if code := c.closed(); code != 1008 {
-		t.Errorf("closed with %d", code)
+	if end := c.ended(); end != "1008 bad_json" {
+		t.Errorf("closed with %s", end)
 	}
 }
 
 func TestViolationsCloseWithTheirCodes(t *testing.T) {
 	for _, test := range []struct {
-		name, sent string
-		want       int
+		name, sent, want string
 	}{
-		{"binary", masked(finalBit|0x2, "x"), 1003},
-		{"bad UTF-8", textFrame("\xff"), 1007},
-		{"too long", textFrame(strings.Repeat("x", 64<<10+1)), 1009},
-		{"too long in fragments", masked(opText, strings.Repeat("x", 40<<10)) + masked(finalBit, strings.Repeat("x", 40<<10)), 1009},
-		{"much too long", textFrame(strings.Repeat("x", 3<<20)), 1009},
-		{"binary and much behind it", masked(finalBit|0x2, "x") + strings.Repeat("x", 3<<20), 1003},
-		{"not masked", "\x81\x01x", 1002},
-		{"reserved bit", masked(finalBit|0x40|opText, "x"), 1002},
-		{"bad close code", masked(finalBit|opClose, "\x03\xed"), 1002},
-		{"empty fragments for ever", masked(opText, "x") + strings.Repeat(masked(0, ""), 200_000), 1008},
-		{"close", masked(finalBit|opClose, "\x03\xe8"), 1000},
-		{"close with another code", masked(finalBit|opClose, "\x0f\xa0bye"), 1000},
-		{"close without a code", masked(finalBit|opClose, ""), 1000},
+		{"binary", masked(finalBit|0x2, "x"), "1003 binary_message"},
+		{"bad UTF-8", textFrame("\xff"), "1007 invalid_utf8"},
+		{"too long", textFrame(strings.Repeat("x", 64<<10+1)), "1009 frame_too_long"},
+		{"too long in fragments", masked(opText, strings.Repeat("x", 40<<10)) + masked(finalBit, strings.Repeat("x", 40<<10)), "1009 frame_too_long"},
+		{"much too long", textFrame(strings.Repeat("x", 3<<20)), "1009 frame_too_long"},
+		{"binary and much behind it", masked(finalBit|0x2, "x") + strings.Repeat("x", 3<<20), "1003 binary_message"},
+		{"not masked", "\x81\x01x", "1002 protocol_error"},
+		{"reserved bit", masked(finalBit|0x40|opText, "x"), "1002 protocol_error"},
+		{"bad close code", masked(finalBit|opClose, "\x03\xed"), "1002 protocol_error"},
+		{"empty fragments for ever", masked(opText, "x") + strings.Repeat(masked(0, ""), 200_000), "1008 fragments"},
+		{"close", masked(finalBit|opClose, "\x03\xe8"), "1000 client_closed"},
+		{"close with another code", masked(finalBit|opClose, "\x0f\xa0bye"), "1000 client_closed"},
+		{"close without a code", masked(finalBit|opClose, ""), "1000 client_closed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := serve(t, Options{}, newChat()).login(t, 7)
@@ -260,8 +261,8 @@ func TestViolationsCloseWithTheirCodes(t *testing.T) {
 			if _, err := c.NetConn().Write([]byte(test.sent)); err != nil {
 				t.Error(err)
 			}
-			if got := c.closed(); got != test.want {
-				t.Errorf("closed with %d, want %d", got, test.want)
+			if got := c.ended(); got != test.want {
+				t.Errorf("closed with %s, want %s", got, test.want)
 			}
 		})
 	}
@@ -317,7 +318,7 @@ func TestPeerThatAnswersPingsStays(t *testing.T) {
 	answer := c.PingHandler()
 	c.SetPingHandler(func(data string) error {
 		if pings++; pings == 5 {
-			f.chat.connectionOf(t, 7).Close(application.CloseHole)
+			f.chat.connectionOf(t, 7).Close(port.CloseHole)
 		}
 		return answer(data)
 	})
@@ -348,8 +349,8 @@ func TestFramesAboveTheRateAreRefused(t *testing.T) {
 			break
 		}
 	}
-	if code := c.closed(); code != 1008 {
-		t.Errorf("closed with %d", code)
+	if end := c.ended(); end != "1008 control_frames" {
+		t.Errorf("closed with %s", end)
 	}
 }
 
@@ -410,16 +411,20 @@ func TestPanicInAUseCaseClosesThatConnectionOnly(t *testing.T) {
 	}
 }
 
-func TestCloseReasonsMapToCodes(t *testing.T) {
-	for reason, want := range map[application.CloseReason]int{
-		application.CloseSlow: 1013, application.CloseHole: 1012, application.CloseRestart: 1012,
-		application.CloseReplaced: 3409, application.CloseCut: 1006, application.CloseExpired: 3401, application.CloseErased: 3401, application.CloseTryLater: 1013,
+func TestEveryEndThatAUseCaseAsksForHasItsCodeAndReason(t *testing.T) {
+	for reason, want := range map[port.CloseReason]websocket.CloseError{
+		port.CloseSlow: {Code: 1013, Text: "slow_reader"}, port.CloseHole: {Code: 1012, Text: "log_hole"},
+		port.CloseRestart: {Code: 1012, Text: "restart"}, port.CloseReplaced: {Code: 3409, Text: "replaced"},
+		port.CloseCut:     {Code: 1006, Text: io.ErrUnexpectedEOF.Error()}, // there is no close frame
+		port.CloseExpired: {Code: 3401, Text: "token_expired"}, port.CloseRevoked: {Code: 3401, Text: "token_revoked"},
+		port.CloseErased: {Code: 3401, Text: "user_erased"}, port.CloseTryLater: {Code: 1013, Text: "unavailable"},
+		"unheard": {Code: 1011, Text: "server_error"},
 	} {
 		f := serve(t, Options{}, newChat())
 		c := f.login(t, 7)
 		f.chat.connectionOf(t, 7).Close(reason)
-		if code := c.closed(); code != want {
-			t.Errorf("%s closed with %d, want %d", reason, code, want)
+		if end := c.end(); end != want {
+			t.Errorf("%s closed with %v, want %v", reason, end, want)
 		}
 	}
 }
@@ -431,7 +436,7 @@ func TestQueuedFramesComeBeforeTheCloseFrame(t *testing.T) {
 	for range 100 {
 		conn.Deliver([]byte(`{"message":"last"}`), "")
 	}
-	conn.Close(application.CloseRestart)
+	conn.Close(port.CloseRestart)
 	conn.Deliver([]byte(`{"message":"too late"}`), "")
 	for range 100 {
 		if got := c.next()["message"]; got != "last" {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"chatting/adapters/ws/rfc6455"
 )
 
 // WrapListener returns a listener for the app to be served on. The connections of inner hand the HTTP server whole
@@ -40,10 +42,10 @@ func (s *socket) upgradable() bool {
 
 // socket is an accepted connection. It first serves HTTP, then one session.
 //
-// fasthttp gives a hijacked connection the buffered reader that it read the request with, if that holds any byte. Version
-// 1.52 put it back into its pool when the hijack handler returned; 1.78 leaves it to the connection, for as long as that lives.
-// A session that lives longer than the handler must never get that reader: it would keep a buffer of the size of a request
-// head or, with the former, read another connection's bytes, or crash. So:
+// If the buffered reader of a request holds any byte, fasthttp gives it to the hijacked connection. Version 1.52 also put it back
+// into its pool when the hijack handler returned; version 1.78 leaves it to the connection. A session outlives the handler and
+// must never get that reader: it would keep a buffer as large as a request head or, with 1.52, read another connection's bytes.
+// So:
 //
 //   - while the connection serves HTTP, no Read returns bytes on both sides of the end of a request: see upgradable. With
 //     ReduceMemoryUsage fasthttp lets go of the reader when it is empty after the request;
@@ -62,7 +64,7 @@ type socket struct {
 	// probe is, during isDirect, the byte to be read to.
 	probe  *byte
 	direct bool
-	// allowance is how many bytes may still be received before the session makes progress; see permit.
+	// allowance is how many bytes the session may still receive: see permit.
 	allowance int
 	// refusal is the code of the close frame that the library wanted to send, 0 for none.
 	refusal int
@@ -87,7 +89,7 @@ func (s *socket) Head() (method, path []byte, origins [][]byte, length int64) {
 // errTooMuch says that a peer sends fragments or control frames without end.
 var errTooMuch = errors.New("too many bytes for one message")
 
-// Read implements net.Conn as the type's comment says.
+// Read implements net.Conn: see socket.
 func (s *socket) Read(p []byte) (int, error) {
 	switch {
 	case s.probe != nil:
@@ -116,8 +118,8 @@ var started = time.Now()
 
 func (s *socket) noteHeard() { s.heard.Store(int64(time.Since(started))) }
 
-// lastHeard returns when something was last received.
-func (s *socket) lastHeard() time.Time { return started.Add(time.Duration(s.heard.Load())) }
+// lastHeard returns how long after started something was last received.
+func (s *socket) lastHeard() time.Duration { return time.Duration(s.heard.Load()) }
 
 // permit lets the session receive n more bytes from now on.
 func (s *socket) permit(n int) { s.allowance = n }
@@ -137,7 +139,7 @@ func (s *socket) Write(p []byte) (int, error) {
 	if !s.upgraded {
 		return s.Conn.Write(p)
 	}
-	if len(p) >= 4 && p[0] == finalBit|opClose {
+	if len(p) >= 4 && p[0] == rfc6455.FinalBit|rfc6455.Close {
 		s.refusal = int(binary.BigEndian.Uint16(p[2:]))
 	}
 	return len(p), nil
@@ -151,7 +153,7 @@ func (s *socket) SetWriteDeadline(t time.Time) error {
 	return s.Conn.SetWriteDeadline(t)
 }
 
-// takeOver ends the socket's time with HTTP and returns the admission, false when the socket was closed meanwhile.
+// takeOver gives the socket, and the release that hold was given, to a session; false if the socket was closed meanwhile.
 func (s *socket) takeOver() (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +169,7 @@ func (s *socket) takeOver() (release func(), ok bool) {
 	return release, true
 }
 
-// hold makes release be called when the socket is closed before a session took it over. False when it is closed.
+// hold has release called if the socket is closed before a session takes it over; false if it is closed already.
 func (s *socket) hold(release func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,7 +180,7 @@ func (s *socket) hold(release func()) bool {
 	return true
 }
 
-// drop calls the release given to hold, if that still stands.
+// drop calls the release that hold was given, unless a session has taken the socket over.
 func (s *socket) drop() {
 	s.mu.Lock()
 	release := s.onClose
@@ -202,7 +204,7 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
-// closeWrite ends the own side, so that a peer who got the close frame knows that nothing follows.
+// closeWrite ends the server's side, so that the peer knows that nothing follows the close frame.
 func (s *socket) closeWrite() {
 	if half, ok := s.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // where it fails, the connection is gone, as the reader will notice

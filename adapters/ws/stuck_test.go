@@ -3,7 +3,6 @@ package ws
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,19 +11,24 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fasthttp/websocket"
 	"golang.org/x/time/rate"
 
-	"chatting/adapters/frame"
+	"chatting/adapters/wire"
 	"chatting/application"
+	"chatting/application/delivery"
+	"chatting/application/ledger"
+	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
 // stuck is a connection whose writes go on only as the test reads: the pipe between them holds no byte.
 type stuck struct {
-	*connection
+	*reader
 	t    *testing.T
 	peer net.Conn
 	got  *session
@@ -33,17 +37,14 @@ type stuck struct {
 func newStuck(t *testing.T, options Options) *stuck {
 	t.Helper()
 	chat := newChat()
-	server, err := New(options, Deps{
-		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
-		Bytes: application.NewByteLedger(0, 0, time.Now),
-	})
+	server, err := New(withDefaults(options), partsOf(chat, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	own, peer := net.Pipe()
 	s := &stuck{t: t, peer: peer, got: &session{chat: chat, user: 7}}
-	s.connection = &connection{server: server, sock: &socket{Conn: own}, session: s.got, user: 7}
-	s.out.init(s.sock, server.options.QueueBytes, &server.options.Times, server.guard, server.deps.Bytes)
+	s.reader = server.newReader(nil, &socket{Conn: own})
+	s.session, s.user, s.number = s.got, 7, 0
 	t.Cleanup(func() {
 		s.abort()
 		s.out.awaitWriter()
@@ -83,7 +84,7 @@ func (s *stuck) held() int { return s.server.deps.Bytes.Held() }
 func (s *stuck) pending() int {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
-	return s.out.pendingLocked()
+	return s.out.queue.pending()
 }
 
 func xs(n int) []byte { return bytes.Repeat([]byte("x"), n) }
@@ -91,7 +92,7 @@ func xs(n int) []byte { return bytes.Repeat([]byte("x"), n) }
 // framed is a text frame of the server's.
 func framed(payload []byte) []byte { return appendFrame(nil, opText, payload) }
 
-func closeFrame(code closeCode) []byte { return appendFrame(nil, opClose, code.payload()) }
+func closeFrame(cause closeCause) []byte { return appendFrame(nil, opClose, cause.payload()) }
 
 func TestBytesBeingWrittenCountTowardsTheBoundOfTheQueue(t *testing.T) {
 	s := newStuck(t, Options{QueueBytes: 1000})
@@ -109,7 +110,7 @@ func TestBytesBeingWrittenCountTowardsTheBoundOfTheQueue(t *testing.T) {
 		t.Fatal("the bytes being written do not count")
 	}
 	// What is being written is ended, and what waits behind it is dropped.
-	if got, want := append(first, s.rest()...), append(framed(xs(500)), closeFrame(1013)...); !bytes.Equal(got, want) {
+	if got, want := append(first, s.rest()...), append(framed(xs(500)), closeFrame(closeSlow)...); !bytes.Equal(got, want) {
 		t.Errorf("the peer got %d bytes that end %q, want %d", len(got), got[max(0, len(got)-10):], len(want))
 	}
 	if held := s.held(); held != 0 {
@@ -175,11 +176,7 @@ func TestRoomIsHalfTheQueueForWhoMayWait(t *testing.T) {
 		t.Error("half of the queue is not room")
 	}
 	late := room(199)
-	eventually(t, "it waits", func() bool {
-		s.out.mu.Lock()
-		defer s.out.mu.Unlock()
-		return s.out.waiting
-	})
+	eventually(t, "it waits", s.out.isWaited)
 	select {
 	case <-late:
 		t.Fatal("more than half of the queue is room")
@@ -193,12 +190,8 @@ func TestRoomIsHalfTheQueueForWhoMayWait(t *testing.T) {
 	s.Deliver(xs(800), "")
 	s.gets(1)
 	never := room(1)
-	eventually(t, "it waits", func() bool {
-		s.out.mu.Lock()
-		defer s.out.mu.Unlock()
-		return s.out.waiting
-	})
-	s.Close(application.CloseRestart)
+	eventually(t, "it waits", s.out.isWaited)
+	s.Close(port.CloseRestart)
 	if <-never { // although what was queued is still being written
 		t.Error("a closing connection has room")
 	}
@@ -246,13 +239,13 @@ func TestNothingComesAfterTheCloseFrame(t *testing.T) {
 	s.Deliver(xs(20), "")
 	s.out.ping()
 	s.out.pong("x")
-	s.Close(application.CloseRestart)
-	s.Close(application.CloseExpired)
-	s.out.closeDropping(closeSlow)
+	s.Close(port.CloseRestart)
+	s.Close(port.CloseExpired)
+	s.out.closeAsSlow()
 	s.out.ping()
 	s.out.pong("x")
 	s.Deliver(xs(30), "")
-	want := slices.Concat(framed(xs(10)), framed(xs(20)), closeFrame(1012))
+	want := slices.Concat(framed(xs(10)), framed(xs(20)), closeFrame(closeRestart))
 	if got = append(got, s.rest()...); !bytes.Equal(got, want) {
 		t.Errorf("the peer got %q, want %q", got, want)
 	}
@@ -280,7 +273,7 @@ const (
 	askBytes   = 2 + 8 // of a question
 )
 
-func (s *stuck) confirmed() []application.Position {
+func (s *stuck) confirmed() []domain.Place {
 	s.got.chat.mu.Lock()
 	defer s.got.chat.mu.Unlock()
 	return slices.Concat(s.got.received...)
@@ -291,7 +284,7 @@ func TestAConnectionThatDropsDuringTheLastWaitConfirmsNothing(t *testing.T) {
 	for name, drop := range map[string]func(*stuck){
 		"lost": func(s *stuck) { s.abort() },
 		"slow": func(s *stuck) {
-			s.Close(application.CloseSlow)
+			s.Close(port.CloseSlow)
 			go func() { _, _ = io.Copy(io.Discard, s.peer) }()
 		},
 	} {
@@ -302,13 +295,9 @@ func TestAConnectionThatDropsDuringTheLastWaitConfirmsNothing(t *testing.T) {
 		closed := make(chan struct{})
 		go func() {
 			defer close(closed)
-			s.receivedBeforeClose()
+			s.received(s.receipts.closedByClient())
 		}()
-		eventually(t, "the close waits for the write", func() bool {
-			s.out.mu.Lock()
-			defer s.out.mu.Unlock()
-			return s.out.waiting
-		})
+		eventually(t, "the close waits for the write", s.out.isWaited)
 		drop(s)
 		<-closed
 		if got := s.confirmed(); len(got) != 0 {
@@ -317,32 +306,45 @@ func TestAConnectionThatDropsDuringTheLastWaitConfirmsNothing(t *testing.T) {
 	}
 }
 
+func TestAClientsCloseWaitsForNoWriteIfNothingIsToBeConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck(t, Options{})
+		s.Deliver(xs(10), "")
+		s.gets(1)
+		began := time.Now()
+		s.received(s.receipts.closedByClient())
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("it waits for %v", waited)
+		}
+	})
+}
+
 // The places below stand in frames that are longer than a write takes in one, so that each is a write by itself.
 func TestAClientsCloseConfirmsWhatWasWrittenBeforeTheWriteThatIsStuck(t *testing.T) {
-	long := application.Replayed{Frame: append(append([]byte(`{"x":"`), xs(coalesce)...), `"}`...), At: &application.Position{Partition: 1, Offset: 1}}
+	long := delivery.Replayed{Frame: append(append([]byte(`{"x":"`), xs(coalesce)...), `"}`...), At: &domain.Place{Partition: 1, Offset: 1}}
 	longBytes := longHeader + len(long.Frame) + len(`,"replayed":true`)
 	for name, row := range map[string]struct {
 		taken int
-		want  []application.Position
+		want  []domain.Place
 	}{
 		"in the frame":                             {longBytes - 1, nil},
-		"in the question behind it":                {longBytes + 1, []application.Position{at(1, 1)}},
-		"in the next frame":                        {longBytes + askBytes + 1, []application.Position{at(1, 1)}},
-		"behind a frame of which nobody was asked": {2*longBytes + askBytes + 1, []application.Position{at(1, 1)}},
+		"in the question behind it":                {longBytes + 1, []domain.Place{at(1, 1)}},
+		"in the next frame":                        {longBytes + askBytes + 1, []domain.Place{at(1, 1)}},
+		"behind a frame of which nobody was asked": {2*longBytes + askBytes + 1, []domain.Place{at(1, 1)}},
 	} {
 		s := newStuck(t, Options{})
 		s.out.mu.Lock()
 		s.out.writing = true // so that all stands in what the writer takes at once
 		s.out.mu.Unlock()
-		s.Replay([]application.Replayed{long})
-		s.DeliverAt(frame.WithReplayed(long.Frame), at(1, 2))
+		s.Replay([]delivery.Replayed{long})
+		s.DeliverAt(wire.WithReplayed(long.Frame, ""), at(1, 2))
 		s.Deliver([]byte("{}"), "")
 		s.out.mu.Lock()
 		s.out.writing = false
-		s.out.wakeLocked()
+		s.out.wakeLocked(false)
 		s.out.mu.Unlock()
 		s.gets(row.taken)
-		s.receivedBeforeClose()
+		s.received(s.receipts.closedByClient())
 		if got := s.confirmed(); !slices.Equal(got, row.want) {
 			t.Errorf("stuck %s: confirmed %v, want %v", name, got, row.want)
 		}
@@ -354,9 +356,7 @@ func TestTheLastWaitEndsWithTheWriteThatItWaitsFor(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			s.out.mu.Lock()
-			defer s.out.mu.Unlock()
-			s.out.awaitWriteLocked(time.Hour)
+			awaitWrite(&s.out, time.Hour)
 		}()
 		return ended
 	}
@@ -366,11 +366,7 @@ func TestTheLastWaitEndsWithTheWriteThatItWaitsFor(t *testing.T) {
 	s.gets(1)
 	s.Deliver(xs(20), "")
 	ended := await(s)
-	eventually(t, "it waits", func() bool {
-		s.out.mu.Lock()
-		defer s.out.mu.Unlock()
-		return s.out.waiting
-	})
+	eventually(t, "it waits", s.out.isWaited)
 	select {
 	case <-ended:
 		t.Fatal("it does not wait for the write under way")
@@ -391,12 +387,7 @@ func TestAQuestionCountsTowardsTheBoundOfTheQueue(t *testing.T) {
 	s.Deliver(xs(10), "")
 	s.gets(1)
 	s.DeliverAt(xs(966), at(1, 1)) // 12+970+18 is 1000
-	asked := func() int {
-		s.out.mu.Lock()
-		defer s.out.mu.Unlock()
-		s.askLocked(time.Time{})
-		return len(s.receipts.asked)
-	}
+	asked := func() int { return s.ask() }
 	if asked() != 1 {
 		t.Error("a question that fits to the byte is not asked")
 	}
@@ -414,50 +405,44 @@ func TestAQuestionCountsTowardsTheBoundOfTheQueue(t *testing.T) {
 
 func TestAFrameForWhichTheServerHasNoRoomEndsItsConnection(t *testing.T) {
 	s := newStuck(t, Options{})
-	s.out.held.Close()
-	s.out.held = application.NewByteLedger(2<<10, 0, time.Now).Open(s.out.cut)
+	s.out.queue.held.Close()
+	s.out.queue.held = ledger.NewByteLedger(2<<10, 0, time.Now).Open(s.out.cut)
 	s.DeliverAt(xs(4<<10), at(1, 1))
-	if !s.out.isClosing() || s.receipts != nil {
-		t.Fatalf("the frame is lost and the connection stays; receipts: %+v", s.receipts)
+	if !s.out.isClosing() || s.receipts.open != nil {
+		t.Fatalf("the frame is lost and the connection stays; receipts: %+v", s.receipts.open)
 	}
-	if got, want := s.rest(), closeFrame(1013); !bytes.Equal(got, want) {
+	if got, want := s.rest(), closeFrame(closeSlow); !bytes.Equal(got, want) {
 		t.Errorf("the peer got %q, want %q", got, want)
 	}
 }
 
 // waits tells whether the reading goroutine waits for something of the server's.
-func (s *stuck) waits() bool {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	return s.busy
-}
+func (s *stuck) waits() bool { return s.reading.isPaused() }
 
 // silentForLong makes the peer one that the keeper would ping, were the connection reading.
 func (s *stuck) silentForLong() {
-	s.named = true
+	s.named.Store(true)
 	s.sock.heard.Store(int64(time.Since(started) - time.Hour))
 }
 
 func (s *stuck) isPinged() bool {
 	s.keep()
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	return !s.pinged.IsZero()
+	return s.pinged != 0
 }
 
 func TestAConnectionThatLeavesReadsNothingUntilItCloses(t *testing.T) {
 	s := newStuck(t, Options{})
-	if s.left() {
+	if s.reading.left() {
 		t.Fatal("a connection leaves that nobody told to")
 	}
-	s.underWay = 1
+	s.reading.underWay = 1
 	s.leave()
 	if s.out.isClosing() {
 		t.Fatal("it closes before its append has an outcome")
 	}
 	s.silentForLong()
 	left := make(chan bool, 1)
-	go func() { left <- s.left() }()
+	go func() { left <- s.reading.left() }()
 	eventually(t, "it waits", s.waits)
 	if s.isPinged() {
 		t.Error("the client is blamed for the wait")
@@ -471,7 +456,7 @@ func TestAConnectionThatLeavesReadsNothingUntilItCloses(t *testing.T) {
 	if !<-left || !s.out.isClosing() {
 		t.Error("it does not close once its append has an outcome")
 	}
-	if got, want := s.rest(), closeFrame(1012); !bytes.Equal(got, want) {
+	if got, want := s.rest(), closeFrame(closeRestart); !bytes.Equal(got, want) {
 		t.Errorf("the peer got %q, want %q", got, want)
 	}
 }
@@ -479,13 +464,13 @@ func TestAConnectionThatLeavesReadsNothingUntilItCloses(t *testing.T) {
 func TestAnOutcomeLetsTheNextAppendBegin(t *testing.T) {
 	s := newStuck(t, Options{})
 	for range maxUnderWay {
-		if !s.claim() || s.waits() {
+		if !s.reading.claim() || s.waits() {
 			t.Fatal("an append below the bound waits")
 		}
 	}
 	s.silentForLong()
 	claimed := make(chan bool, 1)
-	go func() { claimed <- s.claim() }()
+	go func() { claimed <- s.reading.claim() }()
 	eventually(t, "it waits", s.waits)
 	if s.isPinged() {
 		t.Error("the client is blamed for the wait")
@@ -496,17 +481,17 @@ func TestAnOutcomeLetsTheNextAppendBegin(t *testing.T) {
 	default:
 	}
 	s.settle(request{}, nil)
-	if !<-claimed || s.waits() || s.underWay != maxUnderWay {
-		t.Errorf("%d are under way; it waits: %t", s.underWay, s.waits())
+	if !<-claimed || s.waits() || s.reading.underWay != maxUnderWay {
+		t.Errorf("%d are under way; it waits: %t", s.reading.underWay, s.waits())
 	}
 	if s.isPinged() {
 		t.Error("the silence so far counts, although nothing was read")
 	}
-	go func() { claimed <- s.claim() }()
+	go func() { claimed <- s.reading.claim() }()
 	eventually(t, "it waits", s.waits)
-	s.out.close(closeRestart)
-	if <-claimed || s.underWay != maxUnderWay {
-		t.Errorf("a closing connection has one more of %d under way", s.underWay)
+	s.out.close(closeRestart, "")
+	if <-claimed || s.reading.underWay != maxUnderWay {
+		t.Errorf("a closing connection has one more of %d under way", s.reading.underWay)
 	}
 }
 
@@ -514,29 +499,29 @@ func TestControlFramesCountForTheConnectionAndForItsUser(t *testing.T) {
 	s := newStuck(t, Options{})
 	r := &notedRate{}
 	s.server.deps.Rates.Frames = r
-	for range 3 * maxRefused {
-		if err := s.control(); err != nil {
+	for range 3 * MaxRefusals {
+		if err := s.controlled(); err != nil {
 			t.Fatalf("one within the rate: %v", err)
 		}
 	}
-	if len(r.taken) != 3*maxRefused || slices.Max(r.taken) != 1 || slices.Min(r.taken) != 1 {
+	if len(r.taken) != 3*MaxRefusals || slices.Max(r.taken) != 1 || slices.Min(r.taken) != 1 {
 		t.Errorf("%d were counted", len(r.taken))
 	}
 	r.wait = 1
 	began, over := time.Now(), 0
-	for s.control() == nil {
+	for s.controlled() == nil {
 		over++
 	}
-	if more := 10*int(time.Since(began)/time.Second) + 10; over < maxRefused || over > maxRefused+more {
+	if more := 10*int(time.Since(began)/time.Second) + 10; over < MaxRefusals || over > MaxRefusals+more {
 		t.Errorf("%d over the rate are taken", over)
 	}
 	s.session = nil // nobody's yet
-	if err := s.control(); err != nil {
+	if err := s.controlled(); err != nil {
 		t.Errorf("before the login: %v", err)
 	}
-	s.frames = rate.NewLimiter(rate.Every(time.Hour), 2)
+	s.throttle.frames = rate.NewLimiter(rate.Every(time.Hour), 2)
 	for i, want := range []error{nil, nil, errFlood} {
-		if err := s.control(); !errors.Is(err, want) {
+		if err := s.controlled(); !errors.Is(err, want) {
 			t.Errorf("number %d over the connection's rate: %v", i, err)
 		}
 	}
@@ -545,29 +530,29 @@ func TestControlFramesCountForTheConnectionAndForItsUser(t *testing.T) {
 func TestALongMessageIsCountedWhileItIsReceivedAndCarriedOut(t *testing.T) {
 	for size, want := range map[int]int{10: 0, uncounted - 1: 0, uncounted: 2 * uncounted, 2 * uncounted: 2 * uncounted, 3*uncounted - 1: 2 * uncounted, 3 * uncounted: 6 * uncounted, 7 * uncounted: 14 * uncounted} {
 		s := newStuck(t, Options{})
-		s.receiving = s.server.deps.Bytes.Open(s.cutReceiving)
+		s.messages.held = s.server.deps.Bytes.Open(s.messages.cut)
 		data := new(bytes.Buffer)
-		if err := s.receive(data, bytes.NewReader(xs(size))); err != nil || !bytes.Equal(data.Bytes(), xs(size)) {
+		if err := s.messages.receive(data, bytes.NewReader(xs(size))); err != nil || !bytes.Equal(data.Bytes(), xs(size)) {
 			t.Fatalf("%d bytes became %d, %v", size, data.Len(), err)
 		}
 		if held := s.held(); held != want {
 			t.Errorf("for %d bytes %d are held, want %d", size, held, want)
 		}
-		s.letGo(data)
+		s.messages.free(data)
 		if held := s.held(); held != 0 {
 			t.Errorf("after a message of %d bytes %d are held", size, held)
 		}
 	}
 	s := newStuck(t, Options{})
-	s.receiving = application.NewByteLedger(0, 0, time.Now).Open(func() {})
-	s.receiving.Close()
-	if err := s.receive(new(bytes.Buffer), bytes.NewReader(xs(2*uncounted))); !errors.Is(err, errNoRoom) {
+	s.messages.held = ledger.NewByteLedger(0, 0, time.Now).Open(func() {})
+	s.messages.held.Close()
+	if err := s.messages.receive(new(bytes.Buffer), bytes.NewReader(xs(2*uncounted))); !errors.Is(err, errNoRoom) {
 		t.Errorf("without room: %v", err)
 	}
-	if err := s.receive(new(bytes.Buffer), bytes.NewReader(xs(uncounted-1))); err != nil {
+	if err := s.messages.receive(new(bytes.Buffer), bytes.NewReader(xs(uncounted-1))); err != nil {
 		t.Errorf("a short one without room: %v", err)
 	}
-	if err := s.receive(new(bytes.Buffer), io.MultiReader(bytes.NewReader(xs(10)), failing{})); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := s.messages.receive(new(bytes.Buffer), io.MultiReader(bytes.NewReader(xs(10)), failing{})); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a message that breaks off: %v", err)
 	}
 }
@@ -579,13 +564,13 @@ func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestALostConnectionLetsNothingWait(t *testing.T) {
 	for name, wait := range map[string]func(*stuck) bool{
 		"for its appends to leave": func(s *stuck) bool {
-			s.underWay = 1
+			s.reading.underWay = 1
 			s.leave()
-			return !s.left()
+			return !s.reading.left()
 		},
 		"for an append to end": func(s *stuck) bool {
-			s.underWay = maxUnderWay
-			return s.claim()
+			s.reading.underWay = maxUnderWay
+			return s.reading.claim()
 		},
 	} {
 		s := newStuck(t, Options{})
@@ -601,11 +586,11 @@ func TestALostConnectionLetsNothingWait(t *testing.T) {
 
 func TestALoginIsGivenUpWhenItsConnectionEnds(t *testing.T) {
 	for name, end := range map[string]func(*stuck){
-		"lost": func(s *stuck) { s.abort() }, "closed": func(s *stuck) { s.out.close(closeRestart) }, "slow": func(s *stuck) { s.out.closeDropping(closeSlow) },
+		"lost": func(s *stuck) { s.abort() }, "closed": func(s *stuck) { s.out.close(closeRestart, "") }, "slow": func(s *stuck) { s.out.closeAsSlow() },
 	} {
 		s := newStuck(t, Options{Times: Times{Login: time.Hour}})
 		s.silentForLong()
-		s.waiting(func(ctx context.Context) {
+		s.checking(func(ctx context.Context) {
 			if s.isPinged() {
 				t.Errorf("%s: the client is blamed for the wait", name)
 			}
@@ -615,18 +600,18 @@ func TestALoginIsGivenUpWhenItsConnectionEnds(t *testing.T) {
 			end(s)
 			<-ctx.Done()
 		})
-		s.waiting(func(ctx context.Context) {
+		s.checking(func(ctx context.Context) {
 			if ctx.Err() == nil {
 				t.Errorf("%s: a connection that has ended waits", name)
 			}
 		})
-		if s.waits() || s.out.cancel != nil {
+		if s.waits() || s.reading.cancel != nil {
 			t.Errorf("%s: something is left of the wait", name)
 		}
 	}
 	s := newStuck(t, Options{Times: Times{Login: time.Hour}})
 	s.silentForLong()
-	s.waiting(func(context.Context) {})
+	s.checking(func(context.Context) {})
 	if s.isPinged() {
 		t.Error("the silence so far counts, although nothing was read")
 	}
@@ -635,9 +620,9 @@ func TestALoginIsGivenUpWhenItsConnectionEnds(t *testing.T) {
 func TestAConnectionThatIsClosingIsAskedNothing(t *testing.T) {
 	s := newStuck(t, Options{Times: Times{Receipt: 1}})
 	s.DeliverAt(xs(10), at(1, 1))
-	s.Close(application.CloseRestart)
+	s.Close(port.CloseRestart)
 	s.keep()
-	if got, want := s.rest(), append(framed(xs(10)), closeFrame(1012)...); !bytes.Equal(got, want) {
+	if got, want := s.rest(), append(framed(xs(10)), closeFrame(closeRestart)...); !bytes.Equal(got, want) {
 		t.Errorf("the peer got %q, want %q", got, want)
 	}
 }
@@ -650,11 +635,9 @@ func TestAClientIsAskedOnceItsTimeHasCome(t *testing.T) {
 	}{{59 * time.Minute, 0}, {61 * time.Minute, 1}} {
 		s.DeliverAt([]byte("{}"), at(1, 1))
 		s.gets(4)
-		s.out.mu.Lock()
-		s.receipts.since = time.Now().Add(-row.since)
-		s.askLocked(time.Now())
-		asked := len(s.receipts.asked)
-		s.out.mu.Unlock()
+		s.receipts.open.since = time.Now().Add(-row.since)
+		s.receipts.ask(s.server.options.Times.Receipt)
+		asked := len(s.receipts.open.asked)
 		if asked != row.want {
 			t.Errorf("after %v there are %d questions", row.since, asked)
 		}
@@ -677,7 +660,7 @@ func (n noAddresses) Wait(netip.Addr, int) time.Duration {
 func TestAClientWithoutAnAddressIsInNoRateOfAddresses(t *testing.T) {
 	s := newStuck(t, Options{})
 	s.server.deps.Rates.Logins = noAddresses{t}
-	if s.server.takeLogin(netip.Addr{}) != 0 || s.server.loginWait(netip.Addr{}) != 0 {
+	if s.server.deps.Rates.takeLogin(netip.Addr{}) != 0 || s.server.deps.Rates.loginWait(netip.Addr{}) != 0 {
 		t.Error("it has to wait")
 	}
 }
@@ -686,27 +669,27 @@ func TestAClientWithoutAnAddressIsInNoRateOfAddresses(t *testing.T) {
 func TestALoginThatCameTooEarlyIsHeldBeforeItIsRefused(t *testing.T) {
 	s := newStuck(t, Options{})
 	logs := &logBuffer{}
-	s.server.deps.Notices = application.NewNotices(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
+	s.server.deps.Notices = notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
 	began := time.Now()
 	s.loginFailed(&application.LoginError{User: 8, Err: domain.NewRateLimited("Later.", time.Second)})
 	if held := time.Since(began); held < loginHold {
 		t.Errorf("it is held for %v", held)
 	}
-	if got, want := s.rest(), closeFrame(1013); !bytes.Equal(got, want) || !strings.Contains(logs.text(), "user=8") {
+	if got, want := s.rest(), closeFrame(closeLoginRate); !bytes.Equal(got, want) || !strings.Contains(logs.text(), "user=8") {
 		t.Errorf("the peer got %q, want %q; log is %s", got, want, logs.text())
 	}
 }
 
 func TestALoginIsRefusedAsItsErrorDemands(t *testing.T) {
 	for code, row := range map[domain.Code]struct {
-		want   closeCode
+		want   closeCause
 		logged bool
 	}{
-		domain.CodeUnauthenticated: {3401, false}, domain.CodeUnavailable: {1013, true}, domain.CodeInternal: {1011, true},
+		domain.CodeUnauthenticated: {closeBadToken, false}, domain.CodeUnavailable: {closeTryLater, true}, domain.CodeInternal: {closeInternal, true},
 	} {
 		s := newStuck(t, Options{})
 		logs := &logBuffer{}
-		s.server.deps.Notices = application.NewNotices(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
+		s.server.deps.Notices = notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
 		s.loginFailed(domain.NewError(code, "x"))
 		if got, want := s.rest(), closeFrame(row.want); !bytes.Equal(got, want) || row.logged != strings.Contains(logs.text(), "login failed") {
 			t.Errorf("%s: the peer got %q, want %q; log is %s", code, got, want, logs.text())
@@ -719,65 +702,54 @@ func TestAQuestionForWhichTheServerHasNoRoomEndsItsConnection(t *testing.T) {
 	s.DeliverAt([]byte("{}"), at(1, 1))
 	s.gets(4)
 	s.out.awaitWriter()
-	s.out.held.Close()
-	s.out.mu.Lock()
-	s.askLocked(time.Time{})
-	asked := len(s.receipts.asked)
-	s.out.mu.Unlock()
-	if got, want := s.rest(), closeFrame(1013); !bytes.Equal(got, want) || asked != 0 {
+	s.out.queue.held.Close()
+	asked := s.ask()
+	if got, want := s.rest(), closeFrame(closeSlow); !bytes.Equal(got, want) || asked != 0 {
 		t.Errorf("the peer got %q, want %q; %d questions", got, want, asked)
 	}
 }
 
-// answers takes the pong to the question that was asked n-th of those that are open.
-func (s *stuck) answers(n int) bool {
-	s.out.mu.Lock()
-	behind := s.receipts.asked[n].behind
-	s.out.mu.Unlock()
-	return s.received(string(binary.BigEndian.AppendUint64(nil, behind)))
-}
-
 func TestReceiptsLastUntilAllIsConfirmed(t *testing.T) {
-	frameAt := func(offset int64) []application.Replayed {
-		return []application.Replayed{{Frame: []byte("{}"), At: &application.Position{Partition: 1, Offset: offset}}}
+	frameAt := func(offset int64) []delivery.Replayed {
+		return []delivery.Replayed{{Frame: []byte("{}"), At: &domain.Place{Partition: 1, Offset: offset}}}
 	}
 	s := newStuck(t, Options{})
 	go func() { _, _ = io.Copy(io.Discard, s.peer) }()
 	s.Replay(frameAt(1))
 	s.Replay(frameAt(2))
-	if !s.answers(0) || s.receipts == nil {
+	if !s.answers(0) || s.receipts.open == nil {
 		t.Fatal("the second question is forgotten with the first")
 	}
 	s.DeliverAt([]byte("{}"), at(1, 3)) // nobody was asked about it
-	if !s.answers(0) || s.receipts == nil || len(s.receipts.noted) != 1 {
+	if !s.answers(0) || s.receipts.open == nil || len(s.receipts.open.noted) != 1 {
 		t.Fatal("what was not asked about is forgotten")
 	}
 	s.Replay(frameAt(4))
-	if !s.answers(0) || s.receipts != nil {
+	if !s.answers(0) || s.receipts.open != nil {
 		t.Error("something is kept of what is confirmed")
 	}
-	if got, want := s.confirmed(), []application.Position{at(1, 1), at(1, 2), at(1, 4)}; !slices.Equal(got, want) {
+	if got, want := s.confirmed(), []domain.Place{at(1, 1), at(1, 2), at(1, 4)}; !slices.Equal(got, want) {
 		t.Errorf("confirmed %v, want %v", got, want)
 	}
-	if s.received("12345678") || s.received("1") {
+	if s.gives("12345678") || s.gives("1") {
 		t.Error("a pong to nothing is an answer")
 	}
 }
 
 func TestWhatAClosingConnectionDoesNotSendIsNotNoted(t *testing.T) {
 	s := newStuck(t, Options{})
-	s.Close(application.CloseRestart)
+	s.Close(port.CloseRestart)
 	s.DeliverAt([]byte("{}"), at(1, 1))
-	s.Replay([]application.Replayed{{At: &application.Position{Partition: 1, Offset: 2}}})
-	if s.receipts != nil {
-		t.Errorf("%+v", s.receipts)
+	s.Replay([]delivery.Replayed{{At: &domain.Place{Partition: 1, Offset: 2}}})
+	if s.receipts.open != nil {
+		t.Errorf("%+v", s.receipts.open)
 	}
 	full := newStuck(t, Options{QueueBytes: 100})
-	full.Replay([]application.Replayed{
-		{Frame: append(xs(200), '}'), At: &application.Position{Partition: 1, Offset: 1}}, {At: &application.Position{Partition: 1, Offset: 2}},
+	full.Replay([]delivery.Replayed{
+		{Frame: append(xs(200), '}'), At: &domain.Place{Partition: 1, Offset: 1}}, {At: &domain.Place{Partition: 1, Offset: 2}},
 	})
-	if full.receipts != nil || !full.out.isClosing() {
-		t.Errorf("%+v", full.receipts)
+	if full.receipts.open != nil || !full.out.isClosing() {
+		t.Errorf("%+v", full.receipts.open)
 	}
 }
 
@@ -785,19 +757,19 @@ func TestACloseWithTheServersCodeIsNoAnswerBeforeTheServerHasSentIt(t *testing.T
 	s := newStuck(t, Options{})
 	s.DeliverAt([]byte("{}"), at(1, 1))
 	s.gets(1)
-	s.Close(application.CloseRestart)
+	s.Close(port.CloseRestart)
 	s.closeAnswered(&websocket.CloseError{Code: 1012})
 	if got := s.confirmed(); len(got) != 0 {
 		t.Fatalf("confirmed %v", got)
 	}
-	s.gets(3 + 4)
+	s.gets(3 + len(closeFrame(closeRestart)))
 	s.closeAnswered(io.EOF)
 	s.closeAnswered(&websocket.CloseError{Code: 1000})
 	if got := s.confirmed(); len(got) != 0 {
 		t.Fatalf("confirmed %v", got)
 	}
 	s.closeAnswered(&websocket.CloseError{Code: 1012})
-	if got := s.confirmed(); !slices.Equal(got, []application.Position{at(1, 1)}) {
+	if got := s.confirmed(); !slices.Equal(got, []domain.Place{at(1, 1)}) {
 		t.Errorf("confirmed %v", got)
 	}
 }

@@ -5,19 +5,18 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"chatting/adapters/network"
 	"chatting/adapters/origins"
 	"chatting/adapters/problem"
+	"chatting/application"
 )
 
 // readBuffer is the size of the buffer that each connection keeps for reading, in bytes. Most frames of a chat fit in;
@@ -27,10 +26,10 @@ const readBuffer = 512
 // handoverKey is where check leaves the socket for the session.
 const handoverKey = "chatting.ws.socket"
 
-// handover hides the socket's Close: fasthttp closes values of a request that have one when the request ends.
+// handover hides the socket's Close: at the end of a request, fasthttp closes all its values that have one.
 type handover struct{ sock *socket }
 
-// retryAfter is what clients that were refused for want of room are told to wait, in seconds.
+// retryAfter is how many seconds a client has to wait that was refused because there is no room.
 const retryAfter = "5"
 
 // check refuses requests that must not be upgraded, and counts those that may.
@@ -41,7 +40,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 		s.deps.Notices.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
 		return refuse(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
 	}
-	sock.client = s.clientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
+	sock.client = s.options.ClientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
 	switch {
 	case !bare(header.RawHeaders()):
 		c.Context().SetConnectionClose()
@@ -61,13 +60,13 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !validKey(header.Peek("Sec-Websocket-Key")):
 		return refuse(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
-	if wait := s.loginWait(sock.client); wait > 0 {
+	if wait := s.deps.Rates.loginWait(sock.client); wait > 0 {
 		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", sock.client))
 		s.refusedUpgrade(sock.client, "too many logins from its address")
-		c.Set(fiber.HeaderRetryAfter, seconds(wait))
+		c.Set(fiber.HeaderRetryAfter, problem.RetryAfter(wait))
 		return refuse(c, http.StatusTooManyRequests, "There are too many logins from this address.")
 	}
-	release, err := s.admit(networkOf(sock.client))
+	release, err := s.admit(sock.client)
 	if err != nil {
 		c.Set(fiber.HeaderRetryAfter, retryAfter)
 		detail := "There are too many connections."
@@ -89,6 +88,24 @@ func (s *Server) check(c *fiber.Ctx) error {
 		return err
 	}
 	return nil
+}
+
+// admit takes a place for a client, which release gives back.
+func (s *Server) admit(client netip.Addr) (release func(), err error) {
+	address := network.Of(client)
+	release, err = s.roster.admit(address)
+	var full fullError
+	if errors.As(err, &full) {
+		s.deps.Notices.Warn("WebSocket connection refused: too many",
+			slog.Any("address", address), slog.Int("of_address", full.ofAddress), slog.Int("connections", full.connections))
+		s.refusedUpgrade(address, full.Error())
+	}
+	return release, err
+}
+
+// refusedUpgrade logs a client that got no connection.
+func (s *Server) refusedUpgrade(address netip.Addr, reason string) {
+	s.deps.Logins.Refused(application.Visitor{Address: addressText(address)}, reason)
 }
 
 // isAllowed decides on the Origin headers of a request that was sent to host. Programs that are not browsers send none.
@@ -118,9 +135,9 @@ func hasToken(lines [][]byte, token string) bool {
 	return false
 }
 
-// bare tells whether a request, by its headers as they were received, has nothing that could leave bytes behind in the HTTP
-// server: no body (fasthttp forgets the Transfer-Encoding of a body that it has read), no Expect, and no folded header,
-// which RFC 9112 §5.2 lets a server refuse: unfolding it, fasthttp miscounts the length of the head.
+// bare tells whether a request, by its headers as they were received, leaves no bytes behind in the HTTP server: it has no body
+// (fasthttp forgets the Transfer-Encoding of a body that it has read), no Expect, and no folded header. RFC 9112 §5.2 lets a
+// server refuse folded headers; fasthttp miscounts the length of a head with one.
 func bare(head []byte) bool {
 	for line := range bytes.Lines(head) {
 		if line[0] == ' ' || line[0] == '\t' {
@@ -143,28 +160,6 @@ func bare(head []byte) bool {
 func validKey(key []byte) bool {
 	decoded, err := base64.StdEncoding.DecodeString(string(key))
 	return err == nil && len(decoded) == 16
-}
-
-// peerAddress returns the address of a TCP peer without the port, the zero Addr where there is none.
-func peerAddress(peer net.Addr, _ [][]byte) netip.Addr {
-	tcp, ok := peer.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap().WithZone("")
-}
-
-// networkOf returns what a client's address is counted under: the address, or of IPv6 the network of 64 bits.
-func networkOf(client netip.Addr) netip.Addr {
-	if client.Is6() {
-		return netip.PrefixFrom(client, 64).Masked().Addr()
-	}
-	return client
-}
-
-// seconds writes a duration for Retry-After: in whole seconds, rounded up.
-func seconds(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
 // refuse answers with the problem details of a status.
@@ -214,7 +209,7 @@ func (s *Server) recoverUpgrade(conn *websocket.Conn) {
 	if p == nil {
 		return
 	}
-	s.logPanic(p)
+	logPanic(s.deps.Notices, p)
 	if h, ok := conn.Locals(handoverKey).(handover); ok {
 		_ = h.sock.Close()
 	}

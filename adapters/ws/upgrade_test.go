@@ -87,7 +87,7 @@ func TestOrigins(t *testing.T) {
 
 func TestWhatIsNoOriginIsRefusedAtStart(t *testing.T) {
 	for _, entry := range []string{"", "example.com", "http://", "http://a/b", "http://*", "://x"} {
-		deps := Deps{Login: newChat().login, Messages: messagesOf{}, Invites: invitesOf{}, Now: time.Now, Logger: slog.Default()}
+		deps := partsOf(newChat(), slog.Default())
 		if _, err := New(Options{AllowedOrigins: []string{entry}}, deps); err == nil {
 			t.Errorf("%q was accepted", entry)
 		}
@@ -357,9 +357,9 @@ func TestSocketsThatDoNotLogInMakeRoomForThoseThatDo(t *testing.T) {
 	// A client has its answer a moment before the server knows the connection as one of those that wait.
 	waiting := func(n int) {
 		eventually(t, "the connection waits for its login", func() bool {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			return f.strangers.Len() == n
+			f.roster.mu.Lock()
+			defer f.roster.mu.Unlock()
+			return f.roster.strangers.Len() == n
 		})
 	}
 	oldest := f.dial(t)
@@ -404,9 +404,9 @@ func TestASocketWhoseTokenIsCheckedMakesRoomAfterSilentOnes(t *testing.T) {
 	<-asked
 	silent := f.dial(t)
 	eventually(t, "it waits for its login", func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.strangers.Len() == 1
+		f.roster.mu.Lock()
+		defer f.roster.mu.Unlock()
+		return f.roster.strangers.Len() == 1
 	})
 	f.login(t, 8)
 	if _, _, err := silent.ReadMessage(); err == nil || websocket.IsCloseError(err, 3401) {
@@ -447,13 +447,13 @@ func TestMalformedUpgradesAreRefused(t *testing.T) {
 func TestAFloodOverTheRateEndsTheConnection(t *testing.T) {
 	f := serve(t, Options{FramesPerSecond: 1, QueueBytes: 8 << 20}, newChat())
 	c := f.login(t, 7)
-	for range 2 * maxRefused {
+	for range 2 * MaxRefusals {
 		if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":7,"message":"x"}`)) != nil {
 			break // closed already
 		}
 	}
-	if code := c.closed(); code != 1008 {
-		t.Errorf("closed with %d", code)
+	if end := c.ended(); end != "1008 rate_limited" {
+		t.Errorf("closed with %s", end)
 	}
 }
 
@@ -471,9 +471,7 @@ func TestLongMessagesCountAsSeveralFrames(t *testing.T) {
 }
 
 func TestAppsThatWouldMixConnectionsAreRefused(t *testing.T) {
-	chat := newChat()
-	deps := Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}
-	server, err := New(Options{}, deps)
+	server, err := New(withDefaults(Options{}), partsOf(newChat(), slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -497,8 +495,7 @@ func TestNoConnectionIsUpgradedThatHandsOverMoreThanARequest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			chat, logs := newChat(), &logBuffer{}
-			deps := Deps{Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Now: time.Now, Logger: slog.New(slog.NewTextHandler(logs, nil))}
-			server, err := New(Options{}, deps)
+			server, err := New(withDefaults(Options{}), partsOf(chat, slog.New(slog.NewTextHandler(logs, nil))))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,8 +29,3 @@ func untilSignal() context.Context {
 	}()
 	return ctx
 }
-
-// outliveReaders has the process go on when nobody reads its standard error any more: log lines are lost then. Go ends a
-// process that writes to a broken pipe there, unless it ignores SIGPIPE itself. That its parent ignored it does not count.
-// The commands that print something end in that way, as cat does.
-func outliveReaders() { signal.Ignore(syscall.SIGPIPE) }

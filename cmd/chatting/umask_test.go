@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,4 +54,63 @@ func serveUnder(t *testing.T, program, umask, dir string) {
 		t.Errorf("it left with %v", err)
 	}
 	_ = reader.Close()
+}
+
+// TestFilesThatAServerMakesAreForItsOwner runs the program under umasks that others have set.
+func TestFilesThatAServerMakesAreForItsOwner(t *testing.T) {
+	if _, err := os.Stat("/bin/sh"); err != nil {
+		t.Skip("no shell")
+	}
+	program := filepath.Join(t.TempDir(), "chatting")
+	buildProgram(t, program)
+	for _, umask := range []string{"0000", "0022", "0777"} {
+		dir := filepath.Join(t.TempDir(), "data")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		serveUnder(t, program, umask, dir)
+		checkModes(t, dir)
+		if err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+			if err == nil && path != dir && !strings.Contains(path, "s2s-token") && !strings.Contains(path, "jwt-secret") {
+				mode := os.FileMode(0o666)
+				if entry.IsDir() {
+					mode = 0o777
+				}
+				err = os.Chmod(path, mode)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		serveUnder(t, program, umask, dir)
+		checkModes(t, dir)
+	}
+}
+
+func checkModes(t *testing.T, dir string) {
+	t.Helper()
+	files := 0
+	if err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		want := os.FileMode(0o600)
+		if entry.IsDir() {
+			want = 0o700
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s: %04o", path, info.Mode().Perm())
+		}
+		files++
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if files < 10 {
+		t.Errorf("only %d files in %s", files, dir)
+	}
 }

@@ -1,7 +1,6 @@
 // Package architecture checks the shape of the module: who imports whom, and where things lie.
 //
-// The rules are those of depguard in .golangci.yml, which shows a violation while one types, and some that a linter cannot
-// express. This test needs nothing but Go.
+// This test needs nothing but Go.
 package architecture
 
 import (

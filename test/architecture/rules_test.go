@@ -33,7 +33,7 @@ type layer struct {
 	why         string
 }
 
-// layers by folder. Where a folder is below another (adapters/frame), the longer one counts.
+// layers by folder. Where a folder is below another (adapters/wire), the longer one counts.
 var layers = map[string]layer{
 	"domain": {
 		notStandard: []string{"os", "net", "database/sql", "log", "math/rand", "crypto/rand"},
@@ -45,32 +45,60 @@ var layers = map[string]layer{
 		why:         "what a use case needs from outside is a port",
 	},
 	// What reads and writes JSON has the one library for that.
-	"adapters/members":    {libraries: true, only: jsonLibrary},
-	"adapters/fields":     {module: []string{"domain", "adapters/members"}, libraries: true, only: jsonLibrary},
-	"adapters/frame":      {module: []string{"domain", "adapters/members"}, libraries: true, only: jsonLibrary},
+	"adapters/wire":       {module: []string{"domain"}, libraries: true, only: jsonLibrary},
+	"adapters/asset":      {libraries: true},
 	"adapters/netcause":   {},
+	"adapters/network":    {},
 	"adapters/ownerfiles": {},
+	"adapters/ws/rfc6455": {},
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
 	"adapters/origins": {libraries: true},
 	"adapters/problem": {module: []string{"domain"}},
+	// It serves files, and knows nothing of what they describe.
+	"adapters/apidocs": {module: []string{"docs", "adapters/asset"}, libraries: true},
+	// The parts of the embedded broker, from the ground up.
+	"adapters/embedded/protocol": {libraries: true},
+	"adapters/embedded/batch":    {module: []string{"adapters/embedded/protocol"}, libraries: true},
+	"adapters/embedded/logdir": {
+		module: []string{"domain", "adapters/embedded/batch", "adapters/embedded/protocol", "adapters/ownerfiles"}, libraries: true,
+	},
+	"adapters/embedded/guard": {
+		module: []string{"adapters/embedded/batch", "adapters/embedded/protocol", "adapters/embedded/logdir"}, libraries: true,
+	},
 	"adapters": {
 		module: []string{
-			"domain", "application", "adapters/fields", "adapters/frame", "adapters/members", "adapters/netcause",
-			"adapters/origins", "adapters/ownerfiles", "adapters/problem", "migrations",
+			"domain", "application", "adapters/asset", "adapters/netcause", "adapters/network", "adapters/origins", "adapters/ownerfiles", "adapters/problem",
+			"adapters/wire", "migrations",
 		},
 		libraries: true,
 	},
+	// The client of the log could be a library of its own.
+	"adapters/kafka/logclient": {libraries: true},
+
 	"configs":    {module: []string{"domain", "adapters/origins"}, libraries: true},
 	"migrations": {libraries: true},
-	"cmd":        {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
-	"test":       {module: []string{"domain", "application", "adapters", "configs", "migrations"}, libraries: true},
+	// cmd/chatting and cmd/chatting/cli may import what is below cmd. The others say what they may.
+	"cmd": {module: inner, libraries: true},
+	"cmd/chatting/server": {
+		module: append([]string{"cmd/chatting/installation", "cmd/chatting/logging"}, inner...), libraries: true,
+	},
+	"cmd/chatting/installation": {module: inner, libraries: true},
+	"cmd/chatting/logging":      {module: []string{"configs"}, libraries: true},
+	"cmd/chatting/bench":        {module: []string{"adapters/netcause"}, libraries: true},
+	"test":                      {module: inner, libraries: true},
+	// The documents as the server holds them.
+	"docs": {},
 	// An example shows what can be done with the documents alone.
 	"docs/examples": {libraries: true, only: "github.com/segmentio/kafka-go"},
 }
 
+// inner are all layers below cmd.
+var inner = []string{"domain", "application", "adapters", "configs", "migrations"}
+
 const jsonLibrary = "github.com/go-json-experiment/json"
 
-// wiring is imported under cmd only, by tests too: who needs a container to test a package has too large a package.
+// wiring is imported by the server only, and in tests under cmd only: who needs a container to test a package has too large a
+// package.
 var wiring = []string{"go.uber.org/fx", "go.uber.org/dig"}
 
 // namesOfNothing are package names that say where code was put, not what it is.
@@ -125,8 +153,10 @@ func (l layer) refuses(folder, importer, imported string) string {
 			}
 		}
 		return folder + " may not know it"
-	case folder != "cmd" && slices.ContainsFunc(wiring, func(w string) bool { return below(imported, w) }):
-		return "wired in cmd only"
+	case folder != "cmd/chatting/server" && slices.ContainsFunc(wiring, func(w string) bool { return below(imported, w) }):
+		return "wired in the server only"
+	case imported == "testing" && folder != "test":
+		return "not in what users run"
 	case standard(imported):
 		if slices.ContainsFunc(l.notStandard, func(s string) bool { return below(imported, s) }) {
 			return l.why
@@ -144,12 +174,14 @@ func (l layer) refuses(folder, importer, imported string) string {
 func refusesInTests(folder, imported string) string {
 	inner := folder == "domain" || folder == "application"
 	switch {
-	case folder == "cmd":
+	case below(folder, "cmd"):
 		return ""
 	case below(imported, module+"/cmd"):
 		return "a test of the whole runs the program"
 	case slices.ContainsFunc(wiring, func(w string) bool { return below(imported, w) }):
 		return "wired in cmd only"
+	case folder == "application" && imported == module+"/test/porttest":
+		return ""
 	case inner && below(imported, module) && !below(imported, module+"/domain") && !below(imported, module+"/application"):
 		return folder + " is tested without the outside"
 	case folder == "domain" && below(imported, module) && !below(imported, module+"/domain"):
@@ -182,7 +214,7 @@ func standard(importPath string) bool {
 // unknownFolders returns which top-level folders are no layer and not known otherwise. Hidden ones belong to tools, and
 // what git ignores is no part of the project.
 func unknownFolders(names []string, gitignore string) []string {
-	known := []string{"docs"}
+	var known []string
 	for folder := range layers {
 		known = append(known, strings.Split(folder, "/")[0])
 	}
@@ -222,41 +254,54 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 
 		{"application, domain and logger", good("application", "chatting/domain", "log/slog", "context"), ""},
 		{"application, a library", good("application", "golang.org/x/sync/errgroup"), "no libraries"},
-		{"application, an adapter", good("application", "chatting/adapters/frame"), "may not know"},
+		{"application, an adapter", good("application", "chatting/adapters/wire"), "may not know"},
 		{"application, configs", good("application", "chatting/configs"), "may not know"},
 		{"application, migrations", good("application", "chatting/migrations"), "may not know"},
 		{"application, JSON", good("application", "encoding/json"), "a port"},
 		{"application, a database", good("application", "database/sql"), "a port"},
 
-		{"adapter, inner layers, frame, libraries", good("adapters/ws", "chatting/application", "chatting/domain",
-			"chatting/adapters/frame", "github.com/gofiber/fiber/v2", "net"), ""},
+		{"adapter, inner layers, wire, libraries", good("adapters/ws", "chatting/application", "chatting/domain",
+			"chatting/adapters/wire", "github.com/gofiber/fiber/v2", "net"), ""},
 		{"adapter, its own subpackage", good("adapters/kafka", "chatting/adapters/kafka/batch"), ""},
+		{"log client, its own subpackage", good("adapters/kafka/logclient", "chatting/adapters/kafka/logclient/recordbatch", "net"), ""},
+		{"below the log client, the client", good("adapters/kafka/logclient/groups", "chatting/adapters/kafka/logclient"), ""},
+		{"log client, its parent", good("adapters/kafka/logclient", "chatting/adapters/kafka"), "may not know"},
+		{"log client, the domain", good("adapters/kafka/logclient", "chatting/domain"), "may not know"},
+		{"below the log client, a use case", good("adapters/kafka/logclient/groups", "chatting/application"), "may not know"},
+		{"frames of RFC 6455, the socket", good("adapters/ws/rfc6455", "chatting/adapters/ws"), "may not know"},
 		{"adapter's subpackage, its parent's sibling", good("adapters/kafka/batch", "chatting/adapters/ws"), "may not know"},
-		{"adapter, another adapter", good("adapters/ws", "chatting/adapters/http"), "may not know"},
+		{"adapter, another adapter", good("adapters/ws", "chatting/adapters/rest"), "may not know"},
 		{"adapter, one whose name begins alike", good("adapters/ws", "chatting/adapters/wsx"), "may not know"},
-		{"adapter, fx", good("adapters/ws", "go.uber.org/fx"), "cmd only"},
-		{"adapter, below fx", good("adapters/ws", "go.uber.org/fx/fxevent"), "cmd only"},
-		{"adapter, dig", good("adapters/ws", "go.uber.org/dig"), "cmd only"},
+		{"adapter, fx", good("adapters/ws", "go.uber.org/fx"), "server only"},
+		{"adapter, below fx", good("adapters/ws", "go.uber.org/fx/fxevent"), "server only"},
+		{"adapter, dig", good("adapters/ws", "go.uber.org/dig"), "server only"},
+		{"adapter, testing", good("adapters/ws", "testing"), "not in what users run"},
 		{"adapter, settings", good("adapters/ws", "chatting/configs"), "may not know"},
 		{"adapter, cmd", good("adapters/ws", "chatting/cmd/chatting"), "may not know"},
 		{"adapter, test support", good("adapters/ws", "chatting/test/contract"), "may not know"},
-		{"frame, another adapter", good("adapters/frame", "chatting/adapters/ws"), "may not know"},
-		{"fields, another adapter", good("adapters/fields", "chatting/adapters/frame"), "may not know"},
-		{"adapter, fields", good("adapters/kafka", "chatting/adapters/fields"), ""},
-		{"frame, a library", good("adapters/frame", "github.com/gofiber/fiber/v2"), "nothing but"},
-		{"frame, JSON", good("adapters/frame", "chatting/adapters/members", jsonLibrary+"/jsontext"), ""},
+		{"wire, another adapter", good("adapters/wire", "chatting/adapters/ws"), "may not know"},
+		{"wire, a use case", good("adapters/wire", "chatting/application"), "may not know"},
+		{"adapter, wire", good("adapters/kafka", "chatting/adapters/wire"), ""},
+		{"wire, a library", good("adapters/wire", "github.com/gofiber/fiber/v2"), "nothing but"},
+		{"wire, JSON", good("adapters/wire", "chatting/domain", jsonLibrary+"/jsontext"), ""},
 		{"problem, a library", good("adapters/problem", jsonLibrary), "no libraries"},
-		{"members, the domain", good("adapters/members", "chatting/domain"), "may not know"},
+		{"origins, the domain", good("adapters/origins", "chatting/domain"), "may not know"},
 
-		{"configs, a library", good("configs", "github.com/knadh/koanf/v2"), ""},
-		{"configs, an adapter", good("configs", "chatting/adapters/sql"), "may not know"},
-		{"configs, fx", good("configs", "go.uber.org/fx"), "cmd only"},
+		{"configs, a library", good("configs", "go.yaml.in/yaml/v3"), ""},
+		{"configs, an adapter", good("configs", "chatting/adapters/sqlstore"), "may not know"},
+		{"configs, fx", good("configs", "go.uber.org/fx"), "server only"},
 		{"migrations, the domain", good("migrations", "chatting/domain"), "may not know"},
 
-		{"cmd, everything that runs", good("cmd/chatting", "go.uber.org/fx", "chatting/adapters/ws", "chatting/configs",
-			"chatting/cmd/chatting/tour"), ""},
+		{"cmd, everything that runs", good("cmd/chatting/cli", "chatting/adapters/ws", "chatting/configs", "chatting/cmd/chatting/server",
+			"chatting/cmd/chatting/bench"), ""},
+		{"cmd, fx", good("cmd/chatting/cli", "go.uber.org/fx"), "server only"},
+		{"server, everything below it", good("cmd/chatting/server", "go.uber.org/fx", "chatting/adapters/ws", "chatting/configs",
+			"chatting/cmd/chatting/installation", "chatting/cmd/chatting/logging"), ""},
+		{"server, the command line", good("cmd/chatting/server", "chatting/cmd/chatting/cli"), "may not know"},
+		{"installation, the server", good("cmd/chatting/installation", "chatting/cmd/chatting/server"), "may not know"},
+		{"bench, what the server knows", good("cmd/chatting/bench", "chatting/configs"), "may not know"},
 		{"cmd, test support", good("cmd/chatting", "chatting/test/contract"), "may not know"},
-		{"test, adapters", good("test/contract", "chatting/adapters/ws", "chatting/test/load"), ""},
+		{"test, adapters", good("test/contract", "chatting/adapters/ws", "chatting/test/load", "testing"), ""},
 		{"test, cmd", good("test/contract", "chatting/cmd/chatting"), "may not know"},
 
 		{"adapter's test, another adapter", tested("adapters/kafka", "chatting/adapters/embedded"), ""},
@@ -265,14 +310,16 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"test of the whole, cmd", tested("test/contract", "chatting/cmd/chatting"), "runs the program"},
 		{"domain's test, a library", tested("domain", "pgregory.net/rapid", "chatting/domain"), ""},
 		{"domain's test, a use case", tested("domain", "chatting/application"), "by itself"},
-		{"application's test, an adapter", tested("application", "chatting/adapters/frame"), "without the outside"},
+		{"application's test, an adapter", tested("application", "chatting/adapters/wire"), "without the outside"},
 
 		{"example, Kafka", good("docs/examples/x", "github.com/segmentio/kafka-go", "encoding/json"), ""},
 		{"example, another library", good("docs/examples/x", "github.com/google/uuid"), "nothing but"},
 		{"example, the module", good("docs/examples/x", "chatting/adapters/kafka"), "may not know"},
 		{"example, its neighbour", good("docs/examples/x", "chatting/docs/examples/y"), "may not know"},
 		{"example's test, a broker", tested("docs/examples/x", "chatting/adapters/embedded"), ""},
-		{"documents, no example", good("docs/x"), "no layer"},
+		{"documents, a library", good("docs", "go.yaml.in/yaml/v3"), "no libraries"},
+		{"documents, the server", good("docs", "chatting/adapters/wire"), "may not know"},
+		{"the server of documents, a use case", good("adapters/apidocs", "chatting/docs", "chatting/application"), "may not know"},
 
 		{"no layer", good("internal/x"), "no layer"},
 		{"the root", listed{path: "chatting", name: "main", documented: true}, "no layer"},

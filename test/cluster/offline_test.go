@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 	"sync"
@@ -16,7 +17,7 @@ type absentee struct {
 	clients []*harness.Client
 }
 
-// comeBack connects elsewhere, as often as it takes: until the history is taken over, nobody can log in.
+// comeBack connects elsewhere, as often as it takes.
 func (a *absentee) comeBack(ctx context.Context, t *testing.T, node *harness.Node) {
 	minted := token(t, a.user)
 	for ctx.Err() == nil {
@@ -174,5 +175,90 @@ func TestWhatIsSentToUsersOfAKilledNodeReachesThemOnceTheyAreBack(t *testing.T) 
 		if err != nil || f.Replayed || !strings.HasSuffix(f.Message, "1000000") {
 			t.Errorf("user %d got %+v, %v", a.user, f, err)
 		}
+	}
+}
+
+// stopHistory has no node write the history of a cluster until the returned function is called. It can still be read.
+func (c *cluster) stopHistory(ctx context.Context) (goOn func()) {
+	c.t.Helper()
+	db, err := sql.Open("postgres", c.database)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, "LOCK TABLE projections IN EXCLUSIVE MODE") // which leaves reading to others
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	goOn = sync.OnceFunc(func() {
+		_ = tx.Rollback()
+		_ = db.Close()
+	})
+	c.t.Cleanup(goOn)
+	return goOn
+}
+
+// A login does not wait for the history. What that does not have comes from the log, once, and is confirmed as everything else.
+func TestLoginsGetWhatIsStoredWhileTheHistoryStandsStillAndANodeIsDead(t *testing.T) {
+	const senders, users = 4, 10
+	rounds := scaled(20, 100)
+	ctx := testContext(t)
+	c := newCluster(t, harness.SharedParts(t))
+	nodes := c.startAll(3, "CHATTING_CHAT_OFFLINE=store", "CHATTING_LIMIT_FRAMES_PER_SECOND=0")
+	absentees := make([]*absentee, users)
+	talking := make([]int, senders)
+	for i := range talking {
+		talking[i] = i + 1
+	}
+	clients := connectAll(t, talking, func(user int) *harness.Node { return nodes[user%2] })
+	say := func() {
+		var sending sync.WaitGroup
+		for _, client := range clients {
+			sending.Go(func() { talk(ctx, t, client, absentees, rounds, func() {}) })
+		}
+		sending.Wait()
+	}
+	for i := range absentees {
+		absentees[i] = &absentee{user: 100 + i}
+		absentees[i].comeBack(ctx, t, nodes[2])
+		if err := absentees[i].clients[0].Leave(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	goOn := c.stopHistory(ctx)
+	nodes[2].Kill()
+	say()
+
+	last := make([]*harness.Client, users)
+	for i, a := range absentees {
+		last[i] = connect(t, nodes[i%2], a.user) // at the first attempt
+		a.clients = append(a.clients, last[i])
+	}
+	want := senders * rounds
+	for i, a := range absentees {
+		harness.Until(ctx, t, fmt.Sprintf("user %d has got everything", a.user), func() bool { return len(a.texts()) >= want })
+		if replayed := mustBeInOrder(t, last[i]); replayed != want {
+			t.Errorf("user %d: %d of %d messages were replayed", a.user, replayed, want)
+		}
+	}
+
+	// What is confirmed does not come again: not from the log, nor from the history once it goes on.
+	for round := range 2 {
+		for i, a := range absentees {
+			if err := last[i].Leave(ctx); err != nil {
+				t.Fatalf("user %d leaves: %v", a.user, err)
+			}
+			last[i] = connect(t, nodes[i%2], a.user) // where the cursor is known before it is saved
+			text := fmt.Sprintf("1: %d", 1_000_000+round)
+			if err := clients[0].Send(a.user, text); err != nil {
+				t.Fatal(err)
+			}
+			if f, err := last[i].At(ctx, 1); err != nil || f.Replayed || f.Message != text {
+				t.Errorf("user %d got %+v, %v", a.user, f, err)
+			}
+		}
+		goOn()
 	}
 }

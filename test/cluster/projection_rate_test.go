@@ -13,7 +13,10 @@ import (
 	"github.com/google/uuid"
 
 	"chatting/adapters/kafka"
-	sqlstore "chatting/adapters/sql"
+	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/projector"
+	"chatting/adapters/sqlstore"
+	"chatting/adapters/sqlstore/database"
 	"chatting/domain"
 	"chatting/test/harness"
 )
@@ -24,19 +27,21 @@ func TestProjectingTheLogBesideABareCopyOfItsRows(t *testing.T) {
 	ctx := testContext(t)
 	c := newCluster(t, harness.SharedParts(t))
 	const partitions = 16
-	cluster := kafka.NewCluster(kafka.ClusterOptions{Brokers: strings.Split(c.parts.Brokers, ",")})
+	cluster := kafka.NewCluster(logclient.ClusterOptions{Brokers: strings.Split(c.parts.Brokers, ",")})
 	t.Cleanup(cluster.Close)
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	names := kafka.NamesFor(c.prefix)
 	if err := (kafka.TopicSetup{Names: names, Partitions: partitions, Logger: logger}).Ensure(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
-	appender := kafka.NewAppender(cluster, kafka.AppenderOptions{
+	appender := kafka.NewAppender(cluster, logclient.AppenderOptions{
 		Topic: names.Conversations, Partitions: partitions, Deadline: time.Minute, QueueBytes: 64 << 20, Logger: logger,
 	})
 	log := kafka.NewConversations(cluster, appender)
 	t.Cleanup(func() { appender.Close(context.Background()); log.Close() })
-	store, err := sqlstore.Open(ctx, sqlstore.Options{URL: c.database, Timeout: time.Minute, Logger: logger, Now: time.Now})
+	store, err := sqlstore.Open(ctx, sqlstore.Options{Now: time.Now, Options: database.Options{
+		URL: c.database, MaxOpen: 16, Timeout: time.Minute, Logger: logger,
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +56,8 @@ func TestProjectingTheLogBesideABareCopyOfItsRows(t *testing.T) {
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
-		done <- kafka.NewProjector(cluster, kafka.ProjectorOptions{
-			Topic: names.Conversations, Partitions: partitions, Group: c.prefix + ".history", Store: store,
+		done <- projector.New(cluster, projector.Options{
+			Topic: names.Conversations, Partitions: partitions, Group: c.prefix + ".history", Store: store.Projections,
 			Retention: time.Hour, Logger: logger,
 		}).Run(running)
 	}()

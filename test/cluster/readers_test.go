@@ -50,11 +50,15 @@ func (c *cluster) live(ctx context.Context) (messages, events int) {
 	}
 	call(http.MethodPost, "/s2sapi/system-message/", s2sToken, map[string]any{
 		"target_id": 201, "message": "join", "type": "invite_game", "room_id": "room 7", "opponent_id": 202}, http.StatusOK)
+	last, err := ann.Find(ctx, 0, func(f harness.Frame) bool { return f.Message == "two 19" })
+	must(err)
+	call(http.MethodPut, "/api/chatting/conversations/202/read/", token(c.t, 201),
+		map[string]any{"message_id": ann.Frames()[last].ID}, http.StatusOK)
 	call(http.MethodPost, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusCreated)
 	call(http.MethodDelete, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusOK)
 	ann.Close()
 	bob.Close()
-	const others = 5 // an invite, its cancel, a system message, a block and its end
+	const others = 6 // an invite, its cancel, a system message, a read mark, a block and its end
 	return 40, 40 + others
 }
 

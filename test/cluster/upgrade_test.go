@@ -49,6 +49,9 @@ func TestANodeOfThePreviousVersionServesBesideThisOneAndIsReplaced(t *testing.T)
 		s.block(ctx)
 		s.invite(ctx)
 		s.hearThePlatform(ctx)
+		if s.here == newer {
+			s.read(ctx)
+		}
 	}
 	crowd.progress(ctx, t, 10)
 	crowd.mustBeUndisturbed(t)
@@ -227,6 +230,31 @@ func (s strangers) invite(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// read has a user mark a conversation as read here, which nodes of older versions know no event of: they pass over it.
+func (s strangers) read(ctx context.Context) {
+	s.t.Helper()
+	reader, partner := s.first+8, s.first+9
+	device, err := harness.ConnectWith(s.here.HTTP, map[string]any{"token": token(s.t, reader), "features": []string{"read_marks"}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(device.Close)
+	old, writer := connect(s.t, s.there, reader), connect(s.t, s.there, partner)
+	awaitKnownOnline(ctx, s.t, s.here.HTTP, token(s.t, reader), partner)
+	s.talk(ctx, writer, device)
+	said := device.Frames()[len(device.Frames())-1]
+	path := fmt.Sprintf("/api/chatting/conversations/%d/read/", partner)
+	harness.Until(ctx, s.t, "the conversation is marked as read", func() bool {
+		a, err := request(ctx, s.here.HTTP, token(s.t, reader), http.MethodPut, path, map[string]string{"message_id": said.ID})
+		return err == nil && a.status == http.StatusOK
+	})
+	if _, err := device.Find(ctx, 0, func(f harness.Frame) bool { return f.Type == "read_mark" && f.Marked == said.ID }); err != nil {
+		s.t.Errorf("user %d is not told of its mark: %v", reader, err)
+	}
+	s.talk(ctx, writer, device)
+	s.talk(ctx, writer, old)
 }
 
 // hearThePlatform has the platform speak here to a user there.

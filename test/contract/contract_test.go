@@ -12,7 +12,7 @@
 // Without the service, rows that need friends or unusual tokens are skipped.
 //
 // That only loopback peers may call /s2sapi/ without a token is half covered here: tests stay on loopback. The other half
-// is covered in adapters/http.
+// is covered in adapters/rest.
 package contract
 
 import (

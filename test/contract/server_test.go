@@ -101,6 +101,9 @@ var servers = map[string][]string{
 	storing: {
 		"CHATTING_CHAT_OFFLINE=store",
 	},
+	"lingering": {
+		"CHATTING_PRESENCE_OFFLINE_GRACE=5m",
+	},
 	"keyed": nil,
 	"forgetful": {
 		"CHATTING_HISTORY_ENABLED=false",

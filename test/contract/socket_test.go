@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,13 +31,15 @@ type happened struct {
 	kind string
 	text string // of a frame, a ping, a pong
 	code int    // of a close frame; 1005 where it has none, 1006 where there was no close frame
+	// reason is that of a close frame.
+	reason string
 	// silence is for how long the client had said nothing.
 	silence time.Duration
 }
 
 func (h happened) String() string {
 	if h.kind == "closed" {
-		return fmt.Sprintf("closed %d", h.code)
+		return strings.TrimSpace(fmt.Sprintf("closed %d %s", h.code, h.reason))
 	}
 	return h.kind + " " + compact(h.text)
 }
@@ -103,7 +106,7 @@ func (s *socket) read() {
 			end := happened{kind: "closed", code: websocket.CloseAbnormalClosure, text: err.Error()}
 			var closed *websocket.CloseError
 			if errors.As(err, &closed) {
-				end.code = closed.Code
+				end.code, end.reason = closed.Code, closed.Text
 			}
 			s.take(end)
 			return

@@ -30,7 +30,7 @@ import (
 //	ann sends binary|first|next|last|ping|close …   sends a binary message; a text message in fragments; a control frame
 //	ann gets ping|pong [TEXT] [after TIME]          that control frame arrives
 //	ann answers no pings                            from now on
-//	ann closed CODE [after TIME]                    the server closes with this code
+//	ann closed CODE [REASON] [after TIME]           the server closes with this code, and ours with this reason (* any)
 //	ann leaves                                      closes with 1000 and gets 1000 back
 //	ann is cut off                                  the TCP connection ends with no word said
 //	ann watches bob cat                             has added them as friends; for before ann logs in

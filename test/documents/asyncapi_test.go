@@ -15,7 +15,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"chatting/adapters/frame"
+	"chatting/adapters/wire"
 	"chatting/domain"
 	"chatting/test/harness"
 )
@@ -117,26 +117,28 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 		}
 		delete(a, "client_msg_id") // spliced in for the sender
 		delete(b, "client_msg_id")
-		delete(a, "replayed") // spliced in for who was offline
-		delete(b, "replayed")
+		for _, spliced := range []string{"replayed", "resume", "recovered", "recovered_from", "unread"} { // for who was away, or has read
+			delete(a, spliced)
+			delete(b, spliced)
+		}
 		if !reflect.DeepEqual(a, b) {
 			t.Errorf("the document has %s, the server writes %s", example, written)
 		}
 	}
 	event := func(data []byte) domain.Event {
 		t.Helper()
-		decoded, err := frame.Decode(data)
+		decoded, err := wire.DecodeEvent(data)
 		if err != nil {
 			t.Fatalf("%s: %v", data, err)
 		}
-		written, err := frame.Encode(decoded)
+		written, err := wire.EncodeEvent(decoded)
 		if err != nil {
 			t.Fatal(err)
 		}
 		same(data, written)
 		return decoded
 	}
-	for _, message := range []string{"chatMessage", "inviteGame", "systemMessage"} {
+	for _, message := range []string{"chatMessage", "inviteGame", "systemMessage", "readMark"} {
 		for _, example := range d.examples(t, message) {
 			event(example)
 		}
@@ -166,15 +168,25 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 		ToID          domain.UserID   `json:"to_id"`
 		Status        string
 		Time          time.Time
-		RetryAfter    int `json:"retry_after_ms"`
+		RetryAfter    int       `json:"retry_after_ms"`
+		Expires       time.Time `json:"expires_at"`
+		TokenExpires  time.Time `json:"token_expires_at"`
 	}
 	for message, write := range map[string]func() []byte{
-		"pong":     func() []byte { return frame.Pong(f.Time) },
-		"loggedIn": func() []byte { return frame.Login(f.ToID, f.OnlineFriends, f.Time) },
+		"pong": func() []byte { return wire.PongFrame(f.Time) },
+		"loggedIn": func() []byte {
+			data := wire.LoginFrame(f.ToID, f.OnlineFriends, f.Time)
+			if !f.TokenExpires.IsZero() {
+				data = wire.WithTokenExpiry(data, f.TokenExpires)
+			}
+			return data
+		},
+		"tokenRenewed":  func() []byte { return wire.TokenRenewedFrame(f.ToID, f.Expires, f.Time) },
+		"tokenExpiring": func() []byte { return wire.TokenExpiringFrame(f.ToID, f.Expires, f.Time) },
 		"error": func() []byte {
-			data := frame.Error(f.ToID, domain.Code(f.Code), f.Error, f.FromID, "", f.Time)
+			data := wire.ErrorFrame(f.ToID, domain.Code(f.Code), f.Error, f.FromID, "", f.Time)
 			if f.RetryAfter > 0 {
-				data = frame.WithRetryAfter(data, time.Duration(f.RetryAfter)*time.Millisecond)
+				data = wire.WithRetryAfter(data, time.Duration(f.RetryAfter)*time.Millisecond)
 			}
 			return data
 		},
@@ -183,11 +195,11 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 			if err := json.Unmarshal(f.FromID, &from); err != nil {
 				t.Fatal(err)
 			}
-			return frame.Status(f.ToID, domain.Transition{User: from, Online: f.Status == "online", At: f.Time})
+			return wire.StatusFrame(f.ToID, domain.Transition{User: from, Online: f.Status == "online", At: f.Time})
 		},
 	} {
 		for _, example := range d.examples(t, message) {
-			f.FromID, f.RetryAfter = nil, 0
+			f.FromID, f.RetryAfter, f.Expires, f.TokenExpires = nil, 0, time.Time{}, time.Time{}
 			if err := json.Unmarshal(example, &f); err != nil {
 				t.Fatal(err)
 			}
@@ -203,12 +215,12 @@ func TestTheDocumentedCodesAreThoseOfErrorFrames(t *testing.T) {
 		domain.CodeNoUserOrOffline, domain.CodeRateLimited, domain.CodeInviteEnded, domain.CodeNotInvited, domain.CodeUnavailable,
 		domain.CodeUnconfirmed,
 	} {
-		if err := d.Check("error", frame.Error(1, code, "x", nil, "", time.Now())); err != nil {
+		if err := d.Check("error", wire.ErrorFrame(1, code, "x", nil, "", time.Now())); err != nil {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
 	for _, code := range []domain.Code{domain.CodeInternal, domain.CodeUnauthenticated} {
-		if err := d.Check("error", frame.Error(1, code, "x", nil, "", time.Now())); err == nil {
+		if err := d.Check("error", wire.ErrorFrame(1, code, "x", nil, "", time.Now())); err == nil {
 			t.Errorf("%s is no code of frames", code)
 		}
 	}
@@ -216,7 +228,7 @@ func TestTheDocumentedCodesAreThoseOfErrorFrames(t *testing.T) {
 
 func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 	d := readAsyncAPI(t)
-	s := startServer(t)
+	s := startServer(t, "CHATTING_WEBSOCKET_TOKEN_WARNING=24h") // before any token of the command expires
 	seen := map[string]bool{}
 	// classify finds the one message of a list that a payload is.
 	classify := func(payload []byte, names []string) {
@@ -229,19 +241,21 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 	}
 	toClients := d.ToClients()
 
-	ann, answer := s.login(201)
+	ann, answer := s.login(201, "read_marks", "receipts")
 	classify(answer, toClients)
 	s.post("/api/chatting/friends/", `{"target_id":202}`, s.token(201), 201)
 	bob, answer := s.login(202)
 	classify(answer, toClients)
 	classify(s.next(ann), toClients) // bob is online
 	// The document's own examples, which are from 201 to 202.
+	var said []byte
 	for _, message := range []string{"say", "invite"} {
 		for _, example := range d.examples(t, message) {
 			if err := ann.WriteMessage(1, example); err != nil {
 				t.Fatal(err)
 			}
-			classify(s.next(ann), toClients)
+			said = s.next(ann)
+			classify(said, toClients)
 			classify(s.next(bob), toClients)
 		}
 	}
@@ -252,11 +266,21 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 		}
 		classify(s.next(ann), toClients)
 	}
+	s.markRead(201, 202, said)
+	classify(s.next(ann), toClients)
 	s.post("/s2sapi/system-message/", `{"target_id":202,"message":"join","type":"invite_game","room_id":"room 7","opponent_id":201}`, "", 200)
 	classify(s.next(bob), toClients)
 	s.post("/api/chatting/blockedusers/", `{"target_id":201}`, s.token(202), 201)
 	_ = bob.Close()
 	classify(s.next(ann), toClients)
+
+	cat, answer := s.login(203, "token_renewal")
+	classify(answer, toClients)
+	classify(s.next(cat), toClients) // its token expires soon
+	if err := cat.WriteJSON(map[string]string{"token": s.token(203)}); err != nil {
+		t.Fatal(err)
+	}
+	classify(s.next(cat), toClients)
 
 	for _, channel := range []string{"conversations", "presence", "sessions"} {
 		names := slices.Collect(maps.Keys(d.Channels[channel].Messages))
@@ -277,10 +301,34 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 	}
 }
 
-// post makes a request of the REST API.
+// markRead marks a conversation as read up to a frame, once the history has it.
+func (s *server) markRead(user, partner int, frame []byte) {
+	s.t.Helper()
+	var said struct{ ID string }
+	if err := json.Unmarshal(frame, &said); err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), harness.FrameWait)
+	defer cancel()
+	token := s.token(user)
+	harness.Until(ctx, s.t, "the conversation is marked as read", func() bool {
+		path := fmt.Sprintf("/api/chatting/conversations/%d/read/", partner)
+		return s.request(http.MethodPut, path, `{"message_id":"`+said.ID+`"}`, token) == http.StatusOK
+	})
+}
+
+// post makes a POST request of the REST API.
 func (s *server) post(path, body, token string, want int) {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, "http://"+s.HTTP+path, strings.NewReader(body))
+	if status := s.request(http.MethodPost, path, body, token); status != want {
+		s.t.Fatalf("%s: %d", path, status)
+	}
+}
+
+// request makes a request of the REST API and returns the status of its answer.
+func (s *server) request(method, path, body, token string) int {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.HTTP+path, strings.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -293,7 +341,5 @@ func (s *server) post(path, body, token string, want int) {
 		s.t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	if response.StatusCode != want {
-		s.t.Fatalf("%s: %d", path, response.StatusCode)
-	}
+	return response.StatusCode
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
+
+	"chatting/adapters/problem"
 )
 
 // rest is the document beside a server that it describes.
@@ -27,7 +31,18 @@ type rest struct {
 
 func openREST(t *testing.T, environ ...string) *rest {
 	t.Helper()
-	doc, err := openapi3.NewLoader().LoadFromFile("../../docs/openapi.yaml")
+	return openDocument(t, openAPI, environ...)
+}
+
+// openAPI is the document, stringIDs the one that is made of it.
+const (
+	openAPI   = "../../docs/openapi.yaml"
+	stringIDs = "../../docs/openapi-string-ids.yaml"
+)
+
+func openDocument(t *testing.T, path string, environ ...string) *rest {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +133,73 @@ func (r *rest) exchange(good bool, line string, headers ...string) (status int, 
 	if err != nil {
 		r.t.Errorf("%s: %d %s: %v", line, response.StatusCode, content, err)
 	}
+	if listed := route.Operation.Responses.Status(response.StatusCode); listed != nil {
+		r.checkCode(line, route.Operation, response.Header.Get("Content-Type"), content)
+	}
 	r.seen = append(r.seen, fmt.Sprintf("%s %s %d", method, route.Path, response.StatusCode))
 	return response.StatusCode, content
+}
+
+// checkCode fails the test for a problem whose code the operation does not list.
+func (r *rest) checkCode(line string, operation *openapi3.Operation, kind string, content []byte) {
+	r.t.Helper()
+	if kind != problem.MediaType {
+		return
+	}
+	var refusal struct{ Code string }
+	if err := json.Unmarshal(content, &refusal); err != nil {
+		r.t.Fatal(err)
+	}
+	if codes, _ := operation.Extensions["x-codes"].([]any); !slices.Contains(codes, any(refusal.Code)) {
+		r.t.Errorf("%s: x-codes has %v, and the answer %s", line, codes, content)
+	}
+}
+
+// TestEveryCodeOfProblemsIsExplainedOnce holds the tables of codes in the documents against each other.
+func TestEveryCodeOfProblemsIsExplainedOnce(t *testing.T) {
+	doc, err := openapi3.NewLoader().LoadFromFile("../../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained, _ := doc.Extensions["x-problem-codes"].(map[string]any)
+	_, table, _ := strings.Cut(markdown(t)["docs/operations.md"], "\n| `code` | Status | When |\n")
+	inOperations := map[string]string{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 {
+			break
+		}
+		for _, code := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(cells[1], -1) {
+			inOperations[code[1]] = strings.TrimSpace(cells[2])
+		}
+	}
+	if len(inOperations) < 15 {
+		t.Fatalf("docs/operations.md has the codes %v", inOperations)
+	}
+	for code, meaning := range explained {
+		about, _ := meaning.(map[string]any)
+		if status := fmt.Sprint(about["status"]); status != inOperations[code] || about["when"] == "" {
+			t.Errorf("%s has the status %s in docs/openapi.yaml, and %q in docs/operations.md", code, status, inOperations[code])
+		}
+	}
+	for code := range inOperations {
+		if explained[code] == nil {
+			t.Errorf("x-problem-codes lacks %s", code)
+		}
+	}
+	for path, item := range doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			codes, _ := operation.Extensions["x-codes"].([]any)
+			for _, code := range codes {
+				if explained[fmt.Sprint(code)] == nil {
+					t.Errorf("%s %s: x-problem-codes lacks %s", method, path, code)
+				}
+			}
+			if len(codes) == 0 && operation.Responses.Status(http.StatusServiceUnavailable) != nil {
+				t.Errorf("%s %s has no x-codes", method, path)
+			}
+		}
+	}
 }
 
 func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
@@ -176,7 +256,11 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 	r.ask(400, `POST `+system+` {`)
 	r.ask(403, `POST `+system+` {"target_id":2,"message":"x"}`, "X-Forwarded-For: 127.0.0.1")
 
+	r.ask(401, "GET /api/chatting/invites/")
+	r.ask(200, "GET /api/chatting/invites/", one)
+
 	r.askHistory(one)
+	r.askTrial()
 
 	guarded := openREST(t, "CHATTING_S2S_TOKEN=0123456789abcdef")
 	guarded.ask(401, `POST `+system+` {"target_id":2,"message":"x"}`)
@@ -186,7 +270,7 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 	limited := openREST(t, "CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=1")
 	for path, item := range r.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
-			if operation.Responses.Value("429") != nil {
+			if operation.Responses.Value("429") != nil && path != "/trial/users/" { // whose limit is not that of tokens
 				limited.untilLimited(method + " " + strings.Replace(path, "{id}", "2", 1))
 			}
 		}
@@ -210,7 +294,13 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 // Generators make a type of each schema in components, and guess names for those that stand elsewhere. What they do with
 // objects that have no fields, and with integers without a size, differs.
 func TestOpenAPIHasNothingThatGeneratorsGuess(t *testing.T) {
-	doc, err := openapi3.NewLoader().LoadFromFile("../../docs/openapi.yaml")
+	for _, path := range []string{openAPI, stringIDs} {
+		t.Run(filepath.Base(path), func(t *testing.T) { hasNothingThatGeneratorsGuess(t, path) })
+	}
+}
+
+func hasNothingThatGeneratorsGuess(t *testing.T, path string) {
+	doc, err := openapi3.NewLoader().LoadFromFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,6 +375,26 @@ func TestOpenAPIHasNothingThatGeneratorsGuess(t *testing.T) {
 			}
 		}
 	}
+}
+
+// askTrial asks for users until there were too many.
+func (r *rest) askTrial() {
+	r.t.Helper()
+	const users = "/trial/users/"
+	r.ask(201, `POST `+users+` {"expires_in":60}`)
+	r.ask(400, `POST `+users+` {"expires_in":0}`)
+	r.ask(404, `POST `+users+` {}`, "Origin: https://play.example")
+	r.ask(415, `POST `+users+` {}`, "Content-Type: text/plain")
+	for range 1000 {
+		switch status, content := r.exchange(true, `POST `+users+` {}`); status {
+		case 429:
+			return
+		case 201:
+		default:
+			r.t.Fatalf("%d %s", status, content)
+		}
+	}
+	r.t.Error("not limited")
 }
 
 // askHistory asks for what was said, once the history has it.

@@ -44,8 +44,8 @@ func (s *server) token(user int) string {
 	return strings.TrimSpace(string(out))
 }
 
-// login opens a socket, which is closed at the end of the test, and returns it with the answer to its login.
-func (s *server) login(user int) (*websocket.Conn, []byte) {
+// login opens a socket with some features, which is closed at the end of the test, and returns it with the answer to its login.
+func (s *server) login(user int, features ...string) (*websocket.Conn, []byte) {
 	s.t.Helper()
 	conn, response, err := websocket.DefaultDialer.DialContext(s.t.Context(), "ws://"+s.HTTP+"/ws/chatting/", nil)
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *server) login(user int) (*websocket.Conn, []byte) {
 	}
 	_ = response.Body.Close()
 	s.t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.WriteJSON(map[string]string{"token": s.token(user)}); err != nil {
+	if err := conn.WriteJSON(map[string]any{"token": s.token(user), "features": features}); err != nil {
 		s.t.Fatal(err)
 	}
 	return conn, s.next(conn)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"chatting/adapters/kafka"
+	"chatting/adapters/kafka/ingest"
 	"chatting/test/harness"
 )
 
@@ -92,7 +92,7 @@ func TestTheDocumentedCodesOfDeadLettersAreThoseThatThereAre(t *testing.T) {
 		text, _ := value.(string)
 		documented = append(documented, text)
 	}
-	if actual := kafka.DeadLetterCodes(); !slices.Equal(slices.Sorted(slices.Values(documented)), slices.Sorted(slices.Values(actual))) {
+	if actual := ingest.DeadLetterCodes(); !slices.Equal(slices.Sorted(slices.Values(documented)), slices.Sorted(slices.Values(actual))) {
 		t.Errorf("documented are %q, there are %q", documented, actual)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 // The embedded broker takes no batch that unpacks to more than 32 MiB; as many of them as somebody likes it takes.
 func TestPackedRecordsDoNotTakeAServerDown(t *testing.T) {
+	const partitions = 4      // of the embedded broker
 	const allowed = 600 << 20 // the broker unpacks each of them, too
 	ctx := waiting(t)
 	s := startServer(t, t.TempDir())
@@ -17,10 +18,10 @@ func TestPackedRecordsDoNotTakeAServerDown(t *testing.T) {
 	many := harness.PackedZeros(t, "1:2", 30<<20)
 	harness.Poison(make([]byte, 30<<20))
 	for i := range int32(40) {
-		if err := harness.ProduceBatch(ctx, t, s.Kafka, "chatting.conversations", i%16, many); err != nil {
+		if err := harness.ProduceBatch(ctx, t, s.Kafka, "chatting.conversations", i%partitions, many); err != nil {
 			t.Fatal(err)
 		}
-		if err := harness.ProduceBatch(ctx, t, s.Kafka, systemMessages, i%16, many); err != nil {
+		if err := harness.ProduceBatch(ctx, t, s.Kafka, systemMessages, i%partitions, many); err != nil {
 			t.Fatal(err)
 		}
 	}

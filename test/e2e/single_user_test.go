@@ -259,7 +259,7 @@ func TestTheOldestConnectionIsReplaced(t *testing.T) {
 		}
 		_, _, err := c.ReadMessage()
 		var closed *websocket.CloseError
-		if !errors.As(err, &closed) || closed.Code != 3409 || closed.Text != "replaced by a newer connection" {
+		if !errors.As(err, &closed) || closed.Code != 3409 || closed.Text != "replaced" {
 			t.Errorf("login %d ended with %v", i, err)
 		}
 	}

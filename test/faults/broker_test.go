@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"chatting/adapters/kafka"
+	"chatting/adapters/kafka/logclient"
 	"chatting/domain"
 	"chatting/test/harness"
 )
@@ -112,14 +113,14 @@ func TestABrokerThatIsStoppedAndKilledLosesNothingThatWasAcknowledged(t *testing
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
-	cluster := kafka.NewCluster(kafka.ClusterOptions{Brokers: []string{broker.addr}})
+	cluster := kafka.NewCluster(logclient.ClusterOptions{Brokers: []string{broker.addr}})
 	defer cluster.Close()
 	const writers = 16
 	names := kafka.NamesFor("faults")
 	if err := (kafka.TopicSetup{Names: names, Partitions: partitions, Logger: logger}).Ensure(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
-	appender := kafka.NewAppender(cluster, kafka.AppenderOptions{
+	appender := kafka.NewAppender(cluster, logclient.AppenderOptions{
 		Topic: names.Conversations, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: logger,
 	})
 	log := kafka.NewConversations(cluster, appender)

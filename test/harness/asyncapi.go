@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -21,7 +22,13 @@ type AsyncAPI struct {
 		Messages []Reference `yaml:"messages"`
 	} `yaml:"operations"`
 	Channels map[string]struct {
-		Address  string               `yaml:"address"`
+		Address    string `yaml:"address"`
+		CloseCodes []struct {
+			Code   int    `yaml:"code"`
+			Reason string `yaml:"reason"`
+			When   string `yaml:"when"`
+			Do     string `yaml:"do"`
+		} `yaml:"x-close-codes"`
 		Messages map[string]Reference `yaml:"messages"`
 	} `yaml:"channels"`
 	Components struct {
@@ -169,14 +176,67 @@ var documented = sync.OnceValues(ReadAsyncAPI)
 // errUndocumented begins every complaint about a frame that the document has otherwise.
 var errUndocumented = errors.New("docs/asyncapi.yaml has no such frame")
 
-// CheckFrame fails unless a frame of the server is exactly one of those that the document says go to clients.
+// CheckFrame fails unless a frame of the server is exactly one of those that the document says go to clients. All ids of users in
+// it may be decimal strings, as on a connection with the feature string_ids.
 func CheckFrame(frame []byte) error {
 	d, err := documented()
 	if err != nil {
+		return err
+	}
+	if frame, err = withNumbers(frame); err != nil {
 		return err
 	}
 	if _, err := d.Classify(frame, d.ToClients()); err != nil {
 		return fmt.Errorf("%w: %w", errUndocumented, err)
 	}
 	return nil
+}
+
+// withNumbers returns a frame in which ids of users that were decimal strings are numbers. It fails if some are and some are not.
+func withNumbers(frame []byte) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(frame, &fields); err != nil {
+		return nil, err
+	}
+	if len(fields["to_id"]) == 0 || fields["to_id"][0] != '"' {
+		return frame, nil
+	}
+	names := []string{"to_id", "opponent_id"}
+	if fields["error"] == nil {
+		names = append(names, "from_id")
+	}
+	number := func(text json.RawMessage) (json.RawMessage, error) {
+		var digits string
+		if err := json.Unmarshal(text, &digits); err != nil {
+			return nil, fmt.Errorf("%s has an id that is no string", frame)
+		}
+		if _, err := strconv.ParseUint(digits, 10, 63); err != nil {
+			return nil, fmt.Errorf("%s has an id that is no decimal", frame)
+		}
+		return json.RawMessage(digits), nil
+	}
+	var err error
+	for _, name := range names {
+		if fields[name] == nil {
+			continue
+		}
+		if fields[name], err = number(fields[name]); err != nil {
+			return nil, err
+		}
+	}
+	if fields["online_friends"] != nil {
+		friends := []json.RawMessage{}
+		if err := json.Unmarshal(fields["online_friends"], &friends); err != nil {
+			return nil, err
+		}
+		for i := range friends {
+			if friends[i], err = number(friends[i]); err != nil {
+				return nil, err
+			}
+		}
+		if fields["online_friends"], err = json.Marshal(friends); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(fields)
 }

@@ -40,7 +40,8 @@ func StartCanaries(t *testing.T, addr, token, other string) *Canaries {
 	c.done.Go(func() {
 		defer pair[0].Close()
 		defer pair[1].Close()
-		for ctx.Err() == nil {
+		// An end that comes at once does not keep them from a first round.
+		for first := true; first || ctx.Err() == nil; first = false {
 			if c.err = chatOnce(pair, c.rounds); c.err != nil {
 				return
 			}
@@ -77,12 +78,12 @@ func (c *Canaries) wait() {
 	c.done.Wait()
 }
 
-// End stops the canaries and returns how many rounds they chatted. It fails the test if a message of theirs was lost, or if
-// none went through.
+// End stops the canaries and returns how many rounds they chatted. They chat at least once. It fails
+// the test if a message of theirs was lost.
 func (c *Canaries) End(t *testing.T, during string) int {
 	t.Helper()
 	c.wait()
-	if c.err != nil || c.rounds == 0 {
+	if c.err != nil {
 		t.Errorf("%s: the canaries chatted %d rounds, then: %v", during, c.rounds, c.err)
 	}
 	return c.rounds

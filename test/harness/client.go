@@ -24,8 +24,13 @@ type Frame struct {
 	Name    string  `json:"client_msg_id"`
 	Room    string  `json:"room_id"`
 	Friends []int64 `json:"online_friends"`
+	Marked  string  `json:"message_id"`
+	Unread  *int    `json:"unread"` // nil where it is not told
 	// Replayed marks what was sent before the login.
 	Replayed bool `json:"replayed"`
+	// Resume is a token by which the client takes up behind the frame. Recovered is what the answer to its login says.
+	Resume    string `json:"resume"`
+	Recovered *bool  `json:"recovered"`
 
 	// At is when the frame came.
 	At time.Time `json:"-"`

@@ -105,10 +105,7 @@ func LaunchProgram(t *testing.T, program, dir string, settings ...string) *Launc
 	return n
 }
 
-// Ready returns what is closed once the server says that it is ready.
-func (n *Launched) Ready() <-chan struct{} { return n.announced }
-
-// AwaitReady waits for that; it is an error if the server ends, or takes longer than limit.
+// AwaitReady waits until the server says that it is ready; it is an error if the server ends, or takes longer than limit.
 func (n *Launched) AwaitReady(limit time.Duration) error {
 	select {
 	case <-n.announced:

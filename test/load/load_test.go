@@ -32,10 +32,10 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 		r.add(pipeName, "rate", round[0])
 		r.add("off", "rate", round[1])
 	}
-	if got := ratio(r, "off", "rate"); got != "0.60 (0.60–0.60)" {
+	if got := ratio(r, "off", pipeName, "rate"); got != "0.60 (0.60–0.60)" {
 		t.Error(got)
 	}
-	if got := ratio(r, pipeName, "rate"); got != "" {
+	if got := ratio(r, pipeName, pipeName, "rate"); got != "" {
 		t.Error(got)
 	}
 	if got := (figures{1, 2}).ratios(figures{0, 4, 5}); len(got) != 1 || got[0] != 0.5 {
@@ -70,7 +70,7 @@ func TestFlagsChooseWhatIsMeasured(t *testing.T) {
 		o.duration.Milliseconds() != 500 || o.users != 200 || o.binary != "x" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if o, err := parseFlags(nil, io.Discard); err != nil || len(o.only) != len(parts) || len(o.servers) != len(kinds)+1 || o.rounds != 5 {
+	if o, err := parseFlags(nil, io.Discard); err != nil || len(o.only) != len(parts) || len(o.servers) != len(kinds)+2 || o.rounds != 5 {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for line, want := range map[string]string{
@@ -102,7 +102,7 @@ func TestBothBuildsAreMeasuredSideBySide(t *testing.T) {
 	for _, s := range l.subjects {
 		got = append(got, s.name+"="+s.program)
 	}
-	want := "pipe=/pipe before off=/old off=/new before on=/old on=/new before embedded-off=/old embedded-off=/new " +
+	want := "pipe=/pipe naive=/pipe before off=/old off=/new before on=/old on=/new before embedded-off=/old embedded-off=/new " +
 		"before embedded-on=/old embedded-on=/new"
 	if strings.Join(got, " ") != want {
 		t.Errorf("%s\nwant %s", strings.Join(got, " "), want)

@@ -46,11 +46,16 @@ func throughput(ctx context.Context, l *load) error {
 	}
 	t := table{
 		title: "Closed loop, 50 pairs, 8 unanswered messages a connection, 64-byte texts",
-		head:  []string{"", "messages/s", "to the pipe", "server CPU a message, µs", "to the pipe", "load client, µs"},
+		head: []string{
+			"", "messages/s", "to the pipe", "to the naive one", "server CPU a message, µs", "to the pipe", "to the naive one", "load client, µs",
+		},
 	}
 	for _, s := range l.subjects {
 		f := found[s.name]
-		t.row(s.name, f["rate"].show(0), ratio(found, s.name, "rate"), f["cpu"].show(1), ratio(found, s.name, "cpu"), f["client"].show(1))
+		t.row(
+			s.name, f["rate"].show(0), ratio(found, s.name, pipeName, "rate"), ratio(found, s.name, naiveName, "rate"),
+			f["cpu"].show(1), ratio(found, s.name, pipeName, "cpu"), ratio(found, s.name, naiveName, "cpu"), f["client"].show(1),
+		)
 	}
 	t.write(l.out)
 	return nil

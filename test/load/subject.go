@@ -36,14 +36,18 @@ type kind struct {
 	embedded, history bool
 }
 
-const pipeName = "pipe"
+// The pipes: one that gathers what it writes, which is the floor, and one that writes each frame alone.
+const (
+	pipeName  = "pipe"
+	naiveName = "naive"
+)
 
 var kinds = []kind{
 	{name: "off"}, {name: "on", history: true}, {name: "embedded-off", embedded: true}, {name: "embedded-on", embedded: true, history: true},
 }
 
 func subjectNames() []string {
-	names := []string{pipeName}
+	names := []string{pipeName, naiveName}
 	for _, k := range kinds {
 		names = append(names, k.name)
 	}
@@ -61,11 +65,14 @@ func (l *load) makeSubjects() {
 	secret := filepath.Join(l.dir, "secret")
 	key := rand.Text() + rand.Text()
 	tokens := filepath.Join(l.dir, "tokens")
-	if slices.Contains(l.servers, pipeName) {
-		topic := "load-" + run + ".pipe"
+	for _, name := range []string{pipeName, naiveName} {
+		if !slices.Contains(l.servers, name) {
+			continue
+		}
+		topic := "load-" + run + "." + name
 		l.subjects = append(l.subjects, &subject{
-			name: pipeName, program: l.pipe, args: []string{"-brokers", l.brokers, "-topic", topic}, isPipe: true, kafka: true,
-			login: []string{"--tokens-file", tokens},
+			name: name, program: l.pipe, isPipe: true, kafka: true, login: []string{"--tokens-file", tokens},
+			args: []string{"-brokers", l.brokers, "-topic", topic, fmt.Sprintf("-naive=%t", name == naiveName)},
 			prepare: func(ctx context.Context) error {
 				var all strings.Builder
 				for user := range max(2000, 2*l.users) {

@@ -94,10 +94,10 @@ func inRound(n int, subjects []*subject) []*subject {
 	return ordered
 }
 
-// ratio shows how figures compare with those of the pipe; nothing for the pipe itself.
-func ratio(r results, who, what string) string {
-	base := r[pipeName][what]
-	if who == pipeName || len(base) == 0 {
+// ratio shows how figures compare with those of a pipe; nothing if they are its own, or if it was not measured.
+func ratio(r results, who, pipe, what string) string {
+	base := r[pipe][what]
+	if who == pipe || len(base) == 0 {
 		return ""
 	}
 	return r[who][what].ratios(base).show(2)

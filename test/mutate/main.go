@@ -2,7 +2,7 @@
 // code, one after another, and reports those after which all tests still pass.
 //
 //	go run ./test/mutate ./domain
-//	go run ./test/mutate -files '^sender' -tests 'Sender' -v ./adapters/kafka
+//	go run ./test/mutate -files '^sender' -tests 'Sender' -v ./adapters/kafka/logclient
 //
 // A mutant that lives tells one of three things: a test is missing, the code is not needed, or the change makes no difference
 // that anybody could see (an equivalent one).

@@ -36,12 +36,12 @@ public class Conversation {
 
         HistoryApi history = new HistoryApi(client);
         System.out.println("unread: " + history.markRead(2L, new ReadRequest().messageId(UUID.fromString(arguments[3]))).getUnread());
-        MessagePage page = history.getMessages(2L, null, 2);
+        MessagePage page = history.getMessages(2L, null, null, 2);
         System.out.println("next: " + (page.getNext() != null));
         for (Frame frame : page.getMessages()) {
             System.out.println("message: " + said(frame));
         }
-        for (Frame frame : history.getMessages(2L, page.getNext(), null).getMessages()) {
+        for (Frame frame : history.getMessages(2L, page.getNext(), null, null).getMessages()) {
             System.out.println("message: " + said(frame));
         }
         // The generated class has the name of this one.

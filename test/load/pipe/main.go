@@ -3,7 +3,8 @@
 // the topic, and it reads of a frame only whom it is for. What the server costs beyond this pipe is the price of its rules.
 //
 // It is not a naive one: the producer sends whatever has come while the last request was under way, and all frames that a
-// fetch brings for a socket leave in one write.
+// fetch brings for a socket leave in one write. With -naive every frame is a write of its own, as in a pipe that is written
+// without thinking of speed.
 package main
 
 import (
@@ -33,15 +34,16 @@ import (
 func main() {
 	brokers := flag.String("brokers", "", "brokers of the cluster, host:port, separated by commas")
 	topic := flag.String("topic", "", "the topic, which exists")
+	naive := flag.Bool("naive", false, "write each frame alone")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, strings.Split(*brokers, ","), *topic); err != nil {
+	if err := run(ctx, strings.Split(*brokers, ","), *topic, *naive); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, brokers []string, topic string) error {
+func run(ctx context.Context, brokers []string, topic string, naive bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	client, err := kgo.NewClient(
@@ -53,7 +55,7 @@ func run(ctx context.Context, brokers []string, topic string) error {
 		return err
 	}
 	defer client.Close()
-	p := &pipe{client: client, sockets: map[uint64]*socket{}}
+	p := &pipe{client: client, naive: naive, sockets: map[uint64]*socket{}}
 	if err := p.warmUp(ctx); err != nil {
 		return err
 	}
@@ -80,6 +82,7 @@ func run(ctx context.Context, brokers []string, topic string) error {
 
 type pipe struct {
 	client  *kgo.Client
+	naive   bool
 	mu      sync.RWMutex
 	sockets map[uint64]*socket // the newest one of each user
 }
@@ -210,7 +213,13 @@ func (p *pipe) consume(ctx context.Context) {
 				return
 			}
 			for i := 0; i < 16; i += 8 {
-				if s := p.sockets[binary.BigEndian.Uint64(r.Value[i:])]; s != nil && s.queue(r.Value[16:]) {
+				s := p.sockets[binary.BigEndian.Uint64(r.Value[i:])]
+				if s == nil || !s.queue(r.Value[16:]) {
+					continue
+				}
+				if p.naive {
+					s.writePending()
+				} else {
 					waiting = append(waiting, s)
 				}
 			}
@@ -230,6 +239,9 @@ type socket struct {
 
 	mu      sync.Mutex
 	pending []byte
+
+	writing sync.Mutex
+	taken   []byte
 }
 
 // queue appends a text frame of at most 64 KiB. It returns whether it is the first that waits.
@@ -256,18 +268,24 @@ func (s *socket) flush() {
 
 // write writes until end is closed.
 func (s *socket) write() {
-	var taken []byte
 	for {
 		select {
 		case <-s.wake:
 		case <-s.end:
 			return
 		}
-		s.mu.Lock()
-		taken, s.pending = s.pending, taken[:0]
-		s.mu.Unlock()
-		if _, err := s.conn.Write(taken); err != nil {
-			_ = s.conn.Close()
-		}
+		s.writePending()
+	}
+}
+
+// writePending writes what waits, in the order in which it was queued.
+func (s *socket) writePending() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	s.taken, s.pending = s.pending, s.taken[:0]
+	s.mu.Unlock()
+	if _, err := s.conn.Write(s.taken); err != nil {
+		_ = s.conn.Close()
 	}
 }

@@ -1,0 +1,159 @@
+package logclient
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"chatting/adapters/kafka/logclient/recordbatch"
+)
+
+// AppenderOptions bound an appender.
+type AppenderOptions struct {
+	Topic      string
+	Partitions int
+	// Deadline is after how long an append without an answer fails. While the batch under way is older than that, its partition
+	// takes nothing new.
+	Deadline time.Duration
+	// QueueBytes bounds what waits for one partition. A record that does not fit is refused, and so is one that would give its
+	// owner more of the queue than is free.
+	QueueBytes int
+	Logger     *slog.Logger
+	// Failed turns an *AppendError into the error that the caller of Append gets; nil: the caller gets the *AppendError.
+	Failed func(*AppendError) error
+	// Now is the clock that records are stamped by; nil means time.Now.
+	Now func() time.Time
+}
+
+// AppendError is why a record was not appended, as far as is known.
+type AppendError struct {
+	// Unconfirmed tells that the log may have the record, or still get it. Otherwise it does not have it and will not.
+	Unconfirmed bool
+	// Reason is a sentence for whoever appends. It holds nothing of the record.
+	Reason string
+	Cause  error // for logs; may be nil
+}
+
+// Error implements error.
+func (e *AppendError) Error() string {
+	if e.Cause == nil {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Cause.Error()
+}
+
+// Unwrap returns the cause.
+func (e *AppendError) Unwrap() error { return e.Cause }
+
+// Appender appends records to one topic, each once and in the order of the calls. At most one batch of a partition is under way;
+// what is appended meanwhile is the next batch.
+type Appender struct {
+	options AppenderOptions
+	cluster *Cluster
+	numbers []int
+	lanes   []*lane
+	abort   context.CancelFunc
+	ended   chan struct{}
+	wake    chan struct{} // a lane is ready or over, or a request has ended
+
+	leaders   map[int]int // as of leadersAt; both are run's own
+	leadersAt time.Time
+	underWay  requestCounts
+}
+
+// NewAppender starts an appender. It dials at the first append. The caller must Close it.
+func NewAppender(cluster *Cluster, options AppenderOptions) *Appender {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	ctx, abort := context.WithCancel(context.Background())
+	a := &Appender{
+		options: options, cluster: cluster, numbers: PartitionNumbers(options.Partitions), abort: abort, ended: make(chan struct{}),
+		wake: make(chan struct{}, 1),
+	}
+	for partition := range options.Partitions {
+		l := newLane(cluster, options, partition)
+		l.wake = a.signal
+		a.lanes = append(a.lanes, l)
+	}
+	go func() {
+		defer close(a.ended)
+		a.run(ctx)
+	}()
+	return a
+}
+
+// Ended is closed when nothing is sent any more, which is to be after Close.
+func (a *Appender) Ended() <-chan struct{} { return a.ended }
+
+// Topic returns the name of the topic.
+func (a *Appender) Topic() string { return a.options.Topic }
+
+// Partitions returns how many partitions the topic has.
+func (a *Appender) Partitions() int { return len(a.lanes) }
+
+// PartitionOf returns the partition of a key.
+func (a *Appender) PartitionOf(key []byte) int { return PartitionOf(key, a.numbers) }
+
+// PartitionOf returns the partition of a key among numbers. It is the Java client's, murmur2 of the key, so that others who
+// write the topic with a standard client write to the same partition.
+func PartitionOf(key []byte, numbers []int) int {
+	return kafkago.Murmur2Balancer{Consistent: true}.Balance(kafkago.Message{Key: key}, numbers...)
+}
+
+// Append queues a record for a partition and returns at once; the appender stamps it. done is called once, with nil or an error
+// by Options.Failed, and must not block.
+func (a *Appender) Append(partition int, r recordbatch.Record, done func(error)) {
+	a.AppendAs(Owner{}, partition, r, done)
+}
+
+// AppendAs is Append on behalf of somebody who must leave room in the queue for others.
+func (a *Appender) AppendAs(owner Owner, partition int, r recordbatch.Record, done func(error)) {
+	if partition < 0 || partition >= len(a.lanes) {
+		done(fmt.Errorf("topic %s has no partition %d", a.options.Topic, partition))
+		return
+	}
+	r.Time = a.options.Now()
+	a.lanes[partition].append(owner, r, done)
+}
+
+// Await appends a record and waits for its outcome. If ctx ends first, it returns the error of ctx; the record may still be
+// appended.
+func (a *Appender) Await(ctx context.Context, partition int, r recordbatch.Record) error {
+	outcome := make(chan error, 1)
+	a.Append(partition, r, func(err error) { outcome <- err })
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close takes nothing new, waits until what is queued has its outcome or ctx ends, and stops the goroutines. What has no outcome
+// then fails.
+func (a *Appender) Close(ctx context.Context) {
+	for _, l := range a.lanes {
+		l.close()
+	}
+	select {
+	case <-a.ended:
+	case <-ctx.Done():
+		a.abort()
+		<-a.ended
+	}
+	a.abort()
+}
+
+// Stuck tells whether the batch under way in some partition is older than the deadline.
+func (a *Appender) Stuck() bool {
+	for _, l := range a.lanes {
+		if l.stuck() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,123 @@
+// Package sqlstore keeps users, blocks with their outbox, friends, the history with its read marks and erasures, delivery
+// cursors, idempotency keys, and to which log the database belongs, in SQLite or PostgreSQL. Each subject has a type of its own,
+// which implements the ports of the application; Open hands all of them out. How a database is opened, migrated, asked and given
+// up is not here, but in package database.
+//
+// One set of statements serves both databases: they use numbered parameters ($1), RETURNING and ON CONFLICT, which both
+// understand alike. What differs is in dialect.go.
+//
+// Isolation: every transaction takes the lock that it needs with its first statement. On PostgreSQL (READ COMMITTED) that
+// is the lock on a row, or on several in the order of their keys, taken by an UPDATE or by an INSERT … ON CONFLICT DO
+// UPDATE, which also serialises those who come first; on SQLite one transaction writes at a time. No transaction asks the pool
+// for a second connection.
+//
+// Errors are those of package database. Times are stored as integers, milliseconds since 1970 UTC.
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"chatting/adapters/sqlstore/database"
+	"chatting/application"
+	"chatting/application/blocks"
+	"chatting/application/delivery"
+	"chatting/application/history"
+	"chatting/application/messaging"
+	"chatting/application/notice"
+	"chatting/application/port"
+	"chatting/application/presence"
+)
+
+// Options say which database to use and how.
+type Options struct {
+	database.Options
+
+	// Notices take the log lines about records of the log; nil makes some that write to Logger.
+	Notices *notice.Log
+	Now     func() time.Time
+}
+
+// Store is an open database, by subjects. It is safe for concurrent use. Close must be called once nobody uses it any more.
+type Store struct {
+	Users        *Users
+	Friends      *Friends
+	Blocks       *Blocks
+	History      *History
+	ReadMarks    *ReadMarks
+	Projections  *Projections
+	Cursors      *Cursors
+	Undelivered  *Undelivered
+	Idempotency  *Idempotency
+	Eraser       *Eraser
+	Clock        *Clock
+	Installation *Installation
+
+	db *database.DB
+}
+
+// The ports of the application, and what implements them.
+var (
+	_ port.KnownUsers          = (*Users)(nil)
+	_ application.LoginStore   = (*Users)(nil)
+	_ presence.FriendLists     = (*Friends)(nil)
+	_ presence.FriendStore     = (*Friends)(nil)
+	_ blocks.Store             = (*Blocks)(nil)
+	_ delivery.BlockVersions   = (*Blocks)(nil)
+	_ blocks.PresenceBlocks    = (*Blocks)(nil)
+	_ history.Reader           = (*History)(nil)
+	_ history.Retention        = (*History)(nil)
+	_ history.ReadMarks        = (*ReadMarks)(nil)
+	_ history.ProjectedOffsets = (*Projections)(nil)
+	_ history.ProjectionStore  = (*Projections)(nil)
+	_ delivery.Cursors         = (*Cursors)(nil)
+	_ messaging.MailboxCounts  = (*Undelivered)(nil)
+	_ delivery.Backlogs        = (*Undelivered)(nil)
+	_ delivery.MissedHistory   = (*Undelivered)(nil)
+	_ application.UserEraser   = (*Eraser)(nil)
+	_ history.RetentionClock   = (*Clock)(nil)
+)
+
+// Open opens a database as database.Open does. It does not migrate.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Notices == nil {
+		o.Notices = notice.NewLog(o.Logger, o.Now)
+	}
+	db, err := database.Open(ctx, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	dialect, share := dialects[db.Kind], db.Half()
+	s := &Store{
+		Users:        newUsers(db, dialect, o.Now),
+		Friends:      &Friends{db, o.Now},
+		Blocks:       &Blocks{db: db},
+		History:      &History{db, share, dialect},
+		ReadMarks:    &ReadMarks{db, share},
+		Cursors:      &Cursors{db},
+		Undelivered:  &Undelivered{db},
+		Idempotency:  &Idempotency{db: db, logger: o.Logger},
+		Clock:        newClock(db, dialect, o.Now),
+		Installation: &Installation{db: db, dialect: dialect, now: o.Now},
+		db:           db,
+	}
+	s.Projections = &Projections{db, dialect, s.Blocks, o.Notices}
+	s.Eraser = &Eraser{db, dialect, s.Users, s.Blocks}
+	db.Guard(s.Installation.lock)
+	return s, nil
+}
+
+// Close waits for what is under way and closes the connections.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Ping tells whether the database answers: nil or CodeUnavailable.
+func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
+
+// Migrate brings the database to the schema that this program knows: see database.DB.Migrate.
+func (s *Store) Migrate(ctx context.Context) error { return s.db.Migrate(ctx, makeBlockKey) }
+
+// Version returns the schema version that the database has, 0 before the first migration, and the one that this program
+// knows.
+func (s *Store) Version(ctx context.Context) (current, known int64, err error) {
+	return s.db.Version(ctx)
+}

@@ -1,0 +1,97 @@
+package ws
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"time"
+
+	"chatting/adapters/httpconn"
+	"chatting/adapters/ws/rfc6455"
+	"chatting/application/ledger"
+	"chatting/application/notice"
+)
+
+const (
+	finalBit = rfc6455.FinalBit
+	opText   = rfc6455.Text
+	opClose  = rfc6455.Close
+	opPing   = rfc6455.Ping
+	opPong   = rfc6455.Pong
+)
+
+var appendFrame = rfc6455.Append
+
+// withDefaults returns the options with what the configuration would set.
+func withDefaults(o Options) Options {
+	o.MaxFrame = cmp.Or(o.MaxFrame, 64<<10)
+	o.QueueBytes = cmp.Or(o.QueueBytes, 1<<20)
+	o.Times.FirstFrame = cmp.Or(o.Times.FirstFrame, 10*time.Second)
+	o.Times.Silence = cmp.Or(o.Times.Silence, 20*time.Second)
+	o.Times.Pong = cmp.Or(o.Times.Pong, 30*time.Second)
+	o.Times.Write = cmp.Or(o.Times.Write, 10*time.Second)
+	if o.ClientAddress == nil {
+		o.ClientAddress = httpconn.NewProxies(nil).ClientAddress
+	}
+	return o
+}
+
+// partsOf returns what a server calls, for users of the chat.
+func partsOf(chat *chat, logger *slog.Logger) Deps {
+	bytesHeld := chat.bytes
+	if bytesHeld == nil {
+		bytesHeld = ledger.NewByteLedger(0, 0, time.Now)
+	}
+	return Deps{
+		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Bytes: bytesHeld, Now: time.Now, Logger: logger,
+		Notices: notice.NewLog(logger, time.Now),
+	}
+}
+
+// newOutbound returns the outbound of a socket by itself.
+func newOutbound(sock *socket, queueBytes int, ledger *ledger.ByteLedger) *outbound {
+	s := &Server{options: withDefaults(Options{QueueBytes: queueBytes})}
+	s.options.Times = s.options.Times.withDefaults()
+	s.deps.Bytes, s.deps.Notices = ledger, notice.NewLog(slog.Default(), time.Now)
+	o := &outbound{}
+	o.init(s, sock, &reading{})
+	return o
+}
+
+func (o *outbound) isClosing() bool { return o.state().closing }
+
+// awaitWriter waits until nothing is left to be written.
+func (o *outbound) awaitWriter() {
+	o.await(context.Background(), func(now sending) bool { return !now.writing })
+}
+
+// isWaited tells whether somebody waits for the outbound.
+func (o *outbound) isWaited() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.waiting
+}
+
+// ask asks the client at once for what was noted, and returns how many questions are open.
+func (s *stuck) ask() int {
+	s.receipts.mu.Lock()
+	defer s.receipts.mu.Unlock()
+	s.receipts.askLocked()
+	return len(s.receipts.open.asked)
+}
+
+// gives hands over a pong; false if it answers no question.
+func (s *stuck) gives(pong string) bool {
+	places, answer := s.receipts.answered(pong)
+	s.received(places)
+	return answer
+}
+
+// answers takes the pong to the question that was asked n-th of those that are open.
+func (s *stuck) answers(n int) bool {
+	s.receipts.mu.Lock()
+	name := s.receipts.open.asked[n].name
+	s.receipts.mu.Unlock()
+	return s.gives(string(binary.BigEndian.AppendUint64(nil, name)))
+}

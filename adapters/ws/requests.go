@@ -1,0 +1,143 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"chatting/adapters/wire"
+	"chatting/application"
+	"chatting/application/invites"
+	"chatting/application/messaging"
+	"chatting/domain"
+)
+
+// maxBadJSON is how many frames in a row may be no JSON before the connection is closed with 1008.
+const maxBadJSON = 10
+
+// requests carries out the frames of a client that is logged in. It belongs to the reading goroutine; only settle and refuse may
+// be called by others.
+type requests struct {
+	conn     *connection
+	session  Session // nil before the login
+	user     domain.UserID
+	throttle throttle
+	badJSON  int // frames in a row
+}
+
+// handle takes a frame; false when it ended the connection.
+func (r *requests) handle(data []byte) bool {
+	req, err := parseFrame(data, r.conn.features)
+	if domain.CodeOf(err) == domain.CodeBadJSON {
+		if r.badJSON++; r.badJSON >= maxBadJSON {
+			r.conn.out.close(closeBadJSON, "")
+			return false
+		}
+	} else {
+		r.badJSON = 0
+	}
+	if wait := r.throttle.message(r.user, len(data)); wait > 0 {
+		r.conn.server.deps.Notices.Warn("frame refused: over the rate", r.who(), r.conn.from())
+		if !r.throttle.mayRefuse(r.user) {
+			r.conn.server.deps.Notices.Warn("connection closed: it kept sending over the rate", r.who(), r.conn.from())
+			r.conn.out.close(closeRate, "")
+			return false
+		}
+		err = domain.NewRateLimited("Too many frames.", wait)
+	}
+	if err != nil {
+		r.refuse(req, err)
+		return true
+	}
+	switch req.kind {
+	case renewal:
+		return r.renew(req)
+	case ping:
+		if !r.session.Pong() {
+			r.conn.out.send(wire.PongFrame(r.conn.server.deps.Now()))
+		}
+		return true
+	default:
+		return r.submit(req)
+	}
+}
+
+// renew takes another token of the same user. One that cannot be checked now leaves the earlier one in force.
+func (r *requests) renew(req request) bool {
+	var (
+		identity application.Identity
+		err      error
+	)
+	r.conn.checking(func(ctx context.Context) { identity, err = r.session.Renew(ctx, req.token) })
+	switch domain.CodeOf(err) {
+	case "":
+		r.conn.renewed(identity.Expires)
+	case domain.CodeUnauthenticated:
+		r.conn.out.close(causeOfLogin(err), "its new token was refused: "+application.WhyRefused(err))
+		return false
+	default:
+		r.refuse(req, err)
+	}
+	return true
+}
+
+// submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
+func (r *requests) submit(req request) bool {
+	if !r.conn.reading.claim() {
+		return false
+	}
+	done := func(err error) { guard(r.conn.server.deps.Notices, func() { r.settle(req, err) }, r.conn.abort) }
+	switch req.kind {
+	case invite:
+		r.conn.server.deps.Invites.Execute(invites.Command{
+			Sender: r.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name,
+		}, done)
+	default:
+		r.conn.server.deps.Messages.Execute(messaging.ChatCommand{
+			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name,
+		}, done)
+	}
+	return true
+}
+
+// settle takes the outcome of an append.
+func (r *requests) settle(req request, err error) {
+	if err != nil {
+		r.refuse(req, err)
+	}
+	if r.conn.reading.settle() {
+		r.conn.out.close(closeRestart, "")
+	}
+}
+
+// refuse answers a frame with an error frame.
+func (r *requests) refuse(req request, err error) {
+	code := domain.CodeOf(err)
+	var sentence string
+	var classified *domain.Error
+	switch {
+	case code == domain.CodeNoUserOrOffline:
+		sentence = errOffline.Message
+	case code != domain.CodeInternal && errors.As(err, &classified):
+		sentence = classified.Message
+	default:
+		r.conn.server.deps.Notices.Error("a frame failed", r.who(), slog.Any("error", err))
+		// How far it came is not known, which is what this code says.
+		code, sentence = domain.CodeUnconfirmed, "The server failed."
+	}
+	answer := wire.ErrorFrame(r.user, code, sentence, req.sentTarget, req.name, r.conn.server.deps.Now())
+	if after := domain.RetryAfterOf(err); after > 0 {
+		answer = wire.WithRetryAfter(answer, after)
+	}
+	r.conn.out.send(answer)
+}
+
+// received tells the session what the client has got.
+func (r *requests) received(places []domain.Place) {
+	if r.session != nil && len(places) > 0 {
+		r.session.Received(places)
+	}
+}
+
+// who names the user in log lines.
+func (r *requests) who() slog.Attr { return slog.Any("user", r.user) }

@@ -1,0 +1,278 @@
+package delivery
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"chatting/application/blocks"
+	"chatting/application/port"
+	"chatting/domain"
+)
+
+// Attachment is a connection's place in delivery. Everything below gathers is guarded by the recipient's lock.
+type Attachment struct {
+	recipient *recipient
+	conn      Connection
+	// gathers tells that the attachment is one of delivery.gathering. It is the tail's own, as that is.
+	gathers bool
+
+	// blocks is the user's list as of the last record applied: what the log said since Attach and, from Activate on, what
+	// the database said. Each connection has its own: two logins load at different times while the tail is behind both, and
+	// the newer list must not judge what is still to come for the older login.
+	blocks   domain.BlockList
+	served   stretch
+	released bool
+	ended    bool // the connection is closing, and gets nothing more
+	detached bool
+	held     []heldFrame
+	waiting  int // bytes of held, as maxHeldBytes counts them
+	// stored is nil if messages to users who are offline are not stored.
+	stored *storedDelivery
+	// resume is nil if the client does not take up where it stopped.
+	resume *resuming
+}
+
+// stretch is the part of the log whose records a connection gets as they are read, not by a replay.
+type stretch struct {
+	from []int64 // its first offset in each partition; nil before Activate
+	// replayEnd is up to where the replay goes in each partition: not past from. nil if nothing is replayed.
+	replayEnd []int64
+}
+
+// covers tells whether a place is in the stretch.
+func (s *stretch) covers(at domain.Place) bool {
+	return at.Partition < len(s.from) && at.Offset >= s.from[at.Partition]
+}
+
+// has tells whether the frame is one for this connection: its record stands in the stretch, and no earlier record of the same
+// event does. Before Activate that is not known: the frame may be.
+func (s *stretch) has(h heldFrame) bool {
+	return s.from == nil || (s.covers(h.at) && !slices.ContainsFunc(h.earlier, s.covers))
+}
+
+// misses tells whether the frame is neither for the replay nor in the stretch.
+func (s *stretch) misses(h heldFrame) bool {
+	return s.from != nil && h.at.Partition < len(s.replayEnd) && h.at.Offset >= s.replayEnd[h.at.Partition] && !s.covers(h.at)
+}
+
+// heldFrame is a frame that waits until its connection's login is answered.
+type heldFrame struct {
+	id domain.EventID
+	at domain.Place
+	// earlier is where the same event stood before.
+	earlier []domain.Place
+	sender  domain.UserID
+	// hidden is what was known of sender by this record, and known the version of that: where the database's list, which is
+	// loaded meanwhile, is newer, it decides instead.
+	hidden bool
+	known  int64
+	frame  []byte
+	echoOf domain.ClientMessageID
+	// ownMark tells that it is a read mark of the user's own, and unread how many messages are unread behind it.
+	ownMark bool
+	unread  int
+	// kept tells that the event would have been stored for its recipient.
+	kept bool
+}
+
+const (
+	// maxHeld bounds the frames that wait for the end of a login, beside maxHeldBytes. A connection that exceeds it is closed as
+	// slow.
+	maxHeld = 1024
+	// maxHeldBytes bounds the bytes of these frames, each of which counts heldBytes beside its own length. If they wait for the end
+	// of a replay, which lasts as long as its client takes to read it, this is the only bound.
+	maxHeldBytes = 4 << 20
+	heldBytes    = 256
+)
+
+// do calls what under the recipient's lock, unless the attachment has ended.
+func (a *Attachment) do(what func()) {
+	a.recipient.do(func() {
+		if !a.detached {
+			what()
+		}
+	})
+}
+
+// Activate sets the list of blocks that the database held and the first offset of each partition to serve, which was noted after.
+func (a *Attachment) Activate(list []blocks.Entry, from []int64) {
+	a.do(func() {
+		a.served.from = from
+		stored := make(map[domain.UserID]blocks.Entry, len(list))
+		for _, entry := range list {
+			stored[entry.Target] = entry
+			a.blocks.Apply(entry.Target, entry.Blocked, entry.Version)
+		}
+		a.held = slices.DeleteFunc(a.held, func(h heldFrame) bool {
+			hidden := h.hidden
+			if entry := stored[h.sender]; entry.Version > h.known {
+				hidden = entry.Blocked
+			}
+			if a.served.misses(h) {
+				a.conn.Close(port.CloseHole)
+			}
+			if hidden || !a.served.has(h) {
+				a.unhold(h)
+				return true
+			}
+			return false
+		})
+	})
+}
+
+// Release hands over what was held; from now on frames go straight to the connection. Call it after LoggedIn.
+func (a *Attachment) Release() {
+	a.do(func() {
+		a.handHeld(len(a.held))
+		a.held = nil
+		a.released = true
+	})
+}
+
+// Detach ends the connection's delivery. It may be called at any time after Attach, and again.
+func (a *Attachment) Detach() { a.recipient.delivery.detach(a) }
+
+// show hands the frame over, or holds it while the login is not answered.
+func (a *Attachment) show(h heldFrame) {
+	h.known = math.MaxInt64 // nobody hides from itself
+	if h.sender != a.recipient.user {
+		h.hidden, h.known = a.blocks.Hides(h.sender), a.blocks.Version(h.sender)
+	}
+	switch {
+	case a.ended:
+	case a.served.misses(h):
+		a.conn.Close(port.CloseHole)
+	case h.hidden && a.served.from != nil, !a.served.has(h):
+	case a.released:
+		a.hand(h, -1)
+	case !a.holds(h):
+		a.conn.Close(port.CloseSlow)
+	default:
+		a.held = append(a.held, h)
+		if a.stamps() {
+			a.resume.keepBefore(h.at)
+		}
+	}
+}
+
+// hand gives a frame to the connection. earliest is the least offset of its partition that is still held; -1 for none.
+func (a *Attachment) hand(h heldFrame, earliest int64) {
+	confirmed := a.stored != nil && h.kept && h.sender != a.recipient.user
+	if confirmed && a.stored.hadBefore(h.id) || a.resume != nil && a.resume.had.has(h.id) {
+		return
+	}
+	if a.stamps() {
+		a.conn.Stamp(a.token())
+	}
+	switch {
+	case h.ownMark:
+		a.conn.DeliverOwnMark(h.frame, h.unread)
+	case confirmed:
+		a.conn.DeliverAt(h.frame, a.confirms(h.at, earliest))
+	default:
+		a.conn.Deliver(h.frame, h.echoOf)
+	}
+}
+
+// confirms returns up to where everything is handed over with a frame from a place. What waits for the database was not, nor what is
+// held from earliest on, though they may stand before it. With the frame that they held back, the later place counts.
+func (a *Attachment) confirms(at domain.Place, earliest int64) domain.Place {
+	a.stored.handed.note(at)
+	at.Offset = a.stored.handed[at.Partition]
+	if earliest >= 0 {
+		at.Offset = min(at.Offset, earliest-1)
+	}
+	for _, doubt := range a.recipient.doubts {
+		for _, w := range doubt.waiting {
+			if w.at.Partition == at.Partition {
+				at.Offset = min(at.Offset, w.at.Offset-1)
+				break
+			}
+		}
+	}
+	return at
+}
+
+// holds tells whether there is room to hold one more.
+func (a *Attachment) holds(h heldFrame) bool {
+	a.waiting += len(h.frame) + heldBytes
+	replays := a.stored != nil || a.resume != nil && a.resume.replays
+	return a.waiting <= maxHeldBytes && (replays || len(a.held) < maxHeld)
+}
+
+// storing makes the attachment one of a user for whom messages are stored: those go to Connection.DeliverAt. Call it right
+// after Attach.
+func (a *Attachment) storing() { a.do(func() { a.stored = &storedDelivery{} }) }
+
+// replays names, for each partition, the offset up to which the connection gets a replay. It is called before Activate. What
+// stands from there to where the connection is served could not be read at the time of the login; the connection cannot
+// be shown it in its place, and is closed when it comes, so that the next login replays it.
+func (a *Attachment) replays(upTo []int64) { a.do(func() { a.served.replayEnd = upTo }) }
+
+// saidBefore names what was said to the user shortly before the login.
+func (a *Attachment) saidBefore(recent []domain.EventID) {
+	events := newRecentEvents(recent)
+	a.do(func() { a.stored.recent = events })
+}
+
+// hides tells whether the user has blocked sender by what the log has said so far.
+func (a *Attachment) hides(sender domain.UserID) (hides bool) {
+	a.do(func() { hides = a.blocks.Hides(sender) })
+	return hides
+}
+
+// replayed notes that the connection gets an event by replay.
+func (a *Attachment) replayed(id domain.EventID) {
+	a.do(func() { a.stored.had.note(id, domain.Place{}) })
+}
+
+// unhold counts a frame that was held as handed over.
+func (a *Attachment) unhold(h heldFrame) {
+	a.waiting -= len(h.frame) + heldBytes
+}
+
+// wasReplayed tells whether the connection got an event by replay already: it stands in the log twice.
+func (a *Attachment) wasReplayed(id domain.EventID) (was bool) {
+	a.do(func() { was = a.stored.had.has(id) })
+	return was
+}
+
+// holdsLittle tells whether what is held may be released at once. It is asked of attachments with a replay.
+func (a *Attachment) holdsLittle() bool {
+	little := true
+	a.do(func() { little = a.waiting <= replayBytes })
+	return little
+}
+
+// releaseInParts is Release as the connection's queue has room for what was held.
+func (a *Attachment) releaseInParts(ctx context.Context) error {
+	for {
+		n, bytes := 0, 0
+		a.do(func() {
+			stamp := a.stampBytes()
+			for n < len(a.held) && (n == 0 || bytes+len(a.held[n].frame)+stamp <= replayBytes) {
+				bytes += len(a.held[n].frame) + stamp
+				n++
+			}
+			if n == 0 {
+				a.held = nil
+				a.released = true
+			}
+		})
+		if n == 0 {
+			return nil
+		}
+		if err := a.conn.AwaitRoom(ctx, bytes); err != nil {
+			return err
+		}
+		a.do(func() {
+			a.handHeld(n)
+			for _, h := range a.held[:n] {
+				a.unhold(h)
+			}
+			clear(a.held[:n])
+			a.held = a.held[n:]
+		})
+	}
+}

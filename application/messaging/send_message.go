@@ -1,0 +1,96 @@
+package messaging
+
+import (
+	"context"
+
+	"chatting/application/blocks"
+	"chatting/application/port"
+	"chatting/domain"
+)
+
+// SendMessage appends a chat message to the conversation of its two users. Delivery and echo both come from the log: see
+// Echoes.
+type SendMessage struct {
+	Log    port.ConversationLog
+	Online port.OnlineUsers
+	Now    port.Clock
+	NewID  port.IDs
+	// Stored is nil if messages to users who are offline are refused. Else those to known users are appended.
+	Stored port.KnownUsers
+	// Mailboxes bound what is stored; nil means no bound.
+	Mailboxes *Mailboxes
+	// Hide tells who hides from whom; nil if nobody does.
+	Hide *blocks.HidePresence
+	// EscapeHTML writes the entities of the contract into the text before the append.
+	EscapeHTML bool
+}
+
+// ChatCommand asks to send Text from Sender to Target. ClientMessageID is "" if the client gave none.
+type ChatCommand struct {
+	Sender, Target  domain.UserID
+	Text            domain.Text
+	ClientMessageID domain.ClientMessageID
+}
+
+// Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: with nil when the
+// message is durable; CodeNoUserOrOffline if the target cannot be reached; CodeMailboxFull if too much of the sender's waits
+// for the target, and not yet this message; else as port.ConversationLog.Append says.
+//
+// The sender must not learn of a block. So a block makes no difference for a target who is online, and if presence is hidden,
+// a target who is offline and blocks the sender counts as online. For other targets who are offline the database is asked
+// whether they are known and how much waits for them: CodeUnavailable if it does not answer soon.
+func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
+	text := command.Text
+	if s.EscapeHTML {
+		text = text.EscapeHTML()
+	}
+	var named domain.EventID
+	if command.ClientMessageID != "" {
+		named = domain.MessageID(command.Sender, command.Target, command.ClientMessageID)
+	}
+	if !s.Online.Online(command.Target) {
+		if err := s.store(command.Sender, command.Target, text, named); err != nil {
+			done(err)
+			return
+		}
+	}
+	id := named
+	if id == (domain.EventID{}) {
+		id = s.NewID()
+	}
+	s.Log.Append(domain.Event{
+		ID:              id,
+		Time:            s.Now.Stamp(),
+		Body:            domain.ChatMessage{From: command.Sender, To: command.Target, Text: text},
+		ClientMessageID: command.ClientMessageID,
+	}, done)
+}
+
+// store tells whether a message to a target who is offline is appended: nil if it is.
+func (s *SendMessage) store(sender, target domain.UserID, text domain.Text, named domain.EventID) error {
+	ctx, cancel := context.WithTimeout(context.Background(), port.AskTimeout)
+	defer cancel()
+	err := s.Hide.Offline(ctx, sender, target)
+	if domain.CodeOf(err) != domain.CodeNoUserOrOffline {
+		return err
+	}
+	if err := mayStore(ctx, s.Stored, target); err != nil {
+		return err
+	}
+	return s.Mailboxes.take(ctx, sender, target, text, named)
+}
+
+// mayStore returns nil if a message to a user who is offline is stored.
+func mayStore(ctx context.Context, stored port.KnownUsers, target domain.UserID) error {
+	if stored == nil {
+		return port.ErrNoUserOrOffline
+	}
+	known, err := stored.Known(ctx, target)
+	if err != nil {
+		return domain.WrapError(domain.CodeUnavailable, "Whether the user is known cannot be told now.", err)
+	}
+	if !known {
+		return port.ErrNoUserOrOffline
+	}
+	return nil
+}
