@@ -135,12 +135,15 @@ func (c *requestCounts) end(leader int) {
 	}
 }
 
+// endRequest counts one request to a leader less. Lanes may wait for that.
+func (a *Appender) endRequest(leader int) {
+	a.underWay.end(leader)
+	a.signal()
+}
+
 // sendTogether sends batches in one request. A batch that it does not append goes on alone.
 func (a *Appender) sendTogether(ctx context.Context, sending *sync.WaitGroup, leader int, shipments []shipment) {
-	end := sync.OnceFunc(func() {
-		a.underWay.end(leader)
-		a.signal()
-	})
+	end := sync.OnceFunc(func() { a.endRequest(leader) })
 	results := attempt(ctx, shipments, end)
 	for i, result := range results {
 		l, b := shipments[i].lane, shipments[i].batch

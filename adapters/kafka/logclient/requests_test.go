@@ -117,7 +117,7 @@ func (s *sharedRequests) whileBusy(t *testing.T, f func()) {
 	}
 	f()
 	for range maxRequests {
-		s.underWay.end(leader)
+		s.endRequest(leader)
 	}
 }
 
