@@ -41,7 +41,9 @@ func newSharedRequests(t *testing.T, partitions int) *sharedRequests {
 		produce, _ := request.(*kmsg.ProduceRequest)
 		return s.answer(produce), nil, true
 	})
-	s.Appender = testAppender(t, testCluster(t, broker.ListenAddrs()), "log", partitions)
+	s.Appender = NewAppender(testCluster(t, broker.ListenAddrs()), AppenderOptions{
+		Topic: "log", Partitions: partitions, Deadline: time.Minute, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
+	})
 	t.Cleanup(func() { s.Close(brokertest.Context(t)) })
 	for p := range partitions {
 		if err := <-s.add(p); err != nil {
@@ -173,19 +175,32 @@ func TestARequestTakesNoFurtherBatchWhenItIsLong(t *testing.T) {
 
 func TestAPartitionInTroubleSharesNoRequest(t *testing.T) {
 	s := newSharedRequests(t, 2)
-	both := func() (one, other error) {
-		var outcomes [2]<-chan error
+	addBoth := func() (outcomes [2]<-chan error) {
 		s.whileBusy(t, func() { outcomes[0], outcomes[1] = s.add(0), s.add(1) })
+		return outcomes
+	}
+	both := func() (one, other error) {
+		outcomes := addBoth()
 		one, other = <-outcomes[0], <-outcomes[1]
 		s.idle(t)
 		return one, other
 	}
-	s.lanes[1].deadline = 50 * time.Millisecond
 	s.answersWith(1, kafkago.NotEnoughReplicas)
-	if well, inTrouble := both(); well != nil || codeOf(inTrouble) != codeUnavailable {
-		t.Errorf("they come to %v and %v", well, inTrouble)
+	outcomes := addBoth()
+	if err := <-outcomes[0]; err != nil {
+		t.Errorf("the one that is well comes to %v", err)
 	}
-	if asked := s.said(); asked[0] != "[0 1]" || len(asked) < 2 || slices.ContainsFunc(asked[1:], func(p string) bool { return p != "[1]" }) {
+	var asked []string
+	brokertest.WaitUntil(t, func() bool {
+		asked = append(asked, s.said()...)
+		return len(asked) > 2
+	})
+	s.answersWith(1, kafkago.MessageSizeTooLarge)
+	if err := <-outcomes[1]; err == nil {
+		t.Error("the one in trouble is appended")
+	}
+	s.idle(t)
+	if asked = append(asked, s.said()...); asked[0] != "[0 1]" || slices.ContainsFunc(asked[1:], func(p string) bool { return p != "[1]" }) {
 		t.Errorf("the requests have the partitions %q, want it alone from the second on", asked)
 	}
 	s.answersWith(1, 0)
