@@ -171,6 +171,9 @@ func (p *Projections) Project(ctx context.Context, batches ...history.Projection
 		if err := p.dialect.movePlaces(ctx, tx, batches); err != nil {
 			return err
 		}
+		if err := keepPlaces(ctx, tx, batches); err != nil {
+			return err
+		}
 		if err := deleteStretches(ctx, tx, batches); err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ import (
 	"chatting/application/delivery"
 	"chatting/application/history"
 	"chatting/application/messaging"
+	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/application/presence"
@@ -52,6 +53,7 @@ type Store struct {
 	Eraser       *Eraser
 	Clock        *Clock
 	Installation *Installation
+	Moderation   *Moderation
 
 	db *database.DB
 }
@@ -102,6 +104,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		db:           db,
 	}
 	s.Projections = &Projections{db, dialect, s.Blocks, o.Notices}
+	s.Moderation = &Moderation{db: db, blocks: s.Blocks, max: moderation.MaxActs}
 	s.Eraser = &Eraser{db, dialect, s.Users, s.Blocks}
 	db.Guard(s.Installation.lock)
 	return s, nil

@@ -58,7 +58,7 @@ func (r *reader) logIn(data []byte) bool {
 		r.loginFailed(err)
 		return false
 	}
-	r.session, r.user = session, identity.User
+	r.session, r.user, r.acts = session, identity.User, identity.Acts
 	r.out.queue.held.Of(r.user)
 	r.messages.held.Of(r.user)
 	r.server.deps.Logins.LoggedIn(r.visitor())
@@ -80,6 +80,9 @@ func (r *reader) loginFailed(err error) {
 		r.refuseEarly()
 		return
 	case domain.CodeUnauthenticated:
+	case domain.CodeBanned:
+		r.notIn = "banned"
+		r.out.send(refusalFrame(r.user, err, r.server.deps.Now()))
 	default:
 		r.server.deps.Notices.Warn("login failed", who, r.from(), slog.Any("error", err))
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"chatting/application/blocks"
 	"chatting/domain"
@@ -26,9 +27,10 @@ type pastJudging struct {
 
 // pastRecord is a record of the stretch that is one of ours.
 type pastRecord struct {
-	at    domain.Place
-	event domain.Event
-	frame []byte
+	at      domain.Place
+	written time.Time
+	event   domain.Event
+	frame   []byte
 }
 
 // openAll opens records, and sorts them by partition. It leaves out what is not ours: the tail has said so.
@@ -36,7 +38,7 @@ func openAll(records []Record) []pastRecord {
 	opened := make([]pastRecord, 0, len(records))
 	for _, record := range records {
 		if event, frame, err := record.Open(); err == nil {
-			opened = append(opened, pastRecord{at: record.Place(), event: event, frame: frame})
+			opened = append(opened, pastRecord{at: record.Place(), written: record.Time(), event: event, frame: frame})
 		}
 	}
 	slices.SortStableFunc(opened, func(a, b pastRecord) int { return cmp.Compare(a.at.Partition, b.at.Partition) })
@@ -106,11 +108,14 @@ func (j *pastJudging) list() []blocks.Entry {
 	return list
 }
 
-// judged returns, by partition, the place behind the last record about an invite or one of the user's blocks.
+// judged returns, by partition, the place behind the last record about an invite or one of the user's blocks, or of a text: before
+// it an act of the platform may stand.
 func (j *pastJudging) judged() map[int]int64 {
 	places := make(map[int]int64)
 	for _, r := range j.records {
-		if _, isInvite := r.event.Body.(domain.GameInvite); isInvite || j.changes(r) {
+		_, isInvite := r.event.Body.(domain.GameInvite)
+		_, isText := r.event.Body.(domain.ChatMessage)
+		if isInvite || isText && j.delivery.Acts != nil || j.changes(r) {
 			places[r.at.Partition] = r.at.Offset + 1
 		}
 	}
@@ -171,6 +176,9 @@ func (j *pastJudging) judge() (entries []PastEntry, unknown bool) {
 			continue
 		}
 		sender := r.event.Body.Actor()
+		if acts := j.delivery.Acts; acts != nil && acts.Judge(r.event, r.at, r.written) != nil {
+			continue
+		}
 		if _, isInvite := r.event.Body.(domain.GameInvite); isInvite {
 			switch verdict := j.delivery.verdicts.of(r.at); {
 			case verdict == pastUnknown:

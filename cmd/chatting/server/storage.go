@@ -98,7 +98,7 @@ func newInstallation(
 
 // appenders are those of the topics that a node writes.
 type appenders struct {
-	conversations, sessions, presence, deadLetters *logclient.Appender
+	conversations, sessions, presence, deadLetters, audit *logclient.Appender
 }
 
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
@@ -113,7 +113,7 @@ func newAppenders(cfg configs.Config, cluster *logclient.Cluster, now port.Clock
 	}
 	return appenders{
 		conversations: appendTo(names.Conversations), sessions: appendTo(names.Sessions), presence: appendTo(names.Presence),
-		deadLetters: appendTo(names.DeadLetters),
+		deadLetters: appendTo(names.DeadLetters), audit: appendTo(names.Audit),
 	}
 }
 
@@ -133,7 +133,7 @@ func newFlushes(sessions *kafka.Sessions) *projector.Flushes { return projector.
 
 // Close writes what is queued and ends the appenders, the last one first.
 func (a appenders) Close(ctx context.Context) error {
-	for _, appender := range []*logclient.Appender{a.deadLetters, a.presence, a.sessions, a.conversations} {
+	for _, appender := range []*logclient.Appender{a.audit, a.deadLetters, a.presence, a.sessions, a.conversations} {
 		appender.Close(ctx)
 	}
 	return nil
