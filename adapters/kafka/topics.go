@@ -39,7 +39,7 @@ func NamesFor(prefix string) TopicNames {
 
 // All returns their names.
 func (n TopicNames) All() []string {
-	return []string{n.Conversations, n.Presence, n.Sessions, n.SystemMessages, n.DeadLetters, n.Audit}
+	return []string{n.Conversations, n.Presence, n.Sessions, n.SystemMessages, n.Audit, n.DeadLetters}
 }
 
 const (
@@ -69,8 +69,8 @@ func (n TopicNames) settings() []topicSettings {
 		{name: n.Presence, retention: 7 * day, maxMessage: maxOwnBytes},
 		{name: n.Sessions, retention: SessionRetention, segment: 10 * time.Minute, maxMessage: maxOwnBytes},
 		{name: n.SystemMessages, retention: 7 * day, maxMessage: MaxSystemMessageBytes},
-		{name: n.DeadLetters, retention: 30 * day, maxMessage: MaxDeadLetterBytes},
 		{name: n.Audit, retention: 90 * day, maxMessage: maxOwnBytes},
+		{name: n.DeadLetters, retention: 30 * day, maxMessage: MaxDeadLetterBytes},
 	}
 }
 
