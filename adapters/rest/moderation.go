@@ -46,10 +46,11 @@ func (m moderationAPI) post(ctx context.Context, c *fiber.Ctx) error {
 			return refused(wrong.field, err.Error())
 		}
 	}
-	if domain.CodeOf(err) == domain.CodeNotInForce {
+	switch domain.CodeOf(err) {
+	case "":
+	case domain.CodeNotInForce, domain.CodeLimit:
 		return refused("act", err.Error())
-	}
-	if err != nil {
+	default:
 		return err
 	}
 	return send(c, http.StatusOK, json.RawMessage(wire.AppendAct(nil, act)))

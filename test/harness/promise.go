@@ -70,7 +70,7 @@ func validate(t *testing.T, schemas *Schemas, brokers, prefix string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), validationLimit)
 	defer cancel()
-	for _, topic := range []string{prefix + ".conversations", prefix + ".presence"} {
+	for _, topic := range []string{prefix + ".conversations", prefix + ".presence", prefix + ".audit"} {
 		wrong := 0
 		events := OneEventAnID{}
 		records := ReadTopic(ctx, t, brokers, topic)
