@@ -45,6 +45,7 @@ func contract(t *testing.T, newDatabase func(*testing.T) testDB) {
 		faultContract, migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
 		loginContract, partitionContract, installationContract, historyContract, pageContract, markContract, markEventContract, eraseContract,
 		cursorContract, forgedContract, failureContract, unchangedContract, clockContract, projectionContract, missedContract,
+		moderationContract,
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })
