@@ -41,7 +41,7 @@ func TestTheSettingsThatTopicsAreMadeWith(t *testing.T) {
 			t.Errorf("%s is made with %v, not %v", topic, got[topic], own)
 		}
 	}
-	if len(got) != 5 {
+	if len(got) != 6 {
 		t.Errorf("there are %d topics", len(got))
 	}
 	for brokers, replicas := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3, 9: 3} {
