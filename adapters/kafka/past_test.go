@@ -404,23 +404,23 @@ func TestAPastThatCannotBeReadIsUnavailable(t *testing.T) {
 	cluster := logclient.NewCluster(logclient.ClusterOptions{Brokers: []string{"127.0.0.1:1"}, ClientID: "chatting"})
 	t.Cleanup(cluster.Close)
 	room := unbounded()
-	past := NewPast(cluster, PastOptions{Topic: "away", Records: 10, Bytes: 1000, Ledger: room, Logger: brokertest.Logger(t)})
+	log := NewPast(cluster, PastOptions{Topic: "away", Records: 10, Bytes: 1000, Ledger: room, Logger: brokertest.Logger(t)})
 	wanted := past.Stretch{User: 9, From: []int64{0}, To: []int64{5}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := past.Read(ctx, wanted, func() {}); codeOf(err) != domain.CodeUnavailable || !errors.Is(err, context.Canceled) {
+	if _, err := log.Read(ctx, wanted, func() {}); codeOf(err) != domain.CodeUnavailable || !errors.Is(err, context.Canceled) {
 		t.Errorf("of who leaves: %v", err)
 	}
 	ended := make(chan error)
 	go func() {
-		_, err := past.Read(context.Background(), wanted, func() {})
+		_, err := log.Read(context.Background(), wanted, func() {})
 		ended <- err
 	}()
-	past.stop() // the scan under way ends, and later ones do not begin
+	log.stop() // the scan under way ends, and later ones do not begin
 	if err := <-ended; codeOf(err) != domain.CodeUnavailable {
 		t.Errorf("once it is closed: %v", err)
 	}
-	past.Close()
+	log.Close()
 	if room.Held() != 0 {
 		t.Errorf("%d bytes are held", room.Held())
 	}

@@ -170,8 +170,8 @@ func (m *resumeModel) open() {
 	}
 }
 
-// step applies a record, after which everything before the next one was.
-func (m *resumeModel) step(partition int) {
+// Step applies a record, after which everything before the next one was.
+func (m *resumeModel) Step(partition int) {
 	m.Stage.Step(partition)
 	m.Delivery.Passed(partition, int64(m.Next[partition]))
 }
