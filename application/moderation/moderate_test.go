@@ -66,7 +66,9 @@ func (a *acts) Add(_ context.Context, act domain.Act) (domain.Act, error) {
 	return act, nil
 }
 
-func (a *acts) LatestOf(context.Context, domain.UserID, int) ([]domain.Act, error) { return a.added, nil }
+func (a *acts) LatestOf(context.Context, domain.UserID, int) ([]domain.Act, error) {
+	return a.added, nil
+}
 
 func (a *acts) ForgetReasons(_ context.Context, user domain.UserID) error {
 	a.forgot = append(a.forgot, user)
@@ -323,7 +325,9 @@ type loaded struct {
 
 func (l loaded) Key(context.Context) ([]byte, error) { return testKey, l.err }
 
-func (l loaded) Acts(_ context.Context, since time.Time) ([]domain.PlacedAct, error) { return l.acts, nil }
+func (l loaded) Acts(_ context.Context, since time.Time) ([]domain.PlacedAct, error) {
+	return l.acts, nil
+}
 
 func TestARegisterBeginsWithWhatTheStoreHas(t *testing.T) {
 	register := moderation.NewRegister(partitions, time.Now)
