@@ -215,7 +215,7 @@ func newLogins(
 		// Who hides from a user is known with its friends.
 		Lookup: application.NewLoginLookup(c.Store.Users, t.Service == nil && b.Hide != nil),
 		Turns:  application.NewLoginTurns(served.Live),
-		Log:    log, Erasures: delivery.NewSharedErasures(c.Store.Eraser),
+		Log:    log, Erasures: delivery.NewSharedErasures(c.Store.Erasures),
 	}
 	l.Past = &delivery.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Delivery: served}
 	served.Resumption = newResumption(c, l.Past, bytes, rates)
