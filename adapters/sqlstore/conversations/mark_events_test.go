@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"chatting/application/history"
 	"chatting/domain"
@@ -45,6 +46,25 @@ func wantMoved(t *testing.T, s *store, user domain.UserID, from, to int64, want 
 }
 
 var markEventContract = map[string]func(*testing.T, testDB){
+	"TheEventOfAMarkGrowsOldAsAMessageDoes": func(t *testing.T, d testDB) {
+		s := d.migrated(t)
+		y := sqltest.NewStory(t, s.Projections, s.Blocks)
+		for partner := domain.UserID(2); partner <= 6; partner++ {
+			tellMark(t, y, readUpTo(1, partner, y.Tell(sqltest.Chat(partner, 1)), 0, true))
+		}
+		expire := func(before time.Time, limit, want, left int) {
+			t.Helper()
+			got, err := s.History.Expire(t.Context(), before, limit)
+			sqltest.NoError(t, err)
+			if kept := sqltest.Count(t, s.db, "read_mark_events"); got != want || kept != left {
+				t.Errorf("%d expired, want %d; %d events are left, want %d", got, want, kept, left)
+			}
+		}
+		expire(sqltest.Time, 100, 0, 5) // they are not older
+		expire(sqltest.Time.Add(time.Millisecond), 7, 7, 3)
+		expire(sqltest.Time.Add(time.Millisecond), 7, 3, 0)
+		wantMoved(t, s, 1, 0, 100)
+	},
 	"AMarkIsFoundWithWhatItComesTo": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		y := sqltest.NewStory(t, s.Projections, s.Blocks)

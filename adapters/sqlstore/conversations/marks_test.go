@@ -206,6 +206,45 @@ var markContract = map[string]func(*testing.T, testDB){
 			t.Errorf("%+v", conversations)
 		}
 	},
+	"AMarkIsKeptAsLongAsItsConversation": func(t *testing.T, d testDB) {
+		s := d.migrated(t)
+		y := sqltest.NewStory(t, s.Projections, s.Blocks)
+		minute := func(n int) time.Time { return sqltest.Time.Add(time.Duration(n) * time.Minute) }
+		y.TellAt(sqltest.Chat(1, 2), minute(0))
+		y.TellAt(sqltest.Chat(4, 3), minute(0))
+		y.TellAt(domain.SystemMessage{To: 2}, minute(0))
+		y.TellAt(sqltest.Chat(4, 3), minute(2))
+		for _, pair := range [][2]domain.UserID{{1, 2}, {2, 1}, {3, 4}, {4, 3}, {2, domain.System}} {
+			sqltest.MarkRead(t, s.ReadMarks, pair[0], pair[1], nil, true)
+		}
+		for _, step := range []struct{ before, marks int }{{0, 5}, {1, 2}, {2, 2}, {3, 0}} {
+			_, err := s.History.Expire(t.Context(), minute(step.before), 10)
+			sqltest.NoError(t, err)
+			if got := sqltest.Count(t, s.db, "conversation_marks"); got != step.marks {
+				t.Errorf("before minute %d: %d marks are kept, want %d", step.before, got, step.marks)
+			}
+		}
+		y.Tell(sqltest.Chat(1, 2))
+		sqltest.WantUnread(t, s.ReadMarks, 2, 1, 1)
+		wantUnreadKept(t, s)
+	},
+	"AMigrationDeletesMarksWhoseConversationsAreGone": func(t *testing.T, d testDB) {
+		s := d.open(t)
+		sqltest.MigrateTo(t, s.db, 7)
+		y := sqltest.NewStory(t, s.Projections, s.Blocks)
+		for _, pair := range [][2]domain.UserID{{1, 2}, {2, 1}, {4, 3}} {
+			y.Tell(sqltest.Chat(pair[0], pair[1]))
+			sqltest.MarkRead(t, s.ReadMarks, pair[1], pair[0], nil, true)
+		}
+		y.Tell(sqltest.Chat(6, 5)) // nobody has read it
+		s.db.Writer.MustExecContext(t.Context(), "DELETE FROM messages WHERE low = 3")
+		sqltest.NoError(t, s.Migrate(t.Context()))
+		var left []int64
+		sqltest.NoError(t, s.db.Reader.SelectContext(t.Context(), &left, "SELECT owner FROM conversation_marks ORDER BY owner"))
+		if !slices.Equal(left, []int64{1, 2, 5}) {
+			t.Errorf("marks of %v are left", left)
+		}
+	},
 	"WhatIsOlderThanTheHistoryReachesIsDeletedAndNotKeptAgain": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		y := sqltest.NewStory(t, s.Projections, s.Blocks)
