@@ -13,10 +13,11 @@ import (
 
 	"chatting/adapters/sqlstore/database"
 	"chatting/application/blocks"
-	"chatting/application/delivery"
 	"chatting/application/history"
 	"chatting/application/messaging"
 	"chatting/application/notice"
+	"chatting/application/past"
+	"chatting/application/replay"
 	"chatting/domain"
 )
 
@@ -37,11 +38,11 @@ var (
 	_ history.ReadMarks        = (*ReadMarks)(nil)
 	_ history.ProjectedOffsets = (*Projections)(nil)
 	_ history.ProjectionStore  = (*Projections)(nil)
-	_ delivery.Cursors         = (*Cursors)(nil)
+	_ replay.Cursors           = (*Cursors)(nil)
 	_ messaging.MailboxCounts  = (*Undelivered)(nil)
-	_ delivery.Backlogs        = (*Undelivered)(nil)
-	_ delivery.MissedHistory   = (*Undelivered)(nil)
-	_ delivery.Erasures        = (*Erasures)(nil)
+	_ replay.Backlogs          = (*Undelivered)(nil)
+	_ replay.MissedHistory     = (*Undelivered)(nil)
+	_ past.Erasures            = (*Erasures)(nil)
 )
 
 // Options are what conversations need of the rest of the database.
