@@ -52,6 +52,7 @@ var parts = []part{
 	{"idle", "memory an idle connection", idle},
 	{"second", "CPU a record of a node without users, while another carries the load", secondNode},
 	{"storm", "p99 of live chat while users log in", storm},
+	{"resumes", "p99 of live chat while users come back and get what they missed", resumes},
 	{"crowd", "p99 with many connections of which 1% chat", crowd},
 }
 
