@@ -140,7 +140,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	l := &load{options: o, nextUser: 1_000_000_001}
+	l := &load{options: o, nextUser: 1_001_000_001} // those who chat have ids from 1,000,000,001 on
 	if l.dir, err = os.MkdirTemp("", "chatting-load-"); err != nil {
 		return err
 	}

@@ -65,16 +65,18 @@ type resumeRun struct {
 	Resumes
 
 	returners []*returner
-	arrived   chan struct{} // a message came that had not come to its connection before
-	mu        sync.Mutex
-	caughtUp  *hdrhistogram.Histogram
-	doubled   int64
+	more      chan struct{} // something arrived since it was last read; it has room for one
+
+	mu       sync.Mutex
+	arrived  int // messages that had not come to their connection before
+	caughtUp *hdrhistogram.Histogram
+	doubled  int64
 }
 
 // Run logs the users in, has them miss messages, and takes them up again. If ctx ends before they come back, the error says so.
 func (r Resumes) Run(ctx context.Context) (*ResumesReport, error) {
 	run := &resumeRun{
-		Resumes: r, returners: make([]*returner, r.Users), arrived: make(chan struct{}, 2*r.Users*r.Missed), caughtUp: newHistogram(),
+		Resumes: r, returners: make([]*returner, r.Users), more: make(chan struct{}, 1), caughtUp: newHistogram(),
 	}
 	if err := run.miss(ctx); err != nil {
 		return nil, err
@@ -121,7 +123,7 @@ func (r *resumeRun) miss(ctx context.Context) error {
 				return withoutSource(err)
 			}
 		}
-		if missing := r.await(ctx, 2*r.Users); missing > 0 {
+		if missing := r.await(ctx, 2*r.Users*(round+1)); missing > 0 {
 			return fmt.Errorf("%d of %d messages did not come before the connections were to be cut", missing, 2*r.Users)
 		}
 	}
@@ -147,27 +149,36 @@ func (r *resumeRun) take(user *returner, frame []byte) {
 	user.seen[m.Message] = true
 	whole, took := len(user.seen) == 2*r.Missed, time.Since(user.begun)
 	user.mu.Unlock()
-	if again || whole {
-		r.mu.Lock()
-		if again {
-			r.doubled++
-		} else {
-			record(r.caughtUp, took)
-		}
-		r.mu.Unlock()
+	r.mu.Lock()
+	switch {
+	case again:
+		r.doubled++
+	case whole:
+		record(r.caughtUp, took)
+		fallthrough
+	default:
+		r.arrived++
 	}
-	if !again {
-		r.arrived <- struct{}{} // it has room for all
+	r.mu.Unlock()
+	select {
+	case r.more <- struct{}{}:
+	default:
 	}
 }
 
-// await waits for so many messages, and returns how many did not come.
+// await waits until so many messages have arrived, and returns how many did not come.
 func (r *resumeRun) await(ctx context.Context, messages int) (missing int) {
 	patience := time.NewTimer(r.Patience)
 	defer patience.Stop()
-	for missing = messages; missing > 0; missing-- {
+	for {
+		r.mu.Lock()
+		missing = messages - r.arrived
+		r.mu.Unlock()
+		if missing <= 0 {
+			return 0
+		}
 		select {
-		case <-r.arrived:
+		case <-r.more:
 			patience.Reset(r.Patience)
 		case <-patience.C:
 			return missing
@@ -175,7 +186,6 @@ func (r *resumeRun) await(ctx context.Context, messages int) (missing int) {
 			return missing
 		}
 	}
-	return 0
 }
 
 // comeBack logs everybody in again, and waits until all have what they missed.
@@ -185,7 +195,7 @@ func (r *resumeRun) comeBack(ctx context.Context) (*ResumesReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.began, r.caughtUp = time.Now(), newHistogram()
+	r.began, r.caughtUp, r.arrived, r.doubled = time.Now(), newHistogram(), 0, 0
 	r.first = func(user int) login {
 		back := r.returners[user]
 		back.mu.Lock()
