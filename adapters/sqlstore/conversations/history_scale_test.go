@@ -93,7 +93,8 @@ func projectScale(tb testing.TB, s *store, n int) time.Duration {
 func copyBare(t *testing.T, s *store) time.Duration {
 	t.Helper()
 	columns := strings.FieldsFunc(conversations.EntryColumns, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
-	rows, err := s.db.Reader.QueryxContext(t.Context(), "SELECT "+conversations.EntryColumns+" FROM messages ORDER BY log_partition, log_offset")
+	query := "SELECT " + conversations.EntryColumns + " FROM messages ORDER BY log_partition, log_offset"
+	rows, err := s.db.Reader.QueryxContext(t.Context(), query) //nolint:sqlclosecheck // it is closed below
 	sqltest.NoError(t, err)
 	defer rows.Close()
 	var all [][]any

@@ -272,7 +272,7 @@ func TestPostgreSQLSendsNoMoreThanAPageAndOneMore(t *testing.T) {
 		for found.Next() {
 			n++
 		}
-		sqltest.NoError(t, errors.Join(found.Err(), found.Close())) //nolint:sqlclosecheck // the next query is asked on the same connection
+		sqltest.NoError(t, errors.Join(found.Err(), found.Close()))
 		if n != want {
 			t.Errorf("%d bytes: %d rows, want %d", bytes, n, want)
 		}
@@ -295,7 +295,7 @@ func TestPagesOfTheHistoryUseAnIndexOnSQLite(t *testing.T) {
 			sqltest.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
 			plan += detail + "\n"
 		}
-		sqltest.NoError(t, errors.Join(rows.Err(), rows.Close())) //nolint:sqlclosecheck // the next query is asked on the same connection
+		sqltest.NoError(t, errors.Join(rows.Err(), rows.Close()))
 		index := "SEARCH messages USING INDEX messages_seen_by_"
 		bounded := len(arguments) == 3 || strings.Contains(plan, "(generation,log_offset)<(?,?)")
 		if !strings.Contains(plan, index) || !bounded || strings.Contains(plan, "SCAN messages") || strings.Contains(plan, "TEMP B-TREE") {
