@@ -186,7 +186,9 @@ func appendThroughFaults(t *testing.T, cluster *Cluster, seed uint64, unstamped 
 	faulty := NewCluster(cluster.options)
 	faulty.transport.Dial = network.dial
 	t.Cleanup(func() { faulty.Close(); network.done.Wait() })
-	appender := testAppender(t, faulty, topic, partitions)
+	appender := NewAppender(faulty, AppenderOptions{
+		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
+	})
 	for _, l := range appender.lanes {
 		if unstamped {
 			l.sender.stamp, l.sender.known = recordbatch.NoStamp, true
