@@ -1,11 +1,10 @@
-package ws
+package socket
 
 import (
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,19 +12,19 @@ import (
 	"chatting/adapters/ws/rfc6455"
 )
 
-// WrapListener returns a listener for the app to be served on. The connections of inner hand the HTTP server whole
-// requests, one by one, and end that by Upgraded: those of httpconn.Listener do. Upgrades on other connections are refused.
-func (s *Server) WrapListener(inner net.Listener) net.Listener { return listener{inner} }
+// Listen returns a listener whose connections are each a *Conn. They take over those of inner, which hand the HTTP server whole
+// requests, one by one, and end that by Upgraded: those of httpconn.Listener do. Others cannot be upgraded.
+func Listen(inner net.Listener) net.Listener { return listener{inner} }
 
 type listener struct{ net.Listener }
 
-// Accept makes a connection a socket.
+// Accept implements net.Listener.
 func (l listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &socket{Conn: conn}, nil
+	return &Conn{Conn: conn}, nil
 }
 
 // upgradable is a connection that hands the HTTP server nothing beyond a request.
@@ -34,13 +33,13 @@ type upgradable interface {
 	Upgraded() bool
 }
 
-// upgradable tells whether the connection below can be upgraded.
-func (s *socket) upgradable() bool {
+// CanUpgrade tells whether the connection below can be upgraded.
+func (s *Conn) CanUpgrade() bool {
 	_, ok := s.Conn.(upgradable)
 	return ok
 }
 
-// socket is an accepted connection. It first serves HTTP, then one session.
+// Conn is an accepted connection. It first serves HTTP, then one session: what the server and its client say by WebSocket.
 //
 // If the buffered reader of a request holds any byte, fasthttp gives it to the hijacked connection. Version 1.52 also put it back
 // into its pool when the hijack handler returned; version 1.78 leaves it to the connection. A session outlives the handler and
@@ -49,25 +48,25 @@ func (s *socket) upgradable() bool {
 //
 //   - while the connection serves HTTP, no Read returns bytes on both sides of the end of a request: see upgradable. With
 //     ReduceMemoryUsage fasthttp lets go of the reader when it is empty after the request;
-//   - requests that could leave something in it nonetheless (a body, a folded header) are not upgraded: see bare;
-//   - before the session begins, isDirect proves that reads come here with nothing between.
+//   - requests that could leave something in it nonetheless (a body, a folded header) must not be upgraded. Those who
+//     upgrade see to that;
+//   - before the session begins, IsDirect proves that reads come here with nothing between.
 //
 // Once upgraded, what the WebSocket library writes on its own (close frames after a violation) is not sent but noted, so
-// that the outbound queue alone writes.
-type socket struct {
+// that Outbound alone writes.
+type Conn struct {
 	net.Conn
 
-	// client is the address that limits and logs count the connection under. It is set before the upgrade.
-	client netip.Addr
+	// Refusal is the code of the close frame that the library wanted to send, 0 for none. It belongs to the reading goroutine.
+	Refusal int
+
 	// upgraded is set before the session's goroutines start.
 	upgraded bool
-	// probe is, during isDirect, the byte to be read to.
+	// probe is, during IsDirect, the byte to be read to.
 	probe  *byte
 	direct bool
-	// allowance is how many bytes the session may still receive: see permit.
+	// allowance is how many bytes the session may still receive: see Permit.
 	allowance int
-	// refusal is the code of the close frame that the library wanted to send, 0 for none.
-	refusal int
 
 	heard atomic.Int64 // when something was last received, in nanoseconds since started
 
@@ -77,7 +76,7 @@ type socket struct {
 }
 
 // Head passes on what the connection below knows of the request that it hands to the HTTP server.
-func (s *socket) Head() (method, path []byte, origins [][]byte, length int64) {
+func (s *Conn) Head() (method, path []byte, origins [][]byte, length int64) {
 	if inner, ok := s.Conn.(interface {
 		Head() (method, path []byte, origins [][]byte, length int64)
 	}); ok {
@@ -86,11 +85,11 @@ func (s *socket) Head() (method, path []byte, origins [][]byte, length int64) {
 	return nil, nil, nil, 0
 }
 
-// errTooMuch says that a peer sends fragments or control frames without end.
-var errTooMuch = errors.New("too many bytes for one message")
+// ErrTooMuch says that a peer sends fragments or control frames without end.
+var ErrTooMuch = errors.New("too many bytes for one message")
 
-// Read implements net.Conn: see socket.
-func (s *socket) Read(p []byte) (int, error) {
+// Read implements net.Conn: see Conn.
+func (s *Conn) Read(p []byte) (int, error) {
 	switch {
 	case s.probe != nil:
 		s.direct = len(p) == 1 && &p[0] == s.probe
@@ -102,9 +101,9 @@ func (s *socket) Read(p []byte) (int, error) {
 	}
 }
 
-func (s *socket) readSession(p []byte) (n int, err error) {
+func (s *Conn) readSession(p []byte) (n int, err error) {
 	if s.allowance <= 0 {
-		return 0, errTooMuch
+		return 0, ErrTooMuch
 	}
 	if n, err = s.Conn.Read(p); n > 0 {
 		s.allowance -= n
@@ -116,17 +115,20 @@ func (s *socket) readSession(p []byte) (n int, err error) {
 // started is the origin of monotonic times that are kept as numbers.
 var started = time.Now()
 
-func (s *socket) noteHeard() { s.heard.Store(int64(time.Since(started))) }
+// Elapsed returns how long the program has been running. It does not leap.
+func Elapsed() time.Duration { return time.Since(started) }
 
-// lastHeard returns how long after started something was last received.
-func (s *socket) lastHeard() time.Duration { return time.Duration(s.heard.Load()) }
+func (s *Conn) noteHeard() { s.heard.Store(int64(Elapsed())) }
 
-// permit lets the session receive n more bytes from now on.
-func (s *socket) permit(n int) { s.allowance = n }
+// LastHeard returns what Elapsed was when something was last received, or when the wait for something of the server's ended.
+func (s *Conn) LastHeard() time.Duration { return time.Duration(s.heard.Load()) }
 
-// isDirect tells whether reading from conn, which fasthttp made of s, reads from s itself, not from a buffer between.
+// Permit lets the session receive n more bytes from now on.
+func (s *Conn) Permit(n int) { s.allowance = n }
+
+// IsDirect tells whether reading from conn, which fasthttp made of s, reads from s itself, not from a buffer between.
 // Nothing is consumed from s.
-func (s *socket) isDirect(conn io.Reader) bool {
+func (s *Conn) IsDirect(conn io.Reader) bool {
 	var probe [1]byte
 	s.probe, s.direct = &probe[0], false
 	n, _ := conn.Read(probe[:])
@@ -135,26 +137,26 @@ func (s *socket) isDirect(conn io.Reader) bool {
 }
 
 // Write serves HTTP. Once upgraded, only the WebSocket library calls it, on the session's reading goroutine.
-func (s *socket) Write(p []byte) (int, error) {
+func (s *Conn) Write(p []byte) (int, error) {
 	if !s.upgraded {
 		return s.Conn.Write(p)
 	}
 	if len(p) >= 4 && p[0] == rfc6455.FinalBit|rfc6455.Close {
-		s.refusal = int(binary.BigEndian.Uint16(p[2:]))
+		s.Refusal = int(binary.BigEndian.Uint16(p[2:]))
 	}
 	return len(p), nil
 }
 
 // SetWriteDeadline serves HTTP. Once upgraded, only the WebSocket library calls it, to no effect.
-func (s *socket) SetWriteDeadline(t time.Time) error {
+func (s *Conn) SetWriteDeadline(t time.Time) error {
 	if s.upgraded {
 		return nil
 	}
 	return s.Conn.SetWriteDeadline(t)
 }
 
-// takeOver gives the socket, and the release that hold was given, to a session; false if the socket was closed meanwhile.
-func (s *socket) takeOver() (release func(), ok bool) {
+// TakeOver gives the connection, and the release that Hold was given, to a session; false if the connection was closed meanwhile.
+func (s *Conn) TakeOver() (release func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.onClose == nil {
@@ -169,8 +171,8 @@ func (s *socket) takeOver() (release func(), ok bool) {
 	return release, true
 }
 
-// hold has release called if the socket is closed before a session takes it over; false if it is closed already.
-func (s *socket) hold(release func()) bool {
+// Hold has release called if the connection is closed before a session takes it over; false if it is closed already.
+func (s *Conn) Hold(release func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.onClose != nil {
@@ -180,8 +182,8 @@ func (s *socket) hold(release func()) bool {
 	return true
 }
 
-// drop calls the release that hold was given, unless a session has taken the socket over.
-func (s *socket) drop() {
+// Drop calls the release that Hold was given, unless a session has taken the connection over.
+func (s *Conn) Drop() {
 	s.mu.Lock()
 	release := s.onClose
 	s.onClose = nil
@@ -192,7 +194,7 @@ func (s *socket) drop() {
 }
 
 // Close closes the connection. It may be called again.
-func (s *socket) Close() error {
+func (s *Conn) Close() error {
 	s.mu.Lock()
 	closed := s.closed
 	s.closed = true
@@ -200,12 +202,12 @@ func (s *socket) Close() error {
 	if closed {
 		return nil
 	}
-	defer s.drop()
+	defer s.Drop()
 	return s.Conn.Close()
 }
 
 // closeWrite ends the server's side, so that the peer knows that nothing follows the close frame.
-func (s *socket) closeWrite() {
+func (s *Conn) closeWrite() {
 	if half, ok := s.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite() // where it fails, the connection is gone, as the reader will notice
 	}

@@ -1,4 +1,4 @@
-package ws
+package socket
 
 import (
 	"bytes"
@@ -20,14 +20,18 @@ const (
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
-func recycle(buffer *[]byte) {
+// Buffer returns an empty buffer for frames. Recycle takes it back.
+func Buffer() *[]byte { return buffers.Get().(*[]byte) }
+
+// Recycle takes back a buffer that nobody uses any more.
+func Recycle(buffer *[]byte) {
 	if cap(*buffer) <= keepBuffer {
 		*buffer = (*buffer)[:0]
 		buffers.Put(buffer)
 	}
 }
 
-// frameQueue is the frames that wait to be written, in bytes as they go out. It is data of an outbound, whose lock guards it.
+// frameQueue is the frames that wait to be written, in bytes as they go out. It is data of an Outbound, whose lock guards it.
 type frameQueue struct {
 	// held counts the bytes of the queue and of what the writer took from it.
 	held   *ledger.Holding
@@ -43,7 +47,7 @@ func (q *frameQueue) add(opcode byte, payload []byte) bool {
 		return false
 	}
 	if q.frames == nil {
-		q.frames = buffers.Get().(*[]byte)
+		q.frames = Buffer()
 	}
 	*q.frames = rfc6455.Append(*q.frames, opcode, payload)
 	q.total += uint64(size)
@@ -62,13 +66,13 @@ func (q *frameQueue) pending() int {
 func (q *frameQueue) drop() {
 	if q.frames != nil {
 		q.held.Release(len(*q.frames))
-		recycle(q.frames)
+		Recycle(q.frames)
 		q.frames = nil
 	}
 }
 
 // controlFrames are the ping and the pong that are due. They do not wait for the frames of the queue. They are data of an
-// outbound, whose lock guards them.
+// Outbound, whose lock guards them.
 type controlFrames struct {
 	ping, pong bool
 	answer     string // of the pong
@@ -86,19 +90,9 @@ func (c *controlFrames) take() (frames []byte) {
 	return frames
 }
 
-// ending is how a connection closes. It is data of an outbound, whose lock guards it.
-type ending struct {
-	closing bool       // for good: the queue takes nothing more
-	cause   closeCause // is sent last
-	dropped bool       // what the writer has taken and not written is left out
-	sent    bool       // the writer has the close frame, or there is none
-	why     string     // for log lines
-	by      time.Time  // until when the rest must be written
-}
-
 // writer is the goroutine that writes to a socket, and the frames that it took from the queue. It ends when nothing is left.
 type writer struct {
-	out    *outbound
+	out    *Outbound
 	held   *ledger.Holding
 	buffer *[]byte // the frames that it took; nil for none
 	rest   []byte  // the part of them that was not written
@@ -111,18 +105,18 @@ func (w *writer) write() {
 			return
 		}
 		n, err := w.out.sock.Conn.Write(chunk)
-		if errors.Is(err, os.ErrDeadlineExceeded) && w.out.closeAsSlow() {
+		if errors.Is(err, os.ErrDeadlineExceeded) && w.out.CloseAsSlow() {
 			err = w.endFrame(bytes.Clone(rfc6455.Rest(chunk, n)))
 		}
 		if err != nil {
-			w.out.abort()
+			w.out.Abort()
 			continue
 		}
 		w.held.Progress()
 		w.shrink()
 		if last {
 			w.out.sock.closeWrite()
-			_ = w.out.sock.Conn.SetReadDeadline(time.Now().Add(w.out.server.options.Times.Drain))
+			_ = w.out.sock.Conn.SetReadDeadline(time.Now().Add(w.out.options.Drain))
 		}
 	}
 }
@@ -134,7 +128,7 @@ func (w *writer) refill(q *frameQueue) {
 	}
 	if w.buffer != nil {
 		w.held.Release(len(*w.buffer))
-		recycle(w.buffer)
+		Recycle(w.buffer)
 		w.buffer = nil
 	}
 	if q.frames != nil {
@@ -167,16 +161,16 @@ func (w *writer) shrink() {
 // take as long as closing may. Nothing else is held any more.
 func (w *writer) endFrame(tail []byte) error {
 	if w.buffer != nil {
-		recycle(w.buffer)
+		Recycle(w.buffer)
 	}
 	w.buffer, w.rest = nil, nil
 	if !w.held.Keep(len(tail)) {
-		return errNoRoom
+		return ErrNoRoom
 	}
 	_, err := w.out.sock.Conn.Write(tail)
 	w.held.Keep(0)
 	return err
 }
 
-// errNoRoom says that others hold too many bytes.
-var errNoRoom = errors.New("no room for more bytes")
+// ErrNoRoom says that others hold too many bytes.
+var ErrNoRoom = errors.New("no room for more bytes")
