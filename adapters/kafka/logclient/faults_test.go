@@ -266,6 +266,7 @@ func (r faultRun) violations() []string {
 }
 
 func TestFaultsNeitherLoseNorDoubleNorReorderRecords(t *testing.T) {
+	t.Parallel() // it waits for answers that never come
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		run := appendThroughFaults(t, cluster, 7, false)
 		acknowledged := 0
@@ -288,6 +289,7 @@ func TestFaultsNeitherLoseNorDoubleNorReorderRecords(t *testing.T) {
 
 // The test above could miss what it looks for. So it is run without the stamp, which is what prevents it.
 func TestWithoutTheStampFaultsDoubleRecords(t *testing.T) {
+	t.Parallel()
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		run := appendThroughFaults(t, cluster, 7, true)
 		violations := run.violations()
