@@ -92,7 +92,7 @@ type readAll struct{}
 
 func (readAll) Read(domain.EventID, error) {}
 
-// openedRecord is an delivery.Record.
+// openedRecord is a port.Record.
 type openedRecord struct {
 	at    domain.Place
 	event domain.Event

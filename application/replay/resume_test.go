@@ -1,4 +1,4 @@
-package delivery_test
+package replay_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"chatting/application/delivery"
 	"chatting/application/port"
+	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/porttest"
 )
@@ -26,26 +27,26 @@ func wantRecovered(t *testing.T, what string, answer delivery.ResumeAnswer, reco
 func TestADeviceGetsWhatItMissedOnceAndThenWhatIsNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newResumeStage(t, 2, nil, 201)
-		s.chat(202, 201)
+		s.Chat(202, 201)
 		d := s.device(201)
 		if answer := d.connect(); answer.Named || answer.Recovered || answer.Token == "" {
 			t.Errorf("a first login is answered %+v", answer)
 		}
-		seen := s.chat(202, 201)
-		s.tail()
+		seen := s.Chat(202, 201)
+		s.Tail()
 		d.want("live", seen)
 		d.breakOff(-1)
-		missed, own, other := s.chat(202, 201), s.named(201, 202, "n"), s.chat(203, 201)
-		s.chat(202, 203)
-		s.tail()
+		missed, own, other := s.Chat(202, 201), s.Named(201, 202, "n"), s.Chat(203, 201)
+		s.Chat(202, 203)
+		s.Tail()
 		d.login(nil)
-		held := s.chat(202, 201)
-		s.tail()
+		held := s.Chat(202, 201)
+		s.Tail()
 		d.replay.Start()
 		synctest.Wait()
 		wantRecovered(t, "after a break", d.conn.Answer(), true)
-		live := s.chat(202, 201)
-		s.tail()
+		live := s.Chat(202, 201)
+		s.Tail()
 		got := framesOf(d.conn)
 		slices.SortFunc(got[:3], strings.Compare)
 		want := []string{}
@@ -75,19 +76,19 @@ func TestATokenIsRightBehindEachFrame(t *testing.T) {
 		d.connect()
 		d.breakOff(-1)
 		for range 4 {
-			s.chat(202, 201)
-			s.chat(203, 201)
-			s.chat(201, 202)
+			s.Chat(202, 201)
+			s.Chat(203, 201)
+			s.Chat(201, 202)
 		}
-		s.tail()
+		s.Tail()
 		d.login(nil)
-		s.chat(203, 201)
-		s.chat(202, 201)
-		s.tail()
+		s.Chat(203, 201)
+		s.Chat(202, 201)
+		s.Tail()
 		d.replay.Start()
 		synctest.Wait()
-		s.chat(202, 201)
-		s.tail()
+		s.Chat(202, 201)
+		s.Tail()
 		all, given := framesOf(d.conn), d.conn.All()
 		if len(all) != 15 {
 			t.Fatalf("got %v", all)
@@ -115,9 +116,9 @@ func TestAPongHasTheTokenOfTheMoment(t *testing.T) {
 	d.connect()
 	before := d.conn.Answer().Token
 	for range 3 {
-		s.chat(202, 203) // nothing for this user
+		s.Chat(202, 203) // nothing for this user
 	}
-	s.tail()
+	s.Tail()
 	s.clock = s.clock.Add(time.Second)
 	if !d.attachment.Pong() {
 		t.Fatal("there is no pong")
@@ -134,9 +135,9 @@ func TestAPongHasTheTokenOfTheMoment(t *testing.T) {
 	}
 	d.breakOff(-1)
 	plain := &porttest.Conn{}
-	a := s.delivery.Attach(201, plain)
+	a := s.Delivery.Attach(201, plain)
 	defer a.Detach()
-	a.Activate(nil, s.ends())
+	a.Activate(nil, s.Ends())
 	if a.Pong() {
 		t.Error("a connection without the feature has a token")
 	}
@@ -159,7 +160,7 @@ func TestATokenIsNotOlderThanItsUser(t *testing.T) {
 
 func TestWhatCannotBeRecoveredIsSaid(t *testing.T) {
 	for what, test := range map[string]struct {
-		change func(*delivery.ResumeOptions)
+		change func(*replay.ResumeOptions)
 		broken func(s *resumeStage, d *device)
 	}{
 		"a token that is none": {nil, func(_ *resumeStage, d *device) { none := "none"; d.token = &none }},
@@ -176,54 +177,54 @@ func TestWhatCannotBeRecoveredIsSaid(t *testing.T) {
 		"one from a time to come":             {nil, func(s *resumeStage, _ *device) { s.clock = s.clock.Add(-10*time.Minute - time.Millisecond) }},
 		"one that is too old":                 {nil, func(s *resumeStage, _ *device) { s.clock = s.clock.Add(time.Hour + time.Millisecond) }},
 		"one of a topic that was made anew": {nil, func(s *resumeStage, _ *device) {
-			s.delivery.Begins(0, s.clock.Add(time.Millisecond))
+			s.Delivery.Begins(0, s.clock.Add(time.Millisecond))
 		}},
 		"one from before the topic was made anew under this node": {nil, func(s *resumeStage, _ *device) {
 			s.clock = s.clock.Add(time.Millisecond)
-			s.delivery.Restart(0, 0)
+			s.Delivery.Restart(0, 0)
 		}},
-		"a log that is shorter": {nil, func(s *resumeStage, _ *device) { s.log.Records[0] = s.log.Records[0][:0] }},
-		"too many events":       {func(o *delivery.ResumeOptions) { o.Bounds.Events = 2 }, nil},
-		"too many bytes":        {func(o *delivery.ResumeOptions) { o.Bounds.Bytes = 8 }, nil},
-		"too far for the log, without a history": {func(o *delivery.ResumeOptions) { o.Missed = nil }, func(s *resumeStage, _ *device) {
-			s.read.Records = 2
+		"a log that is shorter": {nil, func(s *resumeStage, _ *device) { s.Log.Records[0] = s.Log.Records[0][:0] }},
+		"too many events":       {func(o *replay.ResumeOptions) { o.Bounds.Events = 2 }, nil},
+		"too many bytes":        {func(o *replay.ResumeOptions) { o.Bounds.Bytes = 8 }, nil},
+		"too far for the log, without a history": {func(o *replay.ResumeOptions) { o.Missed = nil }, func(s *resumeStage, _ *device) {
+			s.Read.Records = 2
 		}},
 		"too much was read of the log of late, without a history": {
-			func(o *delivery.ResumeOptions) {
+			func(o *replay.ResumeOptions) {
 				o.Missed, o.MayRead = nil, func(domain.UserID, int64) bool { return false }
 			}, nil,
 		},
 		"too far for the log, with a history that does not answer": {nil, func(s *resumeStage, _ *device) {
-			s.read.Records, s.told.notKnown = 2, errors.New("away")
+			s.Read.Records, s.told.notKnown = 2, errors.New("away")
 		}},
 		"too far for the log, with a history that fails": {nil, func(s *resumeStage, _ *device) {
-			s.read.Records, s.told.err = 2, errors.New("away")
+			s.Read.Records, s.told.err = 2, errors.New("away")
 		}},
 		"too far for the log, with a history that is behind": {nil, func(s *resumeStage, _ *device) {
-			s.read.Records, s.told.projected = 2, []int64{1}
+			s.Read.Records, s.told.projected = 2, []int64{1}
 		}},
 		"too far for the log, with a history of an earlier topic": {nil, func(s *resumeStage, _ *device) {
-			s.read.Records, s.told.projected = 2, []int64{1000}
+			s.Read.Records, s.told.projected = 2, []int64{1000}
 		}},
 		"too far for the log, with a history that may have forgotten some of it": {
-			func(o *delivery.ResumeOptions) { o.Retention = time.Hour },
-			func(s *resumeStage, _ *device) { s.read.Records, s.clock = 2, s.clock.Add(46*time.Minute) },
+			func(o *replay.ResumeOptions) { o.Retention = time.Hour },
+			func(s *resumeStage, _ *device) { s.Read.Records, s.clock = 2, s.clock.Add(46*time.Minute) },
 		},
-		"too much for the history": {func(o *delivery.ResumeOptions) { o.Bounds.Events = 2 }, func(s *resumeStage, _ *device) {
-			s.read.Records = 2
+		"too much for the history": {func(o *replay.ResumeOptions) { o.Bounds.Events = 2 }, func(s *resumeStage, _ *device) {
+			s.Read.Records = 2
 		}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newResumeStage(t, 1, test.change, 201)
 			d := s.device(201)
 			d.connect()
-			s.chat(202, 201)
-			s.tail()
+			s.Chat(202, 201)
+			s.Tail()
 			d.breakOff(-1)
 			for range 3 {
-				s.chat(202, 201)
+				s.Chat(202, 201)
 			}
-			s.tail()
+			s.Tail()
 			if test.broken != nil {
 				test.broken(s, d)
 			}
@@ -233,11 +234,11 @@ func TestWhatCannotBeRecoveredIsSaid(t *testing.T) {
 			if got := framesOf(d.conn); len(got) != 0 {
 				t.Errorf("%s: it gets %v", what, got)
 			}
-			if point, ok := domain.NewResumeSeal(resumeKey, d.user).Open(answer.Token, 1); !ok || point.Next[0] != s.ends()[0] {
+			if point, ok := domain.NewResumeSeal(resumeKey, d.user).Open(answer.Token, 1); !ok || point.Next[0] != s.Ends()[0] {
 				t.Errorf("%s: its next token stands for %+v, %v", what, point, ok)
 			}
 			d.breakOff(-1)
-			if s.read.Open != 0 {
+			if s.Read.Open != 0 {
 				t.Errorf("%s: what was read of the log is not given back", what)
 			}
 		})
@@ -248,15 +249,15 @@ func TestWithoutTheFeatureNothingIsRecovered(t *testing.T) {
 	s := newResumeStage(t, 1, nil, 201)
 	named := "a token"
 	c := &porttest.Conn{Resume: &named}
-	a := s.delivery.Attach(201, c)
-	replay := s.stored.Replay(a)
+	a := s.Delivery.Attach(201, c)
+	replay := s.replays.Of(a)
 	replay.Begin(t.Context())
-	if err := replay.Prepare(t.Context(), s.log, nil); err != nil {
+	if err := replay.Prepare(t.Context(), s.Log, nil); err != nil {
 		t.Fatal(err)
 	}
 	replay.Start()
-	s.chat(202, 201)
-	s.tail()
+	s.Chat(202, 201)
+	s.Tail()
 	if c.Answer() != (delivery.ResumeAnswer{}) || c.TokenAfter(len(c.All())) != "" || len(framesOf(c)) != 1 {
 		t.Errorf("it is told %+v and given %v", c.Answer(), c.All())
 	}
@@ -271,15 +272,15 @@ func TestWhatIsTooFarForTheLogComesFromTheHistory(t *testing.T) {
 			s := newResumeStage(t, 1, nil, 201)
 			d := s.device(201)
 			d.connect()
-			first := s.chat(202, 201)
-			s.tail()
+			first := s.Chat(202, 201)
+			s.Tail()
 			d.breakOff(-1)
 			var missed []domain.Place
 			for range 5 {
-				missed = append(missed, s.chat(202, 201))
+				missed = append(missed, s.Chat(202, 201))
 			}
-			s.tail()
-			s.read.Records, s.told.projected = 4, []int64{first.Offset + projected}
+			s.Tail()
+			s.Read.Records, s.told.projected = 4, []int64{first.Offset + projected}
 			answer := d.connect()
 			synctest.Wait()
 			if reaches := projected >= 2; answer.Recovered != reaches {
@@ -301,10 +302,10 @@ func TestOnlyClientsThatKnowHowAnInviteEndsAreToldLater(t *testing.T) {
 		plain.breakOff(-1)
 		knows.breakOff(-1)
 		invite := domain.GameInvite{From: 201, To: 202, Status: domain.InviteOpened, Room: "4ae1dcf0-6a9f-4f2b-8d63-0f1d1f3b9d10"}
-		opened := s.append(domain.Event{Time: porttest.SomeTime, Body: invite})
+		opened := s.Append(domain.Event{Time: porttest.SomeTime, Body: invite})
 		invite.From, invite.To, invite.Status = 202, 201, domain.InviteAccepted
-		accepted := s.append(domain.Event{Time: porttest.SomeTime, Body: invite})
-		s.tail()
+		accepted := s.Append(domain.Event{Time: porttest.SomeTime, Body: invite})
+		s.Tail()
 		plain.connect()
 		knows.connect()
 		synctest.Wait()
@@ -327,15 +328,15 @@ func TestAnOwnMessageThatIsSentAgainIsEchoedOnce(t *testing.T) {
 			d := s.device(201)
 			d.connect()
 			d.breakOff(-1)
-			own := s.named(201, 202, "n1")
-			s.chat(202, 203)
-			s.tail()
-			s.read.Records = test.records
+			own := s.Named(201, 202, "n1")
+			s.Chat(202, 203)
+			s.Tail()
+			s.Read.Records = test.records
 			wantRecovered(t, what, d.connect(), true)
 			synctest.Wait()
 			d.want(what, own)
-			s.named(201, 202, "n1")
-			s.tail()
+			s.Named(201, 202, "n1")
+			s.Tail()
 			if got := len(porttest.Of[porttest.Delivered](d.conn)); got != test.want {
 				t.Errorf("%s: it is echoed %d times more", what, got)
 			}
@@ -347,15 +348,15 @@ func TestAnOwnMessageThatIsSentAgainIsEchoedOnce(t *testing.T) {
 func TestWhatWaitsForTheDatabaseIsNotInTheTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newResumeStage(t, 1, nil, 201)
-		gate := &stageVersions{gate: make(chan struct{})}
-		s.checks(gate)
+		gate := &porttest.StageVersions{Gate: make(chan struct{})}
+		s.Checks(gate)
 		d := s.device(201)
 		d.connect()
-		s.block(201, 203)
-		s.unblock(201, 203)
-		waiting := s.chat(203, 201)
-		seen := s.chat(202, 201)
-		s.tail()
+		s.Block(201, 203)
+		s.Unblock(201, 203)
+		waiting := s.Chat(203, 201)
+		seen := s.Chat(202, 201)
+		s.Tail()
 		synctest.Wait()
 		d.want("while the database is asked", seen)
 		d.attachment.Pong()
@@ -363,10 +364,10 @@ func TestWhatWaitsForTheDatabaseIsNotInTheTokens(t *testing.T) {
 		if point, ok := domain.NewResumeSeal(resumeKey, 201).Open(token, 1); !ok || point.Next[0] >= waiting.Offset {
 			t.Errorf("the token stands for %+v, %v", point, ok)
 		}
-		close(gate.gate)
+		close(gate.Gate)
 		synctest.Wait()
 		d.want("in the end", seen, waiting)
-		if point, ok := domain.NewResumeSeal(resumeKey, 201).Open(d.conn.TokenAfter(len(d.conn.All())), 1); !ok || point.Next[0] != s.ends()[0] {
+		if point, ok := domain.NewResumeSeal(resumeKey, 201).Open(d.conn.TokenAfter(len(d.conn.All())), 1); !ok || point.Next[0] != s.Ends()[0] {
 			t.Errorf("in the end it stands for %+v, %v", point, ok)
 		}
 		d.breakOff(-1)
@@ -379,16 +380,16 @@ func TestAResumeThatHasToMakeRoomIsClosed(t *testing.T) {
 		d := s.device(201)
 		d.connect()
 		d.breakOff(-1)
-		s.chat(202, 201)
-		s.tail()
+		s.Chat(202, 201)
+		s.Tail()
 		d.login(nil)
-		s.read.Cuts[0]()
+		s.Read.Cuts[0]()
 		d.conn.Room = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
 		d.replay.Start()
 		synctest.Wait()
 		porttest.WantClosed(t, "the device", d.conn, port.CloseTryLater)
 		d.breakOff(-1)
-		if s.read.Open != 0 {
+		if s.Read.Open != 0 {
 			t.Error("what was read is not given back")
 		}
 	})
@@ -403,13 +404,13 @@ func TestAClientThatTakesUpConfirmsWhatItGets(t *testing.T) {
 		d.connect()
 		synctest.Wait()
 		d.breakOff(-1)
-		first := s.chat(202, 201)
-		other := s.chat(201, 203)
-		s.chat(202, 204)
-		s.tail()
+		first := s.Chat(202, 201)
+		other := s.Chat(201, 203)
+		s.Chat(202, 204)
+		s.Tail()
 		wantRecovered(t, "after a break", d.connect(), true)
 		synctest.Wait()
-		ends := s.ends()
+		ends := s.Ends()
 		var want, got []string
 		for p := range 2 {
 			if p == first.Partition || p == other.Partition {
@@ -435,25 +436,25 @@ func TestATokenIsNotPastWhatComesLater(t *testing.T) {
 		s := newResumeStage(t, 1, nil, 201)
 		behind := map[int]int64{0: 0}
 		s.stores(behind)
-		s.read.Records = 2
+		s.Read.Records = 2
 		var all []domain.Place
 		for range 5 {
-			all = append(all, s.chat(202, 201))
+			all = append(all, s.Chat(202, 201))
 		}
-		s.tail()
+		s.Tail()
 		d := s.device(201)
 		d.connect()
 		synctest.Wait()
 		d.want("while the history is behind", all[3], all[4])
-		live := s.chat(202, 201)
-		s.tail()
+		live := s.Chat(202, 201)
+		s.Tail()
 		d.want("then live", all[3], all[4], live)
 		token := d.conn.TokenAfter(len(d.conn.All()))
 		if point, ok := domain.NewResumeSeal(resumeKey, 201).Open(token, 1); !ok || point.Next[0] != 0 {
 			t.Errorf("its token stands for %+v, %v", point, ok)
 		}
 		d.breakOff(-1)
-		behind[0] = s.ends()[0]
+		behind[0] = s.Ends()[0]
 		wantRecovered(t, "once the history is there", d.connect(), true)
 		synctest.Wait()
 		d.want("once the history is there", append(all, live)...)
@@ -468,10 +469,10 @@ func TestWhatComesFromTheHistoryCountsAsHeld(t *testing.T) {
 		d.connect()
 		d.breakOff(-1)
 		for range 5 {
-			s.chat(202, 201)
+			s.Chat(202, 201)
 		}
-		s.tail()
-		s.read.Records = 2
+		s.Tail()
+		s.Read.Records = 2
 		d.login(nil)
 		if s.held == 0 {
 			t.Error("nothing is held")
@@ -484,8 +485,8 @@ func TestWhatComesFromTheHistoryCountsAsHeld(t *testing.T) {
 		s.heldRoom = 10
 		wantRecovered(t, "without room", d.connect(), false)
 		d.breakOff(-1)
-		if s.held != 0 || s.read.Open != 0 {
-			t.Errorf("%d bytes and %d readers are held still", s.held, s.read.Open)
+		if s.held != 0 || s.Read.Open != 0 {
+			t.Errorf("%d bytes and %d readers are held still", s.held, s.Read.Open)
 		}
 	})
 }
@@ -496,14 +497,14 @@ func TestAReplayOfNothingHoldsNothing(t *testing.T) {
 	d := s.device(101)
 	d.connect()
 	d.breakOff(-1)
-	s.append(s.changes(101, 102, true))
-	s.chat(102, 101)
-	s.tail()
+	s.Append(s.Changes(101, 102, true))
+	s.Chat(102, 101)
+	s.Tail()
 	if answer := d.connect(); !answer.Recovered {
 		t.Fatalf("not recovered: %+v", answer)
 	}
-	if s.read.Open != 0 {
-		t.Errorf("%d readings are held while the connection lasts", s.read.Open)
+	if s.Read.Open != 0 {
+		t.Errorf("%d readings are held while the connection lasts", s.Read.Open)
 	}
 	d.breakOff(-1)
 }
@@ -515,11 +516,11 @@ func TestAReplayThatIsDoneHoldsNothing(t *testing.T) {
 		d := s.device(201)
 		d.connect()
 		d.breakOff(-1)
-		s.chat(202, 201)
-		s.tail()
+		s.Chat(202, 201)
+		s.Tail()
 		d.login(nil)
-		s.chat(202, 201)
-		s.tail()
+		s.Chat(202, 201)
+		s.Tail()
 		asked := 0
 		d.conn.Room = func(ctx context.Context, _ int) error {
 			if asked++; asked == 1 {
@@ -530,8 +531,8 @@ func TestAReplayThatIsDoneHoldsNothing(t *testing.T) {
 		}
 		d.replay.Start()
 		synctest.Wait()
-		if asked != 2 || s.read.Open != 0 {
-			t.Errorf("after %d waits for room %d readings are held", asked, s.read.Open)
+		if asked != 2 || s.Read.Open != 0 {
+			t.Errorf("after %d waits for room %d readings are held", asked, s.Read.Open)
 		}
 		d.breakOff(-1)
 	})
@@ -547,8 +548,8 @@ func TestAClientConfirmsNothingOfATopicThatTheHistoryDoesNotKnow(t *testing.T) {
 		d.connect()
 		synctest.Wait()
 		d.breakOff(-1)
-		s.chat(202, 201)
-		s.tail()
+		s.Chat(202, 201)
+		s.Tail()
 		projected[0] = 1000
 		wantRecovered(t, "after a break", d.connect(), true)
 		synctest.Wait()
@@ -570,11 +571,11 @@ func TestATokenHasNoPlaceOfAnEarlierTopic(t *testing.T) {
 	s := newResumeStage(t, 1, nil)
 	early := s.device(201)
 	early.connect()
-	s.named(202, 201, "n")
-	s.chat(202, 201)
-	s.tail()
-	s.log.Records[0], s.next[0] = nil, 0
-	s.delivery.Restart(0, 0)
+	s.Named(202, 201, "n")
+	s.Chat(202, 201)
+	s.Tail()
+	s.Log.Records[0], s.Next[0] = nil, 0
+	s.Delivery.Restart(0, 0)
 	late := s.device(201)
 	token := late.connect().Token
 	late.attachment.Pong()
@@ -583,8 +584,8 @@ func TestATokenHasNoPlaceOfAnEarlierTopic(t *testing.T) {
 			t.Errorf("the token stands for %+v, %v", point, ok)
 		}
 	}
-	again := s.named(202, 201, "n")
-	s.tail()
+	again := s.Named(202, 201, "n")
+	s.Tail()
 	late.want("what is said again", again)
 	early.breakOff(-1)
 	late.breakOff(-1)
@@ -594,19 +595,19 @@ func TestATokenHasNoPlaceOfAnEarlierTopic(t *testing.T) {
 func TestWhatWaitsForTheDatabaseIsOfNoLaterTopic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newResumeStage(t, 1, nil)
-		gate := &stageVersions{gate: make(chan struct{})}
-		s.checks(gate)
+		gate := &porttest.StageVersions{Gate: make(chan struct{})}
+		s.Checks(gate)
 		early := s.device(201)
 		early.connect()
-		s.block(201, 203)
-		s.unblock(201, 203)
-		s.chat(203, 201)
-		s.tail()
+		s.Block(201, 203)
+		s.Unblock(201, 203)
+		s.Chat(203, 201)
+		s.Tail()
 		late := s.device(201)
 		late.login(nil)
-		s.log.Records[0], s.next[0] = nil, 0
-		s.delivery.Restart(0, 0)
-		close(gate.gate)
+		s.Log.Records[0], s.Next[0] = nil, 0
+		s.Delivery.Restart(0, 0)
+		close(gate.Gate)
 		synctest.Wait()
 		late.replay.Start()
 		if got := framesOf(late.conn); len(got) > 0 {
@@ -624,20 +625,20 @@ func TestALogThatIsTooSlowLetsAClientIn(t *testing.T) {
 		broken    func(s *resumeStage)
 		recovered bool
 	}{
-		"a log that fails":           {func(s *resumeStage) { s.read.Err = errors.New("away") }, true},
-		"a log that does not answer": {func(s *resumeStage) { s.read.Stuck = true }, true},
+		"a log that fails":           {func(s *resumeStage) { s.Read.Err = errors.New("away") }, true},
+		"a log that does not answer": {func(s *resumeStage) { s.Read.Stuck = true }, true},
 		"a log that fails, and a history that is behind": {func(s *resumeStage) {
-			s.read.Err, s.told.projected = errors.New("away"), []int64{1}
+			s.Read.Err, s.told.projected = errors.New("away"), []int64{1}
 		}, false},
-		"a log and a history that fail": {func(s *resumeStage) { s.read.Err, s.told.err = errors.New("away"), errors.New("away") }, false},
+		"a log and a history that fail": {func(s *resumeStage) { s.Read.Err, s.told.err = errors.New("away"), errors.New("away") }, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newResumeStage(t, 1, nil, 201)
 			d := s.device(201)
 			d.connect()
 			d.breakOff(-1)
-			missed := []domain.Place{s.chat(202, 201), s.chat(202, 201)}
-			s.tail()
+			missed := []domain.Place{s.Chat(202, 201), s.Chat(202, 201)}
+			s.Tail()
 			test.broken(s)
 			wantRecovered(t, what, d.connect(), test.recovered)
 			synctest.Wait()
@@ -656,15 +657,15 @@ func TestALoginThatEndsReadsNoMore(t *testing.T) {
 		d := s.device(201)
 		d.connect()
 		d.breakOff(-1)
-		s.chat(202, 201)
-		s.tail()
-		s.read.Stuck = true
-		a := s.delivery.Attach(201, &porttest.Conn{Features: d.features, Resume: d.token})
-		replay := s.stored.Replay(a)
+		s.Chat(202, 201)
+		s.Tail()
+		s.Read.Stuck = true
+		a := s.Delivery.Attach(201, &porttest.Conn{Features: d.features, Resume: d.token})
+		replay := s.replays.Of(a)
 		replay.Begin(t.Context())
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := replay.Prepare(ctx, s.log, nil); domain.CodeOf(err) != domain.CodeUnavailable || s.told.asked != 0 {
+		if err := replay.Prepare(ctx, s.Log, nil); domain.CodeOf(err) != domain.CodeUnavailable || s.told.asked != 0 {
 			t.Errorf("%v, and the history was asked %d times", err, s.told.asked)
 		}
 		replay.Close()
@@ -675,16 +676,16 @@ func TestALoginThatEndsReadsNoMore(t *testing.T) {
 // Marks and ends of invites that a client never gets are no reason for it to get nothing.
 func TestOnlyWhatAClientGetsCountsAgainstTheBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newResumeStage(t, 1, func(o *delivery.ResumeOptions) { o.Bounds.Events, o.Missed = 2, nil }, 201)
+		s := newResumeStage(t, 1, func(o *replay.ResumeOptions) { o.Bounds.Events, o.Missed = 2, nil }, 201)
 		d := s.device(201)
 		d.connect()
 		d.breakOff(-1)
-		first := s.chat(202, 201)
+		first := s.Chat(202, 201)
 		for range 3 {
-			s.append(domain.Event{Body: domain.ReadMark{Reader: 202, Partner: 201, Receipt: true}})
+			s.Append(domain.Event{Body: domain.ReadMark{Reader: 202, Partner: 201, Receipt: true}})
 		}
-		second := s.chat(202, 201)
-		s.tail()
+		second := s.Chat(202, 201)
+		s.Tail()
 		wantRecovered(t, "a client that gets no receipts", d.connect(), true)
 		synctest.Wait()
 		d.want("a client that gets no receipts", first, second)
@@ -706,8 +707,8 @@ func TestAPongDoesNotTellWhetherTheLogHasMoved(t *testing.T) {
 		return pongs[len(pongs)-1].Token
 	}
 	first, quiet := pong(), pong()
-	s.chat(202, 203) // of others, as a block would be
-	s.tail()
+	s.Chat(202, 203) // of others, as a block would be
+	s.Tail()
 	moved := pong()
 	if first == quiet || quiet == moved || len(first) != len(quiet) || len(quiet) != len(moved) {
 		t.Errorf("before %s, with nothing between %s, after the log moved %s", first, quiet, moved)
@@ -717,18 +718,18 @@ func TestAPongDoesNotTellWhetherTheLogHasMoved(t *testing.T) {
 // However much a client took up, what its sender sends again is not shown again, for as long as that is likely.
 func TestWhatWasTakenUpIsNotShownAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newResumeStage(t, 1, func(o *delivery.ResumeOptions) { o.Bounds.Events = 3000 }, 201)
+		s := newResumeStage(t, 1, func(o *replay.ResumeOptions) { o.Bounds.Events = 3000 }, 201)
 		d := s.device(201)
 		d.connect()
 		d.breakOff(-1)
 		for n := range 1500 {
-			s.named(202, 201, domain.ClientMessageID(fmt.Sprint(n)))
+			s.Named(202, 201, domain.ClientMessageID(fmt.Sprint(n)))
 		}
-		s.tail()
+		s.Tail()
 		wantRecovered(t, "after a break", d.connect(), true)
 		synctest.Wait()
-		s.named(202, 201, "0")
-		s.tail()
+		s.Named(202, 201, "0")
+		s.Tail()
 		if got := len(porttest.Of[porttest.Delivered](d.conn)); got != 0 {
 			t.Errorf("%d events are shown again", got)
 		}
@@ -758,13 +759,13 @@ func TestRoomIsAwaitedForFramesWithTheirTokens(t *testing.T) {
 		d := s.device(201)
 		d.connect()
 		d.breakOff(-1)
-		missed := s.chat(202, 201)
-		s.tail()
+		missed := s.Chat(202, 201)
+		s.Tail()
 		var rooms []int
 		d.room = func(_ context.Context, bytes int) error { rooms = append(rooms, bytes); return nil }
 		d.login(nil)
-		held := s.chat(202, 201)
-		s.tail()
+		held := s.Chat(202, 201)
+		s.Tail()
 		d.replay.Start()
 		synctest.Wait()
 		token := len(d.conn.TokenAfter(len(d.conn.All()))) + len(`,"resume":""`)
@@ -780,16 +781,16 @@ func TestWhatWaitsForTheDatabaseIsNotConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newResumeStage(t, 1, nil)
 		s.stores(make(map[int]int64))
-		gate := &stageVersions{gate: make(chan struct{})}
-		s.checks(gate)
+		gate := &porttest.StageVersions{Gate: make(chan struct{})}
+		s.Checks(gate)
 		d := s.device(201)
 		d.login(nil)
-		s.chat(202, 201)
-		s.block(201, 203)
-		s.unblock(201, 203)
-		waiting := s.chat(203, 201)
-		seen := s.chat(202, 201)
-		s.tail()
+		s.Chat(202, 201)
+		s.Block(201, 203)
+		s.Unblock(201, 203)
+		waiting := s.Chat(203, 201)
+		seen := s.Chat(202, 201)
+		s.Tail()
 		confirmed := func() (places []int64) {
 			for _, given := range porttest.Of[porttest.DeliveredAt](d.conn) {
 				places = append(places, given.At.Offset)
@@ -802,7 +803,7 @@ func TestWhatWaitsForTheDatabaseIsNotConfirmed(t *testing.T) {
 		if got, want := confirmed(), []int64{first, first}; !slices.Equal(got, want) {
 			t.Errorf("while the database is asked: %v are confirmed, want %v", got, want)
 		}
-		close(gate.gate)
+		close(gate.Gate)
 		synctest.Wait()
 		if got, want := confirmed(), []int64{first, first, seen.Offset}; !slices.Equal(got, want) {
 			t.Errorf("in the end %v are confirmed, want %v", got, want)
@@ -815,7 +816,7 @@ func TestWhatWaitsForTheDatabaseIsNotConfirmed(t *testing.T) {
 func TestTheLogIsNotReadForOneUserAllTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := int64(9)
-		s := newResumeStage(t, 1, func(o *delivery.ResumeOptions) {
+		s := newResumeStage(t, 1, func(o *replay.ResumeOptions) {
 			o.MayRead = func(user domain.UserID, records int64) bool {
 				may := user == 201 && records <= left
 				if may {
@@ -829,9 +830,9 @@ func TestTheLogIsNotReadForOneUserAllTheTime(t *testing.T) {
 		d.breakOff(-1)
 		token := *d.token
 		for range 4 {
-			s.chat(202, 201)
+			s.Chat(202, 201)
 		}
-		s.tail()
+		s.Tail()
 		for login, fromHistory := range []int{0, 0, 1, 2} {
 			d.token = &token
 			wantRecovered(t, fmt.Sprint("login ", login), d.connect(), true)

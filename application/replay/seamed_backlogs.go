@@ -1,4 +1,4 @@
-package delivery
+package replay
 
 import (
 	"context"
@@ -78,10 +78,10 @@ func (s *seamedBacklogs) waitingInLog(inHistory []WaitingSender, from, to []doma
 
 // Stretches implements Backlogs.
 func (s *seamedBacklogs) Stretches(
-	ctx context.Context, user domain.UserID, stretches []Stretch, limit int,
+	ctx context.Context, user domain.UserID, stretches []ConversationStretch, limit int,
 ) ([][]history.Entry, error) {
 	lists := make([][]history.Entry, len(stretches))
-	var asked []Stretch
+	var asked []ConversationStretch
 	var places []int
 	for i, stretch := range stretches {
 		at := s.at[stretch.From.Partition]

@@ -1,4 +1,4 @@
-package delivery
+package replay
 
 import (
 	"context"
@@ -6,13 +6,14 @@ import (
 
 	"chatting/application/blocks"
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/domain"
 )
 
 // storedLog reads the log's part of a backlog. Its messages may have more bytes than may be held for a user, so they are read in
 // parts, each once the one before was handed over.
 type storedLog struct {
-	past     *Past
+	past     *past.Past
 	progress *history.Progress
 	login    storedLogin
 	seam     *seam
@@ -35,23 +36,23 @@ func (l *storedLog) close() {
 }
 
 // read reads a part from the beginning of a stretch. It returns the ids of all messages in it that are stored for the user.
-func (l *storedLog) read(ctx context.Context, stretch PastStretch) (ids []domain.EventID, err error) {
-	past, err := l.past.Entries(ctx, stretch, l.blocks, l.login.cut)
+func (l *storedLog) read(ctx context.Context, stretch past.Stretch) (ids []domain.EventID, err error) {
+	part, err := l.past.Entries(ctx, stretch, l.blocks, l.login.cut)
 	if err != nil {
 		return nil, err
 	}
-	l.release, l.blocks = past.Close, past.Blocks
-	if l.seam.shorten(stretch, past.From) {
-		l.login.attachment.recipient.delivery.notices.Warn(
+	l.release, l.blocks = part.Close, part.Blocks
+	if l.seam.shorten(stretch, part.From) {
+		l.login.notices.Warn(
 			"the history is too far behind: a login gets some of its stored messages later", slog.Any("user", stretch.User))
 	}
 	l.upTo, l.entries = make([]domain.Place, len(stretch.To)), make([][]history.Entry, len(stretch.To))
 	for p, to := range l.seam.to {
-		if l.upTo[p] = to; past.To[p] < stretch.To[p] {
-			l.upTo[p].Offset = past.To[p]
+		if l.upTo[p] = to; part.To[p] < stretch.To[p] {
+			l.upTo[p].Offset = part.To[p]
 		}
 	}
-	for _, e := range past.Entries {
+	for _, e := range part.Entries {
 		if !e.IsKept() || e.Sender() == stretch.User {
 			continue
 		}
@@ -92,8 +93,8 @@ func (l *storedLog) goOn(ctx context.Context, backlogs *seamedBacklogs, from, to
 		backlogs.at = to
 		return nil
 	}
-	stretch := PastStretch{
-		User: l.login.attachment.recipient.user, From: make([]int64, len(to)), To: make([]int64, len(to)), BeginningFirst: true,
+	stretch := past.Stretch{
+		User: l.login.handover.User, From: make([]int64, len(to)), To: make([]int64, len(to)), BeginningFirst: true,
 	}
 	for p := range to {
 		if !l.seam.anew[p] {

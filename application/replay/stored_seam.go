@@ -1,10 +1,11 @@
-package delivery
+package replay
 
 import (
 	"math"
 	"slices"
 
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/domain"
 )
 
@@ -76,8 +77,8 @@ func (s *seam) withoutHistory() {
 }
 
 // stretch returns what of the log is read: what the login needs and, if that is not too much, all that the history does not have.
-func (s *seam) stretch(user domain.UserID, reaches func(PastStretch) bool) PastStretch {
-	stretch := PastStretch{User: user, From: make([]int64, len(s.to)), To: make([]int64, len(s.to)), BeginningFirst: true}
+func (s *seam) stretch(user domain.UserID, reaches func(past.Stretch) bool) past.Stretch {
+	stretch := past.Stretch{User: user, From: make([]int64, len(s.to)), To: make([]int64, len(s.to)), BeginningFirst: true}
 	for p := range s.to {
 		if !s.anew[p] {
 			stretch.From[p], stretch.To[p] = s.at[p].Offset, s.to[p].Offset
@@ -104,7 +105,7 @@ func (s *seam) needs(p int) domain.Place {
 
 // shorten notes that the log was asked for a stretch, and is read from these offsets on only. It tells whether something is
 // left out by that. What is left out comes at another login, once the history has it: until then the cursor stays before it.
-func (s *seam) shorten(asked PastStretch, from []int64) (isShort bool) {
+func (s *seam) shorten(asked past.Stretch, from []int64) (isShort bool) {
 	for p, first := range from {
 		needs := max(asked.From[p], s.needs(p).Offset)
 		if s.anew[p] || first <= needs {

@@ -1,4 +1,4 @@
-package delivery
+package replay
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"chatting/application/delivery"
 	"chatting/application/history"
 	"chatting/domain"
 )
@@ -18,7 +19,7 @@ type Backlogs interface {
 	// The arguments have one place for each partition, in the order of their numbers.
 	Waiting(ctx context.Context, user domain.UserID, from, to []domain.Place, limit int) ([]WaitingSender, []domain.Place, error)
 	// Stretches returns, for each stretch, at most limit entries of its sender that are addressed to user, in the log's order.
-	Stretches(ctx context.Context, user domain.UserID, stretches []Stretch, limit int) ([][]history.Entry, error)
+	Stretches(ctx context.Context, user domain.UserID, stretches []ConversationStretch, limit int) ([][]history.Entry, error)
 	// Recent returns the ids of the latest entries that are addressed to user, at most limit of each partition, as far as they
 	// are not older than since and stand before the places given, one for each partition.
 	Recent(ctx context.Context, user domain.UserID, before []domain.Place, since time.Time, limit int) ([]domain.EventID, error)
@@ -30,8 +31,8 @@ type WaitingSender struct {
 	Place  domain.Place
 }
 
-// Stretch is the part of a conversation that stands from a place (included) to another one (excluded) of its partition.
-type Stretch struct {
+// ConversationStretch is the part of a conversation that stands from a place (included) to another one (excluded) of its partition.
+type ConversationStretch struct {
 	Sender   domain.UserID
 	From, To domain.Place
 }
@@ -46,9 +47,6 @@ const (
 	turnEntries       = 8
 	// turnBytes ends the turn of one conversation, after one frame at least.
 	turnBytes = 64 << 10
-	// replayBytes is how much is handed over at a time, a frame at least: the client confirms, and so its user's cursor moves
-	// on, in steps of so much, also on a bad line.
-	replayBytes = 64 << 10
 )
 
 // backlog is what was not delivered to a user before a login. Its conversations take turns, so that one long conversation does
@@ -117,9 +115,9 @@ func (b *backlog) take(ctx context.Context, hides func(sender domain.UserID) boo
 	}
 	turn := b.waiting[:min(turnConversations, len(b.waiting))]
 	b.waiting = slices.Concat(b.waiting[len(turn):], turn)
-	wanted := make([]Stretch, len(turn))
+	wanted := make([]ConversationStretch, len(turn))
 	for i, c := range turn {
-		wanted[i] = Stretch{Sender: c.sender, From: c.next, To: c.end}
+		wanted[i] = ConversationStretch{Sender: c.sender, From: c.next, To: c.end}
 	}
 	// One more than a turn's is loaded: so the place of the next one is known.
 	lists, err := b.undelivered.Stretches(ctx, b.user, wanted, turnEntries+1)
@@ -169,8 +167,7 @@ func pop(turn []*conversationBacklog, room int) (entry history.Entry, ok bool) {
 }
 
 // replay hands everything over that hides does not keep from the user.
-func (b *backlog) replay(ctx context.Context, attachment *Attachment, hides func(sender domain.UserID) bool) error {
-	conn := attachment.conn
+func (b *backlog) replay(ctx context.Context, to *delivery.Handover, hides func(sender domain.UserID) bool) error {
 	for {
 		turn, err := b.take(ctx, hides)
 		if err != nil {
@@ -178,7 +175,7 @@ func (b *backlog) replay(ctx context.Context, attachment *Attachment, hides func
 		}
 		if turn == nil {
 			// What a block took out of the replay is passed, too, behind what was handed over.
-			attachment.handStored(b.advance(nil), b.point)
+			to.HandStored(b.advance(nil), b.point)
 			return nil
 		}
 		for {
@@ -186,22 +183,22 @@ func (b *backlog) replay(ctx context.Context, attachment *Attachment, hides func
 			if len(batch) == 0 {
 				break
 			}
-			if err := conn.AwaitRoom(ctx, bytes); err != nil {
+			if err := to.Conn.AwaitRoom(ctx, bytes); err != nil {
 				return err
 			}
 			// Waiting may have taken long enough for a block.
-			batch = slices.DeleteFunc(batch, func(e history.Entry) bool { return hides(e.Sender) || attachment.wasReplayed(e.ID) })
+			batch = slices.DeleteFunc(batch, func(e history.Entry) bool { return hides(e.Sender) || to.WasReplayed(e.ID) })
 			for _, entry := range batch {
-				attachment.replayed(entry.ID)
+				to.Replayed(entry.ID)
 			}
 			if frames := b.advance(batch); len(frames) > 0 {
-				attachment.handStored(frames, b.point)
+				to.HandStored(frames, b.point)
 			}
 		}
 	}
 }
 
-// nextBatch returns the next messages of a turn, about replayBytes of them.
+// nextBatch returns the next messages of a turn, about delivery.ReplayBytes of them.
 func nextBatch(turn []*conversationBacklog) (batch []history.Entry, bytes int) {
 	room := math.MaxInt
 	for {
@@ -211,17 +208,17 @@ func nextBatch(turn []*conversationBacklog) (batch []history.Entry, bytes int) {
 		}
 		batch = append(batch, entry)
 		bytes += len(entry.Frame)
-		room = replayBytes - bytes
+		room = delivery.ReplayBytes - bytes
 	}
 }
 
 // advance returns messages that are to be handed over, each partition's last one with the place that is confirmed with it, if
 // that is a later one than before. A place of a partition without any of them stands behind them, without a frame.
-func (b *backlog) advance(batch []history.Entry) []Replayed {
-	frames := make([]Replayed, 0, len(batch)+1)
+func (b *backlog) advance(batch []history.Entry) []delivery.Replayed {
+	frames := make([]delivery.Replayed, 0, len(batch)+1)
 	last := make(map[int]int, len(batch)) // by partition
 	for i, entry := range batch {
-		frames = append(frames, Replayed{Frame: entry.Frame})
+		frames = append(frames, delivery.Replayed{Frame: entry.Frame})
 		last[entry.Place.Partition] = i
 	}
 	for partition, at := range b.places() {
@@ -234,7 +231,7 @@ func (b *backlog) advance(batch []history.Entry) []Replayed {
 		if i, ok := last[partition]; ok {
 			frames[i].At = confirmed
 		} else {
-			frames = append(frames, Replayed{At: confirmed})
+			frames = append(frames, delivery.Replayed{At: confirmed})
 		}
 	}
 	return frames

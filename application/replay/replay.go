@@ -1,4 +1,4 @@
-package delivery
+package replay
 
 import (
 	"context"
@@ -7,19 +7,45 @@ import (
 	"time"
 
 	"chatting/application/blocks"
+	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/domain"
 )
+
+// Replays makes the replays of the logins of a node.
+type Replays struct {
+	// Stored has what was stored for users who were offline; nil if messages to them are not stored.
+	Stored *StoredMessages
+	// Resumption lets clients take up where they stopped; nil if none does. It has the tokens of the node's Delivery.
+	Resumption *Resumption
+	Notices    *notice.Log
+}
+
+// Of returns the replay of a new attachment. Replay.Close is to be called before the attachment is detached.
+func (r *Replays) Of(attachment *delivery.Attachment) *Replay {
+	replay := &Replay{to: attachment.Handover(), messages: r.Stored, notices: r.Notices}
+	replay.running, replay.cancel = context.WithCancelCause(context.Background())
+	if r.Stored != nil {
+		replay.to.Stores()
+	}
+	if replay.to.Conn.Has(port.FeatureResume) {
+		replay.resumption = r.Resumption
+	}
+	return replay
+}
 
 // Replay delivers to one connection, after its login, what its client missed since it stopped; or, if it does not take up there,
 // what was stored for its user. It notes what the client confirms. If messages are not stored, and for a client that does not take
 // up, there is nothing to replay.
 type Replay struct {
-	attachment *Attachment
+	to         *delivery.Handover
 	messages   *StoredMessages // nil if messages are not stored
-	backlog    *backlog        // nil until Prepare is done, and for a client that takes up
-	takesUp    *takeUp         // nil for a client that does not take up
+	resumption *Resumption     // nil for a client without the feature resume
+	notices    *notice.Log
+	backlog    *backlog // nil until Prepare is done, and for a client that takes up
+	takesUp    *takeUp  // nil for a client that does not take up
 	knownSince time.Time
 	// projected is how far the history was when the login began; nil if it does not answer: unknown says why.
 	projected []domain.Place
@@ -33,103 +59,75 @@ type Replay struct {
 // errNoRoom says that the log's part of a replay has to make room.
 var errNoRoom = domain.NewError(domain.CodeUnavailable, "Too much waits for clients.")
 
-// Replay returns the replay of a new attachment. s may be nil: messages are not stored.
-func (s *StoredMessages) Replay(attachment *Attachment) *Replay {
-	r := &Replay{attachment: attachment, messages: s}
-	r.running, r.cancel = context.WithCancelCause(context.Background())
-	if s != nil {
-		attachment.storing()
-	}
-	return r
-}
-
 // Begin notes how far the history is. It is called before the user's blocks are loaded: so no change of a block stands between what
 // comes from the history and the list.
 func (r *Replay) Begin(ctx context.Context) {
 	switch {
 	case r.messages != nil:
 		r.projected, r.unknown = r.messages.progress.Soon(ctx)
-	case r.names() && r.resumption().options.History != nil:
-		r.projected, r.unknown = r.resumption().options.History.Soon(ctx)
+	case r.names() && r.resumption.options.History != nil:
+		r.projected, r.unknown = r.resumption.options.History.Soon(ctx)
 	}
 }
 
 // Prepare notes the end of the log, from which on the attachment is served, and finds out what its client missed before it, or what
 // was stored. Begin was called, and then the database held blocks.
 func (r *Replay) Prepare(ctx context.Context, ends port.LogEnds, blocks []blocks.Entry) error {
-	if r.attachment.resume == nil {
-		return r.prepareAfresh(ctx, ends, blocks)
-	}
-	named := r.names()
-	if named {
+	if r.names() {
 		if took, err := r.takeUp(ctx, ends, blocks); took || err != nil {
 			return err
 		}
 	}
-	if err := r.prepareAfresh(ctx, ends, blocks); err != nil {
-		return err
+	start, err := r.prepareAfresh(ctx, ends, blocks)
+	if err == nil && r.resumption != nil {
+		r.answerAfresh(start)
 	}
-	r.answerAfresh(named)
-	return nil
+	return err
 }
-
-// resumption returns that of the node; nil if no client takes up.
-func (r *Replay) resumption() *Resumption { return r.attachment.recipient.delivery.Resumption }
 
 // names tells whether the client names where it stopped.
 func (r *Replay) names() bool {
-	_, named := r.attachment.conn.Resumes()
-	return named && r.attachment.resume != nil
+	_, named := r.to.Conn.Resumes()
+	return named && r.resumption != nil
 }
 
-// prepareAfresh is Prepare for a client that does not take up where it stopped.
-func (r *Replay) prepareAfresh(ctx context.Context, ends port.LogEnds, blocks []blocks.Entry) error {
+// prepareAfresh is Prepare for a client that does not take up where it stopped. It returns from where on nothing is replayed.
+func (r *Replay) prepareAfresh(ctx context.Context, ends port.LogEnds, blocks []blocks.Entry) (start []int64, err error) {
 	if r.messages == nil {
 		offsets, err := ends.EndOffsets(ctx)
 		if err == nil {
-			r.attachment.Activate(blocks, offsets)
+			r.to.Activate(blocks, offsets, nil)
 		}
-		return err
+		return offsets, err
 	}
 	end := history.LogEnd{Before: r.projected, Unknown: r.unknown}
 	readable, offsets, err := r.messages.progress.ReadableUpTo(ctx, ends)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	end.Offsets = readable
-	r.attachment.replays(end.Offsets)
-	r.attachment.Activate(blocks, offsets)
-	login := storedLogin{attachment: r.attachment, blocks: blocks, cut: func() { r.cancel(errNoRoom) }}
+	r.to.Activate(blocks, offsets, readable)
+	login := storedLogin{handover: r.to, blocks: blocks, cut: func() { r.cancel(errNoRoom) }, notices: r.notices}
 	r.backlog, err = r.messages.backlog(ctx, login, end)
-	return err
+	return readable, err
 }
 
-// answerAfresh has the answer to the login say where the client is, which does not take up where it stopped. named tells that it
-// wanted to.
-func (r *Replay) answerAfresh(named bool) {
-	a, resumption := r.attachment, r.resumption()
-	var start []int64
-	a.do(func() {
-		if start = a.served.from; a.served.replayEnd != nil {
-			start = a.served.replayEnd
-		}
-	})
-	if start == nil {
-		return // the connection has ended
-	}
+// answerAfresh has the answer to the login say where the client is, which does not take up where it stopped. Behind start nothing is
+// replayed.
+func (r *Replay) answerAfresh(start []int64) {
 	point, limit := start, []int64(nil)
 	if r.backlog != nil {
 		point, limit = r.backlog.point(start), r.backlog.seam.limits()
 	}
-	a.resumes(resumption.sealOf(a.recipient.user), point, start, limit)
-	a.conn.Resumed(ResumeAnswer{Token: a.currentToken(), Named: named, From: resumption.options.Now()})
+	r.to.Resumes(point, start, limit)
+	r.to.Conn.Resumed(delivery.ResumeAnswer{Token: r.to.Token(), Named: r.names(), From: r.resumption.options.Now()})
 }
 
 // Start hands over what the client missed, or what was stored, and then what the attachment held meanwhile. Call it after LoggedIn.
 func (r *Replay) Start() {
-	if r.backlog == nil && r.takesUp == nil || r.isEmpty() && r.attachment.holdsLittle() {
+	if r.backlog == nil && r.takesUp == nil || r.isEmpty() && r.to.HoldsLittle() {
 		r.release()
-		r.attachment.Release()
+		r.to.Release()
 		return
 	}
 	r.done = make(chan struct{})
@@ -139,12 +137,12 @@ func (r *Replay) Start() {
 		err := r.replay(ctx)
 		r.release()
 		if err == nil {
-			err = r.attachment.releaseInParts(ctx)
+			err = r.to.ReleaseInParts(ctx)
 		}
 		if err != nil && (ctx.Err() == nil || errors.Is(context.Cause(ctx), errNoRoom)) {
-			r.attachment.recipient.delivery.notices.Warn("a replay was given up",
-				slog.Any("user", r.attachment.recipient.user), slog.Any("error", err))
-			r.attachment.conn.Close(port.CloseTryLater)
+			r.notices.Warn("a replay was given up",
+				slog.Any("user", r.to.User), slog.Any("error", err))
+			r.to.Conn.Close(port.CloseTryLater)
 		}
 	}()
 }
@@ -161,7 +159,7 @@ func (r *Replay) replay(ctx context.Context) error {
 	if r.takesUp != nil {
 		return r.takesUp.replay(ctx)
 	}
-	return r.backlog.replay(ctx, r.attachment, r.attachment.hides)
+	return r.backlog.replay(ctx, r.to, r.to.Hides)
 }
 
 // release lets go of what was read of the log. It may be called again.
@@ -200,7 +198,7 @@ func (r *Replay) Received(upTo []domain.Place) {
 			places[i] = r.backlog.seam.confirms(places[i])
 		}
 	}
-	r.messages.saving.add(r.attachment.recipient.user, places)
+	r.messages.saving.add(r.to.User, places)
 }
 
 // Close ends the replay, and has what the client confirmed saved.
@@ -211,6 +209,6 @@ func (r *Replay) Close() {
 	}
 	r.release()
 	if r.confirming() != nil {
-		r.messages.saving.saveNow(r.attachment.recipient.user)
+		r.messages.saving.saveNow(r.to.User)
 	}
 }

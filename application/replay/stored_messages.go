@@ -1,4 +1,4 @@
-package delivery
+package replay
 
 import (
 	"context"
@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"chatting/application/blocks"
+	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/notice"
+	"chatting/application/past"
 	"chatting/domain"
 )
 
@@ -17,7 +20,7 @@ import (
 // clients confirm. What a client got and did not confirm is delivered again, marked as such.
 type StoredMessages struct {
 	// Past reads the log. It has to be set before anybody logs in.
-	Past *Past
+	Past *past.Past
 
 	cursors     Cursors
 	undelivered Backlogs
@@ -87,21 +90,16 @@ func (s *StoredMessages) beginning(ctx context.Context) ([]domain.Place, error) 
 // Run saves cursors until ctx ends, and then what is left.
 func (s *StoredMessages) Run(ctx context.Context) { s.saving.run(ctx) }
 
-const (
-	// repeatedWithin is how long before a login a message may have been sent that its sender sends again after the login,
-	// because a failure left the outcome in doubt.
-	repeatedWithin = 10 * time.Minute
-	// maxRecent bounds what is known of that, a partition.
-	maxRecent = 128
-)
+// maxRecent bounds what is known of what was said shortly before a login, a partition.
+const maxRecent = 128
 
-// backlog returns what was not delivered to the user of login before the end, and tells the login's attachment what was.
+// backlog returns what was not delivered to the user of login before the end, and tells the login's connection what was.
 //
 // Nothing waits for the projector: what the history had when the end was noted comes from there, and the rest from the log. If the
 // history does not answer, everything comes from the log, as far as it reaches.
 func (s *StoredMessages) backlog(ctx context.Context, login storedLogin, end history.LogEnd) (*backlog, error) {
 	seam := newSeam(end)
-	from, err := s.cursor(ctx, login.attachment.recipient.user, seam.to)
+	from, err := s.cursor(ctx, login.handover.User, seam.to)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +113,7 @@ func (s *StoredMessages) backlog(ctx context.Context, login storedLogin, end his
 		slow = err
 		seam.withoutHistory()
 	}
-	login.attachment.recipient.delivery.notices.Warn("the history does not answer: stored messages are read from the log",
+	login.notices.Warn("the history does not answer: stored messages are read from the log",
 		slog.Any("error", slow))
 	b, _, err := s.read(ctx, login, seam)
 	return b, err
@@ -123,14 +121,15 @@ func (s *StoredMessages) backlog(ctx context.Context, login storedLogin, end his
 
 // storedLogin is a login of a user for whom messages are stored.
 type storedLogin struct {
-	attachment *Attachment
-	blocks     []blocks.Entry // as Past.Entries wants them
-	cut        func()         // called if others need the room of what was read
+	handover *delivery.Handover
+	blocks   []blocks.Entry // as past.Past.Entries wants them
+	cut      func()         // called if others need the room of what was read
+	notices  *notice.Log
 }
 
 // read reads what the seam says. fromHistory tells that the error is the history's.
 func (s *StoredMessages) read(ctx context.Context, login storedLogin, seam *seam) (b *backlog, fromHistory bool, err error) {
-	user := login.attachment.recipient.user
+	user := login.handover.User
 	recent, err := s.recent(ctx, user, seam)
 	if err != nil {
 		return nil, true, err
@@ -152,7 +151,7 @@ func (s *StoredMessages) read(ctx context.Context, login storedLogin, seam *seam
 		undelivered: sources, seam: seam, user: user, from: slices.Clone(seam.from), to: seam.to,
 		passed: slices.Clone(seam.from), release: sources.log.close,
 	}
-	if err := b.nextWindow(ctx, login.attachment.hides); err != nil {
+	if err := b.nextWindow(ctx, login.handover.Hides); err != nil {
 		b.close()
 		return nil, true, err
 	}
@@ -160,7 +159,7 @@ func (s *StoredMessages) read(ctx context.Context, login storedLogin, seam *seam
 	if b.isEmpty() {
 		b.close()
 	}
-	login.attachment.saidBefore(append(recent, ids...))
+	login.handover.SaidBefore(append(recent, ids...))
 	s.pass(b)
 	return b, false, nil
 }
@@ -172,7 +171,7 @@ func (s *StoredMessages) recent(ctx context.Context, user domain.UserID, seam *s
 	}
 	ctx, cancel := context.WithTimeout(ctx, history.Patience)
 	defer cancel()
-	return s.undelivered.Recent(ctx, user, seam.at, time.Now().Add(-repeatedWithin), maxRecent)
+	return s.undelivered.Recent(ctx, user, seam.at, time.Now().Add(-delivery.RepeatedWithin), maxRecent)
 }
 
 // pass moves the cursor of b's user over places that nobody is going to confirm: they hold nothing for it, or only what a block
@@ -206,17 +205,17 @@ func (s *StoredMessages) cursor(ctx context.Context, user domain.UserID, to []do
 	return advance(from, unsaved), nil
 }
 
-// recall tells attachment, whose client takes up where it stopped, what was said to its user lately, as far as the history had it
-// when the login began: the attachment is served what came later.
-func (s *StoredMessages) recall(ctx context.Context, attachment *Attachment, projected []domain.Place) {
+// recall tells delivery what was said lately to the user of a login whose client takes up where it stopped, as far as the history had it
+// when the login began: the connection is served what came later.
+func (s *StoredMessages) recall(ctx context.Context, to *delivery.Handover, projected []domain.Place, notices *notice.Log) {
 	ctx, cancel := context.WithTimeout(ctx, history.Patience)
 	defer cancel()
-	since := time.Now().Add(-repeatedWithin)
-	recent, err := s.undelivered.Recent(ctx, attachment.recipient.user, projected, since, maxRecent)
+	since := time.Now().Add(-delivery.RepeatedWithin)
+	recent, err := s.undelivered.Recent(ctx, to.User, projected, since, maxRecent)
 	if err != nil {
-		attachment.recipient.delivery.notices.Warn("the history does not answer: a client may get again what a sender sends again",
+		notices.Warn("the history does not answer: a client may get again what a sender sends again",
 			slog.Any("error", err))
 		return
 	}
-	attachment.saidBefore(recent)
+	to.SaidBefore(recent)
 }

@@ -1,4 +1,4 @@
-package delivery
+package past
 
 import (
 	"cmp"
@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"chatting/application/blocks"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
-// pastJudging decides what a user saw in a stretch of the log.
-type pastJudging struct {
+// judging decides what a user saw in a stretch of the log.
+type judging struct {
 	user     domain.UserID
-	delivery *Delivery
-	records  []pastRecord
+	verdicts *Verdicts
+	records  []openRecord
 	// from and to are between which offsets all records are here, and what the blocks were is known. prepare writes them.
 	from, to []int64
 
@@ -24,29 +25,29 @@ type pastJudging struct {
 	changed map[domain.Place]struct{}
 }
 
-// pastRecord is a record of the stretch that is one of ours.
-type pastRecord struct {
+// openRecord is a record of the stretch that is one of ours.
+type openRecord struct {
 	at    domain.Place
 	event domain.Event
 	frame []byte
 }
 
 // openAll opens records, and sorts them by partition. It leaves out what is not ours: the tail has said so.
-func openAll(records []Record) []pastRecord {
-	opened := make([]pastRecord, 0, len(records))
+func openAll(records []port.Record) []openRecord {
+	opened := make([]openRecord, 0, len(records))
 	for _, record := range records {
 		if event, frame, err := record.Open(); err == nil {
-			opened = append(opened, pastRecord{at: record.Place(), event: event, frame: frame})
+			opened = append(opened, openRecord{at: record.Place(), event: event, frame: frame})
 		}
 	}
-	slices.SortStableFunc(opened, func(a, b pastRecord) int { return cmp.Compare(a.at.Partition, b.at.Partition) })
+	slices.SortStableFunc(opened, func(a, b openRecord) int { return cmp.Compare(a.at.Partition, b.at.Partition) })
 	return opened
 }
 
 // prepare finds out which blocks the user had where the stretch begins, and which changes in it are real.
-func (j *pastJudging) prepare(ctx context.Context, versions GivenBlocks, list []blocks.Entry) error {
+func (j *judging) prepare(ctx context.Context, versions GivenBlocks, list []blocks.Entry) error {
 	// What became of the records has to be known.
-	if err := j.delivery.verdicts.await(ctx, j.judged()); err != nil {
+	if err := j.verdicts.await(ctx, j.judged()); err != nil {
 		return err
 	}
 	changes, err := j.realChanges(ctx, versions)
@@ -64,7 +65,7 @@ func (j *pastJudging) prepare(ctx context.Context, versions GivenBlocks, list []
 		logged[change.Target][change.Version] = struct{}{}
 		newest[change.Target] = max(newest[change.Target], change.Version)
 		j.changed[r.at] = struct{}{}
-		if j.delivery.verdicts.of(r.at) == pastUnknown {
+		if j.verdicts.of(r.at) == fateUnknown {
 			j.beginBehind(r.at)
 		}
 	}
@@ -89,14 +90,14 @@ func (j *pastJudging) prepare(ctx context.Context, versions GivenBlocks, list []
 
 // beginBehind has the stretch begin behind a change of a block that may have stood in the log before: whether its target was hidden
 // up to it nobody knows.
-func (j *pastJudging) beginBehind(at domain.Place) {
+func (j *judging) beginBehind(at domain.Place) {
 	p := at.Partition
 	j.from[p] = max(j.from[p], at.Offset+1)
 	j.to[p] = max(j.to[p], j.from[p])
 }
 
 // list returns the user's blocks at the place that was reached.
-func (j *pastJudging) list() []blocks.Entry {
+func (j *judging) list() []blocks.Entry {
 	list := make([]blocks.Entry, 0, len(j.targets))
 	for _, target := range j.targets {
 		if version := j.blocks.Version(target); version > 0 {
@@ -107,7 +108,7 @@ func (j *pastJudging) list() []blocks.Entry {
 }
 
 // judged returns, by partition, the place behind the last record about an invite or one of the user's blocks.
-func (j *pastJudging) judged() map[int]int64 {
+func (j *judging) judged() map[int]int64 {
 	places := make(map[int]int64)
 	for _, r := range j.records {
 		if _, isInvite := r.event.Body.(domain.GameInvite); isInvite || j.changes(r) {
@@ -118,17 +119,17 @@ func (j *pastJudging) judged() map[int]int64 {
 }
 
 // changes tells whether a record says that it changes one of the user's blocks.
-func (j *pastJudging) changes(r pastRecord) bool {
+func (j *judging) changes(r openRecord) bool {
 	change, ok := r.event.Body.(domain.BlockChanged)
 	return ok && change.Blocker == j.user
 }
 
 // realChanges returns the changes of the user's blocks that the database gave out, without those that stood in the log before.
-func (j *pastJudging) realChanges(ctx context.Context, versions GivenBlocks) ([]pastRecord, error) {
-	var changes []pastRecord
+func (j *judging) realChanges(ctx context.Context, versions GivenBlocks) ([]openRecord, error) {
+	var changes []openRecord
 	var pairs []blocks.Pair
 	for _, r := range j.records {
-		if !j.changes(r) || j.delivery.verdicts.of(r.at) == pastRepeated {
+		if !j.changes(r) || j.verdicts.of(r.at) == fateRepeated {
 			continue
 		}
 		changes = append(changes, r)
@@ -144,14 +145,14 @@ func (j *pastJudging) realChanges(ctx context.Context, versions GivenBlocks) ([]
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(changes, func(r pastRecord) bool {
+	return slices.DeleteFunc(changes, func(r openRecord) bool {
 		change, _ := r.event.Body.(domain.BlockChanged)
 		return !given[blocks.PairOf(change)].Gave(change.Version, r.event.ID, domain.Place{})
 	}), nil
 }
 
 // judge returns what the user saw, and whether something is left out because nobody knows what became of it.
-func (j *pastJudging) judge() (entries []PastEntry, unknown bool) {
+func (j *judging) judge() (entries []Entry, unknown bool) {
 	type key struct {
 		conversation domain.Conversation
 		id           domain.EventID
@@ -172,11 +173,11 @@ func (j *pastJudging) judge() (entries []PastEntry, unknown bool) {
 		}
 		sender := r.event.Body.Actor()
 		if _, isInvite := r.event.Body.(domain.GameInvite); isInvite {
-			switch verdict := j.delivery.verdicts.of(r.at); {
-			case verdict == pastUnknown:
+			switch verdict := j.verdicts.of(r.at); {
+			case verdict == fateUnknown:
 				unknown = true
 				continue
-			case verdict == pastVoid, verdict == pastUnseen && sender != j.user:
+			case verdict == fateVoid, verdict == fateUnseen && sender != j.user:
 				continue
 			}
 		}
@@ -188,7 +189,7 @@ func (j *pastJudging) judge() (entries []PastEntry, unknown bool) {
 		if sender != j.user && j.blocks.Hides(sender) {
 			continue
 		}
-		entry := PastEntry{Place: r.at, Event: r.event, Frame: r.frame}
+		entry := Entry{Place: r.at, Event: r.event, Frame: r.frame}
 		if sender == j.user {
 			entry.EchoOf = r.event.ClientMessageID
 		}

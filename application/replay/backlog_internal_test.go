@@ -1,6 +1,7 @@
-package delivery
+package replay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"chatting/application/history"
+	"chatting/application/notice"
 	"chatting/domain"
 )
 
@@ -67,7 +69,7 @@ func (w *waitingMessages) Waiting(
 	return senders, ends, nil
 }
 
-func (w *waitingMessages) Stretches(_ context.Context, _ domain.UserID, stretches []Stretch, limit int) ([][]history.Entry, error) {
+func (w *waitingMessages) Stretches(_ context.Context, _ domain.UserID, stretches []ConversationStretch, limit int) ([][]history.Entry, error) {
 	var lists [][]history.Entry
 	text := ""
 	for _, stretch := range stretches {
@@ -108,11 +110,9 @@ func nobody(domain.UserID) bool { return false }
 // replayed runs a replay, and returns what its connection was given.
 func replayed(t *testing.T, b *backlog, hides func(domain.UserID) bool) *givenConn {
 	t.Helper()
-	d, _, _ := newDelivery(&judgedInvites{})
 	c := &givenConn{}
-	a := d.Attach(b.user, c)
-	a.storing()
-	if err := b.replay(t.Context(), a, hides); err != nil {
+	to := handoverTo(b.user, c)
+	if err := b.replay(t.Context(), to, hides); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -275,15 +275,13 @@ func TestWhomTheUserBlockedMeanwhileHasNoTurnAnyMore(t *testing.T) {
 	b := backlogOf(t, waiting, 1)
 	first := true
 	hides := func(sender domain.UserID) bool { return !first && sender == 10 }
-	d, _, _ := newDelivery(&judgedInvites{})
 	c := &givenConn{}
-	a := d.Attach(2, c)
-	a.storing()
+	to := handoverTo(2, c)
 	c.room = func(context.Context) error {
 		first = false
 		return nil
 	}
-	if err := b.replay(t.Context(), a, hides); err != nil {
+	if err := b.replay(t.Context(), to, hides); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"10 11 ", "11 "}; !slices.Equal(waiting.asked, want) {
@@ -292,7 +290,7 @@ func TestWhomTheUserBlockedMeanwhileHasNoTurnAnyMore(t *testing.T) {
 	// What of the first turn had not been handed over was hidden, too.
 	c.want(t, "the replay", "replay 2 2 2 2 2 2 2 2@0:15", "replay 2@0:99999")
 	for _, entry := range waiting.entries {
-		if a.stored.hadBefore(entry.ID) != (entry.Sender == 11) {
+		if to.WasReplayed(entry.ID) != (entry.Sender == 11) {
 			t.Errorf("of %d is noted as replayed the message at %v", entry.Sender, entry.Place)
 		}
 	}
@@ -323,19 +321,17 @@ func TestAReplayEndsWithTheErrorOfWhatItNeeds(t *testing.T) {
 			waiting.add(10, 0, 2, 1)
 		}
 		b := backlogOf(t, waiting, 1)
-		d, _, _ := newDelivery(&judgedInvites{})
 		c := &givenConn{room: func(context.Context) error {
 			if test.windows {
 				waiting.err = away
 			}
 			return test.room
 		}}
-		a := d.Attach(2, c)
-		a.storing()
+		to := handoverTo(2, c)
 		if what == "the messages" {
 			waiting.err = away
 		}
-		if err := b.replay(t.Context(), a, nobody); !errors.Is(err, away) {
+		if err := b.replay(t.Context(), to, nobody); !errors.Is(err, away) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -355,17 +351,19 @@ func TestASessionThatEndsWaitsForItsReplayAndSaysNothing(t *testing.T) {
 		waiting := &waitingMessages{}
 		waiting.add(10, 0, 1, 1)
 		b := backlogOf(t, waiting, 1)
-		d, _, log := newDelivery(&judgedInvites{})
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, nil))
 		leave := make(chan struct{})
 		c := &givenConn{room: func(ctx context.Context) error {
 			<-ctx.Done()
 			<-leave
 			return ctx.Err()
 		}}
-		a := d.Attach(2, c)
-		a.storing()
-		messages := NewStoredMessages(nil, waiting, history.FollowedLog{Partitions: 1}, slog.New(slog.NewTextHandler(log, nil)))
-		replay := messages.Replay(a)
+		replays := Replays{
+			Stored:  NewStoredMessages(nil, waiting, history.FollowedLog{Partitions: 1}, logger),
+			Notices: notice.NewLog(logger, time.Now),
+		}
+		replay := replays.Of(attach(2, c))
 		replay.backlog = b
 		replay.Start()
 		synctest.Wait()
@@ -383,7 +381,7 @@ func TestASessionThatEndsWaitsForItsReplayAndSaysNothing(t *testing.T) {
 		close(leave)
 		<-closed
 		if c.want(t, "a session that has ended"); log.Len() != 0 {
-			t.Errorf("the log says %s", log)
+			t.Errorf("the log says %s", log.String())
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package delivery_test
+package replay_test
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 
 	"chatting/application/blocks"
-	"chatting/application/delivery"
 	"chatting/application/port"
+	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/porttest"
 )
@@ -78,10 +78,10 @@ func newResumeModel(t *testing.T, random *rand.Rand, doubts, stores bool) *resum
 		random: random, users: []domain.UserID{201, 202, 203}, blocked: make(map[porttest.Pair]bool), again: doubts,
 	}
 	records := []int{0, 5, 30}[random.IntN(3)]
-	m.resumeStage = newResumeStage(t, modelPartitions, func(options *delivery.ResumeOptions) {
+	m.resumeStage = newResumeStage(t, modelPartitions, func(options *replay.ResumeOptions) {
 		options.Bounds.Events = []int{10, 1000}[random.IntN(2)]
 	}, m.users...)
-	m.read.Records = records
+	m.Read.Records = records
 	m.told.projected = make([]int64, modelPartitions)
 	if stores {
 		m.store()
@@ -89,8 +89,8 @@ func newResumeModel(t *testing.T, random *rand.Rand, doubts, stores bool) *resum
 	}
 	if doubts {
 		m.gate = make(chan struct{})
-		m.delivery.Versions = m
-		porttest.Run(t, m.delivery.Run)
+		m.Delivery.Versions = m
+		porttest.Run(t, m.Delivery.Run)
 	}
 	for _, user := range []domain.UserID{201, 201, 202, 203} {
 		m.devices = append(m.devices, &modelDevice{device: m.device(user, port.FeatureInvites)})
@@ -122,7 +122,7 @@ func (m *resumeModel) Versions(ctx context.Context, pair blocks.Pair) (blocks.Gi
 	case <-ctx.Done():
 		return blocks.GivenVersions{}, ctx.Err()
 	}
-	return m.given.Versions(ctx, pair)
+	return m.Given.Versions(ctx, pair)
 }
 
 func (m *resumeModel) run(steps int) {
@@ -131,7 +131,7 @@ func (m *resumeModel) run(steps int) {
 		case n < 9:
 			m.say()
 		case n < 13:
-			m.step(m.random.IntN(modelPartitions))
+			m.Step(m.random.IntN(modelPartitions))
 		case n < 14:
 			m.project()
 		case n < 15 && m.gate != nil:
@@ -153,8 +153,8 @@ func (m *resumeModel) run(steps int) {
 		d.breakOff(-1)
 		m.check(i, d)
 	}
-	if m.read.Open != 0 || m.held != 0 {
-		m.t.Errorf("%d readers of the log have not closed, and %d bytes of the history are held", m.read.Open, m.held)
+	if m.Read.Open != 0 || m.held != 0 {
+		m.T.Errorf("%d readers of the log have not closed, and %d bytes of the history are held", m.Read.Open, m.held)
 	}
 }
 
@@ -170,16 +170,16 @@ func (m *resumeModel) open() {
 	}
 }
 
-// step applies a record, after which everything before the next one was.
-func (m *resumeModel) step(partition int) {
-	m.stage.step(partition)
-	m.delivery.Passed(partition, int64(m.next[partition]))
+// Step applies a record, after which everything before the next one was.
+func (m *resumeModel) Step(partition int) {
+	m.Stage.Step(partition)
+	m.Delivery.Passed(partition, int64(m.Next[partition]))
 }
 
 func (m *resumeModel) tailAll() {
 	for p := range modelPartitions {
-		for m.next[p] < len(m.log.Records[p]) {
-			m.step(p)
+		for m.Next[p] < len(m.Log.Records[p]) {
+			m.Step(p)
 		}
 		synctest.Wait()
 		m.open()
@@ -194,7 +194,7 @@ func (m *resumeModel) project() {
 	m.told.mu.Lock()
 	defer m.told.mu.Unlock()
 	p := m.random.IntN(modelPartitions)
-	if n := int64(m.next[p]) - m.told.projected[p]; n > 0 {
+	if n := int64(m.Next[p]) - m.told.projected[p]; n > 0 {
 		m.told.projected[p] += m.random.Int64N(n) + 1
 		m.follow()
 	}
@@ -207,19 +207,19 @@ func (m *resumeModel) say() {
 	at := porttest.SomeTime
 	switch n := m.random.IntN(20); {
 	case n < 12:
-		m.chat(from, to)
+		m.Chat(from, to)
 	case n < 13:
-		m.append(domain.Event{Body: domain.SystemMessage{To: to}})
+		m.Append(domain.Event{Body: domain.SystemMessage{To: to}})
 	case from == to:
 	case n < 16:
 		m.blocked[pair] = !m.blocked[pair]
-		m.append(m.changes(from, to, m.blocked[pair]))
+		m.Append(m.Changes(from, to, m.blocked[pair]))
 	case n < 18:
 		m.rooms = append(m.rooms, domain.RoomID(domain.DerivedID("room", fmt.Sprint(len(m.rooms))).String()))
-		m.append(domain.Event{Time: at, Body: domain.GameInvite{From: from, To: to, Status: domain.InviteOpened, Room: m.rooms[len(m.rooms)-1]}})
+		m.Append(domain.Event{Time: at, Body: domain.GameInvite{From: from, To: to, Status: domain.InviteOpened, Room: m.rooms[len(m.rooms)-1]}})
 	case len(m.rooms) > 0:
 		status := []domain.InviteStatus{domain.InviteCancelled, domain.InviteAccepted, domain.InviteDeclined}[m.random.IntN(3)]
-		m.append(domain.Event{Time: at, Body: domain.GameInvite{From: from, To: to, Status: status, Room: m.rooms[m.random.IntN(len(m.rooms))]}})
+		m.Append(domain.Event{Time: at, Body: domain.GameInvite{From: from, To: to, Status: status, Room: m.rooms[m.random.IntN(len(m.rooms))]}})
 	}
 }
 
@@ -254,7 +254,7 @@ func (m *resumeModel) confirm(d *modelDevice, n int) {
 			}
 		}
 	}
-	if m.stored != nil && len(places) > 0 {
+	if m.replays.Stored != nil && len(places) > 0 {
 		d.replay.Received(places)
 	}
 }
@@ -273,14 +273,14 @@ func (m *resumeModel) login(d *modelDevice, meanwhile func()) {
 			in = true
 		default: // it waits for the tail, which says what became of invites
 			for p := range modelPartitions {
-				m.step(p)
+				m.Step(p)
 			}
 		}
 	}
 	answer := d.conn.Answer()
 	switch {
 	case answer.Named != (d.token != nil):
-		m.t.Errorf("user %d named %v, and is told %+v", d.user, d.token, answer)
+		m.T.Errorf("user %d named %v, and is told %+v", d.user, d.token, answer)
 	case answer.Recovered:
 		m.recoveries++
 	default:
@@ -289,23 +289,23 @@ func (m *resumeModel) login(d *modelDevice, meanwhile func()) {
 		}
 		point, ok := domain.NewResumeSeal(resumeKey, d.user).Open(answer.Token, modelPartitions)
 		if !ok {
-			m.t.Fatalf("%q is no token", answer.Token)
+			m.T.Fatalf("%q is no token", answer.Token)
 		}
 		d.from, d.saw, d.stored = point.Next, nil, make([]int64, modelPartitions)
-		if m.stored != nil {
-			d.stored = m.ends()
+		if m.replays.Stored != nil {
+			d.stored = m.Ends()
 		}
 	}
 	d.in = true
 	if m.random.IntN(2) == 0 {
-		m.step(m.random.IntN(modelPartitions))
+		m.Step(m.random.IntN(modelPartitions))
 	}
 	d.replay.Start()
 }
 
 // check compares what a device saw with what its user's witness saw.
 func (m *resumeModel) check(number int, d *modelDevice) {
-	m.t.Helper()
+	m.T.Helper()
 	byPartition := func(frames []string) (of [modelPartitions][]string) {
 		for _, frame := range frames {
 			p := porttest.PositionOf(frame).Partition
@@ -326,7 +326,7 @@ func (m *resumeModel) check(number int, d *modelDevice) {
 		isStored := func(frame string) bool { return porttest.PositionOf(frame).Offset < d.stored[p] }
 		for _, frame := range got[p] {
 			if isStored(frame) && !slices.Contains(want[p], frame) {
-				m.t.Errorf("device %d of user %d saw %s, which it must not see", number, d.user, frame)
+				m.T.Errorf("device %d of user %d saw %s, which it must not see", number, d.user, frame)
 			}
 		}
 		got[p], want[p] = slices.DeleteFunc(got[p], isStored), slices.DeleteFunc(want[p], isStored)
@@ -335,7 +335,7 @@ func (m *resumeModel) check(number int, d *modelDevice) {
 			slices.SortFunc(want[p], byPlace)
 		}
 		if !slices.Equal(got[p], want[p]) {
-			m.t.Errorf("device %d of user %d, from %d of partition %d on, saw\n%v\nand the log has\n%v\nafter %d recoveries",
+			m.T.Errorf("device %d of user %d, from %d of partition %d on, saw\n%v\nand the log has\n%v\nafter %d recoveries",
 				number, d.user, d.from[p], p, got[p], want[p], m.recoveries)
 		}
 	}

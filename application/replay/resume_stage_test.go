@@ -1,4 +1,4 @@
-package delivery_test
+package replay_test
 
 import (
 	"context"
@@ -10,18 +10,19 @@ import (
 
 	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/application/port"
+	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/porttest"
 )
 
 // resumeStage is a stage on which clients take up where they stopped.
 type resumeStage struct {
-	*pastStage
-	resumption *delivery.Resumption
-	told       *toldMissed
-	stored     *delivery.StoredMessages // nil: messages are not stored
-	clock      time.Time
+	*porttest.PastStage
+	replays replay.Replays
+	told    *toldMissed
+	clock   time.Time
 	// witness saw everything, of each user.
 	witness map[domain.UserID]*porttest.Conn
 
@@ -29,7 +30,7 @@ type resumeStage struct {
 	heldRoom int // 0 for no bound
 }
 
-// hold implements delivery.ResumeOptions.Hold.
+// hold implements replay.ResumeOptions.Hold.
 func (s *resumeStage) hold(_ domain.UserID, bytes int, _ func()) (release func(), ok bool) {
 	if s.heldRoom > 0 && s.held+bytes > s.heldRoom {
 		return nil, false
@@ -42,41 +43,42 @@ func (s *resumeStage) hold(_ domain.UserID, bytes int, _ func()) (release func()
 var resumeKey = domain.ResumeKey{1, 2, 3}
 
 // newResumeStage has a witness for each of users. change may change what the resumption is made of.
-func newResumeStage(t testing.TB, partitions int, change func(*delivery.ResumeOptions), users ...domain.UserID) *resumeStage {
+func newResumeStage(t testing.TB, partitions int, change func(*replay.ResumeOptions), users ...domain.UserID) *resumeStage {
 	s := &resumeStage{
-		pastStage: newPastStage(t, partitions), witness: make(map[domain.UserID]*porttest.Conn), clock: porttest.SomeTime,
+		PastStage: porttest.NewPastStage(t, partitions), witness: make(map[domain.UserID]*porttest.Conn), clock: porttest.SomeTime,
+		replays: replay.Replays{Notices: porttest.QuietNotices()},
 	}
 	s.told = &toldMissed{stage: s}
-	options := delivery.ResumeOptions{
-		Past: s.past, Missed: s.told, Retention: 24 * time.Hour, Readable: s.log, Partitions: partitions,
-		Bounds: delivery.ResumeBounds{Events: 1000, Bytes: 1 << 20, Age: time.Hour}, Now: func() time.Time { return s.clock },
+	s.Delivery.Tokens = delivery.NewResumeTokens(partitions, func() time.Time { return s.clock })
+	s.Delivery.Tokens.SealWith(resumeKey)
+	options := replay.ResumeOptions{
+		Tokens: s.Delivery.Tokens, Past: s.Past, Missed: s.told, Retention: 24 * time.Hour, Readable: s.Log,
+		Bounds: replay.ResumeBounds{Events: 1000, Bytes: 1 << 20, Age: time.Hour}, Now: func() time.Time { return s.clock },
 		Notices: porttest.QuietNotices(), Hold: s.hold,
-		History: history.NewProgress(history.FollowedLog{Projected: s.told, Ends: s.log, Partitions: partitions}),
+		History: history.NewProgress(history.FollowedLog{Projected: s.told, Ends: s.Log, Partitions: partitions}),
 	}
 	if change != nil {
 		change(&options)
 	}
 	for _, user := range users {
 		c := &porttest.Conn{Feature: port.FeatureInvites}
-		a := s.delivery.Attach(user, c)
+		a := s.Delivery.Attach(user, c)
 		a.Activate(nil, make([]int64, partitions))
 		a.Release()
 		s.witness[user] = c
 	}
-	s.resumption = delivery.NewResumption(options)
-	s.resumption.SealWith(resumeKey)
-	s.delivery.Resumption = s.resumption
+	s.replays.Resumption = replay.NewResumption(options)
 	return s
 }
 
 // stores has messages be stored, in a history that is as far as behind says.
 func (s *resumeStage) stores(behind map[int]int64) *porttest.Projection {
-	projection := porttest.NewProjection(s.log)
+	projection := porttest.NewProjection(s.Log)
 	projection.Generation, projection.Behind = 3, behind
-	s.stored = delivery.NewStoredMessages(projection, projection, projection.Followed(), porttest.Quiet)
-	s.stored.Past = s.past
-	if err := s.stored.Begin(s.t.Context()); err != nil {
-		s.t.Fatal(err)
+	s.replays.Stored = replay.NewStoredMessages(projection, projection, projection.Followed(), porttest.Quiet)
+	s.replays.Stored.Past = s.Past
+	if err := s.replays.Stored.Begin(s.T.Context()); err != nil {
+		s.T.Fatal(err)
 	}
 	return projection
 }
@@ -106,12 +108,12 @@ func (h *toldMissed) next(partition int) int64 {
 	if h.projected != nil {
 		return h.projected[partition]
 	}
-	return int64(len(h.stage.log.All(partition)))
+	return int64(len(h.stage.Log.All(partition)))
 }
 
 func (h *toldMissed) Missed(
 	_ context.Context, user domain.UserID, from, to []domain.Place, bounds history.PageBounds, hold func(entries, bytes int) bool,
-) (entries []delivery.PastEntry, whole bool, err error) {
+) (entries []past.Entry, whole bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked++
@@ -123,11 +125,11 @@ func (h *toldMissed) Missed(
 		if from[at.Partition].Generation != 3 || to[at.Partition].Generation != 3 || at.Offset >= h.next(at.Partition) {
 			return nil, false, errors.New("the history does not have that")
 		}
-		event := h.stage.log.All(at.Partition)[at.Offset]
+		event := h.stage.Log.All(at.Partition)[at.Offset]
 		event.ClientMessageID = ""
-		entries = append(entries, delivery.PastEntry{Place: at, Event: event, Frame: []byte(frame)})
+		entries = append(entries, past.Entry{Place: at, Event: event, Frame: []byte(frame)})
 	}
-	slices.SortStableFunc(entries, func(a, b delivery.PastEntry) int { return a.Place.Partition - b.Place.Partition })
+	slices.SortStableFunc(entries, func(a, b past.Entry) int { return a.Place.Partition - b.Place.Partition })
 	bytes := 0
 	for _, e := range entries {
 		bytes += len(e.Frame)
@@ -166,7 +168,7 @@ type device struct {
 
 	conn       *porttest.Conn
 	attachment *delivery.Attachment
-	replay     *delivery.Replay
+	replay     *replay.Replay
 	token      *string  // the last one that it saw
 	saw        []string // the frames, on all its connections
 }
@@ -177,27 +179,27 @@ func (s *resumeStage) device(user domain.UserID, features ...port.Feature) *devi
 
 // login begins a login and completes it up to the answer. meanwhile, if set, is called between the steps before Prepare.
 func (d *device) login(meanwhile func()) {
-	d.s.t.Helper()
+	d.s.T.Helper()
 	if meanwhile == nil {
 		meanwhile = func() {}
 	}
 	d.conn = &porttest.Conn{Features: d.features, Resume: d.token, Room: d.room}
-	d.attachment = d.s.delivery.Attach(d.user, d.conn)
-	d.replay = d.s.stored.Replay(d.attachment)
-	d.replay.Begin(d.s.t.Context())
+	d.attachment = d.s.Delivery.Attach(d.user, d.conn)
+	d.replay = d.s.replays.Of(d.attachment)
+	d.replay.Begin(d.s.T.Context())
 	meanwhile()
-	list := d.s.load(d.user)
+	list := d.s.Load(d.user)
 	meanwhile()
 	d.replay.KnownSince(d.since)
-	if err := d.replay.Prepare(d.s.t.Context(), d.s.log, list); err != nil {
-		d.s.t.Errorf("user %d does not get in: %v", d.user, err)
+	if err := d.replay.Prepare(d.s.T.Context(), d.s.Log, list); err != nil {
+		d.s.T.Errorf("user %d does not get in: %v", d.user, err)
 	}
 	d.conn.LoggedIn(d.user, nil, porttest.SomeTime)
 }
 
 // connect is a whole login, after which everything that was missed was handed over.
 func (d *device) connect() delivery.ResumeAnswer {
-	d.s.t.Helper()
+	d.s.T.Helper()
 	d.login(nil)
 	d.replay.Start()
 	return d.conn.Answer()
@@ -218,12 +220,12 @@ func (d *device) breakOff(n int) {
 
 // want expects exactly the records at these places since the device's last break.
 func (d *device) want(what string, want ...domain.Place) {
-	d.s.t.Helper()
+	d.s.T.Helper()
 	var frames []string
 	for _, at := range want {
 		frames = append(frames, string(porttest.FrameOf(at)))
 	}
 	if got := framesOf(d.conn); !slices.Equal(got, frames) {
-		d.s.t.Errorf("%s: got %v, want %v", what, got, frames)
+		d.s.T.Errorf("%s: got %v, want %v", what, got, frames)
 	}
 }

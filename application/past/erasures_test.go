@@ -1,4 +1,4 @@
-package delivery_test
+package past_test
 
 import (
 	"context"
@@ -8,12 +8,12 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"chatting/application/delivery"
+	"chatting/application/past"
 	"chatting/domain"
 	"chatting/test/porttest"
 )
 
-// askedErasures is a delivery.Erasures that has erased everybody, once the gate opens.
+// askedErasures is a past.Erasures that has erased everybody, once the gate opens.
 type askedErasures struct {
 	gate  chan struct{}
 	asked [][]domain.UserID
@@ -33,7 +33,7 @@ func (e *askedErasures) ErasedBefore(_ context.Context, users []domain.UserID) (
 func TestLoginsShareTheQuestionWhoIsErased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := &askedErasures{gate: make(chan struct{})}
-		shared := delivery.NewSharedErasures(asked)
+		shared := past.NewSharedErasures(asked)
 		var logins sync.WaitGroup
 		login := func(users ...domain.UserID) {
 			logins.Go(func() {

@@ -1,4 +1,4 @@
-package delivery
+package past
 
 import (
 	"cmp"
@@ -10,24 +10,24 @@ import (
 	"chatting/domain"
 )
 
-// pastVerdict is what Past has to know of a record about an invite or a block.
-type pastVerdict int
+// fate is what Past has to know of a record about an invite or a block.
+type fate int
 
 const (
-	pastStands pastVerdict = iota
-	// pastVoid and pastUnseen are domain.InviteVoid and domain.InviteUnseen.
-	pastVoid
-	pastUnseen
-	// pastRepeated is a change of a block that stood in the log before.
-	pastRepeated
-	// pastUnknown is anything from before this node's memory, and a change of a block that may have stood there.
-	pastUnknown
+	fateStands fate = iota
+	// fateVoid and fateUnseen are domain.InviteVoid and domain.InviteUnseen.
+	fateVoid
+	fateUnseen
+	// fateRepeated is a change of a block that stood in the log before.
+	fateRepeated
+	// fateUnknown is anything from before this node's memory, and a change of a block that may have stood there.
+	fateUnknown
 )
 
-// verdicts remembers the latest records about invites and blocks that were not what they seem: the register of invites judges
+// Verdicts remembers the latest records about invites and blocks that were not what they seem: the register of invites judges
 // only in the order of the log, and whoever reads a part of the log again cannot. Almost all records are what they seem, so few
 // are remembered. It is told of the records by one goroutine, the tail, and asked by many.
-type verdicts struct {
+type Verdicts struct {
 	mu         sync.Mutex
 	partitions map[int]*partitionVerdicts
 	// changes are the latest changes of blocks, and order is the order in which they leave.
@@ -50,7 +50,7 @@ type partitionVerdicts struct {
 // oddRecord is a record that is not what it seems.
 type oddRecord struct {
 	offset  int64
-	verdict pastVerdict
+	verdict fate
 }
 
 const (
@@ -63,8 +63,8 @@ const (
 	changeDelay = time.Minute
 )
 
-// begin says that the records of a partition are known from an offset on, and that those before next need not be waited for.
-func (v *verdicts) begin(partition int, floor, next int64) {
+// Begin says that the records of a partition are known from an offset on, and that those before next need not be waited for.
+func (v *Verdicts) Begin(partition int, floor, next int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.partitions == nil {
@@ -74,20 +74,20 @@ func (v *verdicts) begin(partition int, floor, next int64) {
 	v.wakeLocked()
 }
 
-// note takes over the next event about an invite or a block, which was written at a time, and its verdict.
-func (v *verdicts) note(at domain.Place, event domain.Event, written time.Time, verdict domain.InviteVerdict) {
+// Note takes over the next event about an invite or a block, which was written at a time, and its verdict.
+func (v *Verdicts) Note(at domain.Place, event domain.Event, written time.Time, verdict domain.InviteVerdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	var odd pastVerdict
+	var odd fate
 	switch _, isChange := event.Body.(domain.BlockChanged); {
 	case isChange && v.knowsLocked(event.ID):
-		odd = pastRepeated
+		odd = fateRepeated
 	case isChange && written.Sub(event.Time) > changeDelay:
-		odd = pastUnknown
+		odd = fateUnknown
 	case verdict == domain.InviteVoid:
-		odd = pastVoid
+		odd = fateVoid
 	case verdict == domain.InviteUnseen:
-		odd = pastUnseen
+		odd = fateUnseen
 	default:
 		return
 	}
@@ -104,7 +104,7 @@ func (v *verdicts) note(at domain.Place, event domain.Event, written time.Time, 
 }
 
 // knowsLocked notes a change of a block, and tells whether it was noted before.
-func (v *verdicts) knowsLocked(change domain.EventID) bool {
+func (v *Verdicts) knowsLocked(change domain.EventID) bool {
 	if _, known := v.changes[change]; known {
 		return true
 	}
@@ -122,8 +122,8 @@ func (v *verdicts) knowsLocked(change domain.EventID) bool {
 	return false
 }
 
-// passed says that everything before an offset was judged.
-func (v *verdicts) passed(partition int, next int64) {
+// Passed says that everything before an offset was judged.
+func (v *Verdicts) Passed(partition int, next int64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if p := v.partitions[partition]; p != nil {
@@ -132,7 +132,7 @@ func (v *verdicts) passed(partition int, next int64) {
 	}
 }
 
-func (v *verdicts) wakeLocked() {
+func (v *Verdicts) wakeLocked() {
 	if v.moved != nil {
 		close(v.moved)
 		v.moved = nil
@@ -140,7 +140,7 @@ func (v *verdicts) wakeLocked() {
 }
 
 // await waits until everything before the given offsets, by partition, was judged. CodeUnavailable if ctx ends first.
-func (v *verdicts) await(ctx context.Context, offsets map[int]int64) error {
+func (v *Verdicts) await(ctx context.Context, offsets map[int]int64) error {
 	for {
 		moved := v.behind(offsets)
 		if moved == nil {
@@ -155,7 +155,7 @@ func (v *verdicts) await(ctx context.Context, offsets map[int]int64) error {
 }
 
 // behind returns a channel that is closed once a partition moves on; nil if all have reached the offsets, or are not read.
-func (v *verdicts) behind(offsets map[int]int64) <-chan struct{} {
+func (v *Verdicts) behind(offsets map[int]int64) <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for partition, offset := range offsets {
@@ -170,19 +170,19 @@ func (v *verdicts) behind(offsets map[int]int64) <-chan struct{} {
 }
 
 // of returns what became of a record about an invite or a block.
-func (v *verdicts) of(at domain.Place) pastVerdict {
+func (v *Verdicts) of(at domain.Place) fate {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	p := v.partitions[at.Partition]
 	if p == nil || at.Offset < p.floor {
-		return pastUnknown
+		return fateUnknown
 	}
 	i, found := slices.BinarySearchFunc(p.odd, at.Offset, func(odd oddRecord, offset int64) int { return cmp.Compare(odd.offset, offset) })
 	if !found {
-		return pastStands
+		return fateStands
 	}
 	return p.odd[i].verdict
 }
 
-// restart forgets a partition, whose log begins anew at an offset.
-func (v *verdicts) restart(partition int, at int64) { v.begin(partition, at, at) }
+// Restart forgets a partition, whose log begins anew at an offset.
+func (v *Verdicts) Restart(partition int, at int64) { v.Begin(partition, at, at) }

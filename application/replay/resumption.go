@@ -1,16 +1,17 @@
-package delivery
+package replay
 
 import (
 	"cmp"
 	"context"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"chatting/application/blocks"
+	"chatting/application/delivery"
 	"chatting/application/history"
 	"chatting/application/notice"
+	"chatting/application/past"
 	"chatting/application/port"
 	"chatting/domain"
 )
@@ -18,39 +19,29 @@ import (
 // Resumption lets clients take up where they stopped: whoever names a resume token at login gets everything of its user since
 // then, both directions, before anything new. It is read from the log if that is little, and else from the history as far as
 // that has it, and from the log behind.
-//
-// Frames carry the tokens. A token is right if the connection breaks right behind its frame: everything before its offsets was
-// handed to the connection, and nothing of the user that stands at or behind them.
-type Resumption struct {
-	options  ResumeOptions
-	position logPosition
-	// born is, of each partition that begins at offset 0, when its first record was written, in milliseconds: an older token is
-	// of another topic of the same name. 0 where that is not known.
-	born []atomic.Int64
-	// key seals tokens. It is set before anybody logs in.
-	key domain.ResumeKey
-}
+type Resumption struct{ options ResumeOptions }
 
 // ResumeOptions are the parts of a Resumption.
 type ResumeOptions struct {
-	Past *Past
+	// Tokens are those of the node's Delivery.
+	Tokens *delivery.ResumeTokens
+	Past   *past.Past
 	// Missed is the history, and History tells how far it is; nil if none is kept.
 	Missed  MissedHistory
 	History *history.Progress
 	// Retention is for how long the history keeps what was said.
 	Retention time.Duration
 	// Hold counts bytes that the node holds for a user until release is called; false if there is no room. If it has to be made
-	// later, cut is called, as PastLog.Read says. nil bounds nothing.
+	// later, cut is called, as past.Log.Read says. nil bounds nothing.
 	Hold func(user domain.UserID, bytes int, cut func()) (release func(), ok bool)
 	// MayRead counts records of the log that are about to be read for a user; false if those of late were so many that the history
 	// has to do: a token may be named again and again. nil bounds nothing.
 	MayRead func(user domain.UserID, records int64) bool
 	// Readable tells up to where the log can be read.
-	Readable   port.LogEnds
-	Partitions int
-	Bounds     ResumeBounds
-	Now        port.Clock
-	Notices    *notice.Log
+	Readable port.LogEnds
+	Bounds   ResumeBounds
+	Now      port.Clock
+	Notices  *notice.Log
 }
 
 // ResumeBounds say from how far back a client may take up. Beyond them it reads the history itself.
@@ -70,69 +61,21 @@ type MissedHistory interface {
 	// false, nothing more is loaded, and whole is false.
 	Missed(
 		ctx context.Context, user domain.UserID, from, to []domain.Place, bounds history.PageBounds, hold func(entries, bytes int) bool,
-	) (entries []PastEntry, whole bool, err error)
+	) (entries []past.Entry, whole bool, err error)
 }
 
-// NewResumption returns a resumption, to which SealWith is to be called.
-func NewResumption(options ResumeOptions) *Resumption {
-	return &Resumption{
-		options: options, born: make([]atomic.Int64, options.Partitions),
-		position: logPosition{next: make([]atomic.Int64, options.Partitions), now: options.Now},
-	}
-}
-
-// SealWith sets the key of tokens, which all nodes of this log have, and those of no other log. It is called once, before anybody
-// logs in.
-func (r *Resumption) SealWith(key domain.ResumeKey) { r.key = key }
-
-// begins notes when the first record of a partition was written.
-func (r *Resumption) begins(partition int, at time.Time) {
-	if r != nil && partition < len(r.born) {
-		r.born[partition].Store(at.UnixMilli())
-	}
-}
-
-// reached notes that everything before next was applied in a partition. It does nothing with a nil Resumption.
-func (r *Resumption) reached(partition int, next int64) {
-	if r != nil && partition < len(r.position.next) {
-		r.position.next[partition].Store(next)
-	}
-}
-
-// restart notes that a partition was made anew.
-func (r *Resumption) restart(partition int) {
-	if r != nil && partition < len(r.position.next) {
-		r.position.next[partition].Store(0)
-		r.born[partition].Store(r.options.Now().UnixMilli())
-	}
-}
-
-// sealOf returns the seal of user's tokens.
-func (r *Resumption) sealOf(user domain.UserID) domain.ResumeSeal {
-	return domain.NewResumeSeal(r.key, user)
-}
-
-// clockSlack is how far the clocks of two nodes may be apart: one made the token, and another one noted since when its user is known.
-const clockSlack = 10 * time.Minute
+// NewResumption returns a resumption.
+func NewResumption(options ResumeOptions) *Resumption { return &Resumption{options: options} }
 
 // admits returns the point of a token that a user sent, who is known since then; false if it says nothing, or is too old.
-func (r *Resumption) admits(token string, seal domain.ResumeSeal, since time.Time) (domain.ResumePoint, bool) {
-	point, ok := seal.Open(token, r.options.Partitions)
-	age := r.options.Now().Sub(point.Time)
-	if !ok || point.Time.Before(since.Add(-clockSlack)) || age > r.options.Bounds.Age || age < -clockSlack {
-		return point, false
-	}
-	for p, next := range point.Next {
-		if born := r.born[p].Load(); next > 0 && born > 0 && point.Time.UnixMilli() < born {
-			return point, false
-		}
-	}
-	return point, true
+func (r *Resumption) admits(token string, user domain.UserID, since time.Time) (domain.ResumePoint, bool) {
+	point, ok := r.options.Tokens.Open(token, user, since)
+	return point, ok && r.options.Now().Sub(point.Time) <= r.options.Bounds.Age
 }
 
 // missed is what a client that takes up gets.
 type missed struct {
-	entries []PastEntry // of a partition in their order; the others between them
+	entries []past.Entry // of a partition in their order; the others between them
 	// again are those of which the log may have one once more, behind to.
 	again []domain.EventID
 	// to is up to where the log was read.
@@ -140,9 +83,9 @@ type missed struct {
 	close func()
 }
 
-// note notes which entries of user the log may have once more: see recipient.show. What the history has may have had a name, too. Of
+// note notes which entries of user the log may have once more: its senders named them, or they are system messages or read marks. What the history has may have had a name, too. Of
 // an own message from there the client may still wait for the name, so it is shown once more.
-func (m *missed) note(user domain.UserID, entries []PastEntry, history bool) {
+func (m *missed) note(user domain.UserID, entries []past.Entry, history bool) {
 	for _, e := range entries {
 		_, isMark := e.Event.Body.(domain.ReadMark)
 		if isMark || e.Sender() == domain.System || e.Event.ClientMessageID != "" || history && e.Sender() != user {
@@ -153,15 +96,15 @@ func (m *missed) note(user domain.UserID, entries []PastEntry, history bool) {
 
 // missing is what a login asks a Resumption for.
 type missing struct {
-	PastStretch
+	past.Stretch
 
 	age time.Duration // of the token: what was missed is not older, or hardly
 	// projected is how far the history was before blocks were loaded; nil if it did not answer: unknown says why.
 	projected []domain.Place
 	unknown   error
 	blocks    []blocks.Entry
-	shows     func(PastEntry) bool // tells what is for the client at all
-	cut       func()               // as PastLog.Read has it
+	shows     func(past.Entry) bool // tells what is for the client at all
+	cut       func()                // as past.Log.Read has it
 }
 
 const (
@@ -174,7 +117,7 @@ const (
 // read returns what the user saw in a stretch; nil if that is more than the bounds, or cannot be read. The only error is that ctx
 // ended: a client that names the same token again and again would not get in otherwise.
 func (r *Resumption) read(ctx context.Context, m missing) (*missed, error) {
-	if r.options.Past.Reaches(m.PastStretch) {
+	if r.options.Past.Reaches(m.Stretch) {
 		found, err := r.fromLog(ctx, m, logPatience)
 		if found != nil || err != nil {
 			return found, err
@@ -192,7 +135,7 @@ func (r *Resumption) read(ctx context.Context, m missing) (*missed, error) {
 		return nil, nil //nolint:nilnil // the history has nothing of this topic yet
 	}
 	from, to, rest := m.seam()
-	if !r.options.Past.Reaches(rest.PastStretch) {
+	if !r.options.Past.Reaches(rest.Stretch) {
 		return nil, nil //nolint:nilnil // the history is too far behind
 	}
 	held := &heldHistory{resumption: r, m: m}
@@ -227,7 +170,7 @@ func (h *heldHistory) hold(entries, bytes int) bool {
 	if h.resumption.options.Hold == nil {
 		return true
 	}
-	release, ok := h.resumption.options.Hold(h.m.User, bytes+entries*heldBytes, h.m.cut)
+	release, ok := h.resumption.options.Hold(h.m.User, bytes+entries*delivery.HeldBytes, h.m.cut)
 	if ok {
 		h.releases = append(h.releases, release)
 	}
@@ -263,13 +206,13 @@ func (m missing) seam() (from, to []domain.Place, rest missing) {
 // fromLog reads a stretch of the log; nil if not all of it is there in time, or it is too much, or too much was read for the user of
 // late. The only error is that ctx ended.
 func (r *Resumption) fromLog(ctx context.Context, m missing, patience time.Duration) (*missed, error) {
-	if may := r.options.MayRead; may != nil && !may(m.User, m.length()) {
+	if may := r.options.MayRead; may != nil && !may(m.User, m.Length()) {
 		return nil, nil //nolint:nilnil // the history may have it
 	}
 	reading, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	m.AllOrNothing = true
-	past, err := r.options.Past.Entries(reading, m.PastStretch, m.blocks, m.cut)
+	read, err := r.options.Past.Entries(reading, m.Stretch, m.blocks, m.cut)
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
@@ -278,11 +221,11 @@ func (r *Resumption) fromLog(ctx context.Context, m missing, patience time.Durat
 			slog.Any("user", m.User), slog.Any("error", err))
 		return nil, nil //nolint:nilnil // the history may have it
 	}
-	if !past.IsWhole() {
-		past.Close()
+	if !read.IsWhole() {
+		read.Close()
 		return nil, nil //nolint:nilnil // too far back
 	}
-	found := r.bounded(m, &missed{entries: past.Entries, to: m.To, close: past.Close})
+	found := r.bounded(m, &missed{entries: read.Entries, to: m.To, close: read.Close})
 	if found != nil {
 		found.note(m.User, found.entries, false)
 	}
@@ -293,7 +236,7 @@ func (r *Resumption) fromLog(ctx context.Context, m missing, patience time.Durat
 func (r *Resumption) bounded(m missing, found *missed) *missed {
 	seen := make(map[domain.EventID]struct{}, len(found.entries))
 	bytes := 0
-	found.entries = slices.DeleteFunc(found.entries, func(e PastEntry) bool {
+	found.entries = slices.DeleteFunc(found.entries, func(e past.Entry) bool {
 		if !m.shows(e) {
 			return true
 		}
@@ -312,7 +255,7 @@ func (r *Resumption) bounded(m missing, found *missed) *missed {
 }
 
 // fromHistory reads what the history has of a stretch.
-func (r *Resumption) fromHistory(ctx context.Context, held *heldHistory, from, to []domain.Place) ([]PastEntry, bool, error) {
+func (r *Resumption) fromHistory(ctx context.Context, held *heldHistory, from, to []domain.Place) ([]past.Entry, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, history.Patience)
 	defer cancel()
 	return r.options.Missed.Missed(ctx, held.m.User, from, to,
@@ -320,12 +263,12 @@ func (r *Resumption) fromHistory(ctx context.Context, held *heldHistory, from, t
 }
 
 // merged returns the entries by their times, those of a partition in their order.
-func (m *missed) merged() []PastEntry {
-	lists := make(map[int][]PastEntry)
+func (m *missed) merged() []past.Entry {
+	lists := make(map[int][]past.Entry)
 	for _, e := range m.entries {
 		lists[e.Place.Partition] = append(lists[e.Place.Partition], e)
 	}
-	merged := make([]PastEntry, 0, len(m.entries))
+	merged := make([]past.Entry, 0, len(m.entries))
 	for len(lists) > 0 {
 		next := -1
 		for p, list := range lists {

@@ -1,4 +1,4 @@
-package delivery
+package replay
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/domain"
 )
 
@@ -71,9 +72,9 @@ func TestTheSeamIsWhereTheHistoryWas(t *testing.T) {
 		if s.from[0] != test.from || s.at[0] != test.at || s.to[0] != test.to || s.isAnew(0) != test.anew || s.noHistory != test.unknown {
 			t.Errorf("%s: from %v, at %v, to %v, anew %t", what, s.from, s.at, s.to, s.anew)
 		}
-		all := func(PastStretch) bool { return true }
+		all := func(past.Stretch) bool { return true }
 		asked := s.stretch(7, all)
-		if !reflect.DeepEqual(asked, PastStretch{7, []int64{test.log[0]}, []int64{test.log[1]}, true, false}) {
+		if !reflect.DeepEqual(asked, past.Stretch{User: 7, From: test.log[:1], To: test.log[1:], BeginningFirst: true}) {
 			t.Errorf("%s: of the log is read %v", what, asked)
 		}
 		if s.shorten(asked, []int64{test.log[0]}) || s.confirms(test.confirms) != test.confirms {
@@ -89,7 +90,7 @@ func TestTheSeamIsWhereTheHistoryWas(t *testing.T) {
 func TestOnlyWhatIsNeededIsReadOfALongLog(t *testing.T) {
 	s := newSeam(history.LogEnd{Offsets: []int64{9}, Before: []domain.Place{place(1, 2)}})
 	s.begin([]domain.Place{place(1, 7)})
-	if got := s.stretch(7, func(p PastStretch) bool { return p.To[0]-p.From[0] < 5 }); got.From[0] != 7 || got.To[0] != 9 {
+	if got := s.stretch(7, func(p past.Stretch) bool { return p.To[0]-p.From[0] < 5 }); got.From[0] != 7 || got.To[0] != 9 {
 		t.Errorf("of the log is read %v", got)
 	}
 }
@@ -97,7 +98,7 @@ func TestOnlyWhatIsNeededIsReadOfALongLog(t *testing.T) {
 func TestWithoutTheHistoryAnEarlierTopicIsLeftForLater(t *testing.T) {
 	s := newSeam(history.LogEnd{Offsets: []int64{9}, Before: []domain.Place{place(2, 5)}})
 	s.begin([]domain.Place{place(1, 200)})
-	s.shorten(PastStretch{From: []int64{5}}, []int64{8})
+	s.shorten(past.Stretch{From: []int64{5}}, []int64{8})
 	s.withoutHistory()
 	if s.from[0] != place(2, 0) || s.at[0] != place(2, 0) || !s.noHistory {
 		t.Errorf("from %v, at %v", s.from, s.at)
@@ -161,7 +162,7 @@ func TestNothingIsTakenFromTheHistoryBehindTheSeam(t *testing.T) {
 	s := &seamedBacklogs{Backlogs: inHistory, at: []domain.Place{inPartition(0, 5)}, log: storedLog{
 		upTo: []domain.Place{inPartition(0, 12)}, entries: [][]history.Entry{log},
 	}}
-	lists, err := s.Stretches(t.Context(), 2, []Stretch{{Sender: 10, From: inPartition(0, 2), To: inPartition(0, 11)}}, 100)
+	lists, err := s.Stretches(t.Context(), 2, []ConversationStretch{{Sender: 10, From: inPartition(0, 2), To: inPartition(0, 11)}}, 100)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package delivery_test
+package replay_test
 
 import (
 	"slices"
@@ -24,14 +24,14 @@ func TestAClientThatTakesUpGetsTheReadMarksThatMoved(t *testing.T) {
 				d.connect()
 				d.breakOff(-1)
 			}
-			said := s.chat(202, 201)
-			mine := s.mark(201, 202, "a", 3, true)
-			theirs := s.mark(202, 201, "b", 5, true)
-			s.mark(203, 201, "c", 1, false)
-			last := s.chat(202, 201)
-			s.tail()
+			said := s.Chat(202, 201)
+			mine := s.Mark(201, 202, "a", 3, true)
+			theirs := s.Mark(202, 201, "b", 5, true)
+			s.Mark(203, 201, "c", 1, false)
+			last := s.Chat(202, 201)
+			s.Tail()
 			if fromHistory {
-				s.read.Records = 1
+				s.Read.Records = 1
 			}
 			ofMine := porttest.Replayed{Frame: mine, OwnMark: true, Unread: 3}
 			ofTheirs := porttest.Replayed{Frame: theirs}
@@ -63,8 +63,8 @@ func TestAReadMarkThatComesLiveHasAToken(t *testing.T) {
 		d := s.device(201, port.FeatureReadMarks, port.FeatureReceipts)
 		d.connect()
 		before := d.conn.TokenAfter(len(d.conn.All()))
-		s.mark(201, domain.System, "a", 0, false)
-		s.tail()
+		s.Mark(201, domain.System, "a", 0, false)
+		s.Tail()
 		if d.conn.TokenAfter(len(d.conn.All())) == before {
 			t.Error("the mark has no token of its own")
 		}
@@ -85,13 +85,13 @@ func TestAReadMarkThatWasReplayedIsNotShownAgainLive(t *testing.T) {
 		d := s.device(201, port.FeatureReadMarks, port.FeatureReceipts)
 		d.connect()
 		d.breakOff(-1)
-		own, others := s.mark(201, 202, "a", 0, true), s.mark(202, 201, "b", 0, true)
-		s.tail()
+		own, others := s.Mark(201, 202, "a", 0, true), s.Mark(202, 201, "b", 0, true)
+		s.Tail()
 		wantRecovered(t, "after a break", d.connect(), true)
 		synctest.Wait()
-		s.mark(201, 202, "a", 0, true)
-		s.mark(202, 201, "b", 0, true)
-		s.tail()
+		s.Mark(201, 202, "a", 0, true)
+		s.Mark(202, 201, "b", 0, true)
+		s.Tail()
 		if got := framesOf(d.conn); !slices.Equal(got, []string{own, others}) {
 			t.Errorf("got %v", got)
 		}
