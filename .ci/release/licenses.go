@@ -16,15 +16,11 @@ import (
 const licensesFile = "THIRD-PARTY-LICENSES.txt"
 
 // licenseNames are the files in which modules have them.
-var licenseNames = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents|unlicense)([.-].*)?$`)
+var licenseNames = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents|unlicense)(-.*)?(\.md|\.txt)?$`)
 
 // licenses returns the licenses of Go and of all modules that a program was made from. A module without one is an error:
 // nobody may hand it on.
-func (r *release) licenses(ctx context.Context, program string) ([]byte, error) {
-	info, err := buildinfo.ReadFile(program)
-	if err != nil {
-		return nil, err
-	}
+func (r *release) licenses(ctx context.Context, info *buildinfo.BuildInfo) ([]byte, error) {
 	folders, err := r.moduleFolders(ctx)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -150,7 +152,14 @@ func (r *release) buildFor(ctx context.Context, platform string, files []entry) 
 	if err != nil {
 		return err
 	}
-	licenses, err := r.licenses(ctx, program)
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	if !namesCommit(info) {
+		return errors.New("the program does not name its commit: build from a clone of the repository, not from a linked work tree")
+	}
+	licenses, err := r.licenses(ctx, info)
 	if err != nil {
 		return err
 	}
@@ -173,6 +182,11 @@ func (r *release) compile(ctx context.Context, system, arch, program string) err
 	return err
 }
 
+// namesCommit tells whether a program says which commit it was built from. Go finds none in some checkouts, and goes on.
+func namesCommit(info *buildinfo.BuildInfo) bool {
+	return slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "vcs.revision" })
+}
+
 // listParts writes the list of the modules that a program was made from. It has no time and no number of its own.
 func (r *release) listParts(ctx context.Context, program, path string) error {
 	absolute, err := filepath.Abs(path)
@@ -181,7 +195,8 @@ func (r *release) listParts(ctx context.Context, program, path string) error {
 	}
 	list := exec.CommandContext(ctx, "go", "run", sbomTool, "bin", //nolint:gosec // as above
 		"-json", "-noserial", "-notimestamp", "-version", r.version, "-output", absolute, program)
-	list.Env = append(os.Environ(), "GOFLAGS=")
+	// The list has a checksum of the tool, so the tool is built as the program is.
+	list.Env = append(os.Environ(), "GOFLAGS=-trimpath", "CGO_ENABLED=0", "GOOS=", "GOARCH=")
 	_, err = r.run(list)
 	return err
 }

@@ -16,7 +16,7 @@ import (
 func TestADatabaseRestoredFromACopyCatchesUpWithTheLog(t *testing.T) {
 	for _, tool := range []string{"pg_dump", "pg_restore"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not in PATH: this needs the clients of PostgreSQL (test/infra/up names CHATTING_TEST_POSTGRES)", tool)
+			t.Skipf("CHATTING_TEST_POSTGRES: test/infra/up installs %s, and it is not in PATH", tool)
 		}
 	}
 	ctx := testContext(t)

@@ -66,7 +66,7 @@ func TestTheUnitFitsTheDefaultsOfTheServer(t *testing.T) {
 
 func TestSystemdAcceptsTheUnitAndFindsItHardened(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("systemd-analyze is not in PATH: the unit is only read (test/infra/up)")
+		t.Skip("CHATTING_TEST_INFRA_DIR: test/infra/up installs systemd-analyze, and it is not in PATH: the unit is only read")
 	}
 	program, err := os.Executable() // any: systemd looks whether there is one
 	if err != nil {
