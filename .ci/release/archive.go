@@ -3,7 +3,6 @@ package main
 import (
 	"archive/tar"
 	"archive/zip"
-	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -40,10 +39,7 @@ func writeArchive(base string, zipped bool, folder string, entries []entry, date
 }
 
 func writeTar(to io.Writer, folder string, entries []entry, date time.Time) error {
-	compressed, err := gzip.NewWriterLevel(to, gzip.BestCompression)
-	if err != nil {
-		return err
-	}
+	compressed := gzip.NewWriter(to)
 	archive := tar.NewWriter(compressed)
 	for _, e := range entries {
 		header := &tar.Header{
@@ -62,7 +58,6 @@ func writeTar(to io.Writer, folder string, entries []entry, date time.Time) erro
 
 func writeZip(to io.Writer, folder string, entries []entry, date time.Time) error {
 	archive := zip.NewWriter(to)
-	archive.RegisterCompressor(zip.Deflate, func(to io.Writer) (io.WriteCloser, error) { return flate.NewWriter(to, flate.BestCompression) })
 	for _, e := range entries {
 		header := &zip.FileHeader{Name: folder + "/" + e.name, Method: zip.Deflate, Modified: date}
 		header.SetMode(e.mode())
