@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"chatting/adapters/limits"
 	"chatting/adapters/problem"
+	"chatting/adapters/ws/socket"
 	"chatting/domain"
 )
 
@@ -185,6 +187,7 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	isStarting := func(f *fixture) { f.deps.Ready = func() error { return errors.New("not yet") } }
 	for name, test := range map[string]struct {
 		head   string
 		change func(*fixture)
@@ -198,6 +201,7 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 		"origin":          {upgradeHead + "Origin: https://b.example\r\n", nil, 403, problem.OriginNotAllowed},
 		"no room":         {upgradeHead, func(f *fixture) { f.login(t, 7) }, 503, domain.CodeUnavailable},
 		"leaving":         {upgradeHead, hasLeft, 503, domain.CodeUnavailable},
+		"starting":        {upgradeHead, isStarting, 503, domain.CodeUnavailable},
 		"two versions":    {upgradeHead + "Sec-WebSocket-Version: 13\r\n", nil, 400, problem.BadRequest},
 	} {
 		f := serve(t, Options{MaxPerAddress: 1}, newChat())
@@ -211,7 +215,7 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 	mustBeRefused(t, f, "too many logins", upgradeHead+"\r\n", 429, domain.CodeRateLimited)
 }
 
-// RFC 6455 §4.2.2 has the version named. The two reasons for 503 have different remedies.
+// RFC 6455 §4.2.2 has the version named. The reasons for 503 have different remedies.
 func TestARefusalOfAnUpgradeSaysWhatWouldHelp(t *testing.T) {
 	f := serve(t, Options{MaxPerAddress: 1}, newChat())
 	otherVersion := strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n"
@@ -234,6 +238,19 @@ func TestARefusalOfAnUpgradeSaysWhatWouldHelp(t *testing.T) {
 	if _ = response.Body.Close(); response.StatusCode != 426 || response.Header.Get("Upgrade") != "websocket" {
 		t.Errorf("HEAD: %d %v", response.StatusCode, response.Header)
 	}
+	var starting atomic.Bool
+	f.deps.Ready = func() error {
+		if starting.Load() {
+			return errors.New("a secret")
+		}
+		return nil
+	}
+	starting.Store(true)
+	_, early := mustBeRefused(t, f, "starting", upgradeHead+"\r\n", 503, domain.CodeUnavailable)
+	if early.Detail != "The server is starting." {
+		t.Errorf("starting: %s", early.Detail)
+	}
+	starting.Store(false)
 	f.login(t, 7)
 	_, full := mustBeRefused(t, f, "no room", upgradeHead+"\r\n", 503, domain.CodeUnavailable)
 	if full.Detail != "There are too many connections." {
@@ -588,14 +605,14 @@ func TestAConnectionThatIsClosedDuringItsUpgradeHoldsNoPlace(t *testing.T) {
 // brittle is a connection with which no session can begin.
 type brittle struct{ net.Conn }
 
-func (b brittle) Upgraded() bool { return b.Conn.(upgradable).Upgraded() }
+func (b brittle) Upgraded() bool { return b.Conn.(interface{ Upgraded() bool }).Upgraded() }
 
 func (brittle) SetWriteBuffer(int) error { panic("a secret") }
 
 func TestASessionThatCannotBeginHoldsNoPlace(t *testing.T) {
 	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) {
 		app.Use(func(c *fiber.Ctx) error {
-			sock := c.Context().Conn().(*socket)
+			sock := c.Context().Conn().(*socket.Conn)
 			sock.Conn = brittle{sock.Conn}
 			return c.Next()
 		})
@@ -606,23 +623,5 @@ func TestASessionThatCannotBeginHoldsNoPlace(t *testing.T) {
 	eventually(t, "its place is free", func() bool { return f.Connections() == 0 })
 	if !strings.Contains(f.logs.text(), "panic in a WebSocket connection") {
 		t.Errorf("log is %s", f.logs.text())
-	}
-}
-
-// headConn is a connection that knows the head of a request, as those of httpconn do.
-type headConn struct{ net.Conn }
-
-func (headConn) Head() (method, path []byte, origins [][]byte, length int64) {
-	return []byte("POST"), []byte("/a"), [][]byte{[]byte("https://a.example")}, 9
-}
-
-// The answers to requests that could not be read need it for their CORS headers.
-func TestASocketPassesOnTheHeadOfItsRequest(t *testing.T) {
-	method, path, origins, length := (&socket{Conn: headConn{}}).Head()
-	if length != 9 || string(method) != "POST" || string(path) != "/a" || len(origins) != 1 || string(origins[0]) != "https://a.example" {
-		t.Errorf("it knows of %s %s from %s with %d bytes", method, path, origins, length)
-	}
-	if method, path, origins, length := (&socket{}).Head(); method != nil || path != nil || origins != nil || length != 0 {
-		t.Errorf("without one it knows of %s %s from %s with %d bytes", method, path, origins, length)
 	}
 }
