@@ -9,8 +9,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"chatting/adapters/sqlstore/conversations"
 	"chatting/adapters/sqlstore/database"
-	"chatting/application/history"
 	"chatting/application/moderation"
 	"chatting/domain"
 )
@@ -57,12 +57,7 @@ const (
 		JOIN moderation_acts AS acts ON acts.user_id = p.user_id AND acts.version = p.version
 		LEFT JOIN projections ON projections.log_partition = p.log_partition
 		WHERE acts.ends_at >= $1`
-	insertPlace = `
-		INSERT INTO moderation_places (user_id, version, log_partition, generation, log_offset) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (user_id, version, log_partition) DO UPDATE SET log_offset = excluded.log_offset
-			WHERE moderation_places.generation = excluded.generation AND moderation_places.log_offset > excluded.log_offset`
-	selectGenerationOf = `SELECT log_partition, generation FROM projections`
-	deleteOldPlaces    = `
+	deleteOldPlaces = `
 		DELETE FROM moderation_places WHERE EXISTS (
 			SELECT 1 FROM moderation_acts AS acts
 			WHERE acts.user_id = moderation_places.user_id AND acts.version = moderation_places.version AND acts.ends_at < $1)`
@@ -201,21 +196,7 @@ func (m *Moderation) Published(ctx context.Context, act domain.Act, places []int
 		if _, err := tx.ExecContext(ctx, markActPublished, act.User, act.Version); err != nil {
 			return err
 		}
-		var rows []place
-		if err := tx.SelectContext(ctx, &rows, selectGenerationOf); err != nil {
-			return err
-		}
-		generations := make(map[int]int64, len(rows))
-		for _, row := range rows {
-			generations[row.Partition] = row.Generation
-		}
-		for partition, offset := range places {
-			at := domain.Place{Generation: max(1, generations[partition]), Partition: partition, Offset: offset}
-			if err := keepPlace(ctx, tx, act, at); err != nil {
-				return err
-			}
-		}
-		return nil
+		return conversations.KeepActPlaces(ctx, tx, act, places)
 	})
 }
 
@@ -266,24 +247,4 @@ func (m *Moderation) Acts(ctx context.Context, since time.Time) ([]domain.Placed
 		}
 		return loaded, nil
 	})
-}
-
-// keepPlace notes that an act stands at a place. The first place counts.
-func keepPlace(ctx context.Context, tx *sqlx.Tx, act domain.Act, at domain.Place) error {
-	_, err := tx.ExecContext(ctx, insertPlace, act.User, act.Version, at.Partition, at.Generation, at.Offset)
-	return err
-}
-
-// keepPlaces notes the places of the acts in batches.
-func keepPlaces(ctx context.Context, tx *sqlx.Tx, batches []history.ProjectionBatch) error {
-	for _, b := range batches {
-		at := b.To.Next
-		for _, standing := range b.Acts {
-			at.Offset = standing.Offset
-			if err := keepPlace(ctx, tx, standing.Act, at); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
