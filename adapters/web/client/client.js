@@ -97,7 +97,7 @@ const pause = (ms, signal) =>
   });
 
 // How long to wait before the next connection. Full jitter: the clients of a lost node come back spread over the time. fails
-// counts failures of this kind only: a node that starts says 1013, and is not waited for as long as one that was away.
+// counts failures of this kind only: a node that lacks a part says 1013, and is not waited for as long as one that was away.
 const delay = (code, fails, refusals, base, cap) => {
   const growing = (first, most = cap, n = fails) => upTo(Math.min(most, first * 2 ** n));
   if (code === 3401) return refusals > 1 ? growing(base, cap, refusals) : 0; // at once with a new token, but only once
