@@ -12,6 +12,8 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"chatting/cmd/chatting/bench"
+	"chatting/cmd/chatting/exit"
+	"chatting/cmd/chatting/talk"
 )
 
 // secretFile returns a file with the secret of a server in this process.
@@ -26,7 +28,7 @@ func secretFile(t *testing.T) string {
 
 func TestBenchMeasuresARealServer(t *testing.T) {
 	s := serveInProcess(t, "CHATTING_LIMIT_FRAMES_PER_SECOND=0")
-	shared := []string{"--url", "ws://" + s.addr + socketPath, "--secret-file", secretFile(t), "--json", "--pid", fmt.Sprint(os.Getpid())}
+	shared := []string{"--url", "ws://" + s.addr + talk.SocketPath, "--secret-file", secretFile(t), "--json", "--pid", fmt.Sprint(os.Getpid())}
 	for _, mode := range []string{"--window=4", "--rate=500"} {
 		args := append([]string{"bench", "--pairs=5", mode, "--warmup=50ms", "--ramp=50ms", "--duration=1s"}, shared...)
 		o := command(t, nil, args...)
@@ -70,7 +72,7 @@ func TestBenchFailsIfNothingWasMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := command(t, nil, "bench", "--url", server.socketURL(), "--tokens-file", tokens, "--pairs=1", "--warmup=0s", "--duration=200ms")
-	if o.code != 1 || !strings.HasPrefix(o.err, "chatting: the run has failed: no message was echoed in the measured time (unavailable: ") ||
+	if o.code != int(exit.Findings) || !strings.HasPrefix(o.err, "chatting: the run has failed: no message was echoed in the measured time (unavailable: ") ||
 		strings.Count(o.err, "\n") != 1 || !strings.Contains(o.out, "closed loop") {
 		t.Errorf("%+v", o)
 	}
@@ -118,8 +120,8 @@ func TestMistakesInFlagsOfBenchAreExplained(t *testing.T) {
 // TestTheSecretOfAFileGoesWithTheOtherTokenOptions: the issuer, for one, comes from the configuration all the same.
 func TestTheSecretOfAFileGoesWithTheOtherTokenOptions(t *testing.T) {
 	s := serveInProcess(t, "CHATTING_JWT_ISSUER=me", "CHATTING_JWT_AUDIENCE=you", "CHATTING_JWT_USER_CLAIM=uid")
-	line := []string{"bench", "logins", "--users=2", "--rounds=1", "--url", "ws://" + s.addr + socketPath, "--secret-file", secretFile(t)}
-	if o := command(t, nil, line...); o.code != 1 || !strings.Contains(o.err, "2 logins of round 1 failed (the login was refused with close code 3401: 2)") {
+	line := []string{"bench", "logins", "--users=2", "--rounds=1", "--url", "ws://" + s.addr + talk.SocketPath, "--secret-file", secretFile(t)}
+	if o := command(t, nil, line...); o.code != int(exit.Findings) || !strings.Contains(o.err, "2 logins of round 1 failed (the login was refused with close code 3401: 2)") {
 		t.Errorf("%+v", o)
 	}
 	environ := []string{"CHATTING_JWT_ISSUER=me", "CHATTING_JWT_AUDIENCE=you", "CHATTING_JWT_USER_CLAIM=uid", "CHATTING_JWT_SECRET=" + strings.Repeat("x", 32)}

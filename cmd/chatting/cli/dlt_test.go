@@ -16,6 +16,7 @@ import (
 
 	"chatting/adapters/embedded"
 	"chatting/adapters/kafka"
+	"chatting/cmd/chatting/exit"
 	"chatting/adapters/kafka/logclient"
 )
 
@@ -209,7 +210,7 @@ func TestALetterWithoutItsValueIsReplayedOnlyWithAnother(t *testing.T) {
 	w.bury("chatting.too_large", "", 1, kafkago.Header{Key: "chatting_dlt-value-left-out", Value: []byte("9000000")})
 	w.bury("chatting.no_user_or_offline", `{"target_id":7,"message":"a"}`, 1)
 	o := w.run("replay", "--all")
-	if o.code != 1 || !strings.Contains(o.out, "left out 0/0: its value is not in the dead letter") ||
+	if o.code != int(exit.Findings) || !strings.Contains(o.out, "left out 0/0: its value is not in the dead letter") ||
 		!strings.Contains(o.out, "replayed 0/1") || o.err != "chatting: 1 were left out\n" {
 		t.Errorf("it says %+v", o)
 	}
