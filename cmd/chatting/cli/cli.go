@@ -94,7 +94,7 @@ Exit codes:
 	asServe(root, s)
 	root.AddCommand(
 		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newSendCommand(s), newHealthCommand(s), newMigrateCommand(s), newConfigCommand(s),
-		newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newAdoptCommand(s), newBenchCommand(s),
+		newDoctorCommand(s), newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newAdoptCommand(s), newBenchCommand(s),
 		newVersionCommand(s),
 	)
 	refuseArguments(root)

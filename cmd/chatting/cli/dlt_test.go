@@ -16,8 +16,8 @@ import (
 
 	"chatting/adapters/embedded"
 	"chatting/adapters/kafka"
-	"chatting/cmd/chatting/exit"
 	"chatting/adapters/kafka/logclient"
+	"chatting/cmd/chatting/exit"
 )
 
 // deadLetterWorld is a broker with the topics of an installation, and nobody who reads them.
