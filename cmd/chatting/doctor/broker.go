@@ -95,7 +95,12 @@ func (p *patient) bootstraps(ctx context.Context) (one bool) {
 			continue
 		}
 		hint := installation.BrokerHint(causes[i])
-		if hint == "" {
+		secured := p.Config.Kafka.TLS.On || p.Config.Kafka.SASL.Mechanism != configs.SASLNone
+		switch silent := net.Error(nil); {
+		case hint != "":
+		case secured && errors.As(causes[i], &silent) && silent.Timeout():
+			hint = "see whether this listener speaks what kafka.tls and kafka.sasl_mechanism say, and the port in kafka.brokers"
+		default:
 			hint = "start it, or correct kafka.brokers (CHATTING_KAFKA_BROKERS)"
 		}
 		say := p.fail
