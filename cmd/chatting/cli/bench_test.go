@@ -26,12 +26,24 @@ func secretFile(t *testing.T) string {
 	return path
 }
 
+// measured runs a measurement, again if the machine was so busy that the server could not serve: that is no fault of bench.
+func measured(t *testing.T, args []string) (o outcome) {
+	t.Helper()
+	for range 10 {
+		if o = command(t, nil, args...); o.code != int(exit.Findings) {
+			break
+		}
+		t.Logf("%v: %s", args, o.err)
+	}
+	return o
+}
+
 func TestBenchMeasuresARealServer(t *testing.T) {
 	s := serveInProcess(t, "CHATTING_LIMIT_FRAMES_PER_SECOND=0")
 	shared := []string{"--url", "ws://" + s.addr + talk.SocketPath, "--secret-file", secretFile(t), "--json", "--pid", fmt.Sprint(os.Getpid())}
 	for _, mode := range []string{"--window=4", "--rate=500"} {
 		args := append([]string{"bench", "--pairs=5", mode, "--warmup=50ms", "--ramp=50ms", "--duration=1s"}, shared...)
-		o := command(t, nil, args...)
+		o := measured(t, args)
 		var r bench.ChatReport
 		if err := json.Unmarshal([]byte(o.out), &r); err != nil || o.code != 0 || o.err != "" {
 			t.Fatalf("%v: %v: %+v", args, err, o)
@@ -41,13 +53,13 @@ func TestBenchMeasuresARealServer(t *testing.T) {
 		}
 	}
 	args := append([]string{"bench", "logins", "--users=20", "--first-user=5000", "--parallel=3"}, shared...)
-	o := command(t, nil, args...)
+	o := measured(t, args)
 	var logins bench.LoginsReport
 	if err := json.Unmarshal([]byte(o.out), &logins); err != nil || o.code != 0 || len(logins.Rounds) != 2 || logins.Rounds[1].Logins != 20 {
 		t.Errorf("%v: %v: %+v", args, err, o)
 	}
 	args = append([]string{"bench", "idle", "--users=20", "--duration=0s", "--source=127.0.0.2,127.0.0.3"}, shared...)
-	o = command(t, nil, args...)
+	o = measured(t, args)
 	var idle bench.IdleReport
 	if err := json.Unmarshal([]byte(o.out), &idle); err != nil || o.code != 0 || idle.Connections != 20 || o.err != "holding 20 connections\n" {
 		t.Errorf("%v: %v: %+v", args, err, o)

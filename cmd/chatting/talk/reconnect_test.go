@@ -374,6 +374,16 @@ func TestASendingTellsItsOutcomes(t *testing.T) {
 		{"a bad token", func(conn *websocket.Conn) { closeWith(conn, closeUnauthenticated, "token_expired") }, exit.Refused, "3401"},
 		{"a restart at the login", func(conn *websocket.Conn) { closeWith(conn, 1012, "") }, exit.Unavailable, "1012"},
 		{"a close without a word", func(conn *websocket.Conn) { closeWith(conn, 1000, "") }, exit.Unavailable, "closed the connection"},
+		{"too long", func(conn *websocket.Conn) {
+			write(conn, loggedIn("r"))
+			next(t, conn)
+			closeWith(conn, websocket.CloseMessageTooBig, "frame_too_long")
+		}, exit.Refused, "1009"},
+		{"replaced before the echo", func(conn *websocket.Conn) {
+			write(conn, loggedIn("r"))
+			next(t, conn)
+			closeWith(conn, closeReplaced, "replaced")
+		}, exit.Unconfirmed, "send it again with --client-msg-id m1"},
 		{"a lost echo", func(conn *websocket.Conn) {
 			write(conn, loggedIn("r"))
 			next(t, conn)

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fasthttp/websocket"
 	"github.com/google/uuid"
 
 	"chatting/cmd/chatting/exit"
@@ -61,6 +62,9 @@ func (s Sending) Do(ctx context.Context) (echo []byte, err error) {
 		return nil, s.inDoubt(describeClose(err))
 	}
 	echo, err = s.await(ctx, r, func(seen seenFrame) bool { return seen.ClientID == s.Name })
+	if code, _ := closeOf(err); code == websocket.CloseMessageTooBig {
+		return nil, describeClose(err) // it was not read
+	}
 	if err != nil {
 		return nil, s.inDoubt(describeEnd(err, ""))
 	}
