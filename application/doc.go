@@ -4,7 +4,9 @@
 //
 //	blocks     which users block whom
 //	messaging  sends messages; echoes               imports blocks
-//	delivery   shows records to connections         imports invites, history, blocks
+//	past       what a user saw, from the log        imports blocks
+//	delivery   shows records to connections         imports past, invites, blocks
+//	replay     what is from before a login          imports past, delivery, history, blocks
 //	presence   who is online; friends               imports blocks
 //	invites    opens, answers and expires invites   imports blocks
 //	history    the projection and its readers       imports blocks

@@ -11,6 +11,7 @@ import (
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/application/presence"
+	"chatting/application/replay"
 	"chatting/domain"
 )
 
@@ -41,8 +42,8 @@ type Login struct {
 	Ends     port.LogEnds
 	Delivery *delivery.Delivery
 	Presence *presence.SetPresence
-	// Stored is nil if messages to users who are offline are refused.
-	Stored *delivery.StoredMessages
+	// Replays lead each connection from what its client missed, or what was stored for it, to what is live.
+	Replays replay.Replays
 	// Recheck verifies the tokens of open connections again; nil for never.
 	Recheck *RecheckTokens
 	// MaxPerUser caps the connections of one user on this node; 0 means no cap. The newest login wins: it gets in, and the
@@ -81,7 +82,7 @@ type LoggedIn struct {
 	attachment *delivery.Attachment
 	membership *presence.Membership
 	held       *heldToken
-	replay     *delivery.Replay
+	replay     *replay.Replay
 	closing    sync.Once
 }
 
@@ -112,7 +113,7 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Lo
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
 	session.held = l.Recheck.hold(token, user, conn)
-	session.replay = l.Stored.Replay(session.attachment)
+	session.replay = l.Replays.Of(session.attachment)
 	if err := l.complete(ctx, session); err != nil {
 		session.Close()
 		return nil, &LoginError{User: user, Err: err}

@@ -18,6 +18,7 @@ import (
 	"chatting/application/messaging"
 	"chatting/application/notice"
 	"chatting/application/port"
+	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/porttest"
 )
@@ -50,7 +51,7 @@ func newServer(t *testing.T) *server {
 	s.login = &application.Login{
 		Authenticate: &application.Authenticate{Tokens: tokens{}, Users: s.known},
 		Lookup:       lookup, Outbox: s.blocks, Log: s.log, Ends: s.log, Delivery: delivery, Presence: s.Presence, MaxPerUser: 3,
-		Notices: notice.NewLog(porttest.Quiet, time.Now),
+		Notices: notice.NewLog(porttest.Quiet, time.Now), Replays: replay.Replays{Notices: porttest.QuietNotices()},
 	}
 	s.block = &blocks.Block{Store: s.blocks, Users: s.known, Log: s.log, Now: time.Now}
 	s.send = &messaging.SendMessage{Log: s.log, Online: s.Presence, Now: time.Now, NewID: porttest.Counter()}

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"chatting/application/delivery"
 	"chatting/application/messaging"
+	"chatting/application/past"
+	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/porttest"
 )
@@ -17,7 +18,7 @@ type storing struct {
 	*server
 	history *porttest.Projection
 	past    *porttest.PastLog
-	stored  *delivery.StoredMessages
+	stored  *replay.StoredMessages
 	system  *messaging.SendSystemMessage
 	// stop ends the saving of cursors, and waits.
 	stop func()
@@ -40,9 +41,9 @@ func newStoring(t *testing.T) *storing {
 // restart is a new process, as far as stored messages go: what was not saved is gone.
 func (s *storing) restart(t *testing.T) {
 	t.Helper()
-	s.stored = delivery.NewStoredMessages(s.history, s.history, s.history.Followed(), porttest.Quiet)
-	s.stored.Past = &delivery.Past{Log: s.past, Delivery: s.login.Delivery}
-	s.login.Stored = s.stored
+	s.stored = replay.NewStoredMessages(s.history, s.history, s.history.Followed(), porttest.Quiet)
+	s.stored.Past = &past.Past{Log: s.past, Verdicts: s.login.Delivery.Verdicts}
+	s.login.Replays.Stored = s.stored
 	if err := s.stored.Begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}

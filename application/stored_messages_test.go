@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"chatting/application"
-	"chatting/application/delivery"
 	"chatting/application/history"
 	"chatting/application/invites"
 	"chatting/application/messaging"
 	"chatting/application/port"
+	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/porttest"
 )
@@ -294,7 +294,7 @@ func (h *slowHistory) Recent(
 
 func (h *slowHistory) Waiting(
 	ctx context.Context, user domain.UserID, from, to []domain.Place, limit int,
-) ([]delivery.WaitingSender, []domain.Place, error) {
+) ([]replay.WaitingSender, []domain.Place, error) {
 	if h.waiting != nil {
 		return nil, nil, h.waiting(ctx)
 	}
@@ -326,8 +326,8 @@ func TestALoginDoesWithoutAHistoryThatDoesNotAnswer(t *testing.T) {
 				slow.Projection = s.history
 				followed := s.history.Followed()
 				followed.Projected = &slow
-				stored := delivery.NewStoredMessages(s.history, &slow, followed, porttest.Quiet)
-				stored.Past, s.login.Stored = s.stored.Past, stored
+				stored := replay.NewStoredMessages(s.history, &slow, followed, porttest.Quiet)
+				stored.Past, s.login.Replays.Stored = s.stored.Past, stored
 				s.history.Behind[partition] = 2
 				for range 2 { // and nothing is confirmed by itself
 					began := time.Now()

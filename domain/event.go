@@ -114,6 +114,16 @@ type Body interface {
 	Actor() UserID
 }
 
+// IsKept tells whether an event is one that is stored for a recipient who is offline.
+func IsKept(body Body) bool {
+	switch body.(type) {
+	case ChatMessage, SystemMessage:
+		return true
+	default:
+		return false
+	}
+}
+
 // ChatMessage is a text from one user to another (or to itself).
 type ChatMessage struct {
 	From, To UserID

@@ -151,7 +151,7 @@ func (t *ConversationTail) Hole(partition int, from, to int64) {
 	}
 }
 
-// conversationRecord is delivery.Record over a record of the tail. It is valid as long as that.
+// conversationRecord is port.Record over a record of the tail. It is valid as long as that.
 type conversationRecord struct {
 	record       *recordbatch.StoredRecord
 	conversation domain.Conversation
@@ -167,10 +167,10 @@ var (
 	typeOfBlock  = []byte("user_")
 )
 
-// Time implements delivery.Record.
+// Time implements port.Record.
 func (r conversationRecord) Time() time.Time { return r.record.Time }
 
-// ConcernsInvites implements delivery.Record.
+// ConcernsInvites implements port.Record.
 func (r conversationRecord) ConcernsInvites() bool {
 	return ConcernsInvites(r.record.Value)
 }
@@ -187,15 +187,15 @@ func concernsBlock(value []byte) bool {
 	return bytes.HasPrefix(kind, typeOfBlock)
 }
 
-// Place implements delivery.Record.
+// Place implements port.Record.
 func (r conversationRecord) Place() domain.Place {
 	return domain.Place{Partition: r.record.Partition, Offset: r.record.Offset}
 }
 
-// Conversation implements delivery.Record.
+// Conversation implements port.Record.
 func (r conversationRecord) Conversation() domain.Conversation { return r.conversation }
 
-// Open implements delivery.Record.
+// Open implements port.Record.
 func (r conversationRecord) Open() (domain.Event, []byte, error) {
 	if r.record.Value == nil {
 		return domain.Event{}, nil, errors.New("a record without a value")

@@ -11,8 +11,9 @@ import (
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/async"
-	"chatting/application/delivery"
 	"chatting/application/ledger"
+	"chatting/application/past"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -30,7 +31,7 @@ type PastOptions struct {
 	Logger *slog.Logger
 }
 
-// Past reads the conversation log once more for users who log in: a delivery.PastLog. All who wait share one scan, but those who need
+// Past reads the conversation log once more for users who log in: a past.Log. All who wait share one scan, but those who need
 // little do not wait for those who need much. Of the records of other users it looks at the keys only.
 type Past struct {
 	cluster *logclient.Cluster
@@ -69,7 +70,7 @@ func NewPast(cluster *logclient.Cluster, options PastOptions) *Past {
 	return p
 }
 
-var _ delivery.PastLog = (*Past)(nil)
+var _ past.Log = (*Past)(nil)
 
 // Close ends the scans under way, if any. Readers get CodeUnavailable.
 func (p *Past) Close() {
@@ -78,13 +79,13 @@ func (p *Past) Close() {
 	p.far.Wait()
 }
 
-// Reaches implements delivery.PastLog.
-func (p *Past) Reaches(wanted delivery.PastStretch) bool {
+// Reaches implements past.Log.
+func (p *Past) Reaches(wanted past.Stretch) bool {
 	return lengthOf(wanted.From, wanted.To) <= int64(p.options.Records)
 }
 
-// Read implements delivery.PastLog.
-func (p *Past) Read(ctx context.Context, wanted delivery.PastStretch, cut func()) (delivery.PastRecords, error) {
+// Read implements past.Log.
+func (p *Past) Read(ctx context.Context, wanted past.Stretch, cut func()) (past.Records, error) {
 	reader := newPastReader(p.options, wanted, cut)
 	length := lengthOf(reader.from, reader.to)
 	rounds := p.far
@@ -94,14 +95,14 @@ func (p *Past) Read(ctx context.Context, wanted delivery.PastStretch, cut func()
 	for length > 0 && !reader.served {
 		if _, _, err := rounds.Ask(ctx, reader); err != nil {
 			reader.held.Close()
-			return delivery.PastRecords{}, domain.WrapError(domain.CodeUnavailable, "The log could not be read.", err)
+			return past.Records{}, domain.WrapError(domain.CodeUnavailable, "The log could not be read.", err)
 		}
 	}
 	if reader.refused {
 		reader.held.Close()
-		return delivery.PastRecords{}, errNoRoomForPast
+		return past.Records{}, errNoRoomForPast
 	}
-	return delivery.PastRecords{Records: reader.records(), From: reader.from, To: reader.upTo, Close: reader.held.Close}, nil
+	return past.Records{Records: reader.records(), From: reader.from, To: reader.upTo, Close: reader.held.Close}, nil
 }
 
 var errNoRoomForPast = domain.NewError(domain.CodeUnavailable, "Too much waits for clients.")
@@ -222,7 +223,7 @@ func (s *pastScan) Lost(partition int, before int64) {
 	}
 }
 
-// storedRecord is delivery.Record over a record that is kept.
+// storedRecord is port.Record over a record that is kept.
 type storedRecord struct {
 	at           domain.Place
 	time         time.Time
@@ -230,19 +231,19 @@ type storedRecord struct {
 	value        []byte
 }
 
-// Place implements delivery.Record.
+// Place implements port.Record.
 func (r storedRecord) Place() domain.Place { return r.at }
 
-// Time implements delivery.Record.
+// Time implements port.Record.
 func (r storedRecord) Time() time.Time { return r.time }
 
-// Conversation implements delivery.Record.
+// Conversation implements port.Record.
 func (r storedRecord) Conversation() domain.Conversation { return r.conversation }
 
-// ConcernsInvites implements delivery.Record.
+// ConcernsInvites implements port.Record.
 func (r storedRecord) ConcernsInvites() bool { return ConcernsInvites(r.value) }
 
-// Open implements delivery.Record.
+// Open implements port.Record.
 func (r storedRecord) Open() (domain.Event, []byte, error) {
 	return DecodeEvent(r.conversation, r.value)
 }
@@ -271,7 +272,7 @@ type partitionPast struct {
 	bytes   int
 }
 
-func newPastReader(options PastOptions, wanted delivery.PastStretch, cut func()) *pastReader {
+func newPastReader(options PastOptions, wanted past.Stretch, cut func()) *pastReader {
 	return &pastReader{
 		user: wanted.User, since: time.Now(), limit: options.Bytes, held: options.Ledger.OpenFor(wanted.User, cut),
 		from: nearest(wanted.From, wanted.To, int64(options.Records)), to: wanted.To, found: make([]partitionPast, len(wanted.To)),
@@ -355,8 +356,8 @@ func (r *pastReader) lose(p int, before int64) {
 }
 
 // records returns what was found.
-func (r *pastReader) records() []delivery.Record {
-	var all []delivery.Record
+func (r *pastReader) records() []port.Record {
+	var all []port.Record
 	for _, past := range r.found {
 		for _, record := range past.records {
 			all = append(all, record)

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatting/adapters/kafka/logclient"
-	"chatting/application/delivery"
+	"chatting/application/past"
 	"chatting/domain"
 	"chatting/test/brokertest"
 	"chatting/test/logtest"
@@ -45,19 +45,19 @@ func BenchmarkReadThePast(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		past := NewPast(cluster, PastOptions{
+		log := NewPast(cluster, PastOptions{
 			Topic: names.Conversations, Records: records, Bytes: 1 << 20, Ledger: unbounded(), Logger: brokertest.Logger(b),
 		})
-		defer past.Close()
+		defer log.Close()
 		b.ReportAllocs()
 		for b.Loop() {
 			readers := make([]*pastReader, 0, users)
 			for user := domain.UserID(1); user <= users; user++ {
-				wanted := delivery.PastStretch{User: user, From: make([]int64, partitions), To: slices.Clone(ends)}
-				readers = append(readers, newPastReader(past.options, wanted, func() {}))
+				wanted := past.Stretch{User: user, From: make([]int64, partitions), To: slices.Clone(ends)}
+				readers = append(readers, newPastReader(log.options, wanted, func() {}))
 			}
 			began := time.Now()
-			if err := past.read(readers, past.options.Records); err != nil {
+			if err := log.read(readers, log.options.Records); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms/scan")

@@ -13,8 +13,8 @@ import (
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/async"
-	"chatting/application/delivery"
 	"chatting/application/ledger"
+	"chatting/application/past"
 	"chatting/application/port"
 	"chatting/domain"
 	"chatting/test/brokertest"
@@ -71,7 +71,7 @@ func (s *saidLog) ends(t *testing.T) []int64 {
 }
 
 // idsOf opens records, and returns the ids of their events by partition.
-func idsOf(t *testing.T, records []delivery.Record) map[int][]domain.EventID {
+func idsOf(t *testing.T, records []port.Record) map[int][]domain.EventID {
 	t.Helper()
 	ids := make(map[int][]domain.EventID)
 	last := make(map[int]int64)
@@ -104,26 +104,26 @@ func TestTheLogIsReadOnceMoreForWhoLogsIn(t *testing.T) {
 		want = append(want, s.say(t, 9, 9, "to itself"))
 		to := s.ends(t)
 		s.say(t, 9, 10, "after")
-		past, err := s.past.Read(brokertest.Context(t), delivery.PastStretch{User: 9, From: from, To: to}, func() {})
+		read, err := s.past.Read(brokertest.Context(t), past.Stretch{User: 9, From: from, To: to}, func() {})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer past.Close()
+		defer read.Close()
 		got := make(map[domain.EventID]bool)
-		for _, ids := range idsOf(t, past.Records) {
+		for _, ids := range idsOf(t, read.Records) {
 			for _, id := range ids {
 				got[id] = true
 			}
 		}
-		if len(past.Records) != len(want) || len(got) != len(want) || !slices.Equal(past.From, from) || !slices.Equal(past.To, to) {
-			t.Errorf("%d records, %d events, complete from %v; want %d from %v", len(past.Records), len(got), past.From, len(want), from)
+		if len(read.Records) != len(want) || len(got) != len(want) || !slices.Equal(read.From, from) || !slices.Equal(read.To, to) {
+			t.Errorf("%d records, %d events, complete from %v; want %d from %v", len(read.Records), len(got), read.From, len(want), from)
 		}
 		for _, id := range want {
 			if !got[id] {
 				t.Errorf("%s is missing", id)
 			}
 		}
-		nothing, err := s.past.Read(brokertest.Context(t), delivery.PastStretch{User: 9, From: to, To: from}, func() {})
+		nothing, err := s.past.Read(brokertest.Context(t), past.Stretch{User: 9, From: to, To: from}, func() {})
 		if err != nil || len(nothing.Records) != 0 || !slices.Equal(nothing.From, from) {
 			t.Errorf("of no stretch at all: %v, %v", nothing, err)
 		}
@@ -142,14 +142,14 @@ func TestReadersOfThePastShareScans(t *testing.T) {
 		var readers sync.WaitGroup
 		for user := domain.UserID(1); user <= users; user++ {
 			readers.Go(func() {
-				past, err := s.past.Read(brokertest.Context(t), delivery.PastStretch{User: user, From: []int64{0, 0}, To: to}, func() {})
+				read, err := s.past.Read(brokertest.Context(t), past.Stretch{User: user, From: []int64{0, 0}, To: to}, func() {})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				defer past.Close()
-				if want := min(2, int(user)); len(past.Records) != want {
-					t.Errorf("%d gets %d records, want %d", user, len(past.Records), want)
+				defer read.Close()
+				if want := min(2, int(user)); len(read.Records) != want {
+					t.Errorf("%d gets %d records, want %d", user, len(read.Records), want)
 				}
 			})
 		}
@@ -176,13 +176,13 @@ func TestReadersWhoNeedLittleDoNotWaitForThoseWhoNeedMuch(t *testing.T) {
 		})
 		to := s.ends(t)
 		read := func(records int64) int {
-			past, err := s.past.Read(brokertest.Context(t), delivery.PastStretch{User: 9, From: []int64{to[0] - records}, To: to}, func() {})
+			read, err := s.past.Read(brokertest.Context(t), past.Stretch{User: 9, From: []int64{to[0] - records}, To: to}, func() {})
 			if err != nil {
 				t.Error(err)
 				return 0
 			}
-			defer past.Close()
-			return len(past.Records)
+			defer read.Close()
+			return len(read.Records)
 		}
 		far := make(chan int)
 		go func() { far <- read(6) }()
@@ -199,7 +199,7 @@ func TestReadersWhoNeedLittleDoNotWaitForThoseWhoNeedMuch(t *testing.T) {
 
 // newReader is a reader of one or more partitions, each from its first offset to its second.
 func newReader(records, bytes int, user domain.UserID, stretches ...[2]int64) *pastReader {
-	wanted := delivery.PastStretch{User: user}
+	wanted := past.Stretch{User: user}
 	for _, stretch := range stretches {
 		wanted.From, wanted.To = append(wanted.From, stretch[0]), append(wanted.To, stretch[1])
 	}
@@ -377,7 +377,7 @@ func TestWhatIsReadCountsForItsUserUntilItIsGivenBack(t *testing.T) {
 		room := ledger.NewByteLedger(0, 3000, time.Now)
 		s := newSaidLog(t, cluster, 1, PastOptions{Records: 1000, Bytes: 1 << 20, Ledger: room})
 		s.say(t, 9, 10, strings.Repeat("a", 500))
-		wanted := delivery.PastStretch{User: 9, From: []int64{0}, To: s.ends(t)}
+		wanted := past.Stretch{User: 9, From: []int64{0}, To: s.ends(t)}
 		first, err := s.past.Read(brokertest.Context(t), wanted, func() { t.Error("it was cut off") })
 		if err != nil || room.Held() < 1000 {
 			t.Fatalf("%d bytes are held, %v", room.Held(), err)
@@ -404,23 +404,23 @@ func TestAPastThatCannotBeReadIsUnavailable(t *testing.T) {
 	cluster := logclient.NewCluster(logclient.ClusterOptions{Brokers: []string{"127.0.0.1:1"}, ClientID: "chatting"})
 	t.Cleanup(cluster.Close)
 	room := unbounded()
-	past := NewPast(cluster, PastOptions{Topic: "away", Records: 10, Bytes: 1000, Ledger: room, Logger: brokertest.Logger(t)})
-	wanted := delivery.PastStretch{User: 9, From: []int64{0}, To: []int64{5}}
+	log := NewPast(cluster, PastOptions{Topic: "away", Records: 10, Bytes: 1000, Ledger: room, Logger: brokertest.Logger(t)})
+	wanted := past.Stretch{User: 9, From: []int64{0}, To: []int64{5}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := past.Read(ctx, wanted, func() {}); codeOf(err) != domain.CodeUnavailable || !errors.Is(err, context.Canceled) {
+	if _, err := log.Read(ctx, wanted, func() {}); codeOf(err) != domain.CodeUnavailable || !errors.Is(err, context.Canceled) {
 		t.Errorf("of who leaves: %v", err)
 	}
 	ended := make(chan error)
 	go func() {
-		_, err := past.Read(context.Background(), wanted, func() {})
+		_, err := log.Read(context.Background(), wanted, func() {})
 		ended <- err
 	}()
-	past.stop() // the scan under way ends, and later ones do not begin
+	log.stop() // the scan under way ends, and later ones do not begin
 	if err := <-ended; codeOf(err) != domain.CodeUnavailable {
 		t.Errorf("once it is closed: %v", err)
 	}
-	past.Close()
+	log.Close()
 	if room.Held() != 0 {
 		t.Errorf("%d bytes are held", room.Held())
 	}

@@ -73,7 +73,7 @@ func (b *Blocks) Versions(ctx context.Context, pair blocks.Pair) (blocks.GivenVe
 	return given[pair], err
 }
 
-// VersionsOf implements delivery.GivenBlocks.
+// VersionsOf implements past.GivenBlocks.
 func (b *Blocks) VersionsOf(ctx context.Context, pairs []blocks.Pair) (map[blocks.Pair]blocks.GivenVersions, error) {
 	key, err := b.key(ctx)
 	if err != nil {

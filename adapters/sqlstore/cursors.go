@@ -35,7 +35,7 @@ const (
 		ON CONFLICT (user_id) DO UPDATE SET positions = excluded.positions`
 )
 
-// SaveCursors implements delivery.Cursors. Users are locked in the order of their ids.
+// SaveCursors implements replay.Cursors. Users are locked in the order of their ids.
 func (c *Cursors) SaveCursors(ctx context.Context, cursors map[domain.UserID][]domain.Place) error {
 	users := slices.Sorted(maps.Keys(cursors))
 	return c.db.Write(ctx, "save cursors", func(ctx context.Context, tx *sqlx.Tx) error {
@@ -106,14 +106,14 @@ func readCursor(ctx context.Context, db sqlx.QueryerContext, user domain.UserID)
 	return parseCursor(text)
 }
 
-// Cursor implements delivery.Cursors.
+// Cursor implements replay.Cursors.
 func (c *Cursors) Cursor(ctx context.Context, user domain.UserID) ([]domain.Place, error) {
 	return database.Ask(ctx, c.db, "load cursor", func(ctx context.Context, db sqlx.QueryerContext) ([]domain.Place, error) {
 		return readCursor(ctx, db, user)
 	})
 }
 
-// ForgetCursors implements delivery.Cursors.
+// ForgetCursors implements replay.Cursors.
 func (c *Cursors) ForgetCursors(ctx context.Context) error {
 	_, err := c.db.Exec(ctx, "forget cursors", forgetCursors)
 	return err

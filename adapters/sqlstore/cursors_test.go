@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"chatting/adapters/sqlstore/database"
-	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/replay"
 	"chatting/domain"
 )
 
@@ -113,7 +113,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		project(2, said[:4]...)
 		want := func(sender domain.UserID, from, to domain.Place, limit int, frames ...string) {
 			t.Helper()
-			lists, err := s.Undelivered.Stretches(t.Context(), 7, []delivery.Stretch{
+			lists, err := s.Undelivered.Stretches(t.Context(), 7, []replay.ConversationStretch{
 				{Sender: 99, From: from, To: to}, {Sender: sender, From: from, To: to},
 			}, limit)
 			noError(t, err)
@@ -134,7 +134,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		want(8, at(2, 0), at(2, 0), 100)
 
 		none := domain.Place{Generation: 1, Partition: 0}
-		waits := func(from, to domain.Place, limit int, end domain.Place, senders ...delivery.WaitingSender) {
+		waits := func(from, to domain.Place, limit int, end domain.Place, senders ...replay.WaitingSender) {
 			t.Helper()
 			got, ends, err := s.Undelivered.Waiting(t.Context(), 7, []domain.Place{none, from}, []domain.Place{none, to}, limit)
 			noError(t, err)
@@ -142,15 +142,15 @@ var cursorContract = map[string]func(*testing.T, testDB){
 				t.Fatalf("from %v to %v: %v up to %v, want %v up to %v", from, to, got, ends, senders, end)
 			}
 		}
-		eight, system, nine := delivery.WaitingSender{Sender: 8, Place: at(1, 0)},
-			delivery.WaitingSender{Sender: domain.System, Place: at(1, 2)}, delivery.WaitingSender{Sender: 9, Place: at(1, 9)}
+		eight, system, nine := replay.WaitingSender{Sender: 8, Place: at(1, 0)},
+			replay.WaitingSender{Sender: domain.System, Place: at(1, 2)}, replay.WaitingSender{Sender: 9, Place: at(1, 9)}
 		waits(at(1, 0), at(2, 10), 100, at(2, 10), eight, system, nine)
 		waits(at(1, 0), at(2, 10), 3, at(1, 9), eight, system)
 		waits(at(1, 0), at(2, 10), 1, at(1, 1), eight)
-		waits(at(1, 1), at(1, 9), 100, at(1, 9), system, delivery.WaitingSender{Sender: 8, Place: at(1, 8)})
-		waits(at(1, 1), at(2, 10), 100, at(2, 10), system, delivery.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
-		waits(at(1, 1), at(2, 10), 2, at(1, 9), system, delivery.WaitingSender{Sender: 8, Place: at(1, 8)})
-		waits(at(1, 1), at(2, 10), 5, at(2, 3), system, delivery.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
+		waits(at(1, 1), at(1, 9), 100, at(1, 9), system, replay.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(1, 1), at(2, 10), 100, at(2, 10), system, replay.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
+		waits(at(1, 1), at(2, 10), 2, at(1, 9), system, replay.WaitingSender{Sender: 8, Place: at(1, 8)})
+		waits(at(1, 1), at(2, 10), 5, at(2, 3), system, replay.WaitingSender{Sender: 8, Place: at(1, 8)}, nine)
 		waits(at(2, 3), at(2, 3), 100, at(2, 3))
 		waits(at(2, 3), at(1, 3), 100, at(1, 3))
 
@@ -276,7 +276,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		at := func(partition int, offset int64) domain.Place {
 			return domain.Place{Generation: 1, Partition: partition, Offset: offset}
 		}
-		lists, err := s.Undelivered.Stretches(t.Context(), 2, []delivery.Stretch{
+		lists, err := s.Undelivered.Stretches(t.Context(), 2, []replay.ConversationStretch{
 			{Sender: 1, From: at(1, 0), To: at(1, 9)}, {Sender: 1, From: at(0, 0), To: at(0, 9)},
 		}, 10)
 		noError(t, err)
@@ -288,7 +288,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		from, to := []domain.Place{at(0, 0), at(1, 0)}, []domain.Place{at(0, 9), at(1, 9)}
 		senders, _, err := s.Undelivered.Waiting(t.Context(), 2, from, to, 10)
 		noError(t, err)
-		if want := []delivery.WaitingSender{{Sender: 1, Place: at(0, 0)}, {Sender: 1, Place: at(1, 1)}}; !slices.Equal(senders, want) {
+		if want := []replay.WaitingSender{{Sender: 1, Place: at(0, 0)}, {Sender: 1, Place: at(1, 1)}}; !slices.Equal(senders, want) {
 			t.Errorf("%v wait, want %v", senders, want)
 		}
 		for partition, want := range ids {

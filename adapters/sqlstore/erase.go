@@ -196,7 +196,7 @@ func leaveFriendLists(ctx context.Context, tx *sqlx.Tx, user domain.UserID) erro
 	return nil
 }
 
-// ErasedBefore implements delivery.Erasures.
+// ErasedBefore implements past.Erasures.
 func (e *Eraser) ErasedBefore(ctx context.Context, users []domain.UserID) (map[domain.UserID]map[int]int64, error) {
 	type offsets = map[domain.UserID]map[int]int64
 	return database.Ask(ctx, e.db, "look for erasures", func(ctx context.Context, db sqlx.QueryerContext) (offsets, error) {

@@ -17,8 +17,8 @@ import (
 
 	"chatting/application"
 	"chatting/application/blocks"
-	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/replay"
 	"chatting/domain"
 )
 
@@ -291,9 +291,9 @@ func newCalls(t *testing.T, s *Store) []call {
 				t.Errorf("ends %v beside the error %v", ends, err)
 			}
 			return senders, err
-		}, []delivery.WaitingSender{{Sender: 1, Place: places(1)[0]}, {Sender: 3, Place: places(3)[0]}}, nil, 0},
+		}, []replay.WaitingSender{{Sender: 1, Place: places(1)[0]}, {Sender: 3, Place: places(3)[0]}}, nil, 0},
 		{"Stretches", func(ctx context.Context, s *Store) (any, error) {
-			lists, err := s.Undelivered.Stretches(ctx, 2, []delivery.Stretch{{Sender: 1, From: places(1)[0], To: places(4)[0]}}, 10)
+			lists, err := s.Undelivered.Stretches(ctx, 2, []replay.ConversationStretch{{Sender: 1, From: places(1)[0], To: places(4)[0]}}, 10)
 			if err != nil {
 				return lists, err
 			}

@@ -11,8 +11,8 @@ import (
 
 	"chatting/adapters/sqlstore/database"
 	"chatting/adapters/wire"
-	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/domain"
 )
 
@@ -64,11 +64,11 @@ type missedConversation struct {
 	Partition int           `db:"log_partition"`
 }
 
-// Missed implements delivery.MissedHistory.
+// Missed implements replay.MissedHistory.
 func (u *Undelivered) Missed(
 	ctx context.Context, user domain.UserID, from, to []domain.Place, bounds history.PageBounds, hold func(entries, bytes int) bool,
-) (entries []delivery.PastEntry, whole bool, err error) {
-	entries, err = database.Ask(ctx, u.db, "load missed", func(ctx context.Context, db sqlx.QueryerContext) ([]delivery.PastEntry, error) {
+) (entries []past.Entry, whole bool, err error) {
+	entries, err = database.Ask(ctx, u.db, "load missed", func(ctx context.Context, db sqlx.QueryerContext) ([]past.Entry, error) {
 		looking := missing{db: db, user: user, from: from, to: to, room: bounds, hold: hold}
 		rows, err := looking.rows(ctx)
 		if err != nil {
@@ -87,7 +87,7 @@ func (u *Undelivered) Missed(
 	if err != nil || !whole {
 		return nil, false, err
 	}
-	slices.SortFunc(entries, func(a, b delivery.PastEntry) int {
+	slices.SortFunc(entries, func(a, b past.Entry) int {
 		return cmp.Or(cmp.Compare(a.Place.Partition, b.Place.Partition), cmp.Compare(a.Place.Generation, b.Place.Generation),
 			cmp.Compare(a.Place.Offset, b.Place.Offset))
 	})
@@ -95,12 +95,12 @@ func (u *Undelivered) Missed(
 }
 
 // missed returns the entry with its event, which the frame holds.
-func (r messageRow) missed() (delivery.PastEntry, error) {
+func (r messageRow) missed() (past.Entry, error) {
 	event, err := wire.DecodeEvent(r.Frame)
 	if err != nil {
-		return delivery.PastEntry{}, fmt.Errorf("history: the frame at %v: %w", r.position(), err)
+		return past.Entry{}, fmt.Errorf("history: the frame at %v: %w", r.position(), err)
 	}
-	return delivery.PastEntry{Place: r.position(), Event: event, Frame: r.Frame}, nil
+	return past.Entry{Place: r.position(), Event: event, Frame: r.Frame}, nil
 }
 
 // missing is one look for what a user missed.
@@ -159,7 +159,7 @@ func (m *missing) rowsOf(ctx context.Context, of missedSide) ([]messageRow, erro
 }
 
 // marks returns the read marks that were missed: the latest of each reader in a conversation.
-func (m *missing) marks(ctx context.Context) ([]delivery.PastEntry, error) {
+func (m *missing) marks(ctx context.Context) ([]past.Entry, error) {
 	if m.tooMuch {
 		return nil, nil
 	}

@@ -11,8 +11,8 @@ import (
 
 	"chatting/adapters/sqlstore/database"
 	"chatting/adapters/wire"
-	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/domain"
 )
 
@@ -115,15 +115,15 @@ func (r movedRow) mark() (history.MovedMark, error) {
 }
 
 // missed returns the event of the mark.
-func (r movedRow) missed() (delivery.PastEntry, error) {
+func (r movedRow) missed() (past.Entry, error) {
 	event, err := wire.DecodeEvent(r.Frame)
 	mark, ok := event.Body.(domain.ReadMark)
 	if err != nil || !ok {
-		return delivery.PastEntry{}, fmt.Errorf("history: the frame of a read mark at %v: %w", r.position(), err)
+		return past.Entry{}, fmt.Errorf("history: the frame of a read mark at %v: %w", r.position(), err)
 	}
 	mark.Unread, mark.Receipt = r.Unread, true // or it would not be among those that the user may see
 	event.Body = mark
-	return delivery.PastEntry{Place: r.position(), Event: event, Frame: r.Frame}, nil
+	return past.Entry{Place: r.position(), Event: event, Frame: r.Frame}, nil
 }
 
 // selectMoved runs movedMarks, or movedMarksSize, for each partition of which something is wanted. The rows are in no order.

@@ -27,6 +27,7 @@ import (
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/application/presence"
+	"chatting/application/replay"
 )
 
 // Options say which database to use and how.
@@ -70,10 +71,10 @@ var (
 	_ history.ReadMarks        = (*ReadMarks)(nil)
 	_ history.ProjectedOffsets = (*Projections)(nil)
 	_ history.ProjectionStore  = (*Projections)(nil)
-	_ delivery.Cursors         = (*Cursors)(nil)
+	_ replay.Cursors           = (*Cursors)(nil)
 	_ messaging.MailboxCounts  = (*Undelivered)(nil)
-	_ delivery.Backlogs        = (*Undelivered)(nil)
-	_ delivery.MissedHistory   = (*Undelivered)(nil)
+	_ replay.Backlogs          = (*Undelivered)(nil)
+	_ replay.MissedHistory     = (*Undelivered)(nil)
 	_ application.UserEraser   = (*Eraser)(nil)
 	_ history.RetentionClock   = (*Clock)(nil)
 )

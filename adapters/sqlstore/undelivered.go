@@ -9,8 +9,8 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"chatting/adapters/sqlstore/database"
-	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/replay"
 	"chatting/domain"
 )
 
@@ -60,10 +60,10 @@ type waitingRow struct {
 	OfPartition int           `db:"of_partition"`
 }
 
-// Waiting implements delivery.Backlogs. Partitions of which nothing is wanted cost nothing.
+// Waiting implements replay.Backlogs. Partitions of which nothing is wanted cost nothing.
 func (u *Undelivered) Waiting(
 	ctx context.Context, user domain.UserID, from, to []domain.Place, limit int,
-) (senders []delivery.WaitingSender, ends []domain.Place, err error) {
+) (senders []replay.WaitingSender, ends []domain.Place, err error) {
 	var wanted []int
 	for partition := range from {
 		if from[partition].Before(to[partition]) {
@@ -88,7 +88,7 @@ func (u *Undelivered) Waiting(
 	for _, row := range rows {
 		at := row.position()
 		if row.OfSender == 1 {
-			senders = append(senders, delivery.WaitingSender{Sender: row.Sender, Place: at})
+			senders = append(senders, replay.WaitingSender{Sender: row.Sender, Place: at})
 		}
 		if row.OfPartition == limit {
 			at.Offset++
@@ -98,12 +98,12 @@ func (u *Undelivered) Waiting(
 	return senders, ends, nil
 }
 
-// Stretches implements delivery.Backlogs.
+// Stretches implements replay.Backlogs.
 func (u *Undelivered) Stretches(
-	ctx context.Context, user domain.UserID, stretches []delivery.Stretch, limit int,
+	ctx context.Context, user domain.UserID, stretches []replay.ConversationStretch, limit int,
 ) ([][]history.Entry, error) {
 	rows, err := database.Ask(ctx, u.db, "load undelivered", func(ctx context.Context, db sqlx.QueryerContext) ([]messageRow, error) {
-		return database.SelectEach[messageRow](ctx, db, undelivered, []any{user, limit}, stretches, func(s delivery.Stretch) []any {
+		return database.SelectEach[messageRow](ctx, db, undelivered, []any{user, limit}, stretches, func(s replay.ConversationStretch) []any {
 			return []any{s.Sender, s.From.Partition, s.From.Generation, s.From.Offset, s.To.Generation, s.To.Offset}
 		})
 	})
@@ -128,7 +128,7 @@ func (u *Undelivered) Stretches(
 	return lists, nil
 }
 
-// Recent implements delivery.Backlogs.
+// Recent implements replay.Backlogs.
 func (u *Undelivered) Recent(
 	ctx context.Context, user domain.UserID, before []domain.Place, since time.Time, limit int,
 ) ([]domain.EventID, error) {

@@ -1,7 +1,6 @@
 package ws
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -183,19 +182,6 @@ func speakAs(t *testing.T, clients []*client, rounds, first int) {
 		})
 	}
 	talks.Wait()
-}
-
-func TestBufferBetweenSocketAndSessionIsNoticed(t *testing.T) {
-	sock := &socket{}
-	if !sock.isDirect(sock) {
-		t.Error("the socket is not direct to itself")
-	}
-	if sock.isDirect(bufio.NewReader(sock)) {
-		t.Error("an empty buffered reader passes as direct")
-	}
-	if sock.isDirect(bufio.NewReader(strings.NewReader("left"))) {
-		t.Error("a buffered reader with bytes passes as direct")
-	}
 }
 
 func BenchmarkReadingARequestOfManyLines(b *testing.B) {

@@ -32,11 +32,10 @@ func stall(t *testing.T, conn application.Connection, bytes int) {
 	stuck, chunks := 0, uint64(0)
 	eventually(t, "the reader is stalled", func() bool {
 		for {
-			c.out.mu.Lock()
-			pending, closing, begun := c.out.queue.pending(), c.out.ending.closing, c.out.writes
-			c.out.mu.Unlock()
+			state := c.out.State()
+			pending, begun := int(state.Total-state.Written), state.Writes
 			switch {
-			case closing:
+			case state.Closing:
 				t.Fatal("the connection is closing")
 			case pending < bytes && ledger.Held()-before < bytes:
 				stuck = 0
@@ -212,7 +211,7 @@ func TestAConnectionThatIsClosingCanBeCutOff(t *testing.T) {
 		f.chat.mu.Lock()
 		defer f.chat.mu.Unlock()
 		// The other one may be cut off behind it.
-		return leaving.(*connection).out.cutOff.Load() && f.chat.ended > 0
+		return leaving.(*connection).out.State().CutOff && f.chat.ended > 0
 	})
 	f.chat.connectionOf(t, 8).(*connection).abort()
 }

@@ -1,9 +1,9 @@
 package ws
 
 import (
-	"encoding/binary"
 	"errors"
 
+	"chatting/adapters/ws/socket"
 	"chatting/application"
 	"chatting/application/port"
 	"chatting/domain"
@@ -75,13 +75,17 @@ var closings = [causes]struct {
 	closeReplaced:    {3409, "replaced", "replaced by a newer connection"},
 }
 
-// code returns the status code.
-func (c closeCause) code() int { return closings[c].code }
+// A closeCause is what sockets close with.
+var _ socket.Cause = closeCause(0)
 
-// payload returns the body of the close frame.
-func (c closeCause) payload() []byte {
-	return append(binary.BigEndian.AppendUint16(nil, uint16(c.code())), closings[c].reason...)
-}
+// Code implements socket.Cause.
+func (c closeCause) Code() int { return closings[c].code }
+
+// Reason implements socket.Cause.
+func (c closeCause) Reason() string { return closings[c].reason }
+
+// String implements socket.Cause.
+func (c closeCause) String() string { return closings[c].why }
 
 // causeOfReason maps what use cases and delivery ask for.
 func causeOfReason(reason port.CloseReason) closeCause {
@@ -129,7 +133,7 @@ func causeOfLogin(err error) closeCause {
 
 // causeOfRefusal maps the code of the close frame that the WebSocket library wanted to send.
 func causeOfRefusal(code int) closeCause {
-	if code == closeTooBig.code() {
+	if code == closeTooBig.Code() {
 		return closeTooBig
 	}
 	return closeProtocol

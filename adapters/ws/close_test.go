@@ -22,7 +22,7 @@ func TestTheDocumentListsEveryReasonOfACloseFrame(t *testing.T) {
 	}
 	given := map[string]bool{}
 	for cause := range closeCause(causes) {
-		end, payload := closings[cause], cause.payload()
+		end, frame := closings[cause], closeFrame(cause)
 		if cause == closeAbnormal {
 			if end.reason != "" {
 				t.Errorf("an end without a close frame has the reason %s", end.reason)
@@ -40,8 +40,8 @@ func TestTheDocumentListsEveryReasonOfACloseFrame(t *testing.T) {
 		if !documented[name] {
 			t.Errorf("%s is not documented", name)
 		}
-		if got := int(payload[0])<<8 | int(payload[1]); got != end.code || string(payload[2:]) != end.reason {
-			t.Errorf("%s is sent as %q", name, payload)
+		if got := int(frame[2])<<8 | int(frame[3]); got != end.code || string(frame[4:]) != end.reason {
+			t.Errorf("%s is sent as %q", name, frame)
 		}
 	}
 	for name := range documented {

@@ -86,22 +86,6 @@ func TestShutdownEndsALoginThatHangs(t *testing.T) {
 	}
 }
 
-func TestAdmissionIsGivenBackWhenNoSessionTakesOver(t *testing.T) {
-	server, peer := net.Pipe()
-	defer func() { _ = peer.Close() }()
-	sock, released := &socket{Conn: server}, 0
-	if !sock.hold(func() { released++ }) {
-		t.Fatal("not held")
-	}
-	_, _ = sock.Close(), sock.Close()
-	if _, ok := sock.takeOver(); ok || released != 1 {
-		t.Errorf("released %d times, taken over: %t", released, ok)
-	}
-	if sock.hold(func() {}) {
-		t.Error("a closed socket holds an admission")
-	}
-}
-
 func TestConnectionThatBeginsDuringTheShutdownIsClosed(t *testing.T) {
 	f := serve(t, Options{}, newChat())
 	client := f.dial(t)

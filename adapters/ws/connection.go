@@ -9,6 +9,7 @@ import (
 
 	"chatting/adapters/network"
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/socket"
 	"chatting/application"
 	"chatting/application/delivery"
 	"chatting/application/port"
@@ -21,13 +22,13 @@ type connection struct {
 	server   *Server
 	number   uint64     // tells it from others in log lines
 	address  netip.Addr // of the client; the zero Addr if it is not known
-	sock     *socket
+	sock     *socket.Conn
 	out      outbound
 	receipts receipts
-	reading  reading
+	reading  socket.Reading
 
-	began   time.Duration // since started
-	pinged  time.Duration // since started, when the keeper, whose this is, last sent a ping; 0 for never
+	began   time.Duration // socket.Elapsed at the upgrade
+	pinged  time.Duration // socket.Elapsed when the keeper, whose this is, last sent a ping; 0 for never
 	named   atomic.Bool   // the first frame came
 	evicted atomic.Bool   // to make room for another
 	owner   atomic.Int64  // the user, once the login is answered
@@ -37,30 +38,29 @@ type connection struct {
 	resume   resume
 }
 
-func (c *connection) init(server *Server, sock *socket) {
-	c.server, c.number, c.sock, c.address, c.began = server, server.lastNumber.Add(1), sock, sock.client, time.Since(started)
-	c.reading.sock = sock
+func (c *connection) init(server *Server, sock *socket.Conn, address netip.Addr) {
+	c.server, c.number, c.sock, c.address, c.began = server, server.lastNumber.Add(1), sock, address, socket.Elapsed()
 	c.receipts.out = &c.out
-	c.out.init(server, sock, &c.reading)
+	c.out.Init(&server.sockets, sock, &c.reading, server.deps.Bytes.Open(c.out.Cut))
 }
 
 // leave closes the connection as soon as what its client sent has its outcome: the echoes come before the close frame. A
 // message that the client sends from now on has no answer. The client sends it again elsewhere.
 func (c *connection) leave() {
-	if c.reading.leave() {
-		c.out.close(closeRestart, "")
+	if c.reading.Leave() {
+		c.out.Close(closeRestart, "")
 	}
 }
 
 // abort cuts the connection at once.
-func (c *connection) abort() { c.out.abort() }
+func (c *connection) abort() { c.out.Abort() }
 
 // checking runs f, which checks a token, with a deadline that also the connection's closing brings. Nothing is read meanwhile.
 func (c *connection) checking(f func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.server.options.Times.Login)
 	defer cancel()
-	c.reading.pause(cancel)
-	defer c.reading.resume()
+	c.reading.Pause(cancel)
+	defer c.reading.Resume()
 	f(application.WithClientAddress(ctx, c.Address()))
 }
 
@@ -68,27 +68,27 @@ func (c *connection) checking(f func(context.Context)) {
 // token expires, ping it, ask it what it has received, cut one that does not end.
 //
 // The original server pings after 20 s of silence and drops the connection 30 s later without a close frame. Here it is
-// closed with 1001, which a peer that is gone does not see either.
-func (c *connection) keep() {
+// closed with 1001, which a peer that is gone does not see either. now is socket.Elapsed.
+func (c *connection) keep(now time.Duration) {
 	times := &c.server.options.Times
 	c.receipts.ask(times.Receipt)
-	now, heard, state := time.Since(started), c.sock.lastHeard(), c.out.state()
+	heard, state := c.sock.LastHeard(), c.out.State()
 	switch {
-	case state.closing:
+	case state.Closing:
 		// Deadlines of the socket do this. The keeper is there for a socket whose deadlines fail.
-		if time.Since(state.by) > 2*times.Drain+times.Scan {
+		if time.Since(state.By) > 2*times.Drain+times.Scan {
 			c.abort()
 		}
 	case !c.named.Load() && now-c.began >= times.FirstFrame:
-		c.out.close(closeNoLogin, "")
+		c.out.Close(closeNoLogin, "")
 	case c.isExpired():
-		c.out.close(closeExpired, "")
-	case c.reading.isPaused() || now-heard < times.Silence:
+		c.out.Close(closeExpired, "")
+	case c.reading.IsPaused() || now-heard < times.Silence:
 	case c.pinged == 0 || c.pinged <= heard:
 		c.pinged = now
-		c.out.ping()
+		c.out.Ping()
 	case now-c.pinged >= times.Pong:
-		c.out.close(closeGone, "")
+		c.out.Close(closeGone, "")
 	}
 }
 
@@ -125,8 +125,8 @@ func (c *connection) Deliver(data []byte, echoOf domain.ClientMessageID) {
 		c.out.send(data)
 		return
 	}
-	buffer := buffers.Get().(*[]byte)
-	defer recycle(buffer)
+	buffer := socket.Buffer()
+	defer socket.Recycle(buffer)
 	if echoOf != "" {
 		*buffer = wire.AppendWithClientMessageID(*buffer, data, echoOf)
 		data = *buffer
@@ -136,17 +136,17 @@ func (c *connection) Deliver(data []byte, echoOf domain.ClientMessageID) {
 
 // DeliverOwnMark implements application.Connection.
 func (c *connection) DeliverOwnMark(data []byte, unread int) {
-	buffer := buffers.Get().(*[]byte)
-	defer recycle(buffer)
+	buffer := socket.Buffer()
+	defer socket.Recycle(buffer)
 	*buffer = wire.AppendWithUnread(*buffer, data, unread)
 	c.out.send(c.resume.stamped(buffer, *buffer)) // which copies it
 }
 
 // Gather implements application.Connection.
-func (c *connection) Gather() { c.out.gather(true) }
+func (c *connection) Gather() { c.out.Gather(true) }
 
 // Flush implements application.Connection.
-func (c *connection) Flush() { c.out.gather(false) }
+func (c *connection) Flush() { c.out.Gather(false) }
 
 // DeliverAt implements application.Connection.
 func (c *connection) DeliverAt(data []byte, at domain.Place) {
@@ -154,8 +154,8 @@ func (c *connection) DeliverAt(data []byte, at domain.Place) {
 		c.receipts.deliver(data, at)
 		return
 	}
-	buffer := buffers.Get().(*[]byte)
-	defer recycle(buffer)
+	buffer := socket.Buffer()
+	defer socket.Recycle(buffer)
 	c.receipts.deliver(c.resume.stamped(buffer, data), at)
 }
 
@@ -164,11 +164,11 @@ func (c *connection) Replay(batch []delivery.Replayed) { c.receipts.replay(batch
 
 // AwaitRoom implements application.Connection. What others send meanwhile has the other half of the queue.
 func (c *connection) AwaitRoom(ctx context.Context, bytes int) error {
-	state := c.out.await(ctx, func(now sending) bool {
-		pending := int(now.total - now.written)
-		return now.closing || pending == 0 || pending+bytes <= c.server.options.QueueBytes/2
+	state := c.out.Await(ctx, func(now socket.State) bool {
+		pending := int(now.Total - now.Written)
+		return now.Closing || pending == 0 || pending+bytes <= c.server.options.QueueBytes/2
 	})
-	if state.closing || ctx.Err() != nil {
+	if state.Closing || ctx.Err() != nil {
 		return errEnded
 	}
 	return nil
@@ -180,14 +180,14 @@ var errEnded = domain.NewError(domain.CodeUnavailable, "The connection has ended
 func (c *connection) Close(reason port.CloseReason) {
 	switch reason {
 	case port.CloseSlow:
-		c.out.closeAsSlow()
+		c.out.CloseAsSlow()
 	case port.CloseReplaced:
-		c.out.close(closeReplaced, "")
+		c.out.Close(closeReplaced, "")
 		c.server.deps.Notices.Warn("connection closed: replaced by a newer one of its user",
 			slog.Any("user", domain.UserID(c.owner.Load())), c.from())
 	case port.CloseCut:
 		c.abort()
 	default:
-		c.out.close(causeOfReason(reason), string(reason))
+		c.out.Close(causeOfReason(reason), string(reason))
 	}
 }

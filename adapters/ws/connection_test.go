@@ -17,6 +17,7 @@ import (
 
 	"chatting/adapters/network"
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/socket"
 	"chatting/application/delivery"
 	"chatting/application/invites"
 	"chatting/application/messaging"
@@ -190,20 +191,18 @@ func TestTheKeeperDoesWhatIsDue(t *testing.T) {
 		"dead and busy":              {named: true, heard: 2 * after, pinged: after, busy: true},
 	} {
 		s := newStuck(t, Options{Times: Times{FirstFrame: time.Hour, Silence: time.Hour, Pong: time.Hour}})
-		now := time.Since(started)
+		now := s.sock.LastHeard() + row.heard
 		s.server.deps.Now = func() time.Time { return someTime }
 		s.named.Store(row.named)
-		s.reading.paused, s.began = row.busy, now-row.began
-		s.sock.heard.Store(int64(time.Since(started) - row.heard))
+		if s.began = now - row.began; row.busy {
+			s.reading.Pause(func() {})
+		}
 		if row.pinged > 0 {
 			s.pinged = now - row.pinged
 		}
 		s.TokenExpires(row.expires)
-		s.keep()
-		s.out.mu.Lock()
-		does := s.out.writing
-		s.out.mu.Unlock()
-		if does != (row.want != nil) {
+		s.keep(now)
+		if does := s.out.State().Writing; does != (row.want != nil) {
 			t.Errorf("%s: it does something: %t", name, does)
 			continue
 		}
@@ -216,21 +215,22 @@ func TestTheKeeperDoesWhatIsDue(t *testing.T) {
 	}
 }
 
+// undying is a connection whose deadlines fail.
+type undying struct{ net.Conn }
+
+func (undying) SetReadDeadline(time.Time) error  { return errors.New("refused") }
+func (undying) SetWriteDeadline(time.Time) error { return errors.New("refused") }
+
 func TestTheKeeperCutsWhatDoesNotEnd(t *testing.T) {
 	for name, row := range map[string]struct {
 		over time.Duration // since all was to be written
 		cut  bool
 	}{"in its time": {3*time.Hour - time.Minute, false}, "over it": {3*time.Hour + time.Minute, true}} {
-		s := newStuck(t, Options{Times: Times{Close: time.Hour, Drain: time.Hour, Scan: time.Hour}})
-		s.out.close(closeGone, "")
-		s.out.mu.Lock()
-		s.out.ending.by = time.Now().Add(-row.over)
-		s.out.mu.Unlock()
-		s.keep()
-		s.out.mu.Lock()
-		cut := s.out.ending.dropped
-		s.out.mu.Unlock()
-		if cut != row.cut {
+		s := newStuck(t, Options{Times: Times{Close: -row.over, Drain: time.Hour, Scan: time.Hour}})
+		s.sock.Conn = undying{s.sock.Conn}
+		s.out.Close(closeGone, "")
+		s.keep(socket.Elapsed())
+		if cut := s.out.State().Dropped; cut != row.cut {
 			t.Errorf("%s: cut: %t", name, cut)
 		}
 	}
@@ -391,51 +391,6 @@ func TestAddressesOfOneIPv6NetworkOf64BitsAreOne(t *testing.T) {
 	}
 }
 
-// The library's own close frame after a violation is noted, and never sent.
-func TestAnUpgradedSocketSendsNothingOfTheLibrarys(t *testing.T) {
-	own, peer := net.Pipe()
-	defer func() { _, _ = own.Close(), peer.Close() }()
-	s := &socket{Conn: own, upgraded: true}
-	for sent, want := range map[string]int{"\x88\x02\x03\xea": 1002, "\x88\x05\x03\xf1abc": 1009, "\x8a\x02ab": 0, "\x88\x00": 0} {
-		s.refusal = 0
-		if n, err := s.Write([]byte(sent)); n != len(sent) || err != nil || s.refusal != want {
-			t.Errorf("%q: %d, %v, noted %d", sent, n, err, s.refusal)
-		}
-	}
-	if err := s.SetWriteDeadline(longAgo); err != nil {
-		t.Error(err)
-	}
-	go func() { _, _ = own.Write([]byte("x")) }() // would fail at once
-	if n, err := peer.Read(make([]byte, 1)); n != 1 || err != nil {
-		t.Errorf("the deadline was set: %v", err)
-	}
-}
-
-func TestASocketReceivesNoMoreThanItIsPermitted(t *testing.T) {
-	own, peer := net.Pipe()
-	defer func() { _, _ = own.Close(), peer.Close() }()
-	go func() { _, _ = peer.Write([]byte("abcdef")) }()
-	s := &socket{Conn: own, upgraded: true}
-	s.permit(3)
-	before := s.lastHeard()
-	buffer := make([]byte, 2)
-	for range 2 {
-		if n, err := s.Read(buffer); n != 2 || err != nil {
-			t.Fatalf("%d, %v", n, err)
-		}
-	}
-	if s.lastHeard() <= before {
-		t.Error("it does not note when it heard something")
-	}
-	if n, err := s.Read(buffer); n != 0 || !errors.Is(err, errTooMuch) {
-		t.Errorf("%d, %v", n, err)
-	}
-	s.permit(1)
-	if n, err := s.Read(buffer); n != 2 || err != nil {
-		t.Errorf("%d, %v", n, err)
-	}
-}
-
 func TestAServerIsMountedOnceAndNotAfterItsShutdown(t *testing.T) {
 	app := func(strict bool) *fiber.App {
 		return fiber.New(fiber.Config{ReduceMemoryUsage: true, StrictRouting: strict, DisableStartupMessage: true})
@@ -513,6 +468,6 @@ func TestTheLimitsAreThoseThatAreDocumented(t *testing.T) {
 
 func TestAReasonThatIsNotKnownIsAFaultOfTheServer(t *testing.T) {
 	if got := causeOfReason("unheard"); got != closeInternal {
-		t.Errorf("it closes with %d", got.code())
+		t.Errorf("it closes with %d", got.Code())
 	}
 }

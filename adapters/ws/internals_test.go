@@ -9,6 +9,7 @@ import (
 
 	"chatting/adapters/httpconn"
 	"chatting/adapters/ws/rfc6455"
+	"chatting/adapters/ws/socket"
 	"chatting/application/ledger"
 	"chatting/application/notice"
 )
@@ -49,28 +50,11 @@ func partsOf(chat *chat, logger *slog.Logger) Deps {
 	}
 }
 
-// newOutbound returns the outbound of a socket by itself.
-func newOutbound(sock *socket, queueBytes int, ledger *ledger.ByteLedger) *outbound {
-	s := &Server{options: withDefaults(Options{QueueBytes: queueBytes})}
-	s.options.Times = s.options.Times.withDefaults()
-	s.deps.Bytes, s.deps.Notices = ledger, notice.NewLog(slog.Default(), time.Now)
-	o := &outbound{}
-	o.init(s, sock, &reading{})
-	return o
-}
-
-func (o *outbound) isClosing() bool { return o.state().closing }
+func (o *outbound) isClosing() bool { return o.State().Closing }
 
 // awaitWriter waits until nothing is left to be written.
 func (o *outbound) awaitWriter() {
-	o.await(context.Background(), func(now sending) bool { return !now.writing })
-}
-
-// isWaited tells whether somebody waits for the outbound.
-func (o *outbound) isWaited() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.waiting
+	o.Await(context.Background(), func(now socket.State) bool { return !now.Writing })
 }
 
 // ask asks the client at once for what was noted, and returns how many questions are open.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"chatting/adapters/ws/socket"
 	"chatting/domain"
 )
 
@@ -42,10 +43,7 @@ func (h *heldAppends) all() []heldAppend {
 // leaving tells whether the only connection of a user is in its wave.
 func (f *fixture) leaving(t testing.TB, user int) bool {
 	t.Helper()
-	c := f.chat.connectionOf(t, domain.UserID(user)).(*connection)
-	c.reading.mu.Lock()
-	defer c.reading.mu.Unlock()
-	return c.reading.leaving
+	return f.chat.connectionOf(t, domain.UserID(user)).(*connection).reading.IsLeaving()
 }
 
 // shutdown begins one, and returns where its error comes.
@@ -133,10 +131,10 @@ func TestAConnectionHeldBackByItsAppendsLeaves(t *testing.T) {
 	chat, held := holding()
 	f := serve(t, Options{}, chat)
 	c := f.login(t, 7)
-	for i := range maxUnderWay + 1 {
+	for i := range socket.MaxUnderWay + 1 {
 		c.send(fmt.Sprintf(`{"target_id":7,"message":"%d"}`, i))
 	}
-	eventually(t, "the bound is reached", func() bool { return len(held.all()) == maxUnderWay })
+	eventually(t, "the bound is reached", func() bool { return len(held.all()) == socket.MaxUnderWay })
 	ended := f.shutdown(t.Context())
 	eventually(t, "the wave comes", func() bool { return f.leaving(t, 7) })
 	finished := 0
@@ -146,7 +144,7 @@ func TestAConnectionHeldBackByItsAppendsLeaves(t *testing.T) {
 			h.done(nil)
 			finished++
 		}
-		return finished == maxUnderWay+1 || !f.chat.isOnline(7)
+		return finished == socket.MaxUnderWay+1 || !f.chat.isOnline(7)
 	})
 	for i := range finished {
 		if got := c.next(); got["message"] != fmt.Sprint(i) {

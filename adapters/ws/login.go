@@ -22,7 +22,7 @@ func (r *reader) logInAside(data []byte) (ok bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		guard(r.server.deps.Notices, func() { ok = r.logIn(data) }, func() { r.out.close(closeInternal, "") })
+		guard(r.server.deps.Notices, func() { ok = r.logIn(data) }, func() { r.out.Close(closeInternal, "") })
 	}()
 	<-done
 	return ok
@@ -59,8 +59,8 @@ func (r *reader) logIn(data []byte) bool {
 		return false
 	}
 	r.session, r.user = session, identity.User
-	r.out.queue.held.Of(r.user)
-	r.messages.held.Of(r.user)
+	r.out.Held().Of(r.user)
+	r.messages.Held().Of(r.user)
 	r.server.deps.Logins.LoggedIn(r.visitor())
 	return true
 }
@@ -83,7 +83,7 @@ func (r *reader) loginFailed(err error) {
 	default:
 		r.server.deps.Notices.Warn("login failed", who, r.from(), slog.Any("error", err))
 	}
-	r.out.close(causeOfLogin(err), "")
+	r.out.Close(causeOfLogin(err), "")
 }
 
 // refuseEarly closes the connection whose login came too early.
@@ -96,14 +96,14 @@ func (r *reader) refuseEarly() {
 		case <-ctx.Done():
 		}
 	})
-	r.out.close(closeLoginRate, "")
+	r.out.Close(closeLoginRate, "")
 }
 
 // refuseFirst closes the connection whose first frame is no login.
 func (r *reader) refuseFirst() {
 	r.server.deps.Notices.Warn("login refused: the first frame holds no token", r.from())
 	r.notIn = "no token in the first frame"
-	r.out.close(closeNoToken, "")
+	r.out.Close(closeNoToken, "")
 }
 
 // visitor names the connection in the log of logins.
@@ -119,12 +119,12 @@ func addressText(address netip.Addr) string {
 }
 
 // isCutOff tells whether the ledger cut the connection off.
-func (r *reader) isCutOff() bool { return r.out.cutOff.Load() || r.messages.cutOff.Load() }
+func (r *reader) isCutOff() bool { return r.out.State().CutOff || r.messages.IsCutOff() }
 
 // logEnd logs how the connection ended. A client that left before it sent a token was neither in nor refused.
 func (r *reader) logEnd() {
-	state := r.out.state()
-	reason := state.why
+	state := r.out.State()
+	reason := state.Why
 	if r.isCutOff() {
 		reason = "cut off: too many bytes are under way"
 	}
@@ -135,7 +135,7 @@ func (r *reader) logEnd() {
 		logins.Refused(r.visitor(), "its place was needed")
 	case r.notIn != "":
 		logins.Refused(r.visitor(), r.notIn)
-	case r.named.Load() || state.cause != closeAbnormal && state.cause != closeNormal:
+	case r.named.Load() || state.Cause != closeAbnormal && state.Cause != closeNormal:
 		logins.Refused(r.visitor(), reason)
 	}
 }

@@ -145,8 +145,8 @@ func TestTheEndOfAConnectionIsLoggedAsWhatItWas(t *testing.T) {
 		end  func(*stuck)
 		want string
 	}{
-		"cut off by what waits for it": {func(s *stuck) { s.out.cutOff.Store(true) }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
-		"cut off by what it sends":     {func(s *stuck) { s.messages.cutOff.Store(true) }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
+		"cut off by what waits for it": {func(s *stuck) { s.out.Cut() }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
+		"cut off by what it sends":     {func(s *stuck) { s.messages.Cut() }, `msg=logout user=7 reason="cut off: too many bytes are under way"`},
 		"lost while its token was checked": {func(s *stuck) {
 			s.session, s.user = nil, 0
 			s.named.Store(true)
@@ -154,7 +154,7 @@ func TestTheEndOfAConnectionIsLoggedAsWhatItWas(t *testing.T) {
 		}, `msg="login refused" reason="connection lost"`},
 		"closed by its client before it sent a token": {func(s *stuck) {
 			s.session, s.user = nil, 0
-			s.out.close(closeNormal, "")
+			s.out.Close(closeNormal, "")
 		}, ""},
 	} {
 		s, logins := newStuck(t, Options{}), &logBuffer{}

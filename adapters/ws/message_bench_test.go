@@ -3,10 +3,12 @@ package ws
 import (
 	"log/slog"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/socket"
 	"chatting/application/delivery"
 	"chatting/application/invites"
 	"chatting/application/ledger"
@@ -41,13 +43,17 @@ func BenchmarkDeliverToTwoSockets(b *testing.B) {
 	const burst = 8
 	notices := notice.NewLog(slog.New(slog.DiscardHandler), time.Now)
 	delivery := delivery.NewDelivery(readAll{}, invites.NewRegister(), notices)
-	s := &Server{options: withDefaults(Options{}), deps: Deps{Notices: notices, Bytes: ledger.NewByteLedger(1<<30, 1<<20, time.Now)}}
-	s.options.Times = s.options.Times.withDefaults()
+	chat := newChat()
+	chat.bytes = ledger.NewByteLedger(1<<30, 1<<20, time.Now)
+	s, err := New(withDefaults(Options{}), partsOf(chat, slog.New(slog.DiscardHandler)))
+	if err != nil {
+		b.Fatal(err)
+	}
 	var connections []*connection
 	for _, user := range []domain.UserID{9, 10} {
 		c := &connection{}
-		c.init(s, &socket{Conn: nowhere{}})
-		c.out.queue.held.Of(user)
+		c.init(s, &socket.Conn{Conn: nowhere{}}, netip.Addr{})
+		c.out.Held().Of(user)
 		connections = append(connections, c)
 		attachment := delivery.Attach(user, c)
 		attachment.Activate(nil, []int64{0})
@@ -86,7 +92,7 @@ type readAll struct{}
 
 func (readAll) Read(domain.EventID, error) {}
 
-// openedRecord is an delivery.Record.
+// openedRecord is a port.Record.
 type openedRecord struct {
 	at    domain.Place
 	event domain.Event

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/fasthttp/websocket"
 
-	"chatting/application/ledger"
 	"chatting/domain"
 )
 
@@ -67,35 +64,6 @@ func TestReaderThatNeverReadsIsCut(t *testing.T) {
 	})
 }
 
-func TestStuckWriteClosesAsSlow(t *testing.T) {
-	f := serve(t, Options{QueueBytes: 64 << 20, Times: Times{Write: 50 * time.Millisecond, Close: patience}}, newChat())
-	c := f.login(t, 7)
-	conn := f.chat.connectionOf(t, 7).(*connection)
-	conn.out.awaitWriter()
-	data := []byte(strings.Repeat("x", 1<<20))
-	// All frames are in what the writer takes at once.
-	conn.out.mu.Lock()
-	conn.out.writing = true
-	conn.out.mu.Unlock()
-	for range 32 {
-		conn.Deliver(data, "")
-	}
-	conn.out.mu.Lock()
-	conn.out.writing = false
-	conn.out.mu.Unlock()
-	conn.out.ping()
-	eventually(t, "the write is found stuck", conn.out.isClosing)
-	for received := 0; ; received++ {
-		_, _, err := c.ReadMessage()
-		if websocket.IsCloseError(err, 1013) {
-			break
-		}
-		if err != nil || received == 31 {
-			t.Fatalf("after %d frames of 32: %v", received, err)
-		}
-	}
-}
-
 func TestIdleConnectionHasNoWriter(t *testing.T) {
 	f := serve(t, Options{}, newChat())
 	c := f.login(t, 7)
@@ -104,9 +72,8 @@ func TestIdleConnectionHasNoWriter(t *testing.T) {
 		c.send(`{"target_id":7,"message":"x"}`)
 		c.next()
 		eventually(t, "the writer ends", func() bool {
-			out.mu.Lock()
-			defer out.mu.Unlock()
-			return !out.writing && out.queue.frames == nil
+			state := out.State()
+			return !state.Writing && state.Written == state.Total
 		})
 	}
 }
@@ -146,56 +113,5 @@ func TestCloseWhileEverybodySendsEndsEachSessionOnce(t *testing.T) {
 		for range cap(senders) {
 			<-senders
 		}
-	}
-}
-
-// BenchmarkOutbound compares frames written one by one with frames that may share writes. Compare the two, not their
-// values.
-func BenchmarkOutbound(b *testing.B) {
-	data := []byte(`{"type":"chat_message","message":"` + strings.Repeat("x", 100) + `"}`)
-	for _, burst := range []int{1, 8, 64} {
-		b.Run(fmt.Sprintf("burst=%d", burst), func(b *testing.B) {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer func() { _ = listener.Close() }()
-			received := make(chan struct{})
-			var count atomic.Int64
-			go func() {
-				defer close(received)
-				peer, err := net.Dial("tcp", listener.Addr().String())
-				if err != nil {
-					return
-				}
-				defer func() { _ = peer.Close() }()
-				buffer := make([]byte, 1<<20)
-				for {
-					n, err := peer.Read(buffer)
-					count.Add(int64(n))
-					if err != nil {
-						return
-					}
-				}
-			}()
-			conn, err := listener.Accept()
-			if err != nil {
-				b.Fatal(err)
-			}
-			out := newOutbound(&socket{Conn: conn}, 1<<20, ledger.NewByteLedger(0, 0, time.Now))
-			b.ResetTimer()
-			for n := 0; n < b.N; n += burst {
-				for range burst {
-					out.send(data)
-				}
-				out.awaitWriter()
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
-			b.StopTimer()
-			out.close(closeNormal, "")
-			out.awaitWriter()
-			_ = conn.Close()
-			<-received
-		})
 	}
 }

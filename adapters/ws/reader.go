@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 
 	"github.com/fasthttp/websocket"
 	"golang.org/x/time/rate"
+
+	"chatting/adapters/ws/socket"
 )
 
 // systemBuffer is how many bytes the system takes for a client that does not read. By itself it would take some MiB for each,
@@ -19,14 +22,14 @@ type reader struct {
 	connection
 	requests
 
-	messages messageReader
+	messages socket.MessageReader
 	// notIn is why the login was refused; "" while it was not.
 	notIn string
 }
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
-func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
-	r := s.newReader(inner, sock)
+func (s *Server) start(inner *websocket.Conn, sock *socket.Conn, address netip.Addr, release func()) {
+	r := s.newReader(inner, sock, address)
 	if tcp, ok := sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(systemBuffer) // without it more waits in the system, which is no harm to one connection
 	}
@@ -41,12 +44,11 @@ func (s *Server) start(inner *websocket.Conn, sock *socket, release func()) {
 	go r.run(release)
 }
 
-func (s *Server) newReader(inner *websocket.Conn, sock *socket) *reader {
+func (s *Server) newReader(inner *websocket.Conn, sock *socket.Conn, address netip.Addr) *reader {
 	r := &reader{}
-	r.connection.init(s, sock)
+	r.connection.init(s, sock, address)
 	r.requests.conn, r.throttle.rates = &r.connection, &s.deps.Rates
-	r.messages.inner, r.messages.sock = inner, sock
-	r.messages.held = s.deps.Bytes.Open(r.messages.cut)
+	r.messages.Init(inner, sock, s.deps.Bytes.Open(r.messages.Cut))
 	if n := s.options.FramesPerSecond; n > 0 {
 		r.throttle.frames = rate.NewLimiter(rate.Limit(n), 2*n)
 	}
@@ -57,12 +59,12 @@ func (s *Server) newReader(inner *websocket.Conn, sock *socket) *reader {
 func (r *reader) run(release func()) {
 	defer release()
 	defer r.server.roster.unregister(&r.connection)
-	guard(r.server.deps.Notices, r.read, func() { r.out.close(closeInternal, "") })
-	r.messages.drain()
-	r.out.await(context.Background(), func(now sending) bool { return !now.writing })
+	guard(r.server.deps.Notices, r.read, func() { r.out.Close(closeInternal, "") })
+	r.messages.Drain()
+	r.out.Await(context.Background(), func(now socket.State) bool { return !now.Writing })
 	_ = r.sock.Close() // there is nothing left to do for a socket that fails to close
-	r.out.queue.held.Close()
-	r.messages.held.Close()
+	r.out.Held().Close()
+	r.messages.Held().Close()
 	if r.isCutOff() {
 		r.server.deps.Notices.Warn("connection cut off: too many bytes are under way, and it was the slowest",
 			r.who(), r.from(), slog.Any("held", r.server.deps.Bytes.Held()))
@@ -73,12 +75,14 @@ func (r *reader) run(release func()) {
 	r.logEnd()
 }
 
+var errFlood = errors.New("too many control frames")
+
 // read takes messages until one ends the connection, and begins its closing.
 func (r *reader) read() {
 	for {
 		r.permit()
-		data, err := r.messages.next()
-		if r.out.state().closing {
+		data, err := r.messages.Next()
+		if r.out.State().Closing {
 			r.closeAnswered(err)
 			return
 		}
@@ -86,12 +90,13 @@ func (r *reader) read() {
 			r.readFailed(err)
 			return
 		}
-		if r.reading.left() {
-			r.messages.free(data)
+		if r.reading.IsLeaving() {
+			r.messages.Free(data)
+			r.reading.AwaitEnd()
 			return
 		}
 		ok := r.take(data.Bytes())
-		r.messages.free(data)
+		r.messages.Free(data)
 		if !ok {
 			return
 		}
@@ -100,7 +105,7 @@ func (r *reader) read() {
 
 // permit lets as much be received as the longest message takes when each of its bytes comes in its own fragment, which has a
 // header of six bytes. So fragments without content have an end.
-func (r *reader) permit() { r.sock.permit(8*r.server.options.MaxFrame + 4096) }
+func (r *reader) permit() { r.sock.Permit(8*r.server.options.MaxFrame + 4096) }
 
 // take takes a message; false when it ended the connection.
 func (r *reader) take(data []byte) bool {
@@ -118,32 +123,32 @@ func (r *reader) readFailed(err error) {
 		// Before the close is answered, so that a client that comes again at once does not get again what it got.
 		r.received(r.receipts.closedByClient())
 		// RFC 6455 §5.5.1 typically echoes the code. The contract has 1000 for every close of a client.
-		r.out.close(closeNormal, "")
-	case r.messages.cutOff.Load(), errors.Is(err, errNoRoom):
-		r.out.close(closeOverload, "")
-	case r.sock.refusal != 0:
-		r.out.close(causeOfRefusal(r.sock.refusal), "")
+		r.out.Close(closeNormal, "")
+	case r.messages.IsCutOff(), errors.Is(err, socket.ErrNoRoom):
+		r.out.Close(closeOverload, "")
+	case r.sock.Refusal != 0:
+		r.out.Close(causeOfRefusal(r.sock.Refusal), "")
 	case errors.Is(err, websocket.ErrReadLimit):
-		r.out.close(closeTooBig, "")
-	case r.session == nil && (errors.Is(err, errBinary) || errors.Is(err, errNotUTF8)):
+		r.out.Close(closeTooBig, "")
+	case r.session == nil && (errors.Is(err, socket.ErrBinary) || errors.Is(err, socket.ErrNotUTF8)):
 		r.refuseFirst()
-	case errors.Is(err, errBinary):
-		r.out.close(closeUnsupported, "")
-	case errors.Is(err, errNotUTF8):
-		r.out.close(closeNotUTF8, "")
+	case errors.Is(err, socket.ErrBinary):
+		r.out.Close(closeUnsupported, "")
+	case errors.Is(err, socket.ErrNotUTF8):
+		r.out.Close(closeNotUTF8, "")
 	case errors.Is(err, errFlood):
 		r.misbehaved(closeControls, err)
-	case errors.Is(err, errTooMuch):
+	case errors.Is(err, socket.ErrTooMuch):
 		r.misbehaved(closeFragments, err)
 	default:
-		r.out.abort()
+		r.out.Abort()
 	}
 }
 
 // misbehaved closes the connection of a client that would cost too much.
 func (r *reader) misbehaved(cause closeCause, err error) {
 	r.server.deps.Notices.Warn("connection closed: "+err.Error(), r.who(), r.from())
-	r.out.close(cause, "")
+	r.out.Close(cause, "")
 }
 
 // closeAnswered looks whether an error of reading is the client's answer to the server's close frame.
@@ -159,7 +164,7 @@ func (r *reader) pinging(data string) error {
 	if err := r.controlled(); err != nil {
 		return err
 	}
-	r.out.pong(data)
+	r.out.Pong(data)
 	return nil
 }
 

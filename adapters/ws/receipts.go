@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/socket"
 	"chatting/application/delivery"
 	"chatting/domain"
 )
@@ -111,7 +112,7 @@ func (r *receipts) askLocked() {
 	if r.open == nil || len(r.open.noted) == 0 || len(r.open.asked) >= maxQuestions {
 		return
 	}
-	if name, asked := r.out.ask(); asked {
+	if name, asked := r.out.Ask(); asked {
 		r.open.asked = append(r.open.asked, question{name: name, places: r.open.noted})
 		r.open.noted = nil
 	}
@@ -150,15 +151,15 @@ func (r *receipts) closedByClient() []domain.Place {
 	awaitWrite(r.out, closePatience)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	state := r.out.state()
-	if r.open == nil || state.dropped {
+	state := r.out.State()
+	if r.open == nil || state.Dropped {
 		return nil
 	}
 	n := 0
-	for n < len(r.open.asked) && int64(r.open.asked[n].name) <= state.written {
+	for n < len(r.open.asked) && int64(r.open.asked[n].name) <= state.Written {
 		n++
 	}
-	return r.takeLocked(n, state.written == state.total)
+	return r.takeLocked(n, state.Written == state.Total)
 }
 
 // areOpen tells whether the client was sent something that it has not confirmed.
@@ -173,8 +174,8 @@ func (r *receipts) areOpen() bool {
 func awaitWrite(out *outbound, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	begun := out.state().writes
-	out.await(ctx, func(now sending) bool { return !now.writing || now.writes != begun })
+	begun := out.State().Writes
+	out.Await(ctx, func(now socket.State) bool { return !now.Writing || now.Writes != begun })
 }
 
 // closeAnswered returns the places of all frames if the client answered the server's close frame, which stands behind them. With
@@ -182,8 +183,8 @@ func awaitWrite(out *outbound, patience time.Duration) {
 func (r *receipts) closeAnswered(code int) []domain.Place {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	state := r.out.state()
-	if r.open == nil || code != state.cause.code() || !state.sent || state.dropped {
+	state := r.out.State()
+	if r.open == nil || !state.Sent || state.Dropped || code != state.Cause.Code() {
 		return nil
 	}
 	return r.takeLocked(len(r.open.asked), true)

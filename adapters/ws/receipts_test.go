@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fasthttp/websocket"
 
+	"chatting/adapters/ws/socket"
 	"chatting/application/delivery"
 	"chatting/application/port"
 	"chatting/domain"
@@ -96,7 +98,7 @@ func TestNobodyIsAskedBeforeItsTimeOrWithoutAReason(t *testing.T) {
 		c.next()
 	}
 	inner := conn.(*connection)
-	inner.keep()
+	inner.keep(socket.Elapsed())
 	conn.Deliver([]byte(`{"n":4}`), "")
 	c.next()
 	// Replay asks at once, for what was noted before as well.
@@ -104,7 +106,7 @@ func TestNobodyIsAskedBeforeItsTimeOrWithoutAReason(t *testing.T) {
 		t.Fatalf("%d pings", len(got))
 	}
 	conn.DeliverAt([]byte(`{"n":5}`), at(3, 11))
-	inner.keep()
+	inner.keep(socket.Elapsed())
 	conn.Deliver([]byte(`{"n":6}`), "")
 	c.next()
 	c.next()
@@ -288,25 +290,23 @@ func TestABacklogLargerThanTheQueueGetsThroughAtTheReadersPace(t *testing.T) {
 }
 
 func TestWhoWaitsForRoomIsToldWhenThereWillBeNone(t *testing.T) {
-	f := serve(t, Options{QueueBytes: 1 << 20, Times: Times{Close: 50 * time.Millisecond}}, newChat())
-	f.login(t, 7)
-	conn := f.chat.connectionOf(t, 7).(*connection)
-	conn.out.awaitWriter()
-	conn.out.mu.Lock()
-	conn.out.queue.unsent = 1 << 19 // as a write that does not end
-	conn.out.mu.Unlock()
-	if err := conn.AwaitRoom(context.Background(), 0); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	time.AfterFunc(10*time.Millisecond, cancel)
-	if err := conn.AwaitRoom(ctx, 1); err == nil {
-		t.Fatal("there is room although ctx ended")
-	}
-	time.AfterFunc(10*time.Millisecond, func() { conn.Close(port.CloseRestart) })
-	if err := conn.AwaitRoom(context.Background(), 1); err == nil {
-		t.Fatal("there is room although the connection is closing")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck(t, Options{QueueBytes: 1000})
+		s.Deliver(xs(496), "") // half of the queue with its header
+		s.gets(1)
+		if err := s.AwaitRoom(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		if err := s.AwaitRoom(ctx, 1); err == nil {
+			t.Fatal("there is room although ctx ended")
+		}
+		time.AfterFunc(10*time.Millisecond, func() { s.Close(port.CloseRestart) })
+		if err := s.AwaitRoom(t.Context(), 1); err == nil {
+			t.Fatal("there is room although the connection is closing")
+		}
+	})
 }
 
 func TestQuestionsWithoutAnswerHaveABound(t *testing.T) {

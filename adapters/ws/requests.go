@@ -30,7 +30,7 @@ func (r *requests) handle(data []byte) bool {
 	req, err := parseFrame(data, r.conn.features)
 	if domain.CodeOf(err) == domain.CodeBadJSON {
 		if r.badJSON++; r.badJSON >= maxBadJSON {
-			r.conn.out.close(closeBadJSON, "")
+			r.conn.out.Close(closeBadJSON, "")
 			return false
 		}
 	} else {
@@ -40,7 +40,7 @@ func (r *requests) handle(data []byte) bool {
 		r.conn.server.deps.Notices.Warn("frame refused: over the rate", r.who(), r.conn.from())
 		if !r.throttle.mayRefuse(r.user) {
 			r.conn.server.deps.Notices.Warn("connection closed: it kept sending over the rate", r.who(), r.conn.from())
-			r.conn.out.close(closeRate, "")
+			r.conn.out.Close(closeRate, "")
 			return false
 		}
 		err = domain.NewRateLimited("Too many frames.", wait)
@@ -73,7 +73,7 @@ func (r *requests) renew(req request) bool {
 	case "":
 		r.conn.renewed(identity.Expires)
 	case domain.CodeUnauthenticated:
-		r.conn.out.close(causeOfLogin(err), "its new token was refused: "+application.WhyRefused(err))
+		r.conn.out.Close(causeOfLogin(err), "its new token was refused: "+application.WhyRefused(err))
 		return false
 	default:
 		r.refuse(req, err)
@@ -83,7 +83,7 @@ func (r *requests) renew(req request) bool {
 
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
 func (r *requests) submit(req request) bool {
-	if !r.conn.reading.claim() {
+	if !r.conn.reading.Claim() {
 		return false
 	}
 	done := func(err error) { guard(r.conn.server.deps.Notices, func() { r.settle(req, err) }, r.conn.abort) }
@@ -105,8 +105,8 @@ func (r *requests) settle(req request, err error) {
 	if err != nil {
 		r.refuse(req, err)
 	}
-	if r.conn.reading.settle() {
-		r.conn.out.close(closeRestart, "")
+	if r.conn.reading.Settle() {
+		r.conn.out.Close(closeRestart, "")
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package ws is the WebSocket side of the server: the upgrade, one connection a socket, the frames that clients send and the
-// queue of those that they get. Its sub-package rfc6455 has the bytes of frames, package wire the JSON in them; TCP connections
-// and HTTP are not here.
+// Package ws is the chat by WebSocket: who is upgraded, the login, what clients ask for and what they get, whose token expires,
+// what they have received, and who has to go. The connections themselves, with their queues, are in its sub-package socket, the
+// bytes of frames in rfc6455, the JSON in them in package wire. TCP connections and HTTP are not here.
 //
 // A connection costs one goroutine, its reader. A second one, its writer, exists only while there is something to write. One
 // goroutine for all connections, the keeper, looks after deadlines. Everything that is sent, control frames included, goes
@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"chatting/adapters/origins"
+	"chatting/adapters/ws/socket"
 	"chatting/application/async"
 	"chatting/application/notice"
 )
@@ -28,6 +30,7 @@ import (
 // and Shutdown it before the app.
 type Server struct {
 	options Options
+	sockets socket.Options
 	origins origins.Set
 	deps    Deps
 	roster  *roster
@@ -54,17 +57,26 @@ func New(options Options, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	options.Times = options.Times.withDefaults()
-	return &Server{
+	s := &Server{
 		options: options, origins: allowed, deps: deps, roster: newRoster(options.MaxConnections, options.MaxPerAddress),
 		stop: make(chan struct{}), keeperDone: make(chan struct{}),
-	}, nil
+	}
+	s.sockets = socket.Options{
+		QueueBytes: options.QueueBytes, Write: options.Times.Write, Close: options.Times.Close, Drain: options.Times.Drain,
+		Slow: closeSlow, Lost: closeAbnormal, Guard: func(f, instead func()) { guard(s.deps.Notices, f, instead) },
+	}
+	return s, nil
 }
+
+// WrapListener returns a listener for the app to be served on; inner is as socket.Listen says. Upgrades on connections of
+// other listeners are refused.
+func (s *Server) WrapListener(inner net.Listener) net.Listener { return socket.Listen(inner) }
 
 // Path is where clients connect; the last slash may be left out.
 const Path = "/ws/chatting/"
 
 // Mount registers the route and starts the keeper, which Shutdown ends. It changes the app's server to leave hijacked
-// connections open, and refuses an app without ReduceMemoryUsage: see socket for why both are needed.
+// connections open, and refuses an app without ReduceMemoryUsage: see socket.Conn for why both are needed.
 func (s *Server) Mount(app *fiber.App) error {
 	config := app.Config()
 	if !config.ReduceMemoryUsage {
@@ -103,7 +115,7 @@ func (s *Server) keep() {
 		}
 		connections = s.roster.all(connections[:0])
 		for i, c := range connections {
-			guard(s.deps.Notices, c.keep, c.abort)
+			guard(s.deps.Notices, func() { c.keep(socket.Elapsed()) }, c.abort)
 			connections[i] = nil
 		}
 	}

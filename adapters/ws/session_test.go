@@ -10,6 +10,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 
+	"chatting/adapters/ws/socket"
 	"chatting/application"
 	"chatting/application/port"
 	"chatting/domain"
@@ -363,7 +364,7 @@ func TestManyAppendsUnderWayHoldTheReaderBack(t *testing.T) {
 		waiting = append(waiting, func() { deliver(); done(nil) })
 	}
 	c := serve(t, Options{}, chat).login(t, 7)
-	const n = maxUnderWay + 50
+	const n = socket.MaxUnderWay + 50
 	for i := range n {
 		c.send(fmt.Sprintf(`{"target_id":7,"message":"%d"}`, i))
 	}
@@ -372,10 +373,10 @@ func TestManyAppendsUnderWayHoldTheReaderBack(t *testing.T) {
 		defer chat.mu.Unlock()
 		return len(waiting)
 	}
-	eventually(t, "the bound is reached", func() bool { return count() == maxUnderWay })
+	eventually(t, "the bound is reached", func() bool { return count() == socket.MaxUnderWay })
 	for i := range n {
 		eventually(t, "the next one is taken", func() bool { return count() > i })
-		if got := count(); got > i+maxUnderWay {
+		if got := count(); got > i+socket.MaxUnderWay {
 			t.Fatalf("%d appends are under way", got-i)
 		}
 		chat.mu.Lock()

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/time/rate"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/socket"
 	"chatting/application"
 	"chatting/application/delivery"
-	"chatting/application/ledger"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/domain"
@@ -32,18 +32,23 @@ type stuck struct {
 	t    *testing.T
 	peer net.Conn
 	got  *session
+	long time.Duration // socket.Elapsed when the peer had been silent for long
 }
 
 func newStuck(t *testing.T, options Options) *stuck {
 	t.Helper()
-	chat := newChat()
+	return newStuckOf(t, options, newChat())
+}
+
+func newStuckOf(t *testing.T, options Options, chat *chat) *stuck {
+	t.Helper()
 	server, err := New(withDefaults(options), partsOf(chat, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	own, peer := net.Pipe()
 	s := &stuck{t: t, peer: peer, got: &session{chat: chat, user: 7}}
-	s.reader = server.newReader(nil, &socket{Conn: own})
+	s.reader = server.newReader(nil, &socket.Conn{Conn: own}, netip.Addr{})
 	s.session, s.user, s.number = s.got, 7, 0
 	t.Cleanup(func() {
 		s.abort()
@@ -82,9 +87,8 @@ func (s *stuck) held() int { return s.server.deps.Bytes.Held() }
 
 // pending returns how many bytes are known not to be written.
 func (s *stuck) pending() int {
-	s.out.mu.Lock()
-	defer s.out.mu.Unlock()
-	return s.out.queue.pending()
+	state := s.out.State()
+	return int(state.Total - state.Written)
 }
 
 func xs(n int) []byte { return bytes.Repeat([]byte("x"), n) }
@@ -92,180 +96,47 @@ func xs(n int) []byte { return bytes.Repeat([]byte("x"), n) }
 // framed is a text frame of the server's.
 func framed(payload []byte) []byte { return appendFrame(nil, opText, payload) }
 
-func closeFrame(cause closeCause) []byte { return appendFrame(nil, opClose, cause.payload()) }
-
-func TestBytesBeingWrittenCountTowardsTheBoundOfTheQueue(t *testing.T) {
-	s := newStuck(t, Options{QueueBytes: 1000})
-	s.Deliver(xs(500), "")
-	first := s.gets(1)
-	if got := s.pending(); got != 504 {
-		t.Errorf("%d bytes are on their way, want 504", got)
-	}
-	s.Deliver(xs(486), "") // 1000 with the longest header
-	if s.out.isClosing() {
-		t.Fatal("what fits to the byte is refused")
-	}
-	s.Deliver(nil, "")
-	if !s.out.isClosing() {
-		t.Fatal("the bytes being written do not count")
-	}
-	// What is being written is ended, and what waits behind it is dropped.
-	if got, want := append(first, s.rest()...), append(framed(xs(500)), closeFrame(closeSlow)...); !bytes.Equal(got, want) {
-		t.Errorf("the peer got %d bytes that end %q, want %d", len(got), got[max(0, len(got)-10):], len(want))
-	}
-	if held := s.held(); held != 0 {
-		t.Errorf("%d bytes are held", held)
-	}
-}
-
-func TestAFrameByItselfMayFillTheQueue(t *testing.T) {
-	s := newStuck(t, Options{QueueBytes: 1000})
-	s.Deliver(xs(990), "")
-	if s.out.isClosing() {
-		t.Fatal("it is refused")
-	}
-	s.gets(994)
-	s.out.awaitWriter()
-	if pending, held := s.pending(), s.held(); pending != 0 || held != 0 {
-		t.Errorf("afterwards %d bytes are on their way and %d are held", pending, held)
-	}
-	s.Deliver(xs(991), "")
-	if !s.out.isClosing() {
-		t.Error("one that is longer is not")
-	}
-}
-
-func TestWhatASlowReaderHasGotOfALongBatchIsNotHeld(t *testing.T) {
-	s := newStuck(t, Options{})
-	s.Deliver(xs(10), "")
-	s.gets(1)
-	for range 4 {
-		s.Deliver(xs(30_000), "") // each is a write by itself
-	}
-	s.gets(11)
-	s.gets(2*30_004 + 1)
-	if held := s.held(); held != 4*30_004 {
-		t.Errorf("with half of it written, %d bytes are held", held)
-	}
-	s.gets(30_004)
-	if held := s.held(); held != 30_004 {
-		t.Errorf("with all but the last frame written, %d bytes are held", held)
-	}
-	s.gets(30_003)
-	s.out.awaitWriter()
-	if held := s.held(); held != 0 {
-		t.Errorf("at the end %d bytes are held", held)
-	}
-}
+func closeFrame(cause closeCause) []byte { return socket.CloseFrame(cause) }
 
 func TestRoomIsHalfTheQueueForWhoMayWait(t *testing.T) {
-	s := newStuck(t, Options{QueueBytes: 1000})
-	room := func(bytes int) <-chan bool {
-		there := make(chan bool, 1)
-		go func() {
-			there <- s.AwaitRoom(t.Context(), bytes) == nil
-		}()
-		return there
-	}
-	if !<-room(5000) {
-		t.Error("an empty queue has no room for a long frame")
-	}
-	s.Deliver(xs(298), "") // 302 with its header
-	s.gets(1)
-	if !<-room(198) {
-		t.Error("half of the queue is not room")
-	}
-	late := room(199)
-	eventually(t, "it waits", s.out.isWaited)
-	select {
-	case <-late:
-		t.Fatal("more than half of the queue is room")
-	default:
-	}
-	s.gets(301)
-	if !<-late {
-		t.Error("there is no room although all was written")
-	}
-	s.out.awaitWriter()
-	s.Deliver(xs(800), "")
-	s.gets(1)
-	never := room(1)
-	eventually(t, "it waits", s.out.isWaited)
-	s.Close(port.CloseRestart)
-	if <-never { // although what was queued is still being written
-		t.Error("a closing connection has room")
-	}
-}
-
-func TestAnIdleConnectionSendsControlFramesAtOnce(t *testing.T) {
-	s := newStuck(t, Options{})
-	for want, send := range map[string]func(){
-		string(appendFrame(nil, opPing, nil)): s.out.ping, string(appendFrame(nil, opPong, []byte("x"))): func() { s.out.pong("x") },
-	} {
-		s.out.awaitWriter()
-		send()
-		if got := s.gets(len(want)); string(got) != want {
-			t.Errorf("the peer got %q, want %q", got, want)
+	synctest.Test(t, func(t *testing.T) {
+		s := newStuck(t, Options{QueueBytes: 1000})
+		room := func(bytes int) <-chan bool {
+			there := make(chan bool, 1)
+			go func() {
+				there <- s.AwaitRoom(t.Context(), bytes) == nil
+			}()
+			return there
 		}
-	}
-}
-
-func TestAControlFrameDoesNotWaitForABatch(t *testing.T) {
-	s := newStuck(t, Options{})
-	s.Deliver(xs(10), "")
-	got := s.gets(1)
-	s.Deliver(xs(30_000), "")
-	s.Deliver(xs(30_001), "")
-	s.out.pong("early")
-	s.out.pong("late") // instead of the early one
-	s.out.ping()
-	want := slices.Concat(framed(xs(10)), appendFrame(nil, opPing, nil), appendFrame(nil, opPong, []byte("late")), framed(xs(30_000)))
-	got = append(got, s.gets(len(want)-1)...)
-	if !bytes.Equal(got, want) {
-		t.Fatalf("the peer got %.40q… that ends %.20q", got, got[len(got)-20:])
-	}
-	got = s.gets(1)
-	s.out.pong("between")
-	want = append(framed(xs(30_001)), appendFrame(nil, opPong, []byte("between"))...)
-	if got = append(got, s.gets(len(want)-1)...); !bytes.Equal(got, want) {
-		t.Fatalf("the peer got %d bytes that end %q", len(got), got[len(got)-20:])
-	}
-}
-
-func TestNothingComesAfterTheCloseFrame(t *testing.T) {
-	s := newStuck(t, Options{})
-	s.Deliver(xs(10), "")
-	got := s.gets(1)
-	s.Deliver(xs(20), "")
-	s.out.ping()
-	s.out.pong("x")
-	s.Close(port.CloseRestart)
-	s.Close(port.CloseExpired)
-	s.out.closeAsSlow()
-	s.out.ping()
-	s.out.pong("x")
-	s.Deliver(xs(30), "")
-	want := slices.Concat(framed(xs(10)), framed(xs(20)), closeFrame(closeRestart))
-	if got = append(got, s.rest()...); !bytes.Equal(got, want) {
-		t.Errorf("the peer got %q, want %q", got, want)
-	}
-}
-
-func TestAnAbortedConnectionSaysNothingMore(t *testing.T) {
-	s := newStuck(t, Options{})
-	s.Deliver(xs(10), "")
-	s.gets(1)
-	s.Deliver(xs(20), "")
-	s.abort()
-	s.Deliver(xs(30), "")
-	s.out.ping()
-	s.out.awaitWriter()
-	if data, err := io.ReadAll(s.peer); err != nil || len(data) > 0 {
-		t.Errorf("the peer got %q, %v", data, err)
-	}
-	if held, pending := s.held(), s.pending(); held != 0 || pending != 0 {
-		t.Errorf("%d bytes are held and %d on their way", held, pending)
-	}
+		if !<-room(5000) {
+			t.Error("an empty queue has no room for a long frame")
+		}
+		s.Deliver(xs(298), "") // 302 with its header
+		s.gets(1)
+		if !<-room(198) {
+			t.Error("half of the queue is not room")
+		}
+		late := room(199)
+		synctest.Wait()
+		select {
+		case <-late:
+			t.Fatal("more than half of the queue is room")
+		default:
+		}
+		s.gets(301)
+		if !<-late {
+			t.Error("there is no room although all was written")
+		}
+		s.out.awaitWriter()
+		s.Deliver(xs(800), "")
+		s.gets(1)
+		never := room(1)
+		synctest.Wait()
+		s.Close(port.CloseRestart)
+		if <-never { // although what was queued is still being written
+			t.Error("a closing connection has room")
+		}
+	})
 }
 
 const (
@@ -288,21 +159,23 @@ func TestAConnectionThatDropsDuringTheLastWaitConfirmsNothing(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, s.peer) }()
 		},
 	} {
-		s := newStuck(t, Options{})
-		s.DeliverAt(xs(10), at(1, 1))
-		s.gets(1)
-		s.DeliverAt(xs(20), at(1, 2))
-		closed := make(chan struct{})
-		go func() {
-			defer close(closed)
-			s.received(s.receipts.closedByClient())
-		}()
-		eventually(t, "the close waits for the write", s.out.isWaited)
-		drop(s)
-		<-closed
-		if got := s.confirmed(); len(got) != 0 {
-			t.Errorf("%s: confirmed %v", name, got)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			s := newStuck(t, Options{})
+			s.DeliverAt(xs(10), at(1, 1))
+			s.gets(1)
+			s.DeliverAt(xs(20), at(1, 2))
+			closed := make(chan struct{})
+			go func() {
+				defer close(closed)
+				s.received(s.receipts.closedByClient())
+			}()
+			synctest.Wait() // for the write
+			drop(s)
+			<-closed
+			if got := s.confirmed(); len(got) != 0 {
+				t.Errorf("%s: confirmed %v", name, got)
+			}
+		})
 	}
 }
 
@@ -319,9 +192,12 @@ func TestAClientsCloseWaitsForNoWriteIfNothingIsToBeConfirmed(t *testing.T) {
 	})
 }
 
+// aWrite is more than goes into one write with other frames.
+const aWrite = 40 << 10
+
 // The places below stand in frames that are longer than a write takes in one, so that each is a write by itself.
 func TestAClientsCloseConfirmsWhatWasWrittenBeforeTheWriteThatIsStuck(t *testing.T) {
-	long := delivery.Replayed{Frame: append(append([]byte(`{"x":"`), xs(coalesce)...), `"}`...), At: &domain.Place{Partition: 1, Offset: 1}}
+	long := delivery.Replayed{Frame: append(append([]byte(`{"x":"`), xs(aWrite)...), `"}`...), At: &domain.Place{Partition: 1, Offset: 1}}
 	longBytes := longHeader + len(long.Frame) + len(`,"replayed":true`)
 	for name, row := range map[string]struct {
 		taken int
@@ -333,17 +209,12 @@ func TestAClientsCloseConfirmsWhatWasWrittenBeforeTheWriteThatIsStuck(t *testing
 		"behind a frame of which nobody was asked": {2*longBytes + askBytes + 1, []domain.Place{at(1, 1)}},
 	} {
 		s := newStuck(t, Options{})
-		s.out.mu.Lock()
-		s.out.writing = true // so that all stands in what the writer takes at once
-		s.out.mu.Unlock()
+		s.Deliver([]byte("{}"), "")
+		s.gets(1) // so that the writer takes all that follows at once
 		s.Replay([]delivery.Replayed{long})
 		s.DeliverAt(wire.WithReplayed(long.Frame, ""), at(1, 2))
 		s.Deliver([]byte("{}"), "")
-		s.out.mu.Lock()
-		s.out.writing = false
-		s.out.wakeLocked(false)
-		s.out.mu.Unlock()
-		s.gets(row.taken)
+		s.gets(3 + row.taken)
 		s.received(s.receipts.closedByClient())
 		if got := s.confirmed(); !slices.Equal(got, row.want) {
 			t.Errorf("stuck %s: confirmed %v, want %v", name, got, row.want)
@@ -352,34 +223,36 @@ func TestAClientsCloseConfirmsWhatWasWrittenBeforeTheWriteThatIsStuck(t *testing
 }
 
 func TestTheLastWaitEndsWithTheWriteThatItWaitsFor(t *testing.T) {
-	await := func(s *stuck) <-chan struct{} {
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			awaitWrite(&s.out, time.Hour)
-		}()
-		return ended
-	}
-	s := newStuck(t, Options{})
-	<-await(s) // nothing is being written
-	s.Deliver(xs(10), "")
-	s.gets(1)
-	s.Deliver(xs(20), "")
-	ended := await(s)
-	eventually(t, "it waits", s.out.isWaited)
-	select {
-	case <-ended:
-		t.Fatal("it does not wait for the write under way")
-	default:
-	}
-	s.gets(12) // the first, and the beginning of the next
-	<-ended
-	ended = await(s)
-	s.gets(21)
-	<-ended
-	if got := s.pending(); got != 0 {
-		t.Errorf("%d bytes are on their way", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		await := func(s *stuck) <-chan struct{} {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				awaitWrite(&s.out, time.Hour)
+			}()
+			return ended
+		}
+		s := newStuck(t, Options{})
+		<-await(s) // nothing is being written
+		s.Deliver(xs(10), "")
+		s.gets(1)
+		s.Deliver(xs(20), "")
+		ended := await(s)
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Fatal("it does not wait for the write under way")
+		default:
+		}
+		s.gets(12) // the first, and the beginning of the next
+		<-ended
+		ended = await(s)
+		s.gets(21)
+		<-ended
+		if got := s.pending(); got != 0 {
+			t.Errorf("%d bytes are on their way", got)
+		}
+	})
 }
 
 func TestAQuestionCountsTowardsTheBoundOfTheQueue(t *testing.T) {
@@ -404,9 +277,7 @@ func TestAQuestionCountsTowardsTheBoundOfTheQueue(t *testing.T) {
 }
 
 func TestAFrameForWhichTheServerHasNoRoomEndsItsConnection(t *testing.T) {
-	s := newStuck(t, Options{})
-	s.out.queue.held.Close()
-	s.out.queue.held = ledger.NewByteLedger(2<<10, 0, time.Now).Open(s.out.cut)
+	s := newStuckOf(t, Options{}, bounded(2<<10, 0))
 	s.DeliverAt(xs(4<<10), at(1, 1))
 	if !s.out.isClosing() || s.receipts.open != nil {
 		t.Fatalf("the frame is lost and the connection stays; receipts: %+v", s.receipts.open)
@@ -417,32 +288,35 @@ func TestAFrameForWhichTheServerHasNoRoomEndsItsConnection(t *testing.T) {
 }
 
 // waits tells whether the reading goroutine waits for something of the server's.
-func (s *stuck) waits() bool { return s.reading.isPaused() }
+func (s *stuck) waits() bool { return s.reading.IsPaused() }
 
 // silentForLong makes the peer one that the keeper would ping, were the connection reading.
 func (s *stuck) silentForLong() {
 	s.named.Store(true)
-	s.sock.heard.Store(int64(time.Since(started) - time.Hour))
+	// Nothing was ever heard of it.
+	s.server.options.Times.Silence, s.long = 1, socket.Elapsed()
 }
 
 func (s *stuck) isPinged() bool {
-	s.keep()
+	s.keep(s.long)
 	return s.pinged != 0
 }
 
 func TestAConnectionThatLeavesReadsNothingUntilItCloses(t *testing.T) {
 	s := newStuck(t, Options{})
-	if s.reading.left() {
+	if s.reading.IsLeaving() || !s.reading.Claim() {
 		t.Fatal("a connection leaves that nobody told to")
 	}
-	s.reading.underWay = 1
 	s.leave()
 	if s.out.isClosing() {
 		t.Fatal("it closes before its append has an outcome")
 	}
 	s.silentForLong()
 	left := make(chan bool, 1)
-	go func() { left <- s.reading.left() }()
+	go func() {
+		s.reading.AwaitEnd()
+		left <- s.reading.IsLeaving()
+	}()
 	eventually(t, "it waits", s.waits)
 	if s.isPinged() {
 		t.Error("the client is blamed for the wait")
@@ -463,14 +337,14 @@ func TestAConnectionThatLeavesReadsNothingUntilItCloses(t *testing.T) {
 
 func TestAnOutcomeLetsTheNextAppendBegin(t *testing.T) {
 	s := newStuck(t, Options{})
-	for range maxUnderWay {
-		if !s.reading.claim() || s.waits() {
+	for range socket.MaxUnderWay {
+		if !s.reading.Claim() || s.waits() {
 			t.Fatal("an append below the bound waits")
 		}
 	}
 	s.silentForLong()
 	claimed := make(chan bool, 1)
-	go func() { claimed <- s.reading.claim() }()
+	go func() { claimed <- s.reading.Claim() }()
 	eventually(t, "it waits", s.waits)
 	if s.isPinged() {
 		t.Error("the client is blamed for the wait")
@@ -481,17 +355,17 @@ func TestAnOutcomeLetsTheNextAppendBegin(t *testing.T) {
 	default:
 	}
 	s.settle(request{}, nil)
-	if !<-claimed || s.waits() || s.reading.underWay != maxUnderWay {
-		t.Errorf("%d are under way; it waits: %t", s.reading.underWay, s.waits())
+	if !<-claimed || s.waits() {
+		t.Errorf("it waits: %t", s.waits())
 	}
 	if s.isPinged() {
 		t.Error("the silence so far counts, although nothing was read")
 	}
-	go func() { claimed <- s.reading.claim() }()
+	go func() { claimed <- s.reading.Claim() }()
 	eventually(t, "it waits", s.waits)
-	s.out.close(closeRestart, "")
-	if <-claimed || s.reading.underWay != maxUnderWay {
-		t.Errorf("a closing connection has one more of %d under way", s.reading.underWay)
+	s.out.Close(closeRestart, "")
+	if <-claimed {
+		t.Error("an append begins on a closing connection")
 	}
 }
 
@@ -527,66 +401,9 @@ func TestControlFramesCountForTheConnectionAndForItsUser(t *testing.T) {
 	}
 }
 
-func TestALongMessageIsCountedWhileItIsReceivedAndCarriedOut(t *testing.T) {
-	for size, want := range map[int]int{10: 0, uncounted - 1: 0, uncounted: 2 * uncounted, 2 * uncounted: 2 * uncounted, 3*uncounted - 1: 2 * uncounted, 3 * uncounted: 6 * uncounted, 7 * uncounted: 14 * uncounted} {
-		s := newStuck(t, Options{})
-		s.messages.held = s.server.deps.Bytes.Open(s.messages.cut)
-		data := new(bytes.Buffer)
-		if err := s.messages.receive(data, bytes.NewReader(xs(size))); err != nil || !bytes.Equal(data.Bytes(), xs(size)) {
-			t.Fatalf("%d bytes became %d, %v", size, data.Len(), err)
-		}
-		if held := s.held(); held != want {
-			t.Errorf("for %d bytes %d are held, want %d", size, held, want)
-		}
-		s.messages.free(data)
-		if held := s.held(); held != 0 {
-			t.Errorf("after a message of %d bytes %d are held", size, held)
-		}
-	}
-	s := newStuck(t, Options{})
-	s.messages.held = ledger.NewByteLedger(0, 0, time.Now).Open(func() {})
-	s.messages.held.Close()
-	if err := s.messages.receive(new(bytes.Buffer), bytes.NewReader(xs(2*uncounted))); !errors.Is(err, errNoRoom) {
-		t.Errorf("without room: %v", err)
-	}
-	if err := s.messages.receive(new(bytes.Buffer), bytes.NewReader(xs(uncounted-1))); err != nil {
-		t.Errorf("a short one without room: %v", err)
-	}
-	if err := s.messages.receive(new(bytes.Buffer), io.MultiReader(bytes.NewReader(xs(10)), failing{})); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("a message that breaks off: %v", err)
-	}
-}
-
-type failing struct{}
-
-func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
-
-func TestALostConnectionLetsNothingWait(t *testing.T) {
-	for name, wait := range map[string]func(*stuck) bool{
-		"for its appends to leave": func(s *stuck) bool {
-			s.reading.underWay = 1
-			s.leave()
-			return !s.reading.left()
-		},
-		"for an append to end": func(s *stuck) bool {
-			s.reading.underWay = maxUnderWay
-			return s.reading.claim()
-		},
-	} {
-		s := newStuck(t, Options{})
-		ended := make(chan bool, 1)
-		go func() { ended <- wait(s) }()
-		eventually(t, "it waits", s.waits)
-		s.abort()
-		if <-ended {
-			t.Errorf("%s: it goes on", name)
-		}
-	}
-}
-
 func TestALoginIsGivenUpWhenItsConnectionEnds(t *testing.T) {
 	for name, end := range map[string]func(*stuck){
-		"lost": func(s *stuck) { s.abort() }, "closed": func(s *stuck) { s.out.close(closeRestart, "") }, "slow": func(s *stuck) { s.out.closeAsSlow() },
+		"lost": func(s *stuck) { s.abort() }, "closed": func(s *stuck) { s.out.Close(closeRestart, "") }, "slow": func(s *stuck) { s.out.CloseAsSlow() },
 	} {
 		s := newStuck(t, Options{Times: Times{Login: time.Hour}})
 		s.silentForLong()
@@ -605,7 +422,7 @@ func TestALoginIsGivenUpWhenItsConnectionEnds(t *testing.T) {
 				t.Errorf("%s: a connection that has ended waits", name)
 			}
 		})
-		if s.waits() || s.reading.cancel != nil {
+		if s.waits() {
 			t.Errorf("%s: something is left of the wait", name)
 		}
 	}
@@ -621,7 +438,7 @@ func TestAConnectionThatIsClosingIsAskedNothing(t *testing.T) {
 	s := newStuck(t, Options{Times: Times{Receipt: 1}})
 	s.DeliverAt(xs(10), at(1, 1))
 	s.Close(port.CloseRestart)
-	s.keep()
+	s.keep(socket.Elapsed())
 	if got, want := s.rest(), append(framed(xs(10)), closeFrame(closeRestart)...); !bytes.Equal(got, want) {
 		t.Errorf("the peer got %q, want %q", got, want)
 	}
@@ -702,7 +519,7 @@ func TestAQuestionForWhichTheServerHasNoRoomEndsItsConnection(t *testing.T) {
 	s.DeliverAt([]byte("{}"), at(1, 1))
 	s.gets(4)
 	s.out.awaitWriter()
-	s.out.queue.held.Close()
+	s.out.Held().Close()
 	asked := s.ask()
 	if got, want := s.rest(), closeFrame(closeSlow); !bytes.Equal(got, want) || asked != 0 {
 		t.Errorf("the peer got %q, want %q; %d questions", got, want, asked)

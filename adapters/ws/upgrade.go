@@ -16,6 +16,7 @@ import (
 	"chatting/adapters/network"
 	"chatting/adapters/origins"
 	"chatting/adapters/problem"
+	"chatting/adapters/ws/socket"
 	"chatting/application"
 )
 
@@ -23,11 +24,16 @@ import (
 // longer ones bypass it.
 const readBuffer = 512
 
-// handoverKey is where check leaves the socket for the session.
+// handoverKey is where check leaves the handover.
 const handoverKey = "chatting.ws.socket"
 
-// handover hides the socket's Close: at the end of a request, fasthttp closes all its values that have one.
-type handover struct{ sock *socket }
+// handover is what check leaves to the session. It hides the socket's Close: at the end of a request, fasthttp closes all its
+// values that have one.
+type handover struct {
+	sock *socket.Conn
+	// client is the address that limits and logs count the connection under.
+	client netip.Addr
+}
 
 // retryAfter is how many seconds a client has to wait that was refused because there is no room.
 const retryAfter = "5"
@@ -35,20 +41,20 @@ const retryAfter = "5"
 // check refuses requests that must not be upgraded, and counts those that may.
 func (s *Server) check(c *fiber.Ctx) error {
 	header := &c.Context().Request.Header
-	sock, ok := c.Context().Conn().(*socket)
-	if !ok || !sock.upgradable() {
+	sock, ok := c.Context().Conn().(*socket.Conn)
+	if !ok || !sock.CanUpgrade() {
 		s.deps.Notices.Error("WebSocket upgrade refused: the app is not served on a wrapped listener")
 		return refuse(c, http.StatusInternalServerError, "The server is not set up for WebSocket connections.")
 	}
-	sock.client = s.options.ClientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
+	client := s.options.ClientAddress(sock.RemoteAddr(), header.PeekAll(fiber.HeaderXForwardedFor))
 	switch {
 	case !bare(header.RawHeaders()):
 		c.Context().SetConnectionClose()
 		return refuse(c, http.StatusBadRequest, "An upgrade request has no body, no Expect and no folded headers.")
 	case !s.isAllowed(header.PeekAll(fiber.HeaderOrigin), header.Host()):
-		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed", slog.Any("address", sock.client),
+		s.deps.Notices.Warn("WebSocket upgrade refused: its origin is not allowed", slog.Any("address", client),
 			slog.String("origin", origins.Name(string(header.Peek(fiber.HeaderOrigin)))), slog.String("option", "websocket.allowed_origins"))
-		s.refusedUpgrade(sock.client, "its origin is not allowed")
+		s.refusedUpgrade(client, "its origin is not allowed")
 		return refuseAs(c, problem.New(http.StatusForbidden, problem.OriginNotAllowed, "The origin is not allowed."))
 	case !asksForWebSocket(header):
 		c.Set(fiber.HeaderUpgrade, "websocket")
@@ -60,13 +66,13 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !validKey(header.Peek("Sec-Websocket-Key")):
 		return refuse(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
-	if wait := s.deps.Rates.loginWait(sock.client); wait > 0 {
-		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", sock.client))
-		s.refusedUpgrade(sock.client, "too many logins from its address")
+	if wait := s.deps.Rates.loginWait(client); wait > 0 {
+		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", client))
+		s.refusedUpgrade(client, "too many logins from its address")
 		c.Set(fiber.HeaderRetryAfter, problem.RetryAfter(wait))
 		return refuse(c, http.StatusTooManyRequests, "There are too many logins from this address.")
 	}
-	release, err := s.admit(sock.client)
+	release, err := s.admit(client)
 	if err != nil {
 		c.Set(fiber.HeaderRetryAfter, retryAfter)
 		detail := "There are too many connections."
@@ -75,16 +81,16 @@ func (s *Server) check(c *fiber.Ctx) error {
 		}
 		return refuse(c, http.StatusServiceUnavailable, detail)
 	}
-	if !sock.hold(release) {
+	if !sock.Hold(release) {
 		release()
 		return refuse(c, http.StatusBadRequest, "The connection is closed.")
 	}
-	c.Locals(handoverKey, handover{sock})
+	c.Locals(handoverKey, handover{sock, client})
 	// The library looks at the first line of each only.
 	header.Set(fiber.HeaderConnection, "Upgrade")
 	header.Set(fiber.HeaderUpgrade, "websocket")
 	if err := c.Next(); err != nil {
-		sock.drop()
+		sock.Drop()
 		return err
 	}
 	return nil
@@ -177,13 +183,14 @@ func refuseAs(c *fiber.Ctx, details problem.Details) error {
 func (s *Server) upgrade() fiber.Handler {
 	return websocket.New(func(conn *websocket.Conn) {
 		// conn goes back to a pool when this returns; the connection inside does not.
-		sock := conn.Locals(handoverKey).(handover).sock
-		if !sock.isDirect(conn.NetConn()) {
-			s.deps.Notices.Error("WebSocket closed: the HTTP server kept bytes of it", slog.Any("address", sock.client))
+		h := conn.Locals(handoverKey).(handover)
+		sock := h.sock
+		if !sock.IsDirect(conn.NetConn()) {
+			s.deps.Notices.Error("WebSocket closed: the HTTP server kept bytes of it", slog.Any("address", h.client))
 			_ = sock.Close()
 			return
 		}
-		release, ok := sock.takeOver()
+		release, ok := sock.TakeOver()
 		if !ok {
 			_ = sock.Close()
 			return
@@ -194,7 +201,7 @@ func (s *Server) upgrade() fiber.Handler {
 				release()
 			}
 		}()
-		s.start(conn.Conn, sock, release)
+		s.start(conn.Conn, sock, h.client, release)
 		begun = true
 	}, websocket.Config{
 		ReadBufferSize:  readBuffer,

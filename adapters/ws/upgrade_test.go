@@ -19,6 +19,7 @@ import (
 
 	"chatting/adapters/limits"
 	"chatting/adapters/problem"
+	"chatting/adapters/ws/socket"
 	"chatting/domain"
 )
 
@@ -588,14 +589,14 @@ func TestAConnectionThatIsClosedDuringItsUpgradeHoldsNoPlace(t *testing.T) {
 // brittle is a connection with which no session can begin.
 type brittle struct{ net.Conn }
 
-func (b brittle) Upgraded() bool { return b.Conn.(upgradable).Upgraded() }
+func (b brittle) Upgraded() bool { return b.Conn.(interface{ Upgraded() bool }).Upgraded() }
 
 func (brittle) SetWriteBuffer(int) error { panic("a secret") }
 
 func TestASessionThatCannotBeginHoldsNoPlace(t *testing.T) {
 	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) {
 		app.Use(func(c *fiber.Ctx) error {
-			sock := c.Context().Conn().(*socket)
+			sock := c.Context().Conn().(*socket.Conn)
 			sock.Conn = brittle{sock.Conn}
 			return c.Next()
 		})
@@ -606,23 +607,5 @@ func TestASessionThatCannotBeginHoldsNoPlace(t *testing.T) {
 	eventually(t, "its place is free", func() bool { return f.Connections() == 0 })
 	if !strings.Contains(f.logs.text(), "panic in a WebSocket connection") {
 		t.Errorf("log is %s", f.logs.text())
-	}
-}
-
-// headConn is a connection that knows the head of a request, as those of httpconn do.
-type headConn struct{ net.Conn }
-
-func (headConn) Head() (method, path []byte, origins [][]byte, length int64) {
-	return []byte("POST"), []byte("/a"), [][]byte{[]byte("https://a.example")}, 9
-}
-
-// The answers to requests that could not be read need it for their CORS headers.
-func TestASocketPassesOnTheHeadOfItsRequest(t *testing.T) {
-	method, path, origins, length := (&socket{Conn: headConn{}}).Head()
-	if length != 9 || string(method) != "POST" || string(path) != "/a" || len(origins) != 1 || string(origins[0]) != "https://a.example" {
-		t.Errorf("it knows of %s %s from %s with %d bytes", method, path, origins, length)
-	}
-	if method, path, origins, length := (&socket{}).Head(); method != nil || path != nil || origins != nil || length != 0 {
-		t.Errorf("without one it knows of %s %s from %s with %d bytes", method, path, origins, length)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/socket"
 	"chatting/application"
 	"chatting/application/port"
 )
@@ -26,24 +27,24 @@ func TestAClientIsWarnedOnceThatItsTokenExpires(t *testing.T) {
 	s.LoggedIn(7, nil, *now)
 	s.mustGet(wire.WithTokenExpiry(wire.LoginFrame(7, nil, *now), expires))
 	*now = expires.Add(-time.Hour - 1)
-	s.keep()
+	s.keep(socket.Elapsed())
 	*now = expires.Add(-time.Hour)
-	s.keep()
-	s.keep()
+	s.keep(socket.Elapsed())
+	s.keep(socket.Elapsed())
 	s.out.send([]byte(`{}`))
 	s.mustGet(wire.TokenExpiringFrame(7, expires, *now), []byte(`{}`))
 	// The next token has its own warning.
 	expires = expires.Add(3 * time.Hour)
 	s.renewed(expires)
-	s.keep()
+	s.keep(socket.Elapsed())
 	s.mustGet(wire.TokenRenewedFrame(7, expires, *now))
 	*now = expires.Add(-1)
-	s.keep()
+	s.keep(socket.Elapsed())
 	s.mustGet(wire.TokenExpiringFrame(7, expires, *now))
 	// One that expires no more has none.
 	s.renewed(time.Time{})
 	*now = now.Add(1000 * time.Hour)
-	s.keep()
+	s.keep(socket.Elapsed())
 	s.out.send([]byte(`{}`))
 	s.mustGet(wire.TokenRenewedFrame(7, time.Time{}, expires.Add(-1)), []byte(`{}`))
 }
@@ -52,7 +53,7 @@ func TestNobodyIsWarnedBeforeTheLoginIsAnswered(t *testing.T) {
 	s, now := renewing(t)
 	expires := someTime.Add(time.Minute)
 	s.TokenExpires(expires)
-	s.keep()
+	s.keep(socket.Elapsed())
 	s.LoggedIn(7, nil, *now)
 	s.mustGet(wire.WithTokenExpiry(wire.LoginFrame(7, nil, *now), expires), wire.TokenExpiringFrame(7, expires, *now))
 }
@@ -67,9 +68,9 @@ func TestOnlyAClientWithTheFeatureHearsOfItsToken(t *testing.T) {
 		s, _ := renewing(t)
 		s.TokenExpires(someTime.Add(time.Minute))
 		change(s)
-		s.keep()
+		s.keep(socket.Elapsed())
 		s.answerLogin([]byte(`{"a":1}`))
-		s.keep()
+		s.keep(socket.Elapsed())
 		s.out.send([]byte(`{}`))
 		answer := []byte(`{"a":1}`)
 		if s.features != nil && !s.token.expires.IsZero() {

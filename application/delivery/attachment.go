@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"context"
 	"math"
 	"slices"
 
@@ -80,10 +79,11 @@ const (
 	// maxHeld bounds the frames that wait for the end of a login, beside maxHeldBytes. A connection that exceeds it is closed as
 	// slow.
 	maxHeld = 1024
-	// maxHeldBytes bounds the bytes of these frames, each of which counts heldBytes beside its own length. If they wait for the end
+	// maxHeldBytes bounds the bytes of these frames, each of which counts HeldBytes beside its own length. If they wait for the end
 	// of a replay, which lasts as long as its client takes to read it, this is the only bound.
 	maxHeldBytes = 4 << 20
-	heldBytes    = 256
+	// HeldBytes is what a frame or an entry that is held counts beside its bytes.
+	HeldBytes = 256
 )
 
 // do calls what under the recipient's lock, unless the attachment has ended.
@@ -128,6 +128,11 @@ func (a *Attachment) Release() {
 		a.held = nil
 		a.released = true
 	})
+}
+
+// Handover returns the replay's side of the attachment.
+func (a *Attachment) Handover() *Handover {
+	return &Handover{User: a.recipient.user, Conn: a.conn, attachment: a}
 }
 
 // Detach ends the connection's delivery. It may be called at any time after Attach, and again.
@@ -196,83 +201,12 @@ func (a *Attachment) confirms(at domain.Place, earliest int64) domain.Place {
 
 // holds tells whether there is room to hold one more.
 func (a *Attachment) holds(h heldFrame) bool {
-	a.waiting += len(h.frame) + heldBytes
+	a.waiting += len(h.frame) + HeldBytes
 	replays := a.stored != nil || a.resume != nil && a.resume.replays
 	return a.waiting <= maxHeldBytes && (replays || len(a.held) < maxHeld)
 }
 
-// storing makes the attachment one of a user for whom messages are stored: those go to Connection.DeliverAt. Call it right
-// after Attach.
-func (a *Attachment) storing() { a.do(func() { a.stored = &storedDelivery{} }) }
-
-// replays names, for each partition, the offset up to which the connection gets a replay. It is called before Activate. What
-// stands from there to where the connection is served could not be read at the time of the login; the connection cannot
-// be shown it in its place, and is closed when it comes, so that the next login replays it.
-func (a *Attachment) replays(upTo []int64) { a.do(func() { a.served.replayEnd = upTo }) }
-
-// saidBefore names what was said to the user shortly before the login.
-func (a *Attachment) saidBefore(recent []domain.EventID) {
-	events := newRecentEvents(recent)
-	a.do(func() { a.stored.recent = events })
-}
-
-// hides tells whether the user has blocked sender by what the log has said so far.
-func (a *Attachment) hides(sender domain.UserID) (hides bool) {
-	a.do(func() { hides = a.blocks.Hides(sender) })
-	return hides
-}
-
-// replayed notes that the connection gets an event by replay.
-func (a *Attachment) replayed(id domain.EventID) {
-	a.do(func() { a.stored.had.note(id, domain.Place{}) })
-}
-
 // unhold counts a frame that was held as handed over.
 func (a *Attachment) unhold(h heldFrame) {
-	a.waiting -= len(h.frame) + heldBytes
-}
-
-// wasReplayed tells whether the connection got an event by replay already: it stands in the log twice.
-func (a *Attachment) wasReplayed(id domain.EventID) (was bool) {
-	a.do(func() { was = a.stored.had.has(id) })
-	return was
-}
-
-// holdsLittle tells whether what is held may be released at once. It is asked of attachments with a replay.
-func (a *Attachment) holdsLittle() bool {
-	little := true
-	a.do(func() { little = a.waiting <= replayBytes })
-	return little
-}
-
-// releaseInParts is Release as the connection's queue has room for what was held.
-func (a *Attachment) releaseInParts(ctx context.Context) error {
-	for {
-		n, bytes := 0, 0
-		a.do(func() {
-			stamp := a.stampBytes()
-			for n < len(a.held) && (n == 0 || bytes+len(a.held[n].frame)+stamp <= replayBytes) {
-				bytes += len(a.held[n].frame) + stamp
-				n++
-			}
-			if n == 0 {
-				a.held = nil
-				a.released = true
-			}
-		})
-		if n == 0 {
-			return nil
-		}
-		if err := a.conn.AwaitRoom(ctx, bytes); err != nil {
-			return err
-		}
-		a.do(func() {
-			a.handHeld(n)
-			for _, h := range a.held[:n] {
-				a.unhold(h)
-			}
-			clear(a.held[:n])
-			a.held = a.held[n:]
-		})
-	}
+	a.waiting -= len(h.frame) + HeldBytes
 }

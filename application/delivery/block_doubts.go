@@ -97,7 +97,7 @@ func (r *recipient) resolve(doubt *blockDoubt, asked int, versions blocks.GivenV
 		}
 		// First, because what waits holds the resume tokens back.
 		doubt.waiting = doubt.waiting[1:]
-		doubt.bytes -= len(w.frame) + heldBytes
+		doubt.bytes -= len(w.frame) + HeldBytes
 		switch {
 		case !ok:
 			r.show(w.at, w.event, w.frame)
@@ -132,7 +132,7 @@ func (r *recipient) take(change domain.BlockChanged) {
 // doubt has a change wait for the database.
 func (r *recipient) doubt(at domain.Place, event domain.Event, change domain.BlockChanged) {
 	doubt := &blockDoubt{
-		recipient: r, pair: blocks.PairOf(change), waiting: []doubtful{{at: at, event: event}}, bytes: heldBytes,
+		recipient: r, pair: blocks.PairOf(change), waiting: []doubtful{{at: at, event: event}}, bytes: HeldBytes,
 	}
 	if r.doubts == nil {
 		r.doubts = make(map[domain.UserID]*blockDoubt)
@@ -148,7 +148,7 @@ func (r *recipient) doubt(at domain.Place, event domain.Event, change domain.Blo
 // add has an event wait behind a change.
 func (b *blockDoubt) add(at domain.Place, event domain.Event, frame []byte) {
 	b.waiting = append(b.waiting, doubtful{at, event, frame})
-	b.bytes += len(frame) + heldBytes
+	b.bytes += len(frame) + HeldBytes
 	if len(b.waiting) > maxHeld || b.bytes > maxHeldBytes {
 		b.recipient.giveUp(b)
 	}

@@ -12,17 +12,17 @@ import (
 
 // checked is a stage whose database answers at once, with users 1 and 2 logged in.
 func checked(t *testing.T) (s *stage, one, two *porttest.Conn) {
-	s = newStage(t, 1).checks(&stageVersions{})
-	one, _ = s.login(1)
-	two, _ = s.login(2)
+	s = newStage(t, 1).checks(&porttest.StageVersions{})
+	one, _ = s.Login(1)
+	two, _ = s.Login(2)
 	return s, one, two
 }
 
 // said has from say something to to, and tells whether it was shown to got, within what was read.
 func (s *stage) said(from, to domain.UserID, got *porttest.Conn) bool {
 	before := len(porttest.Of[porttest.Delivered](got))
-	s.chat(from, to)
-	s.tail()
+	s.Chat(from, to)
+	s.Tail()
 	synctest.Wait()
 	return len(porttest.Of[porttest.Delivered](got)) > before
 }
@@ -31,15 +31,15 @@ func TestAForgedBlockHidesNothing(t *testing.T) {
 	for _, version := range []int64{1, math.MaxInt64} {
 		synctest.Test(t, func(t *testing.T) {
 			s, one, two := checked(t)
-			s.forge(2, 1, true, version)
+			s.Forge(2, 1, true, version)
 			if !s.said(1, 2, two) || !s.said(2, 1, one) {
 				t.Fatalf("after a forged block of version %d", version)
 			}
-			s.append(s.commit(2, 1, true))
+			s.Append(s.Commit(2, 1, true))
 			if s.said(1, 2, two) {
 				t.Error("shown after the block that is real")
 			}
-			s.append(s.commit(2, 1, false))
+			s.Append(s.Commit(2, 1, false))
 			if !s.said(1, 2, two) {
 				t.Error("hidden after the unblock that is real")
 			}
@@ -51,8 +51,8 @@ func TestAForgedUnblockShowsNothing(t *testing.T) {
 	for _, version := range []int64{2, math.MaxInt64 - 1} {
 		synctest.Test(t, func(t *testing.T) {
 			s, one, two := checked(t)
-			s.append(s.commit(2, 1, true))
-			s.forge(2, 1, false, version)
+			s.Append(s.Commit(2, 1, true))
+			s.Forge(2, 1, false, version)
 			if s.said(1, 2, two) {
 				t.Fatalf("shown after a forged unblock of version %d", version)
 			}
@@ -66,25 +66,25 @@ func TestAForgedUnblockShowsNothing(t *testing.T) {
 func TestAChangeThatIsWrittenAgainIsNotAskedAbout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, two := checked(t)
-		change := s.commit(2, 1, true)
+		change := s.Commit(2, 1, true)
 		for range 5 {
-			s.append(change)
+			s.Append(change)
 			if s.said(1, 2, two) {
 				t.Fatal("shown after a block")
 			}
 		}
-		if s.versions.asked != 1 {
-			t.Errorf("the database was asked %d times", s.versions.asked)
+		if s.Versions.Asked != 1 {
+			t.Errorf("the database was asked %d times", s.Versions.Asked)
 		}
 	})
 }
 
 func TestWhatIsNotOfTheConversationDoesNotWaitForTheDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, 1).checks(&stageVersions{gate: make(chan struct{})})
-		one, _ := s.login(1)
-		two, _ := s.login(2)
-		s.append(s.commit(2, 1, true))
+		s := newStage(t, 1).checks(&porttest.StageVersions{Gate: make(chan struct{})})
+		one, _ := s.Login(1)
+		two, _ := s.Login(2)
+		s.Append(s.Commit(2, 1, true))
 		if s.said(2, 1, two) {
 			t.Error("what the blocker says overtakes its block, on its own connection")
 		}
@@ -104,12 +104,12 @@ func TestWhatIsNotOfTheConversationDoesNotWaitForTheDatabase(t *testing.T) {
 
 func TestAnAnswerThatIsOlderThanAChangeDoesNotRefuseIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, 1).checks(&stageVersions{gate: make(chan struct{}), early: func() bool { return true }})
-		two, _ := s.login(2)
-		s.append(s.commit(2, 1, true))
-		s.tail()
+		s := newStage(t, 1).checks(&porttest.StageVersions{Gate: make(chan struct{}), Early: func() bool { return true }})
+		two, _ := s.Login(2)
+		s.Append(s.Commit(2, 1, true))
+		s.Tail()
 		synctest.Wait() // asked, and answered: the answer is on its way
-		s.append(s.commit(2, 1, false))
+		s.Append(s.Commit(2, 1, false))
 		s.said(1, 2, two)
 		for s.confirm() {
 		}
@@ -122,16 +122,16 @@ func TestAnAnswerThatIsOlderThanAChangeDoesNotRefuseIt(t *testing.T) {
 func TestABlockerIsClosedWhereItCannotBeToldWhetherItsBlockIsReal(t *testing.T) {
 	for what, spoil := range map[string]func(s *stage){
 		"the database is away": func(s *stage) {
-			s.versions.mu.Lock()
-			s.versions.err = porttest.ErrRefused
-			s.versions.mu.Unlock()
-			s.append(s.commit(2, 1, true))
+			s.Versions.Mu.Lock()
+			s.Versions.Err = porttest.ErrRefused
+			s.Versions.Mu.Unlock()
+			s.Append(s.Commit(2, 1, true))
 		},
 		"too much waits": func(s *stage) {
-			s.versions.gate = make(chan struct{})
-			s.append(s.commit(2, 1, true))
+			s.Versions.Gate = make(chan struct{})
+			s.Append(s.Commit(2, 1, true))
 			for range 2000 {
-				s.chat(1, 2)
+				s.Chat(1, 2)
 			}
 		},
 	} {
@@ -139,7 +139,7 @@ func TestABlockerIsClosedWhereItCannotBeToldWhetherItsBlockIsReal(t *testing.T) 
 			synctest.Test(t, func(t *testing.T) {
 				s, one, two := checked(t)
 				spoil(s)
-				s.tail()
+				s.Tail()
 				synctest.Wait()
 				if got := porttest.Of[porttest.Closed](two); len(got) == 0 || got[0].Reason != port.CloseTryLater {
 					t.Fatalf("the blocker is closed with %v", got)
@@ -157,12 +157,12 @@ func TestABlockerIsClosedWhereItCannotBeToldWhetherItsBlockIsReal(t *testing.T) 
 
 func TestForgedChangesOfManyPairsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, 1).checks(&stageVersions{gate: make(chan struct{})})
-		two, _ := s.login(2)
+		s := newStage(t, 1).checks(&porttest.StageVersions{Gate: make(chan struct{})})
+		two, _ := s.Login(2)
 		for target := range domain.UserID(3000) {
-			s.forge(2, target+10, true, 1)
+			s.Forge(2, target+10, true, 1)
 		}
-		s.tail()
+		s.Tail()
 		synctest.Wait()
 		if len(porttest.Of[porttest.Closed](two)) == 0 {
 			t.Error("there is no bound")

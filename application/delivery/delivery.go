@@ -9,24 +9,10 @@ import (
 
 	"chatting/application/invites"
 	"chatting/application/notice"
+	"chatting/application/past"
 	"chatting/application/port"
 	"chatting/domain"
 )
-
-// Record is one record of the conversation log as the tail hands it over. Its place and its key are known; its value is only
-// parsed by Open.
-type Record interface { //nolint:interfacebloat // one record: what is read of it at once, and what at a price
-	Place() domain.Place
-	// Time is the record's own.
-	Time() time.Time
-	Conversation() domain.Conversation
-	// ConcernsInvites tells, at little cost, whether the record may be about an invite, or about a block, which may decide who
-	// sees an invite.
-	ConcernsInvites() bool
-	// Open checks the envelope and returns the event and the frame that clients get of it, nil if they get none. On an error the
-	// record is not one of ours, or harmful, and is skipped.
-	Open() (event domain.Event, frame []byte, err error)
-}
 
 // RecordReader is told which events this node has read. *messaging.Echoes is one.
 type RecordReader interface {
@@ -51,15 +37,15 @@ type InviteJudge interface {
 type Delivery struct {
 	// Versions is asked whether a change of a block in the log is real; then Run has to run. If it is nil, every change counts.
 	Versions BlockVersions
-	// Resumption lets clients take up where they stopped; nil if none does.
-	Resumption *Resumption
+	// Tokens are those that clients name to take up where they stopped; nil if none does.
+	Tokens *ResumeTokens
+	// Verdicts remember what became of the records about invites and blocks, for past.Past. NewDelivery makes them.
+	Verdicts *past.Verdicts
 
 	reader  RecordReader
 	invites InviteJudge
 	notices *notice.Log
 	doubts  chan *blockDoubt
-	// verdicts are for Past.
-	verdicts verdicts
 
 	// gathering are the attachments whose frames wait for Flush. They are the tail's own.
 	gathering []*Attachment
@@ -76,7 +62,7 @@ type Delivery struct {
 // that concern it.
 func NewDelivery(reader RecordReader, invites InviteJudge, notices *notice.Log) *Delivery {
 	d := &Delivery{
-		reader: reader, invites: invites, notices: notices, doubts: make(chan *blockDoubt, maxDoubts),
+		Verdicts: &past.Verdicts{}, reader: reader, invites: invites, notices: notices, doubts: make(chan *blockDoubt, maxDoubts),
 		users: make(map[domain.UserID]*recipient), began: time.Now(),
 	}
 	d.deliveredAt.Store(-int64(liveFor)) // nothing yet
@@ -95,8 +81,8 @@ func (d *Delivery) Attach(user domain.UserID, conn Connection) *Attachment {
 		d.users[user] = r
 	}
 	a := &Attachment{recipient: r, conn: conn}
-	if d.Resumption != nil && conn.Has(port.FeatureResume) {
-		a.resume = &resuming{position: &d.Resumption.position}
+	if d.Tokens != nil && conn.Has(port.FeatureResume) {
+		a.resume = &resuming{position: &d.Tokens.position, seal: d.Tokens.sealOf(user)}
 	}
 	r.do(func() { r.attachments = append(r.attachments, a) })
 	return a
@@ -117,7 +103,7 @@ func (d *Delivery) detach(a *Attachment) {
 }
 
 // Apply delivers the next record of the log. Records of one partition come in their order. Frames may wait for Flush.
-func (d *Delivery) Apply(record Record) {
+func (d *Delivery) Apply(record port.Record) {
 	conversation := record.Conversation()
 	d.mu.RLock()
 	low, high := d.users[conversation.Low()], d.users[conversation.High()]
@@ -128,12 +114,12 @@ func (d *Delivery) Apply(record Record) {
 	}
 	d.open(record, low, high)
 	if here {
-		d.Resumption.reached(record.Place().Partition, record.Place().Offset+1)
+		d.Tokens.reached(record.Place().Partition, record.Place().Offset+1)
 	}
 }
 
 // open shows what a record says to those of its users that are here.
-func (d *Delivery) open(record Record, low, high *recipient) {
+func (d *Delivery) open(record port.Record, low, high *recipient) {
 	here := low != nil || high != nil
 	conversation := record.Conversation()
 	event, frame, err := record.Open()
@@ -161,28 +147,28 @@ func (d *Delivery) open(record Record, low, high *recipient) {
 }
 
 // judge decides whether an event happened, and remembers that for Past.
-func (d *Delivery) judge(record Record, event domain.Event) domain.InviteVerdict {
+func (d *Delivery) judge(record port.Record, event domain.Event) domain.InviteVerdict {
 	place := record.Place()
 	verdict := d.invites.Judge(place.Partition, event, record.Time())
 	switch event.Body.(type) {
 	case domain.GameInvite, domain.BlockChanged:
-		d.verdicts.note(place, event, record.Time(), verdict)
+		d.Verdicts.Note(place, event, record.Time(), verdict)
 	}
 	return verdict
 }
 
 // Begin says from which offset on the node knows what became of the invites of a partition, for Past. The records from next on are
 // still to come, to Recall or Apply.
-func (d *Delivery) Begin(partition int, known, next int64) { d.verdicts.begin(partition, known, next) }
+func (d *Delivery) Begin(partition int, known, next int64) { d.Verdicts.Begin(partition, known, next) }
 
 // Begins says when the first record of a partition was written, whose offset is 0.
-func (d *Delivery) Begins(partition int, at time.Time) { d.Resumption.begins(partition, at) }
+func (d *Delivery) Begins(partition int, at time.Time) { d.Tokens.begins(partition, at) }
 
 // Passed says that all records of a partition before next were applied or recalled, or are lost. In that case call CloseAll before:
 // otherwise a client would be told that it has everything before next.
 func (d *Delivery) Passed(partition int, next int64) {
-	d.verdicts.passed(partition, next)
-	d.Resumption.reached(partition, next)
+	d.Verdicts.Passed(partition, next)
+	d.Tokens.reached(partition, next)
 }
 
 // Flush has the frames since the last Flush written. Those of one connection leave together. The tail calls it before it waits.
@@ -207,7 +193,7 @@ func (d *Delivery) Live() bool {
 }
 
 // Recall takes over a record from before this node served anybody. Only invites are of interest.
-func (d *Delivery) Recall(record Record) {
+func (d *Delivery) Recall(record port.Record) {
 	if !record.ConcernsInvites() {
 		return
 	}
@@ -220,8 +206,8 @@ func (d *Delivery) Recall(record Record) {
 // call CloseAll before.
 func (d *Delivery) Restart(partition int, next int64) {
 	d.invites.Restart(partition)
-	d.verdicts.restart(partition, next)
-	d.Resumption.restart(partition)
+	d.Verdicts.Restart(partition, next)
+	d.Tokens.restart(partition)
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, r := range d.users {

@@ -231,14 +231,14 @@ func TestNothingIsKeptOfWhoDetached(t *testing.T) {
 		t.Errorf("%d users", len(d.users))
 	}
 	for what, call := range map[string]func(){
-		"replays": func() { a.replays(nil) }, "activate": func() { a.Activate(nil, nil) }, "release": func() { a.Release() },
-		"storing": a.storing, "saidBefore": func() { a.saidBefore(nil) }, "replayed": func() { a.replayed(domain.EventID{}) },
+		"activate": func() { a.Handover().Activate(nil, nil, nil) }, "release": func() { a.Release() },
+		"stores": a.Handover().Stores, "saidBefore": func() { a.Handover().SaidBefore(nil) }, "replayed": func() { a.Handover().Replayed(domain.EventID{}) },
 	} {
 		if call(); len(d.users) != 0 {
 			t.Errorf("%s: %d users", what, len(d.users))
 		}
 	}
-	if a.hides(1) || !a.holdsLittle() || a.releaseInParts(t.Context()) != nil {
+	if a.Handover().Hides(1) || !a.Handover().HoldsLittle() || a.Handover().ReleaseInParts(t.Context()) != nil {
 		t.Error("who has gone hides, holds or waits for something")
 	}
 }
@@ -267,7 +267,7 @@ func TestWhatIsNeitherReplayedNorServedClosesItsConnection(t *testing.T) {
 			d, _, _ := newDelivery(&judgedInvites{})
 			c := &givenConn{}
 			a := d.Attach(2, c)
-			a.storing()
+			a.Handover().Stores()
 			step := func(n int) {
 				if apply[n] {
 					d.Apply(chatRecord(1, offset, 1, 2, 5))
@@ -277,7 +277,7 @@ func TestWhatIsNeitherReplayedNorServedClosesItsConnection(t *testing.T) {
 				}
 			}
 			step(0)
-			a.replays([]int64{0, replayed, 0, 0})
+			a.do(func() { a.served.replayEnd = []int64{0, replayed, 0, 0} })
 			step(1)
 			a.Activate(nil, []int64{0, served, 0, 0})
 			step(2)
@@ -304,7 +304,7 @@ func TestOnlyWhatIsStoredForOthersIsConfirmed(t *testing.T) {
 	d, _, _ := newDelivery(&judgedInvites{})
 	c := &givenConn{}
 	a := d.Attach(2, c)
-	a.storing()
+	a.Handover().Stores()
 	a.Activate(nil, make([]int64, 4))
 	a.Release()
 	d.Apply(chatRecord(1, 1, 1, 2, 11))
@@ -320,15 +320,15 @@ func TestWhatTheUserHasGotIsNotShownAgain(t *testing.T) {
 		d, _, _ := newDelivery(&judgedInvites{})
 		c := &givenConn{}
 		a := d.Attach(2, c)
-		a.storing()
+		a.Handover().Stores()
 		a.Activate(nil, make([]int64, 4))
 		a.Release()
 		var ids []domain.EventID
 		for n := range int64(9) { // in no order
 			ids = append(ids, chatRecord(1, n, 1, 2, 0).event.ID)
 		}
-		a.saidBefore(ids[:8])
-		a.replayed(ids[8])
+		a.Handover().SaidBefore(ids[:8])
+		a.Handover().Replayed(ids[8])
 		for n := range int64(9) {
 			d.Apply(chatRecord(1, n, 1, 2, int(n)))
 		}
@@ -358,23 +358,23 @@ func TestWhatALoginHeldIsReleasedInPartsByItsBytes(t *testing.T) {
 		{[]int{100_000, 10, 100_000, 10}, []int{100_000, 10, 100_000, 10}, false},
 		{[]int{40_000, 40_000, 20_000, 5_000}, []int{40_000, 65_000}, false},
 		{[]int{32 << 10, 32 << 10, 32 << 10, 32 << 10, 1}, []int{64 << 10, 64 << 10, 1}, false},
-		{[]int{64<<10 - heldBytes}, []int{64<<10 - heldBytes}, true},
-		{[]int{64<<10 - heldBytes + 1}, []int{64<<10 - heldBytes + 1}, false},
+		{[]int{64<<10 - HeldBytes}, []int{64<<10 - HeldBytes}, true},
+		{[]int{64<<10 - HeldBytes + 1}, []int{64<<10 - HeldBytes + 1}, false},
 	} {
 		d, _, _ := newDelivery(&judgedInvites{})
 		c := &givenConn{}
 		a := d.Attach(2, c)
-		a.storing()
+		a.Handover().Stores()
 		a.Activate(nil, make([]int64, 4))
 		var want []string
 		for n, frame := range test.frames {
 			d.Apply(chatRecord(1, int64(n), 1, 2, frame))
 			want = append(want, fmt.Sprint("at ", frame))
 		}
-		if a.holdsLittle() != test.little {
+		if a.Handover().HoldsLittle() != test.little {
 			t.Errorf("%v: it holds little: %v", test.frames, !test.little)
 		}
-		if err := a.releaseInParts(t.Context()); err != nil {
+		if err := a.Handover().ReleaseInParts(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		c.want(t, fmt.Sprint(test.frames), want...)
@@ -390,14 +390,14 @@ func TestWhatALoginHeldIsReleasedInPartsByItsBytes(t *testing.T) {
 }
 
 func TestWhatALoginHoldsIsBoundedToTheByte(t *testing.T) {
-	const limit = maxHeldBytes - heldBytes
+	const limit = maxHeldBytes - HeldBytes
 	for _, storing := range []bool{true, false} {
 		for more, want := range map[int][]string{0: nil, 1: {"close " + fmt.Sprint(port.CloseSlow)}} {
 			d, _, _ := newDelivery(&judgedInvites{})
 			c := &givenConn{}
 			a := d.Attach(2, c)
 			if storing {
-				a.storing()
+				a.Handover().Stores()
 			}
 			a.Activate(nil, make([]int64, 4))
 			d.Apply(chatRecord(1, 0, 1, 2, limit+more))
@@ -412,16 +412,16 @@ func TestWhatALoginDropsIsNotHeld(t *testing.T) {
 		d, _, _ := newDelivery(&judgedInvites{})
 		a := d.Attach(2, &givenConn{})
 		if storing {
-			a.storing()
+			a.Handover().Stores()
 		}
 		for n := range int64(3) {
 			d.Apply(chatRecord(1, n, 1, 2, 100))
 		}
-		if got := a.waiting; got != 3*(100+heldBytes) {
+		if got := a.waiting; got != 3*(100+HeldBytes) {
 			t.Errorf("storing %v: %d bytes are counted", storing, got)
 		}
 		a.Activate(nil, []int64{2, 2, 2, 2})
-		if got := a.waiting; got != 100+heldBytes {
+		if got := a.waiting; got != 100+HeldBytes {
 			t.Errorf("storing %v: %d bytes are counted once two of three frames are dropped", storing, got)
 		}
 	}
@@ -483,9 +483,9 @@ func TestWhatWaitsBehindAChangeIsBounded(t *testing.T) {
 	}{
 		"as many as may":      {maxHeld - 1, 1, nil},
 		"one more":            {maxHeld, 1, []string{tryLater}},
-		"as many bytes":       {1, maxHeldBytes - 2*heldBytes, nil},
-		"one byte more":       {1, maxHeldBytes - 2*heldBytes + 1, []string{tryLater}},
-		"many of few bytes":   {maxHeld / 2, maxHeldBytes/(maxHeld/2) - 2*heldBytes, nil},
+		"as many bytes":       {1, maxHeldBytes - 2*HeldBytes, nil},
+		"one byte more":       {1, maxHeldBytes - 2*HeldBytes + 1, []string{tryLater}},
+		"many of few bytes":   {maxHeld / 2, maxHeldBytes/(maxHeld/2) - 2*HeldBytes, nil},
 		"many of more bytes":  {maxHeld / 2, maxHeldBytes / (maxHeld / 2), []string{tryLater}},
 		"none but the change": {0, 0, nil},
 	} {
@@ -523,7 +523,7 @@ func TestWhatIsLeftBehindALaterChangeIsCounted(t *testing.T) {
 		t.Fatal("the second change waits no longer")
 	}
 	c.want(t, "after the block", "deliver 10")
-	if want := 1000 + 2*heldBytes; doubt.bytes != want || len(doubt.waiting) != 2 {
+	if want := 1000 + 2*HeldBytes; doubt.bytes != want || len(doubt.waiting) != 2 {
 		t.Errorf("%d bytes of %d are counted, want %d of 2", doubt.bytes, len(doubt.waiting), want)
 	}
 	if again := doubt.recipient.resolve(doubt, 2, blocks.GivenVersions{Newest: 2}); again {

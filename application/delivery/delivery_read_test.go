@@ -35,17 +35,17 @@ func (w *witness) want(t *testing.T, what string, id domain.EventID, frames ...i
 func newWitness(t *testing.T, user domain.UserID) (*stage, *witness) {
 	s := newStage(t, 1)
 	w := &witness{seen: make(map[domain.EventID][]int)}
-	s.delivery = delivery.NewDelivery(w, invites.NewRegister(), porttest.QuietNotices())
-	w.conn, _ = s.login(user)
+	s.Delivery = delivery.NewDelivery(w, invites.NewRegister(), porttest.QuietNotices())
+	w.conn, _ = s.Login(user)
 	return s, w
 }
 
 func TestARecordCountsAsReadOnceItsSenderHasItsFrame(t *testing.T) {
 	s, w := newWitness(t, 201)
-	s.append(domain.Event{ID: domain.EventID{1}, Body: domain.ChatMessage{From: 201, To: 202}})
-	s.append(domain.Event{ID: domain.EventID{2}, Body: domain.ChatMessage{From: 201, To: 201}})
-	s.append(domain.Event{ID: domain.EventID{3}, Body: domain.GameInvite{From: 201, To: 200, Status: domain.InviteOpened}})
-	s.tail()
+	s.Append(domain.Event{ID: domain.EventID{1}, Body: domain.ChatMessage{From: 201, To: 202}})
+	s.Append(domain.Event{ID: domain.EventID{2}, Body: domain.ChatMessage{From: 201, To: 201}})
+	s.Append(domain.Event{ID: domain.EventID{3}, Body: domain.GameInvite{From: 201, To: 200, Status: domain.InviteOpened}})
+	s.Tail()
 	w.want(t, "a message", domain.EventID{1}, 1)
 	w.want(t, "one to oneself", domain.EventID{2}, 2)
 	w.want(t, "an invite", domain.EventID{3}, 3)
@@ -53,24 +53,24 @@ func TestARecordCountsAsReadOnceItsSenderHasItsFrame(t *testing.T) {
 
 func TestARecordThatItsReceiverHidesCountsAsRead(t *testing.T) {
 	s, w := newWitness(t, 201)
-	s.login(202)
-	s.block(202, 201)
-	s.append(domain.Event{ID: domain.EventID{1}, Body: domain.ChatMessage{From: 201, To: 202}})
-	s.tail()
+	s.Login(202)
+	s.Block(202, 201)
+	s.Append(domain.Event{ID: domain.EventID{1}, Body: domain.ChatMessage{From: 201, To: 202}})
+	s.Tail()
 	w.want(t, "a blocked sender's message", domain.EventID{1}, 1)
 }
 
 func TestASecondCopyCountsAsRead(t *testing.T) {
 	s, w := newWitness(t, 201)
-	s.named(201, 202, "m")
-	s.named(201, 202, "m")
-	s.tail()
+	s.Named(201, 202, "m")
+	s.Named(201, 202, "m")
+	s.Tail()
 	w.want(t, "a message that was sent again", domain.MessageID(201, 202, "m"), 1, 1)
 }
 
 func TestARecordThatIsNotOursDoesNotCountAsRead(t *testing.T) {
 	s, w := newWitness(t, 201)
 	event := domain.Event{ID: domain.EventID{1}, Body: domain.ChatMessage{From: 201, To: 202}}
-	s.delivery.Apply(porttest.Record{Event: event, Err: errors.New("not ours")})
+	s.Delivery.Apply(porttest.Record{Event: event, Err: errors.New("not ours")})
 	w.want(t, "a forged record", event.ID)
 }

@@ -1,13 +1,11 @@
 package delivery_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -19,221 +17,43 @@ import (
 	"chatting/test/porttest"
 )
 
-// stage is one node's delivery beside a log and a table of blocks, driven step by step.
+// stage is a porttest.Stage, and what was committed there and is not in the log.
 type stage struct {
-	t        testing.TB
-	delivery *delivery.Delivery
-	log      porttest.Conversations
-	next     []int
-	blocks   map[domain.UserID]map[domain.UserID]blocks.Entry
-	events   uint64
-	pending  map[porttest.Pair][]domain.Event // committed, and not in the log
-	versions *stageVersions                   // nil: the log is believed
-	forged   map[domain.EventID]bool          // what nobody committed
-}
-
-// stageVersions tells what was committed, when the test lets it.
-type stageVersions struct {
-	gate  chan struct{} // nil: at once
-	early func() bool   // whether the answer is older than its permission; nil: no
-
-	mu    sync.Mutex
-	given map[porttest.Pair]blocks.GivenVersions
-	asked int
-	err   error
-}
-
-func (v *stageVersions) gave(change domain.BlockChanged, id domain.EventID) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.given == nil {
-		v.given = make(map[porttest.Pair]blocks.GivenVersions)
-	}
-	v.given[porttest.Pair{Blocker: change.Blocker, Target: change.Target}] = blocks.GivenVersions{
-		Newest: change.Version, Events: map[int64]domain.EventID{change.Version: id},
-	}
-}
-
-func (v *stageVersions) Versions(ctx context.Context, p blocks.Pair) (blocks.GivenVersions, error) {
-	read := func() (blocks.GivenVersions, error) {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		return v.given[porttest.Pair{Blocker: p.Blocker, Target: p.Target}], v.err
-	}
-	given, err := read()
-	v.mu.Lock()
-	v.asked++
-	early := v.early != nil && v.early()
-	v.mu.Unlock()
-	if v.gate != nil {
-		select {
-		case <-v.gate:
-		case <-ctx.Done():
-			return given, ctx.Err()
-		}
-	}
-	if early {
-		return given, err
-	}
-	return read()
-}
-
-// checks has the stage's delivery ask whether changes of blocks are real, until the test ends.
-func (s *stage) checks(versions *stageVersions) *stage {
-	s.versions, s.forged = versions, make(map[domain.EventID]bool)
-	s.delivery.Versions = versions
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.delivery.Run(ctx)
-	}()
-	s.t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	return s
-}
-
-// forge appends a change that nobody committed.
-func (s *stage) forge(blocker, target domain.UserID, blocked bool, version int64) domain.Place {
-	s.events++
-	id := domain.DerivedID("forged", fmt.Sprint(s.events))
-	s.forged[id] = true
-	return s.append(domain.Event{ID: id, Body: domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: version}})
+	*porttest.Stage
+	pending map[porttest.Pair][]domain.Event
 }
 
 func newStage(t testing.TB, partitions int) *stage {
-	return &stage{
-		t: t, delivery: delivery.NewDelivery(&porttest.Readings{}, invites.NewRegister(), porttest.QuietNotices()), log: porttest.NewConversations(partitions), next: make([]int, partitions),
-		blocks:  make(map[domain.UserID]map[domain.UserID]blocks.Entry),
-		pending: make(map[porttest.Pair][]domain.Event),
-	}
+	return &stage{Stage: porttest.NewStage(t, partitions), pending: make(map[porttest.Pair][]domain.Event)}
 }
 
-// append puts an event in the log and returns where it stands.
-func (s *stage) append(event domain.Event) domain.Place {
-	if event.ID == (domain.EventID{}) {
-		s.events++
-		event.ID = domain.DerivedID("test", fmt.Sprint(s.events))
-	}
-	partition := s.log.PartitionOf(event.Body.Conversation())
-	at := domain.Place{Partition: partition, Offset: int64(len(s.log.Records[partition]))}
-	s.log.Append(event, func(error) {})
-	return at
-}
-
-func (s *stage) chat(from, to domain.UserID) domain.Place {
-	return s.append(domain.Event{Body: domain.ChatMessage{From: from, To: to}})
-}
-
-// named appends a chat message that its sender named.
-func (s *stage) named(from, to domain.UserID, name domain.ClientMessageID) domain.Place {
-	return s.append(domain.Event{
-		ID: domain.MessageID(from, to, name), Body: domain.ChatMessage{From: from, To: to}, ClientMessageID: name,
-	})
-}
-
-// commit writes a change of a pair to the table, and returns the event that reports it.
-func (s *stage) commit(blocker, target domain.UserID, blocked bool) domain.Event {
-	if s.blocks[blocker] == nil {
-		s.blocks[blocker] = make(map[domain.UserID]blocks.Entry)
-	}
-	entry := blocks.Entry{Target: target, Blocked: blocked, Version: s.blocks[blocker][target].Version + 1}
-	s.blocks[blocker][target] = entry
-	change := domain.BlockChanged{Blocker: blocker, Target: target, Blocked: blocked, Version: entry.Version}
-	s.events++
-	event := domain.Event{ID: domain.DerivedID("change", fmt.Sprint(s.events)), Body: change}
-	if s.versions != nil {
-		s.versions.gave(change, event.ID)
-	}
-	return event
-}
-
-func (s *stage) block(blocker, target domain.UserID) { s.append(s.commit(blocker, target, true)) }
-
-func (s *stage) unblock(blocker, target domain.UserID) { s.append(s.commit(blocker, target, false)) }
-
-func (s *stage) load(user domain.UserID) []blocks.Entry {
-	var entries []blocks.Entry
-	for _, entry := range s.blocks[user] {
-		entries = append(entries, entry)
-	}
-	return entries
-}
-
-func (s *stage) ends() []int64 {
-	ends, err := s.log.EndOffsets(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return ends
-}
-
-// step applies the next record of a partition, if there is one.
-func (s *stage) step(partition int) {
-	if offset := s.next[partition]; offset < len(s.log.Records[partition]) {
-		s.next[partition]++
-		at := domain.Place{Partition: partition, Offset: int64(offset)}
-		s.delivery.Apply(porttest.Record{At: at, Event: s.log.Records[partition][offset]})
-	}
-}
-
-func (s *stage) tail() {
-	for partition := range s.next {
-		for s.next[partition] < len(s.log.Records[partition]) {
-			s.step(partition)
-		}
-	}
-}
-
-// login attaches a connection and goes through the steps of a login.
-func (s *stage) login(user domain.UserID) (*porttest.Conn, *delivery.Attachment) {
-	c := &porttest.Conn{}
-	a := s.delivery.Attach(user, c)
-	a.Activate(s.load(user), s.ends())
-	c.LoggedIn(user, nil, porttest.SomeTime)
-	a.Release()
-	return c, a
-}
-
-// shown expects exactly the records at these places, in this order.
-func (s *stage) shown(what string, c *porttest.Conn, want ...domain.Place) {
-	s.t.Helper()
-	var frames []string
-	for _, d := range porttest.Of[porttest.Delivered](c) {
-		frames = append(frames, d.Frame)
-	}
-	var wanted []string
-	for _, at := range want {
-		wanted = append(wanted, string(porttest.FrameOf(at)))
-	}
-	if !slices.Equal(frames, wanted) {
-		s.t.Fatalf("%s: shown %v, want %v", what, frames, wanted)
-	}
+// checks is porttest.Stage.Checks.
+func (s *stage) checks(versions *porttest.StageVersions) *stage {
+	s.Checks(versions)
+	return s
 }
 
 func TestBothSidesSeeAMessageOnAllTheirConnections(t *testing.T) {
 	s := newStage(t, 4)
-	sender, _ := s.login(201)
-	sender2, _ := s.login(201)
-	target, _ := s.login(202)
-	other, _ := s.login(203)
-	at := s.chat(201, 202)
-	s.tail()
+	sender, _ := s.Login(201)
+	sender2, _ := s.Login(201)
+	target, _ := s.Login(202)
+	other, _ := s.Login(203)
+	at := s.Chat(201, 202)
+	s.Tail()
 	for what, c := range map[string]*porttest.Conn{"sender": sender, "its second connection": sender2, "target": target} {
-		s.shown(what, c, at)
+		s.Shown(what, c, at)
 	}
-	s.shown("a third user", other)
+	s.Shown("a third user", other)
 }
 
 func TestTheNameOfAMessageIsForItsSendersConnectionsOnly(t *testing.T) {
 	s := newStage(t, 4)
-	sender, _ := s.login(201)
-	sender2, _ := s.login(201)
-	target, _ := s.login(202)
-	s.named(201, 202, "m1")
-	s.tail()
+	sender, _ := s.Login(201)
+	sender2, _ := s.Login(201)
+	target, _ := s.Login(202)
+	s.Named(201, 202, "m1")
+	s.Tail()
 	for _, c := range []*porttest.Conn{sender, sender2} {
 		if got := porttest.Of[porttest.Delivered](c); len(got) != 1 || got[0].EchoOf != "m1" {
 			t.Errorf("the sender got %v, want its echo of m1", got)
@@ -246,10 +66,10 @@ func TestTheNameOfAMessageIsForItsSendersConnectionsOnly(t *testing.T) {
 
 func TestToOneselfThereIsOneFrame(t *testing.T) {
 	s := newStage(t, 4)
-	c, _ := s.login(201)
-	at := s.named(201, 201, "m1")
-	s.tail()
-	s.shown("the user", c, at)
+	c, _ := s.Login(201)
+	at := s.Named(201, 201, "m1")
+	s.Tail()
+	s.Shown("the user", c, at)
 	if got := porttest.Of[porttest.Delivered](c); got[0].EchoOf != "m1" {
 		t.Errorf("got %v, want the echo of m1", got)
 	}
@@ -257,161 +77,161 @@ func TestToOneselfThereIsOneFrame(t *testing.T) {
 
 func TestBlockedSenderStillGetsItsEchoAndTheBlockerNothing(t *testing.T) {
 	s := newStage(t, 4)
-	blocker, _ := s.login(202)
-	sender, _ := s.login(201)
-	before := s.chat(201, 202)
-	s.block(202, 201)
-	hidden := s.chat(201, 202)
-	invite := s.append(domain.Event{Body: domain.GameInvite{From: 201, To: 202, Status: domain.InviteOpened, Room: "r"}})
-	own := s.chat(202, 201)
-	system := s.append(domain.Event{Body: domain.SystemMessage{To: 202}})
-	s.unblock(202, 201)
-	after := s.chat(201, 202)
-	s.tail()
-	s.shown("blocked sender", sender, before, hidden, invite, own, after)
+	blocker, _ := s.Login(202)
+	sender, _ := s.Login(201)
+	before := s.Chat(201, 202)
+	s.Block(202, 201)
+	hidden := s.Chat(201, 202)
+	invite := s.Append(domain.Event{Body: domain.GameInvite{From: 201, To: 202, Status: domain.InviteOpened, Room: "r"}})
+	own := s.Chat(202, 201)
+	system := s.Append(domain.Event{Body: domain.SystemMessage{To: 202}})
+	s.Unblock(202, 201)
+	after := s.Chat(201, 202)
+	s.Tail()
+	s.Shown("blocked sender", sender, before, hidden, invite, own, after)
 	// Partitions are read one after the other here: 0:202 is another than 201:202.
-	if s.log.PartitionOf(domain.Between(0, 202)) > s.log.PartitionOf(domain.Between(201, 202)) {
-		s.shown("blocker", blocker, before, own, after, system)
+	if s.Log.PartitionOf(domain.Between(0, 202)) > s.Log.PartitionOf(domain.Between(201, 202)) {
+		s.Shown("blocker", blocker, before, own, after, system)
 	} else {
-		s.shown("blocker", blocker, system, before, own, after)
+		s.Shown("blocker", blocker, system, before, own, after)
 	}
 }
 
 func TestABlockOfTheOtherSideHidesNothingFromItsTarget(t *testing.T) {
 	s := newStage(t, 1)
-	target, _ := s.login(201)
-	s.block(202, 201)
-	at := s.chat(202, 201)
-	s.tail()
-	s.shown("the blocked user", target, at)
+	target, _ := s.Login(201)
+	s.Block(202, 201)
+	at := s.Chat(202, 201)
+	s.Tail()
+	s.Shown("the blocked user", target, at)
 }
 
 func TestAConnectionIsServedFromTheEndsNotedAtItsLogin(t *testing.T) {
 	s := newStage(t, 1)
-	old, _ := s.login(202)
-	s.chat(201, 202) // in the log, but not yet read
+	old, _ := s.Login(202)
+	s.Chat(201, 202) // in the log, but not yet read
 	c := &porttest.Conn{}
-	a := s.delivery.Attach(202, c)
-	a.Activate(s.load(202), s.ends())
-	second := s.chat(201, 202)
-	s.tail()
+	a := s.Delivery.Attach(202, c)
+	a.Activate(s.Load(202), s.Ends())
+	second := s.Chat(201, 202)
+	s.Tail()
 	if len(c.All()) != 0 {
 		t.Fatalf("got %v before the login was answered", c.All())
 	}
 	c.LoggedIn(202, nil, porttest.SomeTime)
 	a.Release()
-	third := s.chat(201, 202)
-	s.tail()
-	s.shown("the new connection", c, second, third)
+	third := s.Chat(201, 202)
+	s.Tail()
+	s.Shown("the new connection", c, second, third)
 	if _, first := c.All()[0].(porttest.LoggedIn); !first {
 		t.Errorf("got %v first, want the answer to the login", c.All()[0])
 	}
-	s.shown("the old one", old, domain.Place{}, second, third)
+	s.Shown("the old one", old, domain.Place{}, second, third)
 }
 
 func TestADetachedConnectionGetsNothing(t *testing.T) {
 	s := newStage(t, 1)
-	c, a := s.login(202)
-	other, b := s.login(202)
+	c, a := s.Login(202)
+	other, b := s.Login(202)
 	a.Detach()
-	at := s.chat(201, 202)
-	s.tail()
+	at := s.Chat(201, 202)
+	s.Tail()
 	a.Detach()
-	s.shown("detached", c)
-	s.shown("the other connection", other, at)
+	s.Shown("detached", c)
+	s.Shown("the other connection", other, at)
 	b.Detach()
-	b.Activate(nil, s.ends())
+	b.Activate(nil, s.Ends())
 	b.Release()
-	s.chat(201, 202)
-	s.tail()
-	s.shown("the other connection, detached", other, at)
+	s.Chat(201, 202)
+	s.Tail()
+	s.Shown("the other connection, detached", other, at)
 }
 
 func TestTheSameMessageAgainReachesOnlyWhoDidNotHaveIt(t *testing.T) {
 	s := newStage(t, 1)
-	sender, a := s.login(201)
-	target, _ := s.login(202)
-	first := s.named(201, 202, "m1")
-	s.tail()
-	s.named(201, 202, "m1")
-	s.tail()
-	s.shown("sender", sender, first)
-	s.shown("target", target, first)
+	sender, a := s.Login(201)
+	target, _ := s.Login(202)
+	first := s.Named(201, 202, "m1")
+	s.Tail()
+	s.Named(201, 202, "m1")
+	s.Tail()
+	s.Shown("sender", sender, first)
+	s.Shown("target", target, first)
 	// The sender lost its connection before it read the echo: on the next one it sends m1 again, and again.
 	a.Detach()
-	sender, _ = s.login(201)
-	target2, _ := s.login(202)
-	again := s.named(201, 202, "m1")
-	s.named(201, 202, "m1")
-	other := s.named(201, 202, "m2")
-	s.tail()
-	s.named(201, 202, "m1")
-	s.tail()
-	s.shown("sender's new connection", sender, again, other)
-	s.shown("target", target, first, other)
-	s.shown("target's new connection", target2, again, other)
+	sender, _ = s.Login(201)
+	target2, _ := s.Login(202)
+	again := s.Named(201, 202, "m1")
+	s.Named(201, 202, "m1")
+	other := s.Named(201, 202, "m2")
+	s.Tail()
+	s.Named(201, 202, "m1")
+	s.Tail()
+	s.Shown("sender's new connection", sender, again, other)
+	s.Shown("target", target, first, other)
+	s.Shown("target's new connection", target2, again, other)
 }
 
 func TestTheSameMessageAgainDuringALoginIsShownOnce(t *testing.T) {
 	s := newStage(t, 1)
-	keeper, _ := s.login(202)
-	first := s.named(201, 202, "m1")
+	keeper, _ := s.Login(202)
+	first := s.Named(201, 202, "m1")
 	c := &porttest.Conn{}
-	a := s.delivery.Attach(202, c)
-	s.tail() // held: the ends are not noted
-	ends := s.ends()
-	second := s.named(201, 202, "m1")
-	s.tail()
+	a := s.Delivery.Attach(202, c)
+	s.Tail() // held: the ends are not noted
+	ends := s.Ends()
+	second := s.Named(201, 202, "m1")
+	s.Tail()
 	a.Activate(nil, ends)
-	s.named(201, 202, "m1")
-	s.tail()
+	s.Named(201, 202, "m1")
+	s.Tail()
 	a.Release()
-	s.named(201, 202, "m1")
-	s.tail()
-	s.shown("the new connection", c, second)
-	s.shown("the one that was there", keeper, first)
+	s.Named(201, 202, "m1")
+	s.Tail()
+	s.Shown("the new connection", c, second)
+	s.Shown("the one that was there", keeper, first)
 }
 
 func TestASystemMessageRepeatedUnderItsIDIsShownOnce(t *testing.T) {
 	s := newStage(t, 1)
-	c, _ := s.login(7)
+	c, _ := s.Login(7)
 	event := domain.Event{ID: domain.DerivedID("idempotency key", "k"), Body: domain.SystemMessage{To: 7}}
-	at := s.append(event)
-	s.append(event)
-	s.tail()
-	s.shown("the user", c, at)
+	at := s.Append(event)
+	s.Append(event)
+	s.Tail()
+	s.Shown("the user", c, at)
 }
 
 func TestTheNodeForgetsOldNamesAndNotMoreThanItMust(t *testing.T) {
 	s := newStage(t, 1)
-	c, _ := s.login(202)
+	c, _ := s.Login(202)
 	var want []domain.Place
 	for i := range 1024 {
-		want = append(want, s.named(201, 202, domain.ClientMessageID(fmt.Sprint(i))))
+		want = append(want, s.Named(201, 202, domain.ClientMessageID(fmt.Sprint(i))))
 	}
-	s.named(201, 202, "0") // the oldest of those remembered
-	s.named(201, 202, "1023")
-	want = append(want, s.named(201, 202, "new")) // "0" is forgotten for it
-	s.named(201, 202, "1")
-	want = append(want, s.named(201, 202, "0"))
-	s.tail()
-	s.shown("the target", c, want...)
+	s.Named(201, 202, "0") // the oldest of those remembered
+	s.Named(201, 202, "1023")
+	want = append(want, s.Named(201, 202, "new")) // "0" is forgotten for it
+	s.Named(201, 202, "1")
+	want = append(want, s.Named(201, 202, "0"))
+	s.Tail()
+	s.Shown("the target", c, want...)
 }
 
 func TestALoginIsBoundedInWhatItHolds(t *testing.T) {
 	s := newStage(t, 1)
 	c := &porttest.Conn{}
-	a := s.delivery.Attach(202, c)
-	a.Activate(nil, s.ends())
+	a := s.Delivery.Attach(202, c)
+	a.Activate(nil, s.Ends())
 	for range 1024 {
-		s.chat(201, 202)
+		s.Chat(201, 202)
 	}
-	s.tail()
+	s.Tail()
 	if got := c.All(); len(got) != 0 {
 		t.Fatalf("got %v while nothing was exceeded", got[0])
 	}
-	s.chat(201, 202)
-	s.tail()
+	s.Chat(201, 202)
+	s.Tail()
 	if got := porttest.Of[porttest.Closed](c); len(got) != 1 || got[0].Reason != port.CloseSlow {
 		t.Fatalf("got %v, want it closed as slow", got)
 	}
@@ -425,10 +245,10 @@ func (r longRecord) Open() (domain.Event, []byte, error) { return r.Event, make(
 func TestALoginIsBoundedInTheBytesThatItHolds(t *testing.T) {
 	s := newStage(t, 1)
 	c := &porttest.Conn{}
-	a := s.delivery.Attach(202, c)
-	a.Activate(nil, s.ends())
+	a := s.Delivery.Attach(202, c)
+	a.Activate(nil, s.Ends())
 	apply := func(n int) {
-		s.delivery.Apply(longRecord{porttest.Record{
+		s.Delivery.Apply(longRecord{porttest.Record{
 			At: domain.Place{Offset: int64(n)}, Event: domain.Event{Body: domain.ChatMessage{From: 201, To: 202}},
 		}})
 	}
@@ -446,30 +266,30 @@ func TestALoginIsBoundedInTheBytesThatItHolds(t *testing.T) {
 
 func TestNobodyHidesFromItself(t *testing.T) {
 	s := newStage(t, 1)
-	s.block(201, 201) // no request makes such a change: somebody else wrote it to the log
-	c, _ := s.login(201)
-	at := s.chat(201, 202)
-	to := s.chat(201, 201)
-	s.tail()
-	s.shown("the user", c, at, to)
+	s.Block(201, 201) // no request makes such a change: somebody else wrote it to the log
+	c, _ := s.Login(201)
+	at := s.Chat(201, 202)
+	to := s.Chat(201, 201)
+	s.Tail()
+	s.Shown("the user", c, at, to)
 }
 
 func TestRecordsThatAreNotOursAreSkipped(t *testing.T) {
 	s := newStage(t, 1)
-	c, _ := s.login(202)
+	c, _ := s.Login(202)
 	bad := domain.Event{Body: domain.ChatMessage{From: 201, To: 202}}
-	s.delivery.Apply(porttest.Record{Event: bad, Err: errors.New("hostile")})
-	s.shown("the target", c)
-	at := s.chat(201, 202)
-	s.tail()
-	s.shown("the target, afterwards", c, at)
+	s.Delivery.Apply(porttest.Record{Event: bad, Err: errors.New("hostile")})
+	s.Shown("the target", c)
+	at := s.Chat(201, 202)
+	s.Tail()
+	s.Shown("the target, afterwards", c, at)
 }
 
 func TestAfterAHoleEveryConnectionIsClosed(t *testing.T) {
 	s := newStage(t, 1)
-	a, _ := s.login(201)
-	b, _ := s.login(202)
-	s.delivery.CloseAll(port.CloseHole)
+	a, _ := s.Login(201)
+	b, _ := s.Login(202)
+	s.Delivery.CloseAll(port.CloseHole)
 	for _, c := range []*porttest.Conn{a, b} {
 		if got := porttest.Of[porttest.Closed](c); len(got) != 1 || got[0].Reason != port.CloseHole {
 			t.Errorf("got %v, want it closed for the hole", got)
@@ -481,68 +301,68 @@ func TestAfterAHoleEveryConnectionIsClosed(t *testing.T) {
 // not loaded the table yet.
 func TestALateRepetitionOfABlockDoesNotMisleadALogin(t *testing.T) {
 	s := newStage(t, 1)
-	first := s.commit(202, 201, true)
-	s.append(first)
-	second := s.commit(202, 201, false)
-	s.append(second)
-	s.tail()
+	first := s.Commit(202, 201, true)
+	s.Append(first)
+	second := s.Commit(202, 201, false)
+	s.Append(second)
+	s.Tail()
 
 	visible := &porttest.Conn{}
-	a := s.delivery.Attach(202, visible)
-	s.append(first) // again
-	ends := s.ends()
-	at := s.chat(201, 202)
-	s.tail()
-	a.Activate(s.load(202), ends)
+	a := s.Delivery.Attach(202, visible)
+	s.Append(first) // again
+	ends := s.Ends()
+	at := s.Chat(201, 202)
+	s.Tail()
+	a.Activate(s.Load(202), ends)
 	a.Release()
-	s.shown("unblocked in truth", visible, at)
+	s.Shown("unblocked in truth", visible, at)
 	a.Detach()
 
-	s.block(202, 201)
-	s.tail()
+	s.Block(202, 201)
+	s.Tail()
 	hidden := &porttest.Conn{}
-	b := s.delivery.Attach(202, hidden)
-	s.append(second) // again
-	ends = s.ends()
-	s.chat(201, 202)
-	s.tail()
-	b.Activate(s.load(202), ends)
+	b := s.Delivery.Attach(202, hidden)
+	s.Append(second) // again
+	ends = s.Ends()
+	s.Chat(201, 202)
+	s.Tail()
+	b.Activate(s.Load(202), ends)
 	b.Release()
-	s.shown("blocked in truth", hidden)
+	s.Shown("blocked in truth", hidden)
 }
 
 // Two logins of one user, while the tail is behind: the second's newer list says nothing about what the first must see.
 func TestALaterLoginDoesNotChangeWhatAnEarlierOneSees(t *testing.T) {
 	s := newStage(t, 1)
-	s.block(202, 201)
-	s.tail()
+	s.Block(202, 201)
+	s.Tail()
 	early := &porttest.Conn{}
-	a := s.delivery.Attach(202, early)
-	blocks, ends := s.load(202), s.ends()
-	s.chat(201, 202) // while 202 blocks 201
-	s.unblock(202, 201)
-	_, b := s.login(202)
-	s.tail()
+	a := s.Delivery.Attach(202, early)
+	blocks, ends := s.Load(202), s.Ends()
+	s.Chat(201, 202) // while 202 blocks 201
+	s.Unblock(202, 201)
+	_, b := s.Login(202)
+	s.Tail()
 	a.Activate(blocks, ends)
 	a.Release()
-	at := s.chat(201, 202)
-	s.tail()
-	s.shown("the earlier login", early, at)
+	at := s.Chat(201, 202)
+	s.Tail()
+	s.Shown("the earlier login", early, at)
 	b.Detach()
 }
 
 func TestALaterLoginsBlockDoesNotHideWhatStoodBeforeIt(t *testing.T) {
 	s := newStage(t, 1)
 	early := &porttest.Conn{}
-	a := s.delivery.Attach(202, early)
-	blocks, ends := s.load(202), s.ends()
-	at := s.chat(201, 202)
-	s.block(202, 201)
-	s.login(202)
-	s.tail()
+	a := s.Delivery.Attach(202, early)
+	blocks, ends := s.Load(202), s.Ends()
+	at := s.Chat(201, 202)
+	s.Block(202, 201)
+	s.Login(202)
+	s.Tail()
 	a.Activate(blocks, ends)
 	a.Release()
-	s.shown("the earlier login", early, at)
+	s.Shown("the earlier login", early, at)
 }
 
 // login steps of the property test.
@@ -573,8 +393,8 @@ func TestAChangeThatWaitsForTheDatabaseTakesEffectExactlyAtItsRecordAndAForgedOn
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 8))
 			coin := rand.New(rand.NewPCG(seed, 9))
-			s := newStage(t, 2).checks(&stageVersions{
-				gate: make(chan struct{}), early: func() bool { return coin.IntN(2) == 0 },
+			s := newStage(t, 2).checks(&porttest.StageVersions{
+				Gate: make(chan struct{}), Early: func() bool { return coin.IntN(2) == 0 },
 			})
 			everythingInItsPlace(t, seed, random, s)
 		})
@@ -582,7 +402,7 @@ func TestAChangeThatWaitsForTheDatabaseTakesEffectExactlyAtItsRecordAndAForgedOn
 }
 
 func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage) {
-	partitions := len(s.next)
+	partitions := len(s.Next)
 	users := []domain.UserID{1, 2, 3}
 	pick := func() domain.UserID { return users[random.IntN(len(users))] }
 	pending := s.pending
@@ -594,19 +414,19 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage
 		case 0, 1, 2:
 			from, to := pick(), pick()
 			if random.IntN(2) == 0 {
-				s.named(from, to, domain.ClientMessageID(fmt.Sprintf("%d-%d", to, random.IntN(6))))
+				s.Named(from, to, domain.ClientMessageID(fmt.Sprintf("%d-%d", to, random.IntN(6))))
 			} else {
-				s.chat(from, to)
+				s.Chat(from, to)
 			}
 		case 3: // a request commits
 			a, b := pick(), pick()
 			if a != b {
 				p := porttest.Pair{Blocker: a, Target: b}
-				pending[p] = append(pending[p], s.commit(a, b, !s.blocks[a][b].Blocked))
+				pending[p] = append(pending[p], s.Commit(a, b, !s.Blocks[a][b].Blocked))
 			}
 		case 4, 5: // a request or the relay publishes
 			for p, events := range pending {
-				s.append(events[0])
+				s.Append(events[0])
 				published[p] = append(published[p], events[0])
 				if pending[p] = events[1:]; len(pending[p]) == 0 {
 					delete(pending, p)
@@ -615,13 +435,13 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage
 			}
 		case 6: // the relay repeats
 			for _, events := range published {
-				s.append(events[random.IntN(len(events))])
+				s.Append(events[random.IntN(len(events))])
 				break
 			}
 		case 7:
 			user := pick()
 			c := &porttest.Conn{}
-			conns = append(conns, &watched{user: user, conn: c, at: s.delivery.Attach(user, c)})
+			conns = append(conns, &watched{user: user, conn: c, at: s.Delivery.Attach(user, c)})
 		case 8, 9, 10:
 			if len(conns) > 0 {
 				w := conns[random.IntN(len(conns))]
@@ -632,15 +452,15 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage
 				}
 			}
 		default:
-			s.step(random.IntN(partitions))
+			s.Step(random.IntN(partitions))
 		}
-		if s.versions == nil {
+		if s.Versions == nil {
 			continue
 		}
 		switch a, b := pick(), pick(); random.IntN(6) {
 		case 0:
 			if version := 1<<62 + random.Int64N(1<<61); a != b {
-				s.forge(a, b, version%2 == 1, version)
+				s.Forge(a, b, version%2 == 1, version)
 			}
 		case 1, 2:
 			s.confirm()
@@ -651,14 +471,14 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage
 			s.proceed(w)
 		}
 	}
-	s.tail()
-	for s.versions != nil && s.confirm() {
+	s.Tail()
+	for s.Versions != nil && s.confirm() {
 	}
 
 	for i, w := range conns {
 		if msg := s.judge(w); msg != "" {
 			t.Fatalf("seed %d, connection %d of user %d, from %v: %s\nlog %v\ngot %v",
-				seed, i, w.user, w.from, msg, s.log.Records, w.conn.All())
+				seed, i, w.user, w.from, msg, s.Log.Records, w.conn.All())
 		}
 	}
 }
@@ -667,7 +487,7 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage
 func (s *stage) confirm() bool {
 	synctest.Wait()
 	select {
-	case s.versions.gate <- struct{}{}:
+	case s.Versions.Gate <- struct{}{}:
 		synctest.Wait()
 		return true
 	default:
@@ -679,17 +499,17 @@ func (s *stage) confirm() bool {
 func (s *stage) proceed(w *watched) {
 	switch w.stage {
 	case 0:
-		w.blocks = s.load(w.user)
+		w.blocks = s.Load(w.user)
 	case 1:
 		for p, events := range s.pending {
 			if p.Blocker == w.user {
 				for _, event := range events {
-					s.append(event)
+					s.Append(event)
 				}
 				delete(s.pending, p)
 			}
 		}
-		w.from = s.ends()
+		w.from = s.Ends()
 	case 2:
 		w.at.Activate(w.blocks, w.from)
 	case 3:
@@ -697,9 +517,9 @@ func (s *stage) proceed(w *watched) {
 	case 4:
 		w.at.Release()
 	case 5:
-		for s.versions != nil && s.confirm() { // what was read and waits is delivered
+		for s.Versions != nil && s.confirm() { // what was read and waits is delivered
 		}
-		w.until = slices.Clone(s.next)
+		w.until = slices.Clone(s.Next)
 		w.at.Detach()
 	}
 	w.stage++
@@ -710,10 +530,10 @@ func (s *stage) judge(w *watched) string {
 	got := make(map[domain.Conversation][]string)
 	for _, d := range porttest.Of[porttest.Delivered](w.conn) {
 		at := porttest.PositionOf(d.Frame)
-		conversation := s.log.Records[at.Partition][at.Offset].Body.Conversation()
+		conversation := s.Log.Records[at.Partition][at.Offset].Body.Conversation()
 		got[conversation] = append(got[conversation], d.Frame)
 	}
-	for partition, events := range s.log.Records {
+	for partition, events := range s.Log.Records {
 		var blocks domain.BlockList
 		seen := make(map[domain.EventID]bool)
 		for offset, event := range events {
@@ -721,7 +541,7 @@ func (s *stage) judge(w *watched) string {
 				break
 			}
 			if change, ok := event.Body.(domain.BlockChanged); ok {
-				if change.Blocker == w.user && !s.forged[event.ID] {
+				if change.Blocker == w.user && !s.Forged[event.ID] {
 					blocks.Apply(change.Target, change.Blocked, change.Version)
 				}
 				continue
@@ -824,20 +644,20 @@ func TestDeliveryByManyGoroutinesLosesAndDoublesNothing(t *testing.T) {
 
 func TestHowAnInviteEndsIsShownToThoseWhoAskedForIt(t *testing.T) {
 	s := newStage(t, 1)
-	old, _ := s.login(202)
-	asked, attachment := s.login(202)
+	old, _ := s.Login(202)
+	asked, attachment := s.Login(202)
 	asked.Feature = port.FeatureInvites
 	_ = attachment
 	room := domain.EventID{7}
 	say := func(id byte, from, to domain.UserID, status domain.InviteStatus) {
-		s.append(domain.Event{ID: domain.EventID{id}, Time: porttest.SomeTime, Body: domain.GameInvite{
+		s.Append(domain.Event{ID: domain.EventID{id}, Time: porttest.SomeTime, Body: domain.GameInvite{
 			From: from, To: to, Status: status, Room: domain.RoomID(room.String()),
 		}})
 	}
 	say(1, 201, 202, domain.InviteOpened)
 	say(2, 202, 201, domain.InviteAccepted)
 	say(3, 201, 202, domain.InviteCancelled) // too late: nobody sees it
-	s.tail()
+	s.Tail()
 	if got := len(porttest.Of[porttest.Delivered](old)); got != 1 {
 		t.Errorf("a client of the original server got %d frames, not only the invite", got)
 	}

@@ -88,7 +88,7 @@ func (r *recipient) show(at domain.Place, event domain.Event, frame []byte) {
 		return
 	}
 	sender := event.Body.Actor()
-	h := heldFrame{id: event.ID, at: at, sender: sender, frame: frame, kept: isKept(event.Body)}
+	h := heldFrame{id: event.ID, at: at, sender: sender, frame: frame, kept: domain.IsKept(event.Body)}
 	mark, isMark := event.Body.(domain.ReadMark)
 	// Only events that their sender named, system messages and read marks can be in the log twice under one id.
 	if event.ClientMessageID != "" || sender == domain.System || isMark {

@@ -43,13 +43,12 @@ func TestATokenIsNotPastAFrameThatIsStillHeld(t *testing.T) {
 	r := &recipient{delivery: d, user: 1}
 	conn := &tokenConn{}
 	pos := &logPosition{next: make([]atomic.Int64, 1), now: time.Now}
-	a := &Attachment{recipient: r, conn: conn, resume: &resuming{position: pos}}
+	seal := domain.NewResumeSeal(domain.ResumeKey{1}, 1)
+	a := &Attachment{recipient: r, conn: conn, resume: &resuming{position: pos, seal: seal}}
 	r.attachments = []*Attachment{a}
 	a.resume.replays = true
-	seal := domain.NewResumeSeal(domain.ResumeKey{1}, 1)
-	a.resumes(seal, []int64{5}, []int64{5}, nil)
-	a.replays([]int64{5})
-	a.Activate(nil, []int64{5})
+	a.Handover().Resumes([]int64{5}, []int64{5}, nil)
+	a.Handover().Activate(nil, []int64{5}, []int64{5})
 
 	id := func(b byte) domain.EventID { return domain.EventID{b} }
 	// tail: a (forged) block of 2 by 1 at 5, then 2 -> 1 at 6 waits behind it, then 3 -> 1 at 7 is held for the replay.

@@ -62,16 +62,6 @@ type resuming struct {
 	had recentEvents
 }
 
-// resumes makes the attachment one whose frames carry tokens. Its client has everything before point, and gets what stands from
-// point to start by a replay.
-func (a *Attachment) resumes(seal domain.ResumeSeal, point, start, limit []int64) {
-	a.do(func() {
-		a.resume.seal = seal
-		a.resume.point, a.resume.start, a.resume.passed = slices.Clone(point), start, slices.Clone(start)
-		a.resume.limit, a.resume.since = limit, a.resume.position.now()
-	})
-}
-
 // stamps tells whether frames carry tokens.
 func (a *Attachment) stamps() bool { return a.resume != nil && a.resume.start != nil }
 
@@ -172,34 +162,4 @@ func (r *resuming) pass(at domain.Place, earliest int64) {
 func (r *resuming) keepBefore(at domain.Place) {
 	p := at.Partition
 	r.point[p] = min(r.point[p], max(r.start[p], at.Offset)) // what stands before start is the replay's
-}
-
-// handStored hands over what was stored. Behind the last frame everything before the point was handed over. Of the frames before it
-// that is not known: their token is the earlier one, so that a client which stops there gets some of them again.
-func (a *Attachment) handStored(frames []Replayed, point func(start []int64) []int64) {
-	a.do(func() {
-		if a.stamps() {
-			token := a.token()
-			copy(a.resume.point, point(a.resume.start))
-			last := lastFrame(frames)
-			for i := range last {
-				frames[i].Resume = token
-			}
-			if last >= 0 {
-				frames[last].Resume = a.token()
-			}
-		}
-		if len(frames) > 0 {
-			a.conn.Replay(frames)
-		}
-	})
-}
-
-// lastFrame returns where the last entry with a frame stands; -1 if there is none.
-func lastFrame(frames []Replayed) int {
-	last := len(frames) - 1
-	for last >= 0 && frames[last].Frame == nil {
-		last--
-	}
-	return last
 }

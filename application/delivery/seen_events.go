@@ -68,7 +68,7 @@ type recentEvents struct {
 // newRecentEvents takes ids over.
 func newRecentEvents(ids []domain.EventID) recentEvents {
 	slices.SortFunc(ids, compareIDs)
-	return recentEvents{ids: ids, until: time.Now().Add(repeatedWithin)}
+	return recentEvents{ids: ids, until: time.Now().Add(RepeatedWithin)}
 }
 
 // has tells whether the event is one of them. It forgets them once their time is over.

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +51,7 @@ func TestRecentEventsAreForgottenInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		id := func(n int) domain.EventID { return domain.DerivedID("test", fmt.Sprint(n)) }
 		recent := newRecentEvents([]domain.EventID{id(3), id(1), id(2), id(1)})
-		time.Sleep(repeatedWithin)
+		time.Sleep(RepeatedWithin)
 		for n := range 5 {
 			if has := recent.has(id(n)); has != (n >= 1 && n <= 3) {
 				t.Errorf("event %d is remembered: %v", n, has)
@@ -63,29 +62,4 @@ func TestRecentEventsAreForgottenInTheEnd(t *testing.T) {
 			t.Error("they are remembered for ever")
 		}
 	})
-}
-
-// Only what may stand in the log once more is remembered of a resume.
-func TestOfAResumeIsRememberedWhatMayComeAgain(t *testing.T) {
-	entry := func(n int, name domain.ClientMessageID, body domain.Body) PastEntry {
-		return PastEntry{Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(n)), ClientMessageID: name, Body: body}}
-	}
-	entries := []PastEntry{
-		entry(0, "", domain.ChatMessage{From: 2, To: 1}),
-		entry(1, "m", domain.ChatMessage{From: 2, To: 1}),
-		entry(2, "", domain.ChatMessage{From: 1, To: 2}),
-		entry(3, "", domain.SystemMessage{To: 1}),
-		entry(4, "", domain.ReadMark{Reader: 1, Partner: 2}),
-	}
-	for history, want := range map[bool][]int{false: {1, 3, 4}, true: {0, 1, 3, 4}} {
-		var m missed
-		m.note(1, entries, history)
-		var ids []domain.EventID
-		for _, n := range want {
-			ids = append(ids, entries[n].Event.ID)
-		}
-		if !slices.Equal(m.again, ids) {
-			t.Errorf("from the history %v: %v, want %v", history, m.again, ids)
-		}
-	}
 }

@@ -17,16 +17,6 @@ func (s *storedDelivery) hadBefore(id domain.EventID) bool {
 	return s.recent.has(id) || s.had.has(id)
 }
 
-// isKept tells whether an event is stored for a recipient who is offline.
-func isKept(body domain.Body) bool {
-	switch body.(type) {
-	case domain.ChatMessage, domain.SystemMessage:
-		return true
-	default:
-		return false
-	}
-}
-
 // latestOffsets has the latest offset of each partition. The zero value is empty.
 type latestOffsets map[int]int64
 

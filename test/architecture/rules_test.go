@@ -51,6 +51,8 @@ var layers = map[string]layer{
 	"adapters/network":    {},
 	"adapters/ownerfiles": {},
 	"adapters/ws/rfc6455": {},
+	// A connection, whatever is said on it. The ledger bounds its bytes.
+	"adapters/ws/socket": {module: []string{"adapters/ws/rfc6455", "application/ledger"}, libraries: true},
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
 	"adapters/origins": {libraries: true},
 	"adapters/problem": {module: []string{"domain"}},
@@ -280,6 +282,11 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"log client, the domain", good("adapters/kafka/logclient", "chatting/domain"), "may not know"},
 		{"below the log client, a use case", good("adapters/kafka/logclient/groups", "chatting/application"), "may not know"},
 		{"frames of RFC 6455, the socket", good("adapters/ws/rfc6455", "chatting/adapters/ws"), "may not know"},
+		{"socket, frames of RFC 6455, the ledger, a library", good("adapters/ws/socket", "chatting/adapters/ws/rfc6455",
+			"chatting/application/ledger", "github.com/fasthttp/websocket"), ""},
+		{"socket, the chat", good("adapters/ws/socket", "chatting/adapters/ws"), "may not know"},
+		{"socket, the domain", good("adapters/ws/socket", "chatting/domain"), "may not know"},
+		{"socket, frames of the chat", good("adapters/ws/socket", "chatting/adapters/wire"), "may not know"},
 		{"adapter's subpackage, its parent's sibling", good("adapters/kafka/batch", "chatting/adapters/ws"), "may not know"},
 		{"adapter, another adapter", good("adapters/ws", "chatting/adapters/rest"), "may not know"},
 		{"adapter, one whose name begins alike", good("adapters/ws", "chatting/adapters/wsx"), "may not know"},

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"chatting/adapters/embedded"
 )
 
@@ -60,7 +62,7 @@ func PromiseEmbeddedEvents(t *testing.T, dataDir, prefix string) {
 // validated are the directories that are done with.
 var validated sync.Map
 
-// validationLimit bounds the reading of a test's topics.
+// validationLimit bounds the reading of a topic, without the time that it takes to check its records.
 const validationLimit = 5 * time.Minute
 
 // maxComplaints is how many records of one topic are complained of; whatever is wrong is mostly wrong with all.
@@ -68,12 +70,10 @@ const maxComplaints = 5
 
 func validate(t *testing.T, schemas *Schemas, brokers, prefix string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), validationLimit)
-	defer cancel()
 	for _, topic := range []string{prefix + ".conversations", prefix + ".presence"} {
 		wrong := 0
 		events := OneEventAnID{}
-		records := ReadTopic(ctx, t, brokers, topic)
+		records := readWithin(t, validationLimit, brokers, topic)
 		for _, r := range records {
 			if _, meant := poison.Load(string(r.Value)); meant {
 				continue
@@ -88,6 +88,13 @@ func validate(t *testing.T, schemas *Schemas, brokers, prefix string) {
 			t.Errorf("%s: %d of %d records are not as docs/schemas promise", topic, wrong, len(records))
 		}
 	}
+}
+
+func readWithin(t *testing.T, limit time.Duration, brokers, topic string) []*kgo.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return ReadTopic(ctx, t, brokers, topic)
 }
 
 // Poison says that a test writes these values, which are no events of the server, to the topics itself: they need not be

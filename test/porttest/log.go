@@ -168,7 +168,7 @@ func (c Conversations) Seen() []int64 {
 	return ends
 }
 
-// Record is a delivery.Record of Conversations.
+// Record is a port.Record of Conversations.
 type Record struct {
 	At    domain.Place
 	Event domain.Event

@@ -5,11 +5,11 @@ import (
 	"slices"
 	"sync"
 
-	"chatting/application/delivery"
+	"chatting/application/past"
 	"chatting/domain"
 )
 
-// PastLog is a delivery.PastLog over a log in memory.
+// PastLog is a past.Log over a log in memory.
 type PastLog struct {
 	Log Conversations
 
@@ -19,15 +19,15 @@ type PastLog struct {
 	// AtOnce bounds how many of its records a reader gets that wants the beginning first; 0 for no bound.
 	AtOnce int
 	Err    error
-	Gate   chan struct{}          // where set, reading waits until it is closed
-	Stuck  bool                   // the log does not answer
-	Wanted []delivery.PastStretch // by everybody so far
-	Open   int                    // readers that have not closed
-	Cuts   []func()               // those of all readers
+	Gate   chan struct{}  // where set, reading waits until it is closed
+	Stuck  bool           // the log does not answer
+	Wanted []past.Stretch // by everybody so far
+	Open   int            // readers that have not closed
+	Cuts   []func()       // those of all readers
 }
 
-// Reaches implements delivery.PastLog.
-func (p *PastLog) Reaches(wanted delivery.PastStretch) bool {
+// Reaches implements past.Log.
+func (p *PastLog) Reaches(wanted past.Stretch) bool {
 	for partition := range wanted.To {
 		if p.Records > 0 && wanted.To[partition]-wanted.From[partition] > int64(p.Records) {
 			return false
@@ -36,8 +36,8 @@ func (p *PastLog) Reaches(wanted delivery.PastStretch) bool {
 	return true
 }
 
-// Read implements delivery.PastLog.
-func (p *PastLog) Read(ctx context.Context, wanted delivery.PastStretch, cut func()) (delivery.PastRecords, error) {
+// Read implements past.Log.
+func (p *PastLog) Read(ctx context.Context, wanted past.Stretch, cut func()) (past.Records, error) {
 	reads := false
 	for partition, from := range wanted.From {
 		reads = reads || from < wanted.To[partition]
@@ -47,38 +47,38 @@ func (p *PastLog) Read(ctx context.Context, wanted delivery.PastStretch, cut fun
 	}
 	if p.Stuck && reads {
 		<-ctx.Done()
-		return delivery.PastRecords{}, domain.WrapError(domain.CodeUnavailable, "The log could not be read.", ctx.Err())
+		return past.Records{}, domain.WrapError(domain.CodeUnavailable, "The log could not be read.", ctx.Err())
 	}
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
 	p.Wanted = append(p.Wanted, wanted)
 	if p.Err != nil && reads {
-		return delivery.PastRecords{}, p.Err
+		return past.Records{}, p.Err
 	}
-	past := delivery.PastRecords{From: slices.Clone(wanted.From), To: slices.Clone(wanted.To)}
+	records := past.Records{From: slices.Clone(wanted.From), To: slices.Clone(wanted.To)}
 	for partition, to := range wanted.To {
-		if from := past.From[partition]; p.Records > 0 && to-from > int64(p.Records) {
-			past.From[partition] = to - int64(p.Records)
+		if from := records.From[partition]; p.Records > 0 && to-from > int64(p.Records) {
+			records.From[partition] = to - int64(p.Records)
 		}
 		for offset, event := range p.Log.All(partition) {
 			at := domain.Place{Partition: partition, Offset: int64(offset)}
-			if at.Offset >= past.From[partition] && at.Offset < to && event.Body.Conversation().Has(wanted.User) {
-				if wanted.BeginningFirst && p.AtOnce > 0 && len(past.Records) >= p.AtOnce && past.To[partition] == to {
-					past.To[partition] = at.Offset
+			if at.Offset >= records.From[partition] && at.Offset < to && event.Body.Conversation().Has(wanted.User) {
+				if wanted.BeginningFirst && p.AtOnce > 0 && len(records.Records) >= p.AtOnce && records.To[partition] == to {
+					records.To[partition] = at.Offset
 				}
-				if _, isChange := event.Body.(domain.BlockChanged); at.Offset >= past.To[partition] && !isChange {
+				if _, isChange := event.Body.(domain.BlockChanged); at.Offset >= records.To[partition] && !isChange {
 					continue
 				}
-				past.Records = append(past.Records, Record{At: at, Event: event})
+				records.Records = append(records.Records, Record{At: at, Event: event})
 			}
 		}
 	}
 	p.Open++
 	p.Cuts = append(p.Cuts, cut)
-	past.Close = sync.OnceFunc(func() {
+	records.Close = sync.OnceFunc(func() {
 		p.Mu.Lock()
 		defer p.Mu.Unlock()
 		p.Open--
 	})
-	return past, nil
+	return records, nil
 }

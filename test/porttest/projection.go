@@ -7,12 +7,12 @@ import (
 	"sync"
 	"time"
 
-	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/replay"
 	"chatting/domain"
 )
 
-// Projection is what the history makes of a log in memory: history.ProjectedOffsets, delivery.Cursors and delivery.Backlogs.
+// Projection is what the history makes of a log in memory: history.ProjectedOffsets, replay.Cursors and replay.Backlogs.
 type Projection struct {
 	Log Conversations
 
@@ -124,7 +124,7 @@ func (p *Projection) ForgetCursors(context.Context) error {
 
 func (p *Projection) Waiting(
 	_ context.Context, user domain.UserID, from, to []domain.Place, limit int,
-) (waiting []delivery.WaitingSender, ends []domain.Place, err error) {
+) (waiting []replay.WaitingSender, ends []domain.Place, err error) {
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
 	if p.Window > 0 {
@@ -152,13 +152,13 @@ func (p *Projection) Waiting(
 	}
 	slices.SortStableFunc(firsts, func(a, b history.Entry) int { return a.At.Compare(b.At) })
 	for _, entry := range firsts {
-		waiting = append(waiting, delivery.WaitingSender{Sender: entry.Sender, Place: entry.Place})
+		waiting = append(waiting, replay.WaitingSender{Sender: entry.Sender, Place: entry.Place})
 	}
 	return waiting, ends, p.err
 }
 
 func (p *Projection) Stretches(
-	_ context.Context, user domain.UserID, stretches []delivery.Stretch, limit int,
+	_ context.Context, user domain.UserID, stretches []replay.ConversationStretch, limit int,
 ) ([][]history.Entry, error) {
 	p.Mu.Lock()
 	defer p.Mu.Unlock()

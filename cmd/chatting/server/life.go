@@ -267,7 +267,7 @@ func (n *node) depart(ctx context.Context) error {
 func (n *node) sealTokens(ctx context.Context) error {
 	key, err := n.parts.Installation.ResumeKey(ctx)
 	if err == nil {
-		n.parts.Logins.Delivery.Resumption.SealWith(key)
+		n.parts.Logins.Delivery.Tokens.SealWith(key)
 	}
 	return err
 }

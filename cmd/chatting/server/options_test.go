@@ -31,9 +31,9 @@ import (
 	"chatting/adapters/ws"
 	"chatting/application"
 	"chatting/application/blocks"
-	"chatting/application/delivery"
 	"chatting/application/messaging"
 	"chatting/application/presence"
+	"chatting/application/replay"
 	"chatting/cmd/chatting/installation"
 	"chatting/configs"
 	"chatting/domain"
@@ -57,7 +57,7 @@ type received struct {
 	mailboxes   messaging.MailboxBounds
 	recheck     *application.RecheckTokens
 	past        kafka.PastOptions
-	resume      delivery.ResumeBounds
+	resume      replay.ResumeBounds
 	site        *web.Site
 }
 
@@ -376,12 +376,12 @@ func TestUseCasesGetTheirOptions(t *testing.T) {
 	for name, known := range map[string]bool{
 		"messages":               u.Messages.Send.Stored != nil && u.Messages.Send.Mailboxes == u.Messages.Mailboxes && u.Messages.Mailboxes != nil,
 		"system messages":        u.Messages.System.Stored != nil,
-		"logins":                 u.Logins.Login.Stored == u.Messages.Stored && u.Messages.Stored != nil,
+		"logins":                 u.Logins.Login.Replays.Stored == u.Messages.Stored && u.Messages.Stored != nil,
 		"friends at a login":     u.Logins.Login.Lookup != nil && u.Logins.Login.Friends == nil, // the lookup has them
 		"forgotten users":        u.Presence.Set.Forgotten != nil,
 		"the versions of blocks": u.Logins.Delivery.Versions != nil,
 		"the past": u.Logins.Past.Log == u.Logins.Log && u.Logins.Past.Versions != nil && u.Logins.Past.Erasures != nil &&
-			u.Logins.Past.Delivery == u.Logins.Delivery && u.Messages.Stored.Past == u.Logins.Past,
+			u.Logins.Past.Verdicts == u.Logins.Delivery.Verdicts && u.Logins.Past.Verdicts != nil && u.Messages.Stored.Past == u.Logins.Past,
 		"friends":                       u.Presence.Friends != nil,
 		"the relay of blocks":           u.Blocks.Relay.Every == relayEvery,
 		"lines about refused tokens":    u.Logins.Authenticate.Notices != nil && u.Logins.Recheck.Notices == u.Logins.Authenticate.Notices,
@@ -407,7 +407,7 @@ func TestUseCasesGetTheirOptions(t *testing.T) {
 	if u.Blocks.Hide != nil || u.Messages.Send.Hide != nil || u.Presence.Set.HidesFromBlocked {
 		t.Error("in drop-in mode presence is hidden, unless told otherwise")
 	}
-	if u.Messages.Send.Stored != nil || u.Messages.System.Stored != nil || u.Logins.Login.Stored != nil {
+	if u.Messages.Send.Stored != nil || u.Messages.System.Stored != nil || u.Logins.Login.Replays.Stored != nil {
 		t.Error("chat.offline is reject, and messages are stored")
 	}
 }

@@ -16,8 +16,10 @@ import (
 	"chatting/application/invites"
 	"chatting/application/ledger"
 	"chatting/application/messaging"
+	"chatting/application/past"
 	"chatting/application/port"
 	"chatting/application/presence"
+	"chatting/application/replay"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -90,7 +92,7 @@ type messageParts struct {
 	Send   *messaging.SendMessage
 	System *messaging.SendSystemMessage
 	// With chat.offline: store; nil with reject.
-	Stored    *delivery.StoredMessages
+	Stored    *replay.StoredMessages
 	Mailboxes *messaging.Mailboxes
 }
 
@@ -101,7 +103,7 @@ func newMessages(c common, b blockParts, p presenceParts, flushes *projector.Flu
 	}
 	m.System = &messaging.SendSystemMessage{Log: c.Log, Online: p.Targets, Now: c.Now, NewID: c.NewID}
 	if c.Config.Chat.Offline == configs.OfflineStore {
-		m.Stored = delivery.NewStoredMessages(c.Store.Cursors, c.Store.Undelivered, followedLog(c, flushes), c.Logger)
+		m.Stored = replay.NewStoredMessages(c.Store.Cursors, c.Store.Undelivered, followedLog(c, flushes), c.Logger)
 		m.Mailboxes = messaging.NewMailboxes(c.Store.Undelivered, mailboxBounds(c.Config))
 		m.Send.Stored, m.Send.Mailboxes, m.System.Stored = c.Store.Users, m.Mailboxes, c.Store.Users
 	}
@@ -196,9 +198,9 @@ type loginParts struct {
 	Turns        *application.LoginTurns
 	Login        *application.Login
 	// Past reads the log for logins, from Log.
-	Past     *delivery.Past
+	Past     *past.Past
 	Log      *kafka.Past
-	Erasures *delivery.SharedErasures
+	Erasures *past.SharedErasures
 }
 
 func newLogins(
@@ -215,17 +217,20 @@ func newLogins(
 		// Who hides from a user is known with its friends.
 		Lookup: application.NewLoginLookup(c.Store.Users, t.Service == nil && b.Hide != nil),
 		Turns:  application.NewLoginTurns(served.Live),
-		Log:    log, Erasures: delivery.NewSharedErasures(c.Store.Eraser),
+		Log:    log, Erasures: past.NewSharedErasures(c.Store.Eraser),
 	}
-	l.Past = &delivery.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Delivery: served}
-	served.Resumption = newResumption(c, l.Past, bytes, rates)
+	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Verdicts: served.Verdicts}
+	served.Tokens = delivery.NewResumeTokens(c.Config.Kafka.Partitions, c.Now)
 	if m.Stored != nil {
 		m.Stored.Past = l.Past
 	}
 	l.Login = &application.Login{
 		Authenticate: l.Authenticate, Lookup: l.Lookup, Turns: l.Turns, Outbox: c.Store.Blocks, Log: b.Log, Hide: b.Hide, Ends: c.Log,
-		Delivery: served, Presence: p.Set, Stored: m.Stored, MaxPerUser: c.Config.Limit.ConnectionsPerUser,
+		Delivery: served, Presence: p.Set, MaxPerUser: c.Config.Limit.ConnectionsPerUser,
 		Rate: rates.userLogins, Notices: c.Notices, Recheck: l.Recheck,
+		Replays: replay.Replays{
+			Stored: m.Stored, Resumption: newResumption(c, served.Tokens, l.Past, bytes, rates), Notices: c.Notices,
+		},
 	}
 	if t.Service != nil {
 		l.Login.Friends = t.Service
@@ -234,9 +239,11 @@ func newLogins(
 }
 
 // newResumption lets clients take up where they stopped.
-func newResumption(c common, past *delivery.Past, bytes *ledger.ByteLedger, rates rates) *delivery.Resumption {
-	options := delivery.ResumeOptions{
-		Past: past, Readable: c.Log.Readable(), Partitions: c.Config.Kafka.Partitions, Bounds: resumeBounds(c.Config), Now: c.Now,
+func newResumption(
+	c common, tokens *delivery.ResumeTokens, past *past.Past, bytes *ledger.ByteLedger, rates rates,
+) *replay.Resumption {
+	options := replay.ResumeOptions{
+		Tokens: tokens, Past: past, Readable: c.Log.Readable(), Bounds: resumeBounds(c.Config), Now: c.Now,
 		Notices: c.Notices, Hold: holdIn(bytes), MayRead: rates.mayReadPast,
 	}
 	if c.Config.History.Enabled {
@@ -245,7 +252,7 @@ func newResumption(c common, past *delivery.Past, bytes *ledger.ByteLedger, rate
 			Projected: c.Store.Projections, Ends: c.Log.Readable(), Partitions: c.Config.Kafka.Partitions,
 		})
 	}
-	return delivery.NewResumption(options)
+	return replay.NewResumption(options)
 }
 
 // holdIn counts in a ledger what is held for users.
@@ -260,8 +267,8 @@ func holdIn(bytes *ledger.ByteLedger) func(domain.UserID, int, func()) (func(), 
 	}
 }
 
-func resumeBounds(cfg configs.Config) delivery.ResumeBounds {
-	return delivery.ResumeBounds{Events: cfg.Resume.MaxEvents, Bytes: cfg.Resume.MaxBytes, Age: cfg.Resume.MaxAge}
+func resumeBounds(cfg configs.Config) replay.ResumeBounds {
+	return replay.ResumeBounds{Events: cfg.Resume.MaxEvents, Bytes: cfg.Resume.MaxBytes, Age: cfg.Resume.MaxAge}
 }
 
 // pastOptions are those of reading the log for logins.

@@ -1,0 +1,433 @@
+package past_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"chatting/application/blocks"
+	"chatting/application/past"
+	"chatting/application/port"
+	"chatting/domain"
+	"chatting/test/porttest"
+)
+
+// pastStage is a porttest.PastStage, of which can be asked what somebody saw.
+type pastStage struct{ *porttest.PastStage }
+
+func newPastStage(t testing.TB, partitions int) *pastStage {
+	return &pastStage{porttest.NewPastStage(t, partitions)}
+}
+
+// entries returns what user saw in a stretch. The tail has read everything.
+func (s *pastStage) entries(user domain.UserID, from, to []int64, list []blocks.Entry) *past.Entries {
+	s.T.Helper()
+	entries, err := s.Past.Entries(s.T.Context(), past.Stretch{User: user, From: from, To: to}, list, func() {})
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	return entries
+}
+
+// saw expects exactly these records of a stage with one partition, from an offset on.
+func (s *pastStage) saw(what string, user domain.UserID, from int64, want ...domain.Place) *past.Entries {
+	s.T.Helper()
+	entries := s.entries(user, []int64{from}, s.Ends(), s.Load(user))
+	if got := placesOf(user, entries); !slices.Equal(got, want) {
+		s.T.Errorf("%s: saw %v, want %v", what, got, want)
+	}
+	entries.Close()
+	if s.Read.Open != 0 {
+		s.T.Errorf("%s: what was read is not given back", what)
+	}
+	return entries
+}
+
+func placesOf(user domain.UserID, entries *past.Entries) (places []domain.Place) {
+	for _, e := range entries.Entries {
+		// A mark that its partner may not see is left to whoever shows the entries.
+		if mark, ok := e.Event.Body.(domain.ReadMark); !ok || mark.ShownTo(user) {
+			places = append(places, e.Place)
+		}
+	}
+	return places
+}
+
+func TestThePastHasBothDirectionsAndNothingOfOthers(t *testing.T) {
+	s := newPastStage(t, 1)
+	before := s.Chat(202, 201)
+	to := s.Chat(202, 201)
+	own := s.Named(201, 202, "m1")
+	s.Chat(202, 203)
+	self := s.Chat(201, 201)
+	system := s.Append(domain.Event{Body: domain.SystemMessage{To: 201}})
+	s.Append(domain.Event{Body: domain.SystemMessage{To: 202}})
+	last := s.Named(203, 201, "m2")
+	s.Tail()
+	entries := s.saw("from the second on", 201, to.Offset, to, own, self, system, last)
+	if !entries.IsWhole() || entries.InvitesUnknown {
+		t.Error("it is not whole")
+	}
+	for i, want := range []struct {
+		sender domain.UserID
+		echo   domain.ClientMessageID
+	}{{202, ""}, {201, "m1"}, {201, ""}, {domain.System, ""}, {203, ""}} {
+		e := entries.Entries[i]
+		if e.Sender() != want.sender || e.EchoOf != want.echo || !e.IsKept() || string(e.Frame) != string(porttest.FrameOf(e.Place)) {
+			t.Errorf("entry %d is %+v", i, e)
+		}
+	}
+	all := s.entries(201, []int64{before.Offset}, []int64{last.Offset}, nil)
+	if got := placesOf(201, all); !slices.Equal(got, []domain.Place{before, to, own, self, system}) {
+		t.Errorf("from the first to before the last: %v", got)
+	}
+	all.Close()
+	if s.saw("nothing", 201, last.Offset+1); s.Given.Asked != 0 {
+		t.Error("the database was asked about blocks, though none changed")
+	}
+}
+
+func TestThePastIsJudgedByTheBlocksAtItsPlaces(t *testing.T) {
+	s := newPastStage(t, 1)
+	first := s.Chat(201, 202)
+	s.Append(s.Changes(202, 201, true))
+	s.Chat(201, 202)
+	own := s.Chat(202, 201)
+	s.Append(s.Changes(202, 201, false))
+	between := s.Chat(201, 202)
+	s.Append(s.Changes(202, 201, true))
+	s.Chat(201, 202)
+	s.Tail()
+	s.saw("everything", 202, 0, first, own, between)
+	s.saw("from the first block on", 202, 1, own, between)
+	s.saw("from within the first block", 202, 2, own, between)
+	s.saw("from the unblock on", 202, 4, between)
+	s.saw("behind it", 202, 5, between)
+	s.saw("from the last block on", 202, 6)
+	s.saw("behind it", 202, 7)
+	if s.Given.Asked != 6 {
+		t.Errorf("the database was asked %d times about 6 stretches with changes", s.Given.Asked)
+	}
+	// The blocked user sees its own messages, and those of the blocker.
+	if got := len(s.entries(201, []int64{0}, s.Ends(), nil).Entries); got != 5 {
+		t.Errorf("the blocked user saw %d events, want 5", got)
+	}
+}
+
+func TestABlockWhileTheListIsLoadedHidesFromItsPlaceOn(t *testing.T) {
+	s := newPastStage(t, 1)
+	list := s.Load(202)
+	before := s.Chat(201, 202)
+	s.Append(s.Changes(202, 201, true))
+	s.Chat(201, 202)
+	s.Tail()
+	if got := placesOf(202, s.entries(202, []int64{0}, s.Ends(), list)); !slices.Equal(got, []domain.Place{before}) {
+		t.Errorf("saw %v, want %v", got, before)
+	}
+}
+
+func TestForgedAndRepeatedChangesOfBlocksChangeNothing(t *testing.T) {
+	s := newPastStage(t, 1)
+	block := s.Changes(202, 201, true)
+	s.Append(block)
+	s.Append(s.Changes(202, 201, false))
+	from := s.Chat(201, 202)
+	s.Append(block) // again, by the relay
+	again := s.Chat(201, 202)
+	s.Append(domain.Event{Body: domain.BlockChanged{Blocker: 202, Target: 201, Blocked: true, Version: 3}})
+	forged := s.Chat(201, 202)
+	s.Tail()
+	s.saw("repeated and forged", 202, from.Offset, from, again, forged)
+}
+
+// The record of a block stands twice: a kill came before it was known that it stands. The node was started since, so it does not
+// know the first. What the block hid is not shown for that.
+func TestABlockThatMayBeRepeatedShowsNothingOfBefore(t *testing.T) {
+	s := newPastStage(t, 1)
+	change := s.Changes(201, 202, true)
+	s.Append(change)
+	s.Chat(202, 201)
+	s.Append(change)
+	behind := s.Chat(203, 201)
+	s.Tail()
+	s.saw("with the node that has read it", 201, 1, behind)
+	s.Delivery.Begin(0, behind.Offset, s.Ends()[0])
+	if e := s.saw("after a start", 201, 1, behind); e.IsWhole() || e.From[0] != behind.Offset {
+		t.Errorf("after a start it is whole: %v, from %v on", e.IsWhole(), e.From)
+	}
+	s.Read.AtOnce = 1
+	if e := s.entries(201, []int64{1}, s.Ends(), s.Load(201)); e.IsWhole() || len(e.Entries) > 1 {
+		t.Errorf("a part has %v and is whole: %v", e.Entries, e.IsWhole())
+	}
+}
+
+func TestWhatBecameOfInvitesIsAsItWasForThoseWhoWereThere(t *testing.T) {
+	s := newPastStage(t, 1)
+	room := domain.DerivedID("test", "room")
+	invite := func(from, to domain.UserID, status domain.InviteStatus) domain.Place {
+		body := domain.GameInvite{From: from, To: to, Status: status, Room: domain.RoomID(room.String())}
+		if status == domain.InviteOpened {
+			body.Expires = porttest.SomeTime.Add(time.Minute)
+		}
+		return s.Append(domain.Event{Time: porttest.SomeTime, Body: body})
+	}
+	opened := invite(201, 202, domain.InviteOpened)
+	cancelled := invite(201, 202, domain.InviteCancelled)
+	late := invite(202, 201, domain.InviteAccepted) // void
+	room = domain.DerivedID("test", "another room")
+	second := invite(201, 202, domain.InviteOpened)
+	s.Append(s.Changes(202, 201, true))
+	s.Append(s.Changes(202, 201, false))
+	expired := invite(201, 202, domain.InviteExpired) // unseen by 202
+	s.Tail()
+	if got := s.saw("the inviter", 201, 0, opened, cancelled, second, expired).Entries; got[0].IsKept() {
+		t.Error("an invite is kept")
+	}
+	s.saw("the invited", 202, 0, opened, cancelled, second)
+	s.saw("from the middle", 202, late.Offset, second)
+	s.saw("from the end", 201, expired.Offset, expired)
+
+	// Below what the node knows of invites nobody can tell.
+	s.Delivery.Begin(0, expired.Offset+1, 0)
+	s.Delivery.Passed(0, s.Ends()[0])
+	chat := s.Chat(201, 202)
+	s.Tail()
+	entries := s.entries(202, []int64{0}, s.Ends(), s.Load(202))
+	if !entries.InvitesUnknown || entries.IsWhole() {
+		t.Error("it is whole, though what became of the first invite is not known")
+	}
+	if got := placesOf(202, s.entries(202, []int64{expired.Offset + 1}, s.Ends(), s.Load(202))); !slices.Equal(got, []domain.Place{chat}) {
+		t.Errorf("behind that: %v", got)
+	}
+}
+
+func TestThePastWaitsUntilThisNodeHasJudgedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newPastStage(t, 1)
+		s.Append(domain.Event{Body: domain.GameInvite{From: 201, To: 202, Status: domain.InviteAccepted, Room: domain.RoomID(domain.EventID{1}.String())}})
+		wanted := past.Stretch{User: 202, From: []int64{0}, To: s.Ends()}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := s.Past.Entries(ctx, wanted, nil, func() {})
+		porttest.WantCode(t, "behind the log", err, domain.CodeUnavailable)
+		time.AfterFunc(time.Second, s.Tail)
+		entries, err := s.Past.Entries(t.Context(), wanted, nil, func() {})
+		if err != nil || len(entries.Entries) != 0 {
+			t.Fatalf("%v, %v: the void answer is shown", entries, err)
+		}
+		if s.Read.Open != 1 {
+			t.Errorf("%d readers are open, want one", s.Read.Open)
+		}
+	})
+}
+
+func TestAPastThatReachesTooFarSaysFromWhereOnItIsComplete(t *testing.T) {
+	s := newPastStage(t, 1)
+	for range 5 {
+		s.Chat(201, 202)
+	}
+	s.Tail()
+	s.Read.Records = 3
+	entries := s.entries(202, []int64{0}, s.Ends(), nil)
+	if entries.IsWhole() || !slices.Equal(entries.From, []int64{2}) || len(entries.Entries) != 3 {
+		t.Errorf("from %v on there are %v", entries.From, placesOf(202, entries))
+	}
+	if entries = s.entries(202, []int64{2}, s.Ends(), nil); !entries.IsWhole() {
+		t.Error("it is not whole, though it is short enough")
+	}
+	if s.Past.Reaches(past.Stretch{From: []int64{1}, To: s.Ends()}) || !s.Past.Reaches(past.Stretch{From: []int64{2}, To: s.Ends()}) {
+		t.Error("it is not told how far the log reaches")
+	}
+}
+
+func TestAPastThatIsOfNoUseAsksForNothing(t *testing.T) {
+	s := newPastStage(t, 1)
+	s.Chat(201, 202)
+	s.Append(s.Changes(202, 201, true))
+	s.Chat(202, 201)
+	s.Read.Records = 2 // the tail is behind: to wait for it would be in vain
+	s.Past.Erasures = erasedBefore{err: errors.New("asked")}
+	entries, err := s.Past.Entries(t.Context(), past.Stretch{User: 202, From: []int64{0}, To: s.Ends(), AllOrNothing: true}, nil, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entries.IsWhole() || entries.From[0] != 1 || len(entries.Entries) > 0 || s.Given.Asked != 0 {
+		t.Errorf("%+v, and the database was asked %d times", entries, s.Given.Asked)
+	}
+	entries.Close()
+	if s.Read.Open != 0 {
+		t.Error("what was read is not given back")
+	}
+}
+
+// erasedBefore is a past.Erasures.
+type erasedBefore struct {
+	users map[domain.UserID]map[int]int64
+	err   error
+}
+
+func (e erasedBefore) ErasedBefore(context.Context, []domain.UserID) (map[domain.UserID]map[int]int64, error) {
+	return e.users, e.err
+}
+
+func TestWhatWasErasedIsNoPast(t *testing.T) {
+	s := newPastStage(t, 1)
+	s.Chat(201, 202)
+	s.Chat(202, 201)
+	other := s.Chat(203, 202)
+	since := s.Chat(201, 202)
+	s.Tail()
+	s.Past.Erasures = erasedBefore{users: map[domain.UserID]map[int]int64{201: {0: since.Offset}}}
+	s.saw("with one who was erased", 202, 0, other, since)
+	s.saw("who comes again after it was erased", 201, 0, since)
+}
+
+func TestThePastFailsWithWhatItNeeds(t *testing.T) {
+	away := errors.New("away")
+	for what, test := range map[string]struct {
+		broken func(*pastStage)
+	}{
+		"the log":      {func(s *pastStage) { s.Read.Err = away }},
+		"the database": {func(s *pastStage) { s.Given.Err = away }},
+		"the erasures": {func(s *pastStage) { s.Past.Erasures = erasedBefore{err: away} }},
+	} {
+		s := newPastStage(t, 1)
+		s.Chat(201, 202)
+		s.Append(s.Changes(202, 201, true))
+		s.Tail()
+		test.broken(s)
+		_, err := s.Past.Entries(t.Context(), past.Stretch{User: 202, From: []int64{0}, To: s.Ends()}, nil, func() {})
+		if !errors.Is(err, away) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if s.Read.Open != 0 {
+			t.Errorf("%s: what was read is not given back", what)
+		}
+	}
+}
+
+// TestThePastIsWhatAConnectionSawThatWasThere lets users chat, block and invite each other at random, with changes of blocks that are forged or written
+// again. Whatever stretch somebody asks for, and whenever its list was loaded, it gets what its connection saw there.
+func TestThePastIsWhatAConnectionSawThatWasThere(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { comparePast(t, rand.New(rand.NewPCG(seed, 14))) })
+		})
+	}
+}
+
+// shownTo returns the frames that a connection got.
+func shownTo(c *porttest.Conn) (frames []string) {
+	for _, what := range c.All() {
+		switch w := what.(type) {
+		case porttest.Delivered:
+			frames = append(frames, w.Frame)
+		case porttest.OwnMark:
+			frames = append(frames, w.Frame)
+		}
+	}
+	return frames
+}
+
+// inParts returns what user saw in a stretch, read in parts.
+func (s *pastStage) inParts(user domain.UserID, from, to []int64, list []blocks.Entry) (places []domain.Place) {
+	for {
+		part, err := s.Past.Entries(s.T.Context(), past.Stretch{User: user, From: from, To: to, BeginningFirst: true}, list, func() {})
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		places = append(places, placesOf(user, part)...)
+		if part.IsWhole() {
+			slices.SortStableFunc(places, func(a, b domain.Place) int { return a.Partition - b.Partition })
+			return places
+		}
+		from, list = part.To, part.Blocks
+	}
+}
+
+func comparePast(t *testing.T, random *rand.Rand) {
+	const partitions = 2
+	s := newPastStage(t, partitions)
+	s.Delivery.Versions = s.Given
+	porttest.Run(t, s.Delivery.Run)
+	users := []domain.UserID{201, 202, 203}
+	conns := make(map[domain.UserID]*porttest.Conn)
+	for _, user := range users {
+		c := &porttest.Conn{Feature: port.FeatureInvites, Features: []port.Feature{port.FeatureReadMarks, port.FeatureReceipts}}
+		a := s.Delivery.Attach(user, c)
+		a.Activate(nil, make([]int64, partitions))
+		a.Release()
+		conns[user] = c
+	}
+	type loaded struct {
+		list []blocks.Entry
+		at   []int64
+	}
+	lists := make(map[domain.UserID][]loaded)
+	var changes []domain.Event
+	var rooms []domain.RoomID
+	blocked := make(map[porttest.Pair]bool)
+	for range 200 {
+		from, to := users[random.IntN(3)], users[random.IntN(3)]
+		pair := porttest.Pair{Blocker: from, Target: to}
+		switch n := random.IntN(20); {
+		case n < 10:
+			s.Chat(from, to)
+		case n < 11:
+			s.Append(domain.Event{Body: domain.SystemMessage{To: to}})
+		case from == to:
+		case n < 12:
+			s.Append(domain.Event{Body: domain.ReadMark{Reader: from, Partner: to, Receipt: random.IntN(2) == 0}})
+		case n < 14:
+			blocked[pair] = !blocked[pair]
+			changes = append(changes, s.Changes(from, to, blocked[pair]))
+			s.Append(changes[len(changes)-1])
+		case n < 15 && len(changes) > 0:
+			s.Append(changes[random.IntN(len(changes))])
+		case n < 16:
+			version := int64(random.IntN(12) + 1)
+			s.Append(domain.Event{Body: domain.BlockChanged{Blocker: from, Target: to, Blocked: version%2 == 1, Version: version}})
+		case n < 18:
+			rooms = append(rooms, domain.RoomID(domain.DerivedID("room", fmt.Sprint(len(rooms))).String()))
+			s.Append(domain.Event{Time: porttest.SomeTime, Body: domain.GameInvite{From: from, To: to, Status: domain.InviteOpened, Room: rooms[len(rooms)-1]}})
+		case len(rooms) > 0:
+			status := []domain.InviteStatus{domain.InviteCancelled, domain.InviteAccepted, domain.InviteDeclined, domain.InviteExpired}[random.IntN(4)]
+			s.Append(domain.Event{Time: porttest.SomeTime, Body: domain.GameInvite{From: from, To: to, Status: status, Room: rooms[random.IntN(len(rooms))]}})
+		}
+		for _, user := range users {
+			lists[user] = append(lists[user], loaded{s.Load(user), s.Ends()})
+		}
+		s.Tail()
+		synctest.Wait() // the versions were asked for
+	}
+	for _, user := range users {
+		for range 40 {
+			list := lists[user][random.IntN(len(lists[user]))]
+			from, to := make([]int64, partitions), make([]int64, partitions)
+			for p, end := range s.Ends() {
+				from[p] = random.Int64N(list.at[p] + 1)
+				to[p] = list.at[p] + random.Int64N(end-list.at[p]+1)
+			}
+			var want []domain.Place
+			for _, frame := range shownTo(conns[user]) {
+				if at := porttest.PositionOf(frame); at.Offset >= from[at.Partition] && at.Offset < to[at.Partition] {
+					want = append(want, at)
+				}
+			}
+			slices.SortStableFunc(want, func(a, b domain.Place) int { return a.Partition - b.Partition })
+			if got := placesOf(user, s.entries(user, from, to, list.list)); !slices.Equal(got, want) {
+				t.Fatalf("%d, from %v to %v, with the list of %v: saw %v, want %v", user, from, to, list.at, got, want)
+			}
+			s.Read.AtOnce = 1 + random.IntN(8)
+			if got := s.inParts(user, from, to, list.list); !slices.Equal(got, want) {
+				t.Fatalf("%d, in parts of %d from %v to %v, with the list of %v: saw %v, want %v", user, s.Read.AtOnce, from, to, list.at, got, want)
+			}
+			s.Read.AtOnce = 0
+		}
+	}
+}

@@ -1,0 +1,346 @@
+package replay_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"chatting/application/blocks"
+	"chatting/application/port"
+	"chatting/application/replay"
+	"chatting/domain"
+	"chatting/test/porttest"
+)
+
+// TestADeviceThatTakesUpSawWhatTheLogHas has devices log in, break off anywhere in what they were given, and take up again, while
+// users chat, block and invite each other at random, the tail is anywhere, and the history is anywhere behind it. However that
+// goes, a device that was told that it recovered has seen exactly what a connection saw that was there all the time.
+func TestADeviceThatTakesUpSawWhatTheLogHas(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newResumeModel(t, rand.New(rand.NewPCG(seed, 140)), false, false).run(400) })
+		})
+	}
+}
+
+// TestADeviceThatTakesUpMissesNothingWhileBlocksAreInDoubt is the same while changes of blocks wait for the database. What waits
+// behind one holds the tokens back, so a device may get some of the rest again.
+func TestADeviceThatTakesUpMissesNothingWhileBlocksAreInDoubt(t *testing.T) {
+	for seed := range uint64(30) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newResumeModel(t, rand.New(rand.NewPCG(seed, 141)), true, false).run(400) })
+		})
+	}
+}
+
+// TestADeviceThatTakesUpSawWhatTheLogHasWhereMessagesAreStored is the same where messages are stored, and clients confirm some of
+// what they get. A device that does not take up gets what was stored, whose order is another one, and of which some may come again.
+func TestADeviceThatTakesUpSawWhatTheLogHasWhereMessagesAreStored(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { newResumeModel(t, rand.New(rand.NewPCG(seed, 142)), false, true).run(400) })
+		})
+	}
+}
+
+// resumeModel is a stage whose devices come and go at random.
+type resumeModel struct {
+	*resumeStage
+	random  *rand.Rand
+	users   []domain.UserID
+	devices []*modelDevice
+	rooms   []domain.RoomID
+	blocked map[porttest.Pair]bool
+	gate    chan struct{} // nil: blocks are believed
+	again   bool          // devices may get frames again
+	// projection is what is stored; nil if nothing is.
+	projection *porttest.Projection
+
+	recoveries, failures int
+}
+
+// modelDevice is a device with what it must have seen: everything from these offsets on.
+type modelDevice struct {
+	*device
+	from []int64 // nil: it was never connected
+	// stored is where what was stored ends: before it the device need not have seen everything.
+	stored []int64
+	in     bool
+}
+
+const modelPartitions = 3
+
+func newResumeModel(t *testing.T, random *rand.Rand, doubts, stores bool) *resumeModel {
+	m := &resumeModel{
+		random: random, users: []domain.UserID{201, 202, 203}, blocked: make(map[porttest.Pair]bool), again: doubts,
+	}
+	records := []int{0, 5, 30}[random.IntN(3)]
+	m.resumeStage = newResumeStage(t, modelPartitions, func(options *replay.ResumeOptions) {
+		options.Bounds.Events = []int{10, 1000}[random.IntN(2)]
+	}, m.users...)
+	m.Read.Records = records
+	m.told.projected = make([]int64, modelPartitions)
+	if stores {
+		m.store()
+		m.again = records > 0 // what is left out of a replay holds the tokens back
+	}
+	if doubts {
+		m.gate = make(chan struct{})
+		m.Delivery.Versions = m
+		porttest.Run(t, m.Delivery.Run)
+	}
+	for _, user := range []domain.UserID{201, 201, 202, 203} {
+		m.devices = append(m.devices, &modelDevice{device: m.device(user, port.FeatureInvites)})
+	}
+	return m
+}
+
+// store has messages be stored, in a history that is projected as far as the other one.
+func (m *resumeModel) store() {
+	m.projection = m.stores(make(map[int]int64))
+	m.follow()
+}
+
+func (m *resumeModel) follow() {
+	if m.projection == nil {
+		return
+	}
+	m.projection.Mu.Lock()
+	defer m.projection.Mu.Unlock()
+	for p, next := range m.told.projected {
+		m.projection.Behind[p] = next
+	}
+}
+
+// Versions implements delivery.BlockVersions, once the gate opens.
+func (m *resumeModel) Versions(ctx context.Context, pair blocks.Pair) (blocks.GivenVersions, error) {
+	select {
+	case <-m.gate:
+	case <-ctx.Done():
+		return blocks.GivenVersions{}, ctx.Err()
+	}
+	return m.Given.Versions(ctx, pair)
+}
+
+func (m *resumeModel) run(steps int) {
+	for range steps {
+		switch n := m.random.IntN(20); {
+		case n < 9:
+			m.say()
+		case n < 13:
+			m.Step(m.random.IntN(modelPartitions))
+		case n < 14:
+			m.project()
+		case n < 15 && m.gate != nil:
+			m.open()
+		default:
+			m.comeOrGo(m.devices[m.random.IntN(len(m.devices))])
+		}
+		synctest.Wait()
+	}
+	m.open()
+	m.tailAll()
+	for i, d := range m.devices {
+		if d.in {
+			d.breakOff(-1)
+			d.in = false
+		}
+		m.login(d, nil)
+		synctest.Wait()
+		d.breakOff(-1)
+		m.check(i, d)
+	}
+	if m.Read.Open != 0 || m.held != 0 {
+		m.T.Errorf("%d readers of the log have not closed, and %d bytes of the history are held", m.Read.Open, m.held)
+	}
+}
+
+// open answers what was asked of the database.
+func (m *resumeModel) open() {
+	for open := m.gate != nil; open; {
+		synctest.Wait()
+		select {
+		case m.gate <- struct{}{}:
+		default:
+			open = false
+		}
+	}
+}
+
+// Step applies a record, after which everything before the next one was.
+func (m *resumeModel) Step(partition int) {
+	m.Stage.Step(partition)
+	m.Delivery.Passed(partition, int64(m.Next[partition]))
+}
+
+func (m *resumeModel) tailAll() {
+	for p := range modelPartitions {
+		for m.Next[p] < len(m.Log.Records[p]) {
+			m.Step(p)
+		}
+		synctest.Wait()
+		m.open()
+	}
+}
+
+// project moves the history on, not past the tail: what it has its witnesses have seen.
+func (m *resumeModel) project() {
+	if m.gate != nil {
+		return // a witness may wait for the database
+	}
+	m.told.mu.Lock()
+	defer m.told.mu.Unlock()
+	p := m.random.IntN(modelPartitions)
+	if n := int64(m.Next[p]) - m.told.projected[p]; n > 0 {
+		m.told.projected[p] += m.random.Int64N(n) + 1
+		m.follow()
+	}
+}
+
+// say appends something.
+func (m *resumeModel) say() {
+	from, to := m.users[m.random.IntN(3)], m.users[m.random.IntN(3)]
+	pair := porttest.Pair{Blocker: from, Target: to}
+	at := porttest.SomeTime
+	switch n := m.random.IntN(20); {
+	case n < 12:
+		m.Chat(from, to)
+	case n < 13:
+		m.Append(domain.Event{Body: domain.SystemMessage{To: to}})
+	case from == to:
+	case n < 16:
+		m.blocked[pair] = !m.blocked[pair]
+		m.Append(m.Changes(from, to, m.blocked[pair]))
+	case n < 18:
+		m.rooms = append(m.rooms, domain.RoomID(domain.DerivedID("room", fmt.Sprint(len(m.rooms))).String()))
+		m.Append(domain.Event{Time: at, Body: domain.GameInvite{From: from, To: to, Status: domain.InviteOpened, Room: m.rooms[len(m.rooms)-1]}})
+	case len(m.rooms) > 0:
+		status := []domain.InviteStatus{domain.InviteCancelled, domain.InviteAccepted, domain.InviteDeclined}[m.random.IntN(3)]
+		m.Append(domain.Event{Time: at, Body: domain.GameInvite{From: from, To: to, Status: status, Room: m.rooms[m.random.IntN(len(m.rooms))]}})
+	}
+}
+
+func (m *resumeModel) comeOrGo(d *modelDevice) {
+	if !d.in {
+		m.login(d, func() {
+			for range m.random.IntN(4) {
+				m.say()
+			}
+		})
+		return
+	}
+	if m.random.IntN(3) == 0 {
+		d.attachment.Pong()
+	}
+	n := m.random.IntN(len(d.conn.All()) + 1)
+	m.confirm(d, m.random.IntN(n+1))
+	d.breakOff(n)
+	d.in = false
+}
+
+// confirm has a device confirm the first n of what it was given.
+func (m *resumeModel) confirm(d *modelDevice, n int) {
+	var places []domain.Place
+	for _, what := range d.conn.All()[:n] {
+		switch w := what.(type) {
+		case porttest.DeliveredAt:
+			places = append(places, w.At)
+		case porttest.Replayed:
+			if w.At != "" {
+				places = append(places, porttest.PositionOf(w.At))
+			}
+		}
+	}
+	if m.replays.Stored != nil && len(places) > 0 {
+		d.replay.Received(places)
+	}
+}
+
+// login has a device log in.
+func (m *resumeModel) login(d *modelDevice, meanwhile func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d.device.login(meanwhile)
+	}()
+	for in := false; !in; {
+		synctest.Wait()
+		select {
+		case <-done:
+			in = true
+		default: // it waits for the tail, which says what became of invites
+			for p := range modelPartitions {
+				m.Step(p)
+			}
+		}
+	}
+	answer := d.conn.Answer()
+	switch {
+	case answer.Named != (d.token != nil):
+		m.T.Errorf("user %d named %v, and is told %+v", d.user, d.token, answer)
+	case answer.Recovered:
+		m.recoveries++
+	default:
+		if d.token != nil {
+			m.failures++
+		}
+		point, ok := domain.NewResumeSeal(resumeKey, d.user).Open(answer.Token, modelPartitions)
+		if !ok {
+			m.T.Fatalf("%q is no token", answer.Token)
+		}
+		d.from, d.saw, d.stored = point.Next, nil, make([]int64, modelPartitions)
+		if m.replays.Stored != nil {
+			d.stored = m.Ends()
+		}
+	}
+	d.in = true
+	if m.random.IntN(2) == 0 {
+		m.Step(m.random.IntN(modelPartitions))
+	}
+	d.replay.Start()
+}
+
+// check compares what a device saw with what its user's witness saw.
+func (m *resumeModel) check(number int, d *modelDevice) {
+	m.T.Helper()
+	byPartition := func(frames []string) (of [modelPartitions][]string) {
+		for _, frame := range frames {
+			p := porttest.PositionOf(frame).Partition
+			if !m.again || !slices.Contains(of[p], frame) {
+				of[p] = append(of[p], frame)
+			}
+		}
+		return of
+	}
+	var due []string
+	for _, frame := range framesOf(m.witness[d.user]) {
+		if at := porttest.PositionOf(frame); at.Offset >= d.from[at.Partition] {
+			due = append(due, frame)
+		}
+	}
+	got, want := byPartition(d.saw), byPartition(due)
+	for p := range modelPartitions {
+		isStored := func(frame string) bool { return porttest.PositionOf(frame).Offset < d.stored[p] }
+		for _, frame := range got[p] {
+			if isStored(frame) && !slices.Contains(want[p], frame) {
+				m.T.Errorf("device %d of user %d saw %s, which it must not see", number, d.user, frame)
+			}
+		}
+		got[p], want[p] = slices.DeleteFunc(got[p], isStored), slices.DeleteFunc(want[p], isStored)
+		if m.again { // conversations keep their order, and do not wait for each other
+			slices.SortFunc(got[p], byPlace)
+			slices.SortFunc(want[p], byPlace)
+		}
+		if !slices.Equal(got[p], want[p]) {
+			m.T.Errorf("device %d of user %d, from %d of partition %d on, saw\n%v\nand the log has\n%v\nafter %d recoveries",
+				number, d.user, d.from[p], p, got[p], want[p], m.recoveries)
+		}
+	}
+}
+
+func byPlace(a, b string) int {
+	return int(porttest.PositionOf(a).Offset - porttest.PositionOf(b).Offset)
+}
