@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,54 +35,31 @@ A text of - is read from standard input.`,
   chatting send --platform --to 202 "maintenance at noon"
   make report | chatting send --user 201 --to 202 - || echo "not sent: $?"`,
 	}
-	who := whoFlags(cmd, s)
-	to := addText(cmd, "to", "id", "", "the user who gets it")
-	name := addText(cmd, "client-msg-id", "id", "", "the name under which the message is sent, so that it is stored once")
-	platform := cmd.Flags().Bool("platform", false, "send it as the platform, not as a user")
-	room := addText(cmd, "room", "UUID", "", "with --platform: a game invite into this room")
-	opponent := addText(cmd, "opponent", "id", "", "with --room: the other user of the game")
-	patience := cmd.Flags().Duration("wait", 10*time.Second, "how long to wait for each answer")
+	f := sendFlags{
+		who:      whoFlags(cmd, s),
+		to:       addText(cmd, "to", "id", "", "the user who gets it"),
+		name:     addText(cmd, "client-msg-id", "id", "", "the name under which the message is sent, so that it is stored once"),
+		platform: cmd.Flags().Bool("platform", false, "send it as the platform, not as a user"),
+		room:     addText(cmd, "room", "UUID", "", "with --platform: a game invite into this room"),
+		opponent: addText(cmd, "opponent", "id", "", "with --room: the other user of the game"),
+		patience: cmd.Flags().Duration("wait", 10*time.Second, "how long to wait for each answer"),
+	}
 	asJSON := jsonFlag(cmd, "print the frame as it came, as a line of JSON")
 	cmd.Args = oneArgument("the text")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		target, opponent, err := f.users()
+		if err != nil {
+			return err
+		}
 		text, err := textOf(args[0], s.In)
 		if err != nil {
 			return err
 		}
-		var target, other domain.UserID
-		if !to.given {
-			return usage(errors.New("to whom? say --to ID, such as --to 7"))
-		}
-		if err := read(to, &target, domain.ParseUserID); err != nil {
-			return err
-		}
-		if err := read(opponent, &other, domain.ParseUserID); err != nil {
-			return err
-		}
-		if !*platform && (room.given || opponent.given) {
-			return usage(errors.New("--room and --opponent are for --platform"))
-		}
 		var frame []byte
-		if *platform {
-			m := talk.SystemSending{Target: target, Text: text, Name: name.value, Room: room.value, Opponent: other}
-			if room.given {
-				m.Type = "invite_game"
-			}
-			if m.Socket, m.Token, err = who.platform(); err != nil {
-				return err
-			}
-			frame, err = m.Do(cmd.Context())
+		if *f.platform {
+			frame, err = f.asPlatform(cmd.Context(), talk.SystemSending{Target: target, Text: text, Opponent: opponent})
 		} else {
-			m := talk.Sending{Target: target, Text: text, Name: name.value, Patience: *patience}
-			var found login
-			if found, err = who.find(); err != nil {
-				return err
-			}
-			m.Socket, m.MadeWith = found.socket, found.madeWith
-			if m.Token, err = found.token(); err != nil {
-				return err
-			}
-			frame, err = m.Do(cmd.Context())
+			frame, err = f.asUser(cmd.Context(), talk.Sending{Target: target, Text: text})
 		}
 		if err != nil {
 			return err
@@ -93,6 +72,49 @@ A text of - is read from standard input.`,
 		return err
 	}
 	return cmd
+}
+
+// sendFlags are the flags of send.
+type sendFlags struct {
+	who                      *who
+	to, name, room, opponent *textFlag
+	platform                 *bool
+	patience                 *time.Duration
+}
+
+// users checks the flags, and returns the users that they name.
+func (f *sendFlags) users() (target, opponent domain.UserID, err error) {
+	switch {
+	case !f.to.given:
+		return 0, 0, usage(errors.New("to whom? say --to ID, such as --to 7"))
+	case !*f.platform && (f.room.given || f.opponent.given):
+		return 0, 0, usage(errors.New("--room and --opponent are for --platform"))
+	}
+	err = cmp.Or(read(f.to, &target, domain.ParseUserID), read(f.opponent, &opponent, domain.ParseUserID))
+	return target, opponent, err
+}
+
+func (f *sendFlags) asUser(ctx context.Context, m talk.Sending) ([]byte, error) {
+	found, err := f.who.find()
+	if err != nil {
+		return nil, err
+	}
+	m.Socket, m.MadeWith, m.Name, m.Patience = found.socket, found.madeWith, f.name.value, *f.patience
+	if m.Token, err = found.token(); err != nil {
+		return nil, err
+	}
+	return m.Do(ctx)
+}
+
+func (f *sendFlags) asPlatform(ctx context.Context, m talk.SystemSending) (frame []byte, err error) {
+	m.Name, m.Room = f.name.value, f.room.value
+	if f.room.given {
+		m.Type = "invite_game"
+	}
+	if m.Socket, m.Token, err = f.who.platform(); err != nil {
+		return nil, err
+	}
+	return m.Do(ctx)
 }
 
 // textOf returns the text that an argument names.
