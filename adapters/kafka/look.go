@@ -217,7 +217,8 @@ func (s *Seen) inSync(name, value string, topic metadata.ResponseTopic) {
 			return
 		case needed > len(partition.IsrNodes):
 			s.Problems = append(s.Problems, TopicError{name, fmt.Sprintf(
-				"has a partition with %d in-sync replicas, and min.insync.replicas=%d: nothing can be appended to it", len(partition.IsrNodes), needed)})
+				"has a partition with %d in-sync replicas, and min.insync.replicas=%d: nothing can be appended to it",
+				len(partition.IsrNodes), needed)})
 			return
 		}
 	}

@@ -93,7 +93,8 @@ Exit codes:
 	root.PersistentFlags().Var(&colorValue{&when}, colorFlag, "colours: auto (on a terminal, unless NO_COLOR is set), always or never")
 	asServe(root, s)
 	root.AddCommand(
-		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newSendCommand(s), newHealthCommand(s), newMigrateCommand(s), newConfigCommand(s),
+		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newSendCommand(s), newHealthCommand(s), newMigrateCommand(s),
+		newConfigCommand(s),
 		newDoctorCommand(s), newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newAdoptCommand(s), newBenchCommand(s),
 		newVersionCommand(s),
 	)

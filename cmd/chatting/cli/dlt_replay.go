@@ -35,7 +35,8 @@ func (r *replay) run(ctx context.Context) error {
 	defer r.progress.Clear()
 	if r.dryRun {
 		for _, l := range r.selected.letters {
-			if err := r.say(l, "would_replay", fmt.Sprintf("would replay %s (%s, for %s)", placeOf(l), terminal.InLine(l.Code), targetOf(l))); err != nil {
+			line := fmt.Sprintf("would replay %s (%s, for %s)", placeOf(l), terminal.InLine(l.Code), targetOf(l))
+			if err := r.say(l, "would_replay", line); err != nil {
 				return err
 			}
 		}

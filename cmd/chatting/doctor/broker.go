@@ -45,7 +45,8 @@ func (p *patient) broker(ctx context.Context) {
 	case err != nil && !unreachable:
 		p.fail("look at the brokers' logs, and grant the rights of docs/operations.md", "the brokers do not answer all questions: %v", err)
 	case err == nil && !cfg.Kafka.Embedded() && len(seen.Brokers) < 3:
-		p.warn("add brokers until there are three, with replicas on each", "the cluster has less than three brokers (%d): the loss of one stops it, or loses messages", len(seen.Brokers))
+		p.warn("add brokers until there are three, with replicas on each",
+			"the cluster has less than three brokers (%d): the loss of one stops it, or loses messages", len(seen.Brokers))
 	}
 	if unreachable || err != nil {
 		return
@@ -134,8 +135,9 @@ func (p *patient) rights(cfg configs.Config, seen kafka.Seen) {
 		user = "this user"
 	}
 	for _, right := range seen.Rights {
-		p.fail(fmt.Sprintf("kafka-acls.sh --add --allow-principal User:%s --operation %s --%s %s", orName(cfg.Kafka.SASL.Username), right.Operation, right.Kind, right.Name),
-			"%s has not the right to %s", user, right)
+		grant := fmt.Sprintf("kafka-acls.sh --add --allow-principal User:%s --operation %s --%s %s",
+			orName(cfg.Kafka.SASL.Username), right.Operation, right.Kind, right.Name)
+		p.fail(grant, "%s has not the right to %s", user, right)
 	}
 	switch {
 	case cfg.Kafka.Embedded() || len(seen.Brokers) == 0: // nobody asks for rights, or nobody answers
@@ -186,7 +188,8 @@ func (p *patient) topics(ctx context.Context, setup kafka.TopicSetup, cluster *l
 func topicChange(found kafka.TopicError, partitions int) string {
 	problem := found.Problem
 	for _, row := range []struct{ words, change string }{
-		{"partitions, not", fmt.Sprintf("set kafka.partitions to the number of the topic, or let chatting adopt move to topics with %d", partitions)},
+		{"partitions, not", fmt.Sprintf(
+			"set kafka.partitions to the number of the topic, or let chatting adopt move to topics with %d", partitions)},
 		{"without a leader", "start the brokers that have them"},
 		{"the loss of a broker", "add replicas with kafka-reassign-partitions.sh"},
 		{"does not let", "grant DescribeConfigs to have them checked"},

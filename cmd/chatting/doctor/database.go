@@ -150,7 +150,8 @@ func (p *patient) postgres(told postgres) {
 		p.fail("use PostgreSQL 15 or newer", "the server is PostgreSQL %d", told.Version/10000)
 	}
 	if told.ReadOnly {
-		p.fail("let database.url lead to the primary, which can be written", "the database is read-only: it is a standby, or default_transaction_read_only is on")
+		p.fail("let database.url lead to the primary, which can be written",
+			"the database is read-only: it is a standby, or default_transaction_read_only is on")
 	}
 	if room := told.Room; p.Config.Database.MaxOpenConns > room {
 		p.fail("raise max_connections of the server or the limit of the role, or lower database.max_open_conns",
@@ -252,7 +253,8 @@ func (p *patient) sqlite(ctx context.Context, file string) {
 	case errors.Is(err, fs.ErrNotExist):
 		if dir := filepath.Dir(file); !p.Config.Database.Embedded {
 			if at, err := os.Stat(dir); err != nil || !at.IsDir() || writable(dir) != nil {
-				p.fail("make the directory for the user who runs the server, or correct database.url", "there is no file %s, and none can be made there", file)
+				p.fail("make the directory for the user who runs the server, or correct database.url",
+					"there is no file %s, and none can be made there", file)
 				return
 			}
 		}
@@ -284,7 +286,8 @@ func (p *patient) sqlite(ctx context.Context, file string) {
 		return version, err
 	})
 	if err != nil {
-		p.fail("restore a backup, or name the right file in database.url or data_dir", "%s is no database, or damaged: %s", file, terminal.OneLine(err))
+		p.fail("restore a backup, or name the right file in database.url or data_dir",
+			"%s is no database, or damaged: %s", file, terminal.OneLine(err))
 		return
 	}
 	p.schema(version, migrations.SQLite, writable(filepath.Dir(file)) == nil)

@@ -94,7 +94,8 @@ func (p *patient) process(context.Context) {
 		p.skip("how much memory the process may use is not known")
 	case p.Machine.Memory < bound:
 		p.warn("give it "+humanize.IBytes(bound)+", or lower limit.outbound_bytes, limit.inbound_bytes and limit.connections",
-			"the process may use %s of memory, but at its limits the server needs about %s", humanize.IBytes(p.Machine.Memory), humanize.IBytes(bound))
+			"the process may use %s of memory, but at its limits the server needs about %s",
+			humanize.IBytes(p.Machine.Memory), humanize.IBytes(bound))
 	default:
 		p.ok("the process may use %s of memory", humanize.IBytes(p.Machine.Memory))
 	}

@@ -92,7 +92,8 @@ func (p *patient) service(ctx context.Context) {
 		return struct{}{}, err
 	})
 	if err != nil {
-		p.fail("start it, or correct user_management.url (CHATTING_USER_MANAGEMENT_URL)", "the user-management service at %s does not answer: %v", shown, err)
+		p.fail("start it, or correct user_management.url (CHATTING_USER_MANAGEMENT_URL)",
+			"the user-management service at %s does not answer: %v", shown, err)
 		return
 	}
 	p.ok("the user-management service at %s answers, and decides on tokens", shown)
@@ -116,7 +117,8 @@ func (p *patient) token(ctx context.Context) {
 	defer verifier.Close()
 	identity, err := within(ctx, func(ctx context.Context) (application.Identity, error) { return verifier.Verify(ctx, p.Token) })
 	if err != nil {
-		p.fail("get a token as docs/access.md says, or correct jwt.issuer, jwt.audience, jwt.user_claim and the keys", "the token is refused: %v", err)
+		p.fail("get a token as docs/access.md says, or correct jwt.issuer, jwt.audience, jwt.user_claim and the keys",
+			"the token is refused: %v", err)
 		return
 	}
 	p.ok("the token is good: user %s, until %s", identity.User, identity.Expires.UTC().Format(time.RFC3339))

@@ -30,7 +30,7 @@ type again struct {
 }
 
 func newAgain() *again {
-	return &again{failures: map[int]int{}, random: rand.Float64} //nolint:gosec // it spreads clients, and is no secret
+	return &again{failures: map[int]int{}, random: rand.Float64}
 }
 
 // lived notes that a connection was good for so long.

@@ -131,5 +131,6 @@ func (i *invites) answer(a answer) ([]byte, error) {
 }
 
 func noInvite(a answer) string {
-	return fmt.Sprintf("no invite of %d came on this connection: /invites lists all, and /%s %d ROOM answers one", a.target, a.status, a.target)
+	return fmt.Sprintf("no invite of %d came on this connection: /invites lists all, and /%s %d ROOM answers one",
+		a.target, a.status, a.target)
 }

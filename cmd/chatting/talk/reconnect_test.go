@@ -2,6 +2,7 @@ package talk
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -102,6 +103,14 @@ func (s *scripted) chat(t *testing.T, in io.Reader) (c *Chat, out *screen, notes
 	}, out, notes
 }
 
+// withinPatience returns a context that ends a test which hangs.
+func withinPatience(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // screen keeps what is written to it.
 type screen struct {
 	mu      sync.Mutex
@@ -178,7 +187,7 @@ func TestAChatTakesUpWhereItStoppedAndSendsAgainWhatHadNoAnswer(t *testing.T) {
 	})
 	go func() { _, _ = io.WriteString(typing, "8 one\n8 two\n") }()
 	c, out, notes := server.chat(t, in)
-	if err := c.Run(t.Context()); err != nil {
+	if err := c.Run(withinPatience(t)); err != nil {
 		t.Error(err)
 	}
 	if !reflect.DeepEqual(first, again) || first["message"] != "two" || first["client_msg_id"] == "" {
@@ -213,7 +222,7 @@ func TestAChatEndsWithTheCodesThatAskForIt(t *testing.T) {
 			closeWith(conn, row.code, row.reason)
 		})
 		c, _, _ := server.chat(t, in)
-		if err := c.Run(t.Context()); exit.CodeOf(err) != row.want || len(server.logins) != 1 {
+		if err := c.Run(withinPatience(t)); exit.CodeOf(err) != row.want || len(server.logins) != 1 {
 			t.Errorf("%d %s: %v after %d logins", row.code, row.reason, err, len(server.logins))
 		}
 		_ = typing.Close()
@@ -223,7 +232,7 @@ func TestAChatEndsWithTheCodesThatAskForIt(t *testing.T) {
 func TestTheEndOfTheInputOfATerminalLeaves(t *testing.T) {
 	server := serve(t, func(conn *websocket.Conn) { write(conn, loggedIn("r1")) })
 	c, _, _ := server.chat(t, strings.NewReader(""))
-	if err := c.Run(t.Context()); err != nil {
+	if err := c.Run(withinPatience(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -253,7 +262,7 @@ func TestInvitesAreAnsweredByWhoMadeThem(t *testing.T) {
 	})
 	c, shown, notes := server.chat(t, in)
 	out = shown
-	if err := c.Run(t.Context()); err != nil {
+	if err := c.Run(withinPatience(t)); err != nil {
 		t.Error(err)
 	}
 	invite := func(target float64, status, room string) map[string]any {

@@ -108,7 +108,7 @@ func (s Sending) drain(ctx context.Context, r *receiver) {
 	for {
 		select {
 		case <-r.frames:
-		case <-r.closed:
+		case <-r.closed: //nolint:errcheck // whatever it says, the message has its answer
 			return
 		case <-patience.C:
 			return
