@@ -3,6 +3,7 @@ package terminal
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -24,9 +25,10 @@ type Progress struct {
 	drawn bool      // a line stands there that is to be redrawn
 }
 
-// NewProgress returns the progress of a command that begins now. quiet returns one that tells nothing.
+// NewProgress returns the progress of a command that begins now. It tells nothing if quiet, and nothing to what is no file: nobody
+// watches that.
 func NewProgress(out io.Writer, quiet bool) *Progress {
-	if quiet {
+	if _, file := out.(*os.File); quiet || !file {
 		return nil
 	}
 	return newProgress(out, logging.IsTerminal(out), time.Now)

@@ -90,12 +90,16 @@ func TestProgressIsRedrawnOnATerminalAndRareElsewhere(t *testing.T) {
 	if got := out.String(); got != "second 5\nsecond 10\n" {
 		t.Errorf("%q", got)
 	}
-	quiet := NewProgress(&out, true)
 	out.Reset()
-	quiet.Show("x")
-	quiet.Clear()
-	if out.Len() > 0 {
-		t.Errorf("%q", out.String())
+	for _, quiet := range []*Progress{NewProgress(os.Stderr, true), NewProgress(&out, false)} {
+		if quiet != nil {
+			t.Error("it is not quiet")
+		}
+		quiet.Show("x")
+		quiet.Clear()
+	}
+	if NewProgress(os.Stderr, false) == nil {
+		t.Error("it is quiet")
 	}
 }
 
