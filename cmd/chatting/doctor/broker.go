@@ -25,6 +25,10 @@ func (p *patient) broker(ctx context.Context) {
 			p.skip("the broker is inside the server, which does not run here")
 			return
 		}
+		if cfg.EmbeddedKafka.Addr.Port() == 0 {
+			p.skip("embedded_kafka.addr has no fixed port, so nobody knows where the broker listens")
+			return
+		}
 		cfg = installation.WithPartitions(cfg)
 	} else if !p.bootstraps(ctx) {
 		return
