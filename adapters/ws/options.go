@@ -111,8 +111,10 @@ type Invites interface {
 	Execute(command invites.Command, done func(error))
 }
 
-// Deps are what a Server calls. All but Logins and Rates are needed.
+// Deps are what a Server calls. All but Ready, Logins and Rates are needed.
 type Deps struct {
+	// Ready returns an error while nobody can log in yet. Until then upgrades are refused. nil: everybody can, from the start.
+	Ready    func() error
 	Login    Login
 	Messages Messages
 	Invites  Invites

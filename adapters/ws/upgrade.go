@@ -35,7 +35,7 @@ type handover struct {
 	client netip.Addr
 }
 
-// retryAfter is how many seconds a client has to wait that was refused because there is no room.
+// retryAfter is how many seconds a client has to wait that is refused for now.
 const retryAfter = "5"
 
 // check refuses requests that must not be upgraded, and counts those that may.
@@ -66,6 +66,9 @@ func (s *Server) check(c *fiber.Ctx) error {
 	case !validKey(header.Peek("Sec-Websocket-Key")):
 		return refuse(c, http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64.")
 	}
+	if s.deps.Ready != nil && s.deps.Ready() != nil {
+		return refuseForNow(c, "The server is starting.")
+	}
 	if wait := s.deps.Rates.loginWait(client); wait > 0 {
 		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", client))
 		s.refusedUpgrade(client, "too many logins from its address")
@@ -73,13 +76,11 @@ func (s *Server) check(c *fiber.Ctx) error {
 		return refuse(c, http.StatusTooManyRequests, "There are too many logins from this address.")
 	}
 	release, err := s.admit(client)
-	if err != nil {
-		c.Set(fiber.HeaderRetryAfter, retryAfter)
-		detail := "There are too many connections."
-		if errors.Is(err, errDraining) {
-			detail = "The server is going away."
-		}
-		return refuse(c, http.StatusServiceUnavailable, detail)
+	switch {
+	case errors.Is(err, errDraining):
+		return refuseForNow(c, "The server is going away.")
+	case err != nil:
+		return refuseForNow(c, "There are too many connections.")
 	}
 	if !sock.Hold(release) {
 		release()
@@ -171,6 +172,12 @@ func validKey(key []byte) bool {
 // refuse answers with the problem details of a status.
 func refuse(c *fiber.Ctx, status int, detail string) error {
 	return refuseAs(c, problem.Of(status, detail))
+}
+
+// refuseForNow refuses what the server could do at another time, or what another node can do.
+func refuseForNow(c *fiber.Ctx, detail string) error {
+	c.Set(fiber.HeaderRetryAfter, retryAfter)
+	return refuse(c, http.StatusServiceUnavailable, detail)
 }
 
 func refuseAs(c *fiber.Ctx, details problem.Details) error {

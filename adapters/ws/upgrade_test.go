@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,6 +187,7 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	isStarting := func(f *fixture) { f.deps.Ready = func() error { return errors.New("not yet") } }
 	for name, test := range map[string]struct {
 		head   string
 		change func(*fixture)
@@ -199,6 +201,7 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 		"origin":          {upgradeHead + "Origin: https://b.example\r\n", nil, 403, problem.OriginNotAllowed},
 		"no room":         {upgradeHead, func(f *fixture) { f.login(t, 7) }, 503, domain.CodeUnavailable},
 		"leaving":         {upgradeHead, hasLeft, 503, domain.CodeUnavailable},
+		"starting":        {upgradeHead, isStarting, 503, domain.CodeUnavailable},
 		"two versions":    {upgradeHead + "Sec-WebSocket-Version: 13\r\n", nil, 400, problem.BadRequest},
 	} {
 		f := serve(t, Options{MaxPerAddress: 1}, newChat())
@@ -212,7 +215,7 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 	mustBeRefused(t, f, "too many logins", upgradeHead+"\r\n", 429, domain.CodeRateLimited)
 }
 
-// RFC 6455 §4.2.2 has the version named. The two reasons for 503 have different remedies.
+// RFC 6455 §4.2.2 has the version named. The reasons for 503 have different remedies.
 func TestARefusalOfAnUpgradeSaysWhatWouldHelp(t *testing.T) {
 	f := serve(t, Options{MaxPerAddress: 1}, newChat())
 	otherVersion := strings.Replace(upgradeHead, ": 13", ": 8", 1) + "\r\n"
@@ -235,6 +238,19 @@ func TestARefusalOfAnUpgradeSaysWhatWouldHelp(t *testing.T) {
 	if _ = response.Body.Close(); response.StatusCode != 426 || response.Header.Get("Upgrade") != "websocket" {
 		t.Errorf("HEAD: %d %v", response.StatusCode, response.Header)
 	}
+	var starting atomic.Bool
+	f.deps.Ready = func() error {
+		if starting.Load() {
+			return errors.New("a secret")
+		}
+		return nil
+	}
+	starting.Store(true)
+	_, early := mustBeRefused(t, f, "starting", upgradeHead+"\r\n", 503, domain.CodeUnavailable)
+	if early.Detail != "The server is starting." {
+		t.Errorf("starting: %s", early.Detail)
+	}
+	starting.Store(false)
 	f.login(t, 7)
 	_, full := mustBeRefused(t, f, "no room", upgradeHead+"\r\n", 503, domain.CodeUnavailable)
 	if full.Detail != "There are too many connections." {

@@ -173,6 +173,22 @@ func TestStuckWriteClosesAsSlow(t *testing.T) {
 	})
 }
 
+func TestASlowReaderGetsNothingMoreOfWhatTheWriterTook(t *testing.T) {
+	s := newStuck(t, 1<<20)
+	s.out.Send(xs(10))
+	s.gets(1)
+	for range 3 {
+		s.out.Send(xs(coalesce)) // each is a write by itself
+	}
+	got := s.gets(11 + 1)[11:]
+	if !s.out.CloseAsSlow() {
+		t.Fatal("it was closing already")
+	}
+	if got = append(got, s.rest()...); !bytes.Equal(got, append(framed(xs(coalesce)), CloseFrame(slow)...)) {
+		t.Errorf("the peer got %d bytes that end %q", len(got), got[len(got)-20:])
+	}
+}
+
 func TestWhatTheLedgerCutsOffClosesAsSlow(t *testing.T) {
 	s := newStuck(t, 1<<20)
 	s.out.Send(xs(10))

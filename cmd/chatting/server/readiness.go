@@ -7,8 +7,6 @@ import (
 
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/rest"
-	"chatting/adapters/ws"
-	"chatting/application"
 	"chatting/application/history"
 	"chatting/configs"
 	"chatting/domain"
@@ -65,16 +63,6 @@ func (r *readiness) wait(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// gate refuses logins until the node serves users.
-func (r *readiness) gate(login ws.Login) ws.Login {
-	return func(ctx context.Context, token string, conn application.Connection) (ws.Session, application.Identity, error) {
-		if err := r.ready(); err != nil {
-			return nil, application.Identity{}, err
-		}
-		return login(ctx, token, conn)
-	}
 }
 
 // background is what /readyz says about the history and the consumer groups.

@@ -134,7 +134,7 @@ func newSockets(
 	logins *application.LoginLog,
 ) (*ws.Server, error) {
 	return ws.New(socketOptions(c.Config, places), ws.Deps{
-		Login: ready.gate(ws.LoginWith(l.Login)), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
+		Ready: ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
 		Notices: c.Notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 	})
 }
