@@ -117,7 +117,7 @@ func newBenchResumesCommand(s Process) *cobra.Command {
 network failed, and let the same users log in again, --parallel at a time, with the resume tokens that they had
 before the messages. Print how many came back a second, how long the logins took, and how long it took until
 each had all that it missed. A line on standard error says when the connections are cut. The users come back
-after --pause. Exit with 1 if a message was not replayed or came twice, or if a client could not take up.`,
+after --pause. Exit with 7 if a message was not replayed or came twice, or if a client could not take up.`,
 		Example: `  chatting bench resumes --users 5000
   chatting bench resumes --users 5000 --parallel 5000 --missed 10`,
 	}
@@ -128,9 +128,9 @@ after --pause. Exit with 1 if a message was not replayed or came twice, or if a 
 	cmd.Flags().DurationVar(&r.Pause, "pause", 0, "how long the users are away")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if r.Users < 2 || r.Users > 1_000_000 || r.Users%2 != 0 || r.Missed < 1 || r.Missed > 1000 || r.Pause < 0 {
-			return errors.New("--users: 2 to 1000000, an even number; --missed: 1 to 1000; --pause: not below 0s")
+			return usage(errors.New("--users: 2 to 1000000, an even number; --missed: 1 to 1000; --pause: not below 0s"))
 		}
-		r.Cut = func(connections int) { fmt.Fprintf(s.Err, "cut %d connections\n", connections) }
+		r.Cut = func(connections int) { shared.progress.Clear(); fmt.Fprintf(s.Err, "cut %d connections\n", connections) }
 		if r.Target, err = shared.target(r.Users); err != nil {
 			return err
 		}

@@ -59,7 +59,7 @@ func TestBenchMeasuresARealServer(t *testing.T) {
 		t.Errorf("%v: %v: %+v", args, err, o)
 	}
 	args = append([]string{"bench", "resumes", "--users=20", "--first-user=5000", "--parallel=20", "--missed=3"}, shared...)
-	o = command(t, nil, args...)
+	o = measured(t, args)
 	var resumes bench.ResumesReport
 	if err := json.Unmarshal([]byte(o.out), &resumes); err != nil || o.code != 0 || resumes.CaughtUp.Count != 20 || o.err != "cut 20 connections\n" {
 		t.Errorf("%v: %v: %+v", args, err, o)
