@@ -130,7 +130,10 @@ after --pause. Exit with 7 if a message was not replayed or came twice, or if a 
 		if r.Users < 2 || r.Users > 1_000_000 || r.Users%2 != 0 || r.Missed < 1 || r.Missed > 1000 || r.Pause < 0 {
 			return usage(errors.New("--users: 2 to 1000000, an even number; --missed: 1 to 1000; --pause: not below 0s"))
 		}
-		r.Cut = func(connections int) { shared.progress.Clear(); fmt.Fprintf(s.Err, "cut %d connections\n", connections) }
+		r.Cut = func(connections int) {
+			shared.progress.Clear()
+			fmt.Fprintf(s.Err, "cut %d connections\n", connections)
+		}
 		if r.Target, err = shared.target(r.Users); err != nil {
 			return err
 		}

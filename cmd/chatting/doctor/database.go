@@ -268,8 +268,12 @@ func (p *patient) sqlite(ctx context.Context, file string) {
 		return
 	}
 	parameters := url.Values{"mode": {"ro"}}
-	if _, err := os.Stat(file + "-wal"); errors.Is(err, fs.ErrNotExist) {
+	switch _, err := os.Stat(file + "-wal"); {
+	case errors.Is(err, fs.ErrNotExist):
 		parameters.Set("immutable", "1")
+	case !p.serving: // to read the log, SQLite would write its index anew
+		p.skip("the database %s has a write-ahead log that the next start reads back", file)
+		return
 	}
 	db, err := sqlx.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(file)}).EscapedPath()+"?"+parameters.Encode())
 	if err != nil {

@@ -371,7 +371,27 @@ func TestTheSchemaOfAnSQLiteFileIsCompared(t *testing.T) {
 	}
 	s := newSetUp(t, "CHATTING_DATA_DIR="+dir)
 	want := finding{"database", OK, "that of this program", ""}
-	s.examine(t).only(t, want) // beside a server
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"status":"ok"}`)) }))
+	defer server.Close()
+	newSetUp(t, "CHATTING_DATA_DIR="+dir, "CHATTING_HTTP_ADDR="+strings.TrimPrefix(server.URL, "http://")).examine(t).only(t, want,
+		finding{"addresses", OK, "a server answers at", ""})
+
+	killed := private(t) // what a server leaves that is killed
+	for _, name := range []string{"chatting.db-shm", "chatting.db-wal", "chatting.db"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(killed, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asLeft := files(t, killed)
+	newSetUp(t, "CHATTING_DATA_DIR="+killed).examine(t).only(t, finding{"database", Skipped, "a write-ahead log that the next start reads back", ""})
+	if after := files(t, killed); fmt.Sprint(after) != fmt.Sprint(asLeft) {
+		t.Errorf("it changed something:\n%q\n%q", asLeft, after)
+	}
+
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -380,24 +400,26 @@ func TestTheSchemaOfAnSQLiteFileIsCompared(t *testing.T) {
 	if after := files(t, dir); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("it changed something:\n%q\n%q", before, after)
 	}
-	db, err := database.Open(t.Context(), database.Options{
-		URL: "sqlite:" + filepath.Join(dir, "chatting.db"), MaxOpen: 1, Timeout: time.Minute, Logger: testLogger(t),
-	})
-	if err != nil {
-		t.Fatal(err)
+	write := func(statement string) {
+		t.Helper()
+		db, err := database.Open(t.Context(), database.Options{
+			URL: "sqlite:" + filepath.Join(dir, "chatting.db"), MaxOpen: 1, Timeout: time.Minute, Logger: testLogger(t),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = db.Writer.Exec(statement)
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	defer db.Close()
 	for statement, want := range map[string]finding{
 		`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`: {"database", Failed, "schema version 99, and this program knows", "newer one"},
 		`DELETE FROM goose_db_version WHERE version_id > 3`:                    {"database", Warning, "schema version 3, and this program", "chatting migrate"},
 	} {
-		if _, err := db.Writer.Exec(statement); err != nil {
-			t.Fatal(err)
-		}
+		write(statement)
 		s.examine(t).only(t, want)
-		if _, err := db.Writer.Exec(`DELETE FROM goose_db_version WHERE version_id = 99`); err != nil {
-			t.Fatal(err)
-		}
+		write(`DELETE FROM goose_db_version WHERE version_id = 99`)
 	}
 }
 
@@ -427,6 +449,27 @@ func TestATokenIsJudgedAsTheServerDoes(t *testing.T) {
 		if text, err := json.Marshal(report); err != nil || strings.Contains(string(text), row.token) {
 			t.Errorf("%s: it shows the token: %s %v", name, text, err)
 		}
+	}
+}
+
+// TestATokenOfATrialServerIsJudgedWithoutTouchingItsSecret: the server itself would narrow the file's mode.
+func TestATokenOfATrialServerIsJudgedWithoutTouchingItsSecret(t *testing.T) {
+	dir := private(t)
+	made, err := auth.LoadOrCreateSecret(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "jwt-secret"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	s := newSetUp(t, "CHATTING_DATA_DIR="+dir)
+	if s.token, err = auth.MintHS256(made, 7, time.Hour, time.Now(), auth.Required{}); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, dir)
+	s.examine(t).only(t, finding{"tokens", OK, "the token is good: user 7", ""})
+	if after := files(t, dir); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("it changed something:\n%q\n%q", before, after)
 	}
 }
 

@@ -1,10 +1,13 @@
 package doctor
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"chatting/adapters/auth"
@@ -103,12 +106,13 @@ func (p *patient) service(ctx context.Context) {
 func (p *patient) token(ctx context.Context) {
 	options := keyOptions(p.Config)
 	if p.Config.GeneratesSecret() {
-		secret, err := auth.LoadSecret(p.Config.DataDir)
+		// Not as the server loads it: that takes permissions of others away.
+		secret, err := os.ReadFile(filepath.Join(p.Config.DataDir, "jwt-secret"))
 		if err != nil {
-			p.skip("the token cannot be verified: %v", err)
+			p.skip("the token cannot be verified: no server has made its secret in %s", p.Config.DataDir)
 			return
 		}
-		options.Secret = secret
+		options.Secret = bytes.TrimSpace(secret)
 	}
 	verifier, err := auth.New(options)
 	if err != nil {
