@@ -215,7 +215,7 @@ func TestShellsCompleteCommandsAndValues(t *testing.T) {
 	}
 	for line, want := range map[string]string{
 		"con": "connect", "dlt ": "replay", "events tail --format ": "json", "--color ": "always", "dlt list --code ": "invalid_json",
-		"events tail --type ": "chat_message", "serve --log-level ": "debug",
+		"events tail --type ": "chat_message", "events tail --topic ": "system-messages.dlt", "serve --log-level ": "debug",
 	} {
 		words := strings.Split(line, " ")
 		o := command(t, nil, append([]string{"__complete"}, words...)...)

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/ingest"
 	"chatting/cmd/chatting/terminal"
 	"chatting/configs"
@@ -31,9 +33,11 @@ func completeValues(root *cobra.Command) {
 	known := map[string][]string{
 		colorFlag: {string(terminal.Auto), string(terminal.Always), string(terminal.Never)},
 		"format":  {formatText, formatJSON}, "type": shortTypes,
-		"topic":      {"conversations", "sessions", "presence", "system-messages", "system-messages.dlt"},
 		"log-format": {string(configs.LogAuto), string(configs.LogText), string(configs.LogJSON)},
 		"log-level":  {"debug", "info", "warn", "error"},
+	}
+	for _, topic := range kafka.NamesFor("").All() {
+		known["topic"] = append(known["topic"], strings.TrimPrefix(topic, "."))
 	}
 	for _, code := range ingest.DeadLetterCodes() {
 		known["code"] = append(known["code"], code[len("chatting."):])
