@@ -49,7 +49,8 @@ func TestWhatWasNotSentOutlivesAReload(t *testing.T) {
 	one.until("it is sent", fmt.Sprintf(`document.querySelectorAll("#messages .msg").length === %d && !document.querySelector("#messages .failed, #messages .sending")`, said))
 
 	// Sent and left in one breath: whether the server has it nobody knows. It is there once.
-	one.run("sending and reloading", chromedp.Evaluate[chromedp.Void](`document.querySelector("#say").requestSubmit(), location.reload()`))
+	one.run("sending and reloading", chromedp.Evaluate[chromedp.Void](`window.leaves = true, document.querySelector("#say").requestSubmit(), location.reload()`))
+	one.until("the page is another one", `!window.leaves`) // until then the old one says that it is connected
 	one.connected()
 	one.sees("half a sen", 1)
 	one.until("it is sent", `!document.querySelector("#messages .failed, #messages .sending") && document.querySelector("#text").value === ""`)
