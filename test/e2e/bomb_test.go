@@ -11,8 +11,8 @@ import (
 
 // The embedded broker takes no batch that unpacks to more than 32 MiB; as many of them as somebody likes it takes.
 func TestPackedRecordsDoNotTakeAServerDown(t *testing.T) {
-	const partitions = 4      // of the embedded broker
-	const allowed = 600 << 20 // the broker unpacks each of them, too
+	const partitions = 4                                                  // of the embedded broker
+	const allowed = 600 << 20                                             // the broker unpacks each of them, too
 	ctx, cancel := context.WithTimeout(t.Context(), 10*harness.FrameWait) // it unpacks all of them several times
 	defer cancel()
 	s := startServer(t, t.TempDir())
