@@ -11,9 +11,11 @@ import (
 
 // The embedded broker takes no batch that unpacks to more than 32 MiB; as many of them as somebody likes it takes.
 func TestPackedRecordsDoNotTakeAServerDown(t *testing.T) {
-	const partitions = 4                                                  // of the embedded broker
-	const allowed = 600 << 20                                             // the broker unpacks each of them, too
-	ctx, cancel := context.WithTimeout(t.Context(), 10*harness.FrameWait) // it unpacks all of them several times
+	const partitions = 4      // of the embedded broker
+	const allowed = 600 << 20 // the broker unpacks each of them, too
+
+	// Everything is unpacked several times.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*harness.FrameWait)
 	defer cancel()
 	s := startServer(t, t.TempDir())
 	before := harness.PeakMemory(t, s.PID)
