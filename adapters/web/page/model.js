@@ -228,6 +228,16 @@ export class Model extends EventTarget {
     this.sendAgain(partner, item);
   }
 
+  /** Takes a text from before a reload back, and sends it again if that is wanted. */
+  takeBack(partner, item, again) {
+    const log = this.log(partner);
+    if (log.unsent.some(({ key }) => key === item.key) || log.entries.some(({ key }) => key === item.key)) return;
+    log.unsent.push(Object.assign(item, { type: "message", mine: true, state: "failed" }));
+    item.trouble ??= "The page was loaded again before there was an answer.";
+    if (again) this.sendAgain(partner, item);
+    else this.changed();
+  }
+
   /** Sends a text, again under its own name: the server never takes it for a second one. */
   async sendAgain(partner, item) {
     Object.assign(item, { state: "sending", time: this.chat.serverTime() });

@@ -76,7 +76,7 @@ CHATTING_LIMIT_FRAMES_PER_SECOND=0 CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0 CH
 		}
 		return printed(cmd.Context(), shared, c.Run)
 	}
-	cmd.AddCommand(newBenchLoginsCommand(s), newBenchIdleCommand(s))
+	cmd.AddCommand(newBenchLoginsCommand(s), newBenchResumesCommand(s), newBenchIdleCommand(s))
 	return cmd
 }
 
@@ -103,6 +103,36 @@ were never used.`,
 			return err
 		}
 		return printed(cmd.Context(), shared, l.Run)
+	}
+	return cmd
+}
+
+func newBenchResumesCommand(s Process) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "resumes",
+		Short: "Measure how users come back who were cut off, and get what they missed",
+		Long: `Log users in, and have each say --missed messages to its partner. Then cut all connections at once, as if the
+network failed, and let the same users log in again, --parallel at a time, with the resume tokens that they had
+before the messages. Print how many came back a second, how long the logins took, and how long it took until
+each had all that it missed. A line on standard error says when the connections are cut. The users come back
+after --pause. Exit with 1 if a message was not replayed or came twice, or if a client could not take up.`,
+		Example: `  chatting bench resumes --users 5000
+  chatting bench resumes --users 5000 --parallel 5000 --missed 10`,
+	}
+	shared := benchFlags(cmd, s)
+	r := bench.Resumes{Patience: benchPatience}
+	cmd.Flags().IntVar(&r.Users, "users", 1000, "users who come back, one connection each; an even number")
+	cmd.Flags().IntVar(&r.Missed, "missed", 1, "messages that each user sends, and that it and its partner miss")
+	cmd.Flags().DurationVar(&r.Pause, "pause", 0, "how long the users are away")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if r.Users < 2 || r.Users > 1_000_000 || r.Users%2 != 0 || r.Missed < 1 || r.Missed > 1000 || r.Pause < 0 {
+			return errors.New("--users: 2 to 1000000, an even number; --missed: 1 to 1000; --pause: not below 0s")
+		}
+		r.Cut = func(connections int) { fmt.Fprintf(s.Err, "cut %d connections\n", connections) }
+		if r.Target, err = shared.target(r.Users); err != nil {
+			return err
+		}
+		return printed(cmd.Context(), shared, r.Run)
 	}
 	return cmd
 }

@@ -44,6 +44,12 @@ func TestBenchMeasuresARealServer(t *testing.T) {
 	if err := json.Unmarshal([]byte(o.out), &logins); err != nil || o.code != 0 || len(logins.Rounds) != 2 || logins.Rounds[1].Logins != 20 {
 		t.Errorf("%v: %v: %+v", args, err, o)
 	}
+	args = append([]string{"bench", "resumes", "--users=20", "--first-user=5000", "--parallel=20", "--missed=3"}, shared...)
+	o = command(t, nil, args...)
+	var resumes bench.ResumesReport
+	if err := json.Unmarshal([]byte(o.out), &resumes); err != nil || o.code != 0 || resumes.CaughtUp.Count != 20 || o.err != "cut 20 connections\n" {
+		t.Errorf("%v: %v: %+v", args, err, o)
+	}
 	args = append([]string{"bench", "idle", "--users=20", "--duration=0s", "--source=127.0.0.2,127.0.0.3"}, shared...)
 	o = command(t, nil, args...)
 	var idle bench.IdleReport
@@ -107,6 +113,7 @@ func TestMistakesInFlagsOfBenchAreExplained(t *testing.T) {
 		"bench --parallel 1 --secret-file SECRET --url ws://" + away + "/": "user 1 of 100: dial " + away + ": connect: connection refused",
 		"bench idle --users 0":    "--users: 1 to 1000000",
 		"bench logins --rounds 0": "--rounds: 1 at least",
+		"bench resumes --users 3": "--users: 2 to 1000000, an even number",
 		"bench xyzzyx":            `unknown command "xyzzyx" (see chatting bench --help)`,
 		"bench --pid 1073741824 --secret-file SECRET --url ws://" + away + "/": "process 1073741824 cannot be measured",
 	} {

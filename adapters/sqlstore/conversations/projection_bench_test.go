@@ -1,26 +1,24 @@
-package sqlstore
+package conversations_test
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"testing"
 	"time"
 
 	"chatting/application/history"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 // BenchmarkProject projects what some partitions have, a transaction at a time, and tells how much time of this process's
 // processors a row takes. With SQLite that is all there is; PostgreSQL takes its own beside it.
 func BenchmarkProject(b *testing.B) {
 	for name, fresh := range map[string]func(b *testing.B) testDB{
-		"SQLite": func(b *testing.B) testDB { return testDB{url: "sqlite:" + b.TempDir() + "/test.db"} },
+		"SQLite": func(b *testing.B) testDB { return testDB{url: sqltest.NewSQLite(b)} },
 		"PostgreSQL": func(b *testing.B) testDB {
-			if os.Getenv(postgresVariable) == "" {
-				b.Skipf("no PostgreSQL: set %s", postgresVariable)
-			}
-			return newSchema(b)
+			sqltest.RequirePostgres(b)
+			return testDB{url: sqltest.NewPostgres(b)}
 		},
 	} {
 		for _, c := range []struct{ partitions, rows int }{{1, 1000}, {16, 62}, {16, 4}, {4, 1}} {
@@ -31,7 +29,7 @@ func BenchmarkProject(b *testing.B) {
 	}
 }
 
-func projectTogether(b *testing.B, s *Store, partitions, rows int) {
+func projectTogether(b *testing.B, s *store, partitions, rows int) {
 	b.Helper()
 	at := make([]history.Projection, partitions)
 	for p := range at {

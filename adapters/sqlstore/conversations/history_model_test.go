@@ -1,4 +1,4 @@
-package sqlstore
+package conversations_test
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"chatting/application/blocks"
 	"chatting/application/history"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 // modelLog is a log of conversations with all that ever stood in it, and the history as it has to be, by the book: no
@@ -21,7 +22,7 @@ import (
 type modelLog struct {
 	t      *testing.T
 	random *rand.Rand
-	store  *Store
+	store  *store
 	// gaps lets the log lose what was not projected. Records of blocks do not come twice then.
 	gaps bool
 
@@ -52,17 +53,17 @@ type modelRecord struct {
 	forged    bool // a change of a block that the database did not give out
 }
 
-func newModelLog(t *testing.T, seed uint64, store *Store, gaps bool) *modelLog {
+func newModelLog(t *testing.T, seed uint64, store *store, gaps bool) *modelLog {
 	m := &modelLog{
 		t: t, random: rand.New(rand.NewPCG(seed, 1)), store: store, gaps: gaps,
-		users: []domain.UserID{1, 2, 3, 4}, clock: testTime, erased: make(map[domain.UserID][]domain.Place),
+		users: []domain.UserID{1, 2, 3, 4}, clock: sqltest.Time, erased: make(map[domain.UserID][]domain.Place),
 		marks: make(map[conversationOf]domain.Place),
 	}
 	for i := range m.partitions {
 		m.partitions[i].generation = 1
 	}
 	for _, user := range m.users {
-		noError(t, store.Users.Remember(t.Context(), user))
+		sqltest.NoError(t, store.Users.Remember(t.Context(), user))
 	}
 	return m
 }
@@ -115,9 +116,9 @@ func (m *modelLog) step() {
 }
 
 func (m *modelLog) say() {
-	event := domain.Event{ID: newEventID(), Time: m.clock}
+	event := domain.Event{ID: sqltest.NewEventID(), Time: m.clock}
 	text, err := domain.NewText("hello")
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	switch m.random.IntN(8) {
 	case 0:
 		event.Body = domain.GameInvite{From: m.user(), To: m.user(), Status: domain.InviteCancelled}
@@ -136,7 +137,7 @@ func (m *modelLog) block() {
 	if blocker == target {
 		return
 	}
-	set(m.t, m.store, change(blocker, target, m.random.IntN(2) == 0))
+	sqltest.Set(m.t, m.store.Blocks, sqltest.Change(blocker, target, m.random.IntN(2) == 0))
 	if m.random.IntN(4) > 0 {
 		m.publish(blocker, target)
 	}
@@ -152,7 +153,7 @@ func (m *modelLog) forge() {
 	version := 1<<62 + m.random.Int64N(1<<60)
 	if m.random.IntN(2) == 0 {
 		entries, err := m.store.Blocks.Blocks(m.t.Context(), blocker)
-		noError(m.t, err)
+		sqltest.NoError(m.t, err)
 		version = 1
 		for _, entry := range entries {
 			if entry.Target == target {
@@ -160,7 +161,7 @@ func (m *modelLog) forge() {
 			}
 		}
 	}
-	event := domain.Event{ID: newEventID(), Time: m.clock, Body: domain.BlockChanged{
+	event := domain.Event{ID: sqltest.NewEventID(), Time: m.clock, Body: domain.BlockChanged{
 		Blocker: blocker, Target: target, Blocked: version%2 == 1, Version: version,
 	}}
 	m.append(event)
@@ -171,18 +172,18 @@ func (m *modelLog) forge() {
 
 func (m *modelLog) publish(blocker, target domain.UserID) {
 	events, err := m.store.Blocks.PendingOf(m.t.Context(), blocker, target)
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	for _, event := range events {
 		m.append(event)
 		m.changes = append(m.changes, event)
-		noError(m.t, m.store.Blocks.MarkPublished(m.t.Context(), []domain.EventID{event.ID}))
+		sqltest.NoError(m.t, m.store.Blocks.MarkPublished(m.t.Context(), []domain.EventID{event.ID}))
 	}
 }
 
 // projection returns how far a partition is projected.
 func (m *modelLog) projection(partition int) history.Projection {
 	all, err := m.store.Projections.Projections(m.t.Context())
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	for _, p := range all {
 		if p.Next.Partition == partition {
 			return p
@@ -202,7 +203,7 @@ func (m *modelLog) locate(partition int) history.Projection {
 		return from
 	}
 	stored, err := m.store.Projections.StoredBlocks(m.t.Context())
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	stored = slices.DeleteFunc(stored, func(b blocks.Stored) bool {
 		return int(b.Blocker+b.Target)%len(m.partitions) != partition
 	})
@@ -216,7 +217,7 @@ func (m *modelLog) locate(partition int) history.Projection {
 			logged[pair][c.Version] = struct{}{}
 		}
 	}
-	noError(m.t, m.store.Projections.MoveProjection(m.t.Context(), from, to, blocks.StatesAt(stored, logged)))
+	sqltest.NoError(m.t, m.store.Projections.MoveProjection(m.t.Context(), from, to, blocks.StatesAt(stored, logged)))
 	return to
 }
 
@@ -232,11 +233,11 @@ func (m *modelLog) project(n int, partitions ...int) {
 		return
 	}
 	if m.random.IntN(5) > 0 {
-		noError(m.t, m.store.Projections.Project(m.t.Context(), batches...))
+		sqltest.NoError(m.t, m.store.Projections.Project(m.t.Context(), batches...))
 		return
 	}
 	var outcomes [2]error
-	atOnce(2, func(i int) { outcomes[i] = m.store.Projections.Project(m.t.Context(), batches...) })
+	sqltest.AtOnce(2, func(i int) { outcomes[i] = m.store.Projections.Project(m.t.Context(), batches...) })
 	if (outcomes[0] == nil) == (outcomes[1] == nil) || !errors.Is(errors.Join(outcomes[:]...), history.ErrProjectionMoved) {
 		m.t.Fatalf("two projectors at once: %v, %v", outcomes[0], outcomes[1])
 	}
@@ -255,17 +256,13 @@ func (m *modelLog) batch(partition, n int) history.ProjectionBatch {
 		r.projected = true
 		event := history.ProjectedEvent{Offset: r.at.Offset, Event: r.event}
 		if _, hidden := r.event.Body.(domain.BlockChanged); !hidden {
-			event.Frame = modelFrame(r.event)
+			event.Frame = sqltest.Frame(r.event)
 		}
 		batch.Events = append(batch.Events, event)
 		batch.To.Next.Offset, batch.To.Last = r.at.Offset+1, r.at.Offset
 		batch.To.Fingerprint = history.RecordFingerprint(r.event.ID)
 	}
 	return batch
-}
-
-func modelFrame(event domain.Event) []byte {
-	return fmt.Appendf(nil, `{"id":%q,"quote":"\\\"{}'"}`, event.ID)
 }
 
 // expireLog moves the start of a log, up to what is projected or, with gaps, beyond it.
@@ -291,7 +288,7 @@ func (m *modelLog) rebuild(partition int) {
 	}
 	to := history.Projection{Last: -1, Next: from.Next}
 	to.Next.Offset = p.start
-	noError(m.t, m.store.Projections.MoveProjection(m.t.Context(), from, to, nil))
+	sqltest.NoError(m.t, m.store.Projections.MoveProjection(m.t.Context(), from, to, nil))
 }
 
 // makeAnew deletes the topic and makes it again: without gaps, once it is projected.
@@ -315,11 +312,11 @@ func (m *modelLog) erase() {
 		places[i] = domain.Place{Generation: p.generation, Partition: i, Offset: p.end}
 	}
 	projected, err := m.store.Projections.Projected(m.t.Context(), len(m.partitions))
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	unblocked, known, err := m.store.Eraser.EraseUser(m.t.Context(), application.Erasure{
 		User: user, At: m.clock, Ends: ends, Projected: projected,
 	})
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	if !known {
 		m.t.Fatalf("user %d is not known", user)
 	}
@@ -330,7 +327,7 @@ func (m *modelLog) erase() {
 	for _, target := range unblocked {
 		m.publish(user, target)
 	}
-	noError(m.t, m.store.Users.Remember(m.t.Context(), user))
+	sqltest.NoError(m.t, m.store.Users.Remember(m.t.Context(), user))
 }
 
 // mark has a user read a conversation up to something that it sees there, or to its end. It is read from the database what
@@ -341,7 +338,7 @@ func (m *modelLog) mark() {
 		c.partner = domain.System
 	}
 	page, _, err := m.store.History.Messages(m.t.Context(), c.owner, c.partner, nil, history.PageBounds{Entries: 8, Bytes: 1 << 20})
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	if len(page) == 0 {
 		return
 	}
@@ -351,7 +348,7 @@ func (m *modelLog) mark() {
 		id = &entry.ID
 	}
 	known, err := m.store.ReadMarks.MarkRead(m.t.Context(), c.owner, c.partner, id)
-	noError(m.t, err)
+	sqltest.NoError(m.t, err)
 	if !known {
 		m.t.Fatalf("%d does not know what it sees of its conversation with %d", c.owner, c.partner)
 	}
@@ -366,23 +363,9 @@ func (m *modelLog) wantKept() {
 	wantUnreadKept(m.t, m.store)
 }
 
-// modelRow is an entry as the model has it and as the database has it.
-type modelRow struct {
-	at           domain.Place
-	id           domain.EventID
-	low, high    domain.UserID
-	sender       domain.UserID
-	addressee    domain.UserID
-	kind         history.EntryKind
-	lowSees      bool
-	highSees     bool
-	milliseconds int64
-	frame        string
-}
-
 // rows returns the history by the book.
-func (m *modelLog) rows() []modelRow {
-	var rows []modelRow
+func (m *modelLog) rows() []sqltest.Row {
+	var rows []sqltest.Row
 	for _, p := range m.partitions {
 		versions := make(map[blocks.Pair]int64)
 		blocked := make(map[blocks.Pair]bool)
@@ -395,27 +378,27 @@ func (m *modelLog) rows() []modelRow {
 				}
 				continue
 			}
-			row := modelRow{
-				at: r.at, id: r.event.ID, low: r.event.Body.Conversation().Low(), high: r.event.Body.Conversation().High(),
-				sender: r.event.Body.Actor(), lowSees: true, highSees: true,
-				milliseconds: r.event.Time.UnixMilli(), frame: string(modelFrame(r.event)),
+			row := sqltest.Row{
+				At: r.at, ID: r.event.ID, Low: r.event.Body.Conversation().Low(), High: r.event.Body.Conversation().High(),
+				Sender: r.event.Body.Actor(), LowSees: true, HighSees: true,
+				Milliseconds: r.event.Time.UnixMilli(), Frame: string(sqltest.Frame(r.event)),
 			}
-			recipient := row.low + row.high - row.sender
+			recipient := row.Low + row.High - row.Sender
 			switch r.event.Body.(type) {
 			case domain.ChatMessage:
-				row.kind, row.addressee = history.EntryChat, recipient
+				row.Kind, row.Addressee = history.EntryChat, recipient
 			case domain.GameInvite:
-				row.kind = history.EntryInvite
+				row.Kind = history.EntryInvite
 			case domain.SystemMessage:
-				row.kind, row.addressee = history.EntrySystem, recipient
+				row.Kind, row.Addressee = history.EntrySystem, recipient
 			}
-			if blocked[blocks.Pair{Blocker: recipient, Target: row.sender}] {
-				row.lowSees, row.highSees, row.addressee = recipient != row.low, recipient != row.high, 0
+			if blocked[blocks.Pair{Blocker: recipient, Target: row.Sender}] {
+				row.LowSees, row.HighSees, row.Addressee = recipient != row.Low, recipient != row.High, 0
 			}
-			if row.low == row.high {
-				row.lowSees, row.highSees, row.addressee = true, true, 0
+			if row.Low == row.High {
+				row.LowSees, row.HighSees, row.Addressee = true, true, 0
 			}
-			name := fmt.Sprint(row.low, row.high, row.id)
+			name := fmt.Sprint(row.Low, row.High, row.ID)
 			if !r.projected || seen[name] || m.erasedAt(row) {
 				continue
 			}
@@ -423,44 +406,17 @@ func (m *modelLog) rows() []modelRow {
 			rows = append(rows, row)
 		}
 	}
-	slices.SortFunc(rows, compareRows)
+	slices.SortFunc(rows, sqltest.CompareRows)
 	return rows
 }
 
-func (m *modelLog) erasedAt(row modelRow) bool {
-	for _, user := range []domain.UserID{row.low, row.high} {
-		if places := m.erased[user]; places != nil && row.at.Before(places[row.at.Partition]) {
+func (m *modelLog) erasedAt(row sqltest.Row) bool {
+	for _, user := range []domain.UserID{row.Low, row.High} {
+		if places := m.erased[user]; places != nil && row.At.Before(places[row.At.Partition]) {
 			return true
 		}
 	}
 	return false
-}
-
-func compareRows(a, b modelRow) int {
-	return cmp.Or(cmp.Compare(a.at.Partition, b.at.Partition), cmp.Compare(a.at.Generation, b.at.Generation),
-		cmp.Compare(a.at.Offset, b.at.Offset))
-}
-
-// storedRows returns what the database has.
-func storedRows(t *testing.T, s *Store) []modelRow {
-	t.Helper()
-	found, err := s.db.Reader.QueryContext(t.Context(), `
-		SELECT log_partition, generation, log_offset, event_id, low, high, sender, COALESCE(addressee, 0), kind,
-			visible_low, visible_high, occurred_at, frame FROM messages`)
-	noError(t, err)
-	defer found.Close()
-	var rows []modelRow
-	for found.Next() {
-		var row modelRow
-		var id []byte
-		noError(t, found.Scan(&row.at.Partition, &row.at.Generation, &row.at.Offset, &id, &row.low, &row.high, &row.sender,
-			&row.addressee, &row.kind, &row.lowSees, &row.highSees, &row.milliseconds, &row.frame))
-		row.id = domain.EventID(id)
-		rows = append(rows, row)
-	}
-	noError(t, found.Err())
-	slices.SortFunc(rows, compareRows)
-	return rows
 }
 
 // wantModel compares the database with the model, row by row, once everything is projected; and what is read of it.
@@ -469,7 +425,7 @@ func (m *modelLog) wantModel() {
 	for i := range m.partitions {
 		m.project(1<<20, i)
 	}
-	want, got := m.rows(), storedRows(m.t, m.store)
+	want, got := m.rows(), sqltest.StoredRows(m.t, m.store.db)
 	for i := range min(len(want), len(got)) {
 		if want[i] != got[i] {
 			m.t.Fatalf("entry %d is\n%+v, want\n%+v", i, got[i], want[i])
@@ -485,29 +441,29 @@ func (m *modelLog) wantModel() {
 }
 
 // wantReader compares what owner reads, page by page, and its list of conversations with the rows.
-func (m *modelLog) wantReader(owner domain.UserID, rows []modelRow) {
+func (m *modelLog) wantReader(owner domain.UserID, rows []sqltest.Row) {
 	m.t.Helper()
-	seen := make(map[domain.UserID][]modelRow)
+	seen := make(map[domain.UserID][]sqltest.Row)
 	unread := make(map[domain.UserID]int)
 	for _, row := range rows {
-		if row.low != owner && row.high != owner || row.low == owner && !row.lowSees || row.high == owner && !row.highSees {
+		if row.Low != owner && row.High != owner || row.Low == owner && !row.LowSees || row.High == owner && !row.HighSees {
 			continue
 		}
-		partner := row.low + row.high - owner
+		partner := row.Low + row.High - owner
 		seen[partner] = append(seen[partner], row)
-		if row.addressee == owner && m.marks[conversationOf{owner, partner}].Before(row.at) {
+		if row.Addressee == owner && m.marks[conversationOf{owner, partner}].Before(row.At) {
 			unread[partner]++
 		}
 	}
 	for _, partner := range append([]domain.UserID{domain.System}, m.users...) {
 		want := seen[partner]
-		slices.SortFunc(want, func(a, b modelRow) int { return compareRows(b, a) })
+		slices.SortFunc(want, func(a, b sqltest.Row) int { return sqltest.CompareRows(b, a) })
 		var got []domain.EventID
 		var before *domain.EventID
 		for limit := 1 + m.random.IntN(4); ; {
 			page, more, err := m.store.History.Messages(m.t.Context(), owner, partner, before,
-				history.PageBounds{Entries: limit, Bytes: 1 + m.random.IntN(4*len(modelFrame(domain.Event{})))})
-			noError(m.t, err)
+				history.PageBounds{Entries: limit, Bytes: 1 + m.random.IntN(4*len(sqltest.Frame(domain.Event{})))})
+			sqltest.NoError(m.t, err)
 			for _, entry := range page {
 				got = append(got, entry.ID)
 			}
@@ -516,7 +472,7 @@ func (m *modelLog) wantReader(owner domain.UserID, rows []modelRow) {
 			}
 			before = &page[len(page)-1].ID
 		}
-		if !slices.EqualFunc(got, want, func(id domain.EventID, row modelRow) bool { return id == row.id }) {
+		if !slices.EqualFunc(got, want, func(id domain.EventID, row sqltest.Row) bool { return id == row.ID }) {
 			m.t.Fatalf("user %d reads of its conversation with %d\n%v, want\n%v", owner, partner, got, want)
 		}
 	}
@@ -524,8 +480,8 @@ func (m *modelLog) wantReader(owner domain.UserID, rows []modelRow) {
 	var cursor *history.ConversationCursor
 	for {
 		page, more, err := m.store.History.Conversations(m.t.Context(), owner, cursor,
-			history.PageBounds{Entries: 2, Bytes: 1 + m.random.IntN(4*len(modelFrame(domain.Event{})))})
-		noError(m.t, err)
+			history.PageBounds{Entries: 2, Bytes: 1 + m.random.IntN(4*len(sqltest.Frame(domain.Event{})))})
+		sqltest.NoError(m.t, err)
 		got = append(got, page...)
 		if !more {
 			break
@@ -534,10 +490,10 @@ func (m *modelLog) wantReader(owner domain.UserID, rows []modelRow) {
 		*cursor = page[len(page)-1].Cursor()
 	}
 	partners := slices.SortedFunc(maps.Keys(seen), func(a, b domain.UserID) int {
-		return cmp.Or(cmp.Compare(seen[b][0].milliseconds, seen[a][0].milliseconds), cmp.Compare(b, a))
+		return cmp.Or(cmp.Compare(seen[b][0].Milliseconds, seen[a][0].Milliseconds), cmp.Compare(b, a))
 	})
 	if !slices.EqualFunc(got, partners, func(s history.ConversationSummary, partner domain.UserID) bool {
-		return s.Partner == partner && s.Last.ID == seen[partner][0].id && s.Unread == unread[partner]
+		return s.Partner == partner && s.Last.ID == seen[partner][0].ID && s.Unread == unread[partner]
 	}) {
 		m.t.Fatalf("user %d has the conversations\n%+v, want\n%v %v", owner, got, partners, unread)
 	}

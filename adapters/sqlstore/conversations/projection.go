@@ -1,4 +1,4 @@
-package sqlstore
+package conversations
 
 import (
 	"cmp"
@@ -12,7 +12,6 @@ import (
 	"chatting/adapters/sqlstore/database"
 	"chatting/application/blocks"
 	"chatting/application/history"
-	"chatting/application/notice"
 	"chatting/domain"
 )
 
@@ -20,8 +19,7 @@ import (
 type Projections struct {
 	db      *database.DB
 	dialect dialect
-	blocks  *Blocks
-	notices *notice.Log
+	of      Options
 }
 
 // startProjection and moveProjection come first in their transactions. They lock the partition's row: another projector waits,
@@ -157,10 +155,10 @@ func movePlace(ctx context.Context, tx *sqlx.Tx, from, to history.Projection) er
 
 // Project implements history.ProjectionStore. A question that all batches have is one statement, however many they are.
 func (p *Projections) Project(ctx context.Context, batches ...history.ProjectionBatch) error {
-	var key []byte
+	var given GivenIn
 	if slices.ContainsFunc(batches, func(b history.ProjectionBatch) bool { return len(b.Changes()) > 0 }) {
 		var err error
-		if key, err = p.blocks.key(ctx); err != nil { // before the transaction, which may have the only connection
+		if given, err = p.of.Blocks.GivenIn(ctx); err != nil {
 			return err
 		}
 	}
@@ -174,7 +172,7 @@ func (p *Projections) Project(ctx context.Context, batches ...history.Projection
 		if err := deleteStretches(ctx, tx, batches); err != nil {
 			return err
 		}
-		judged, err := p.judge(ctx, tx, key, batches)
+		judged, err := p.judge(ctx, tx, given, batches)
 		if err != nil {
 			return err
 		}
@@ -214,7 +212,7 @@ func deleteStretches(ctx context.Context, tx *sqlx.Tx, batches []history.Project
 
 // judge returns the entries that the history gets of the batches, and keeps what became of blocks in them.
 func (p *Projections) judge(
-	ctx context.Context, tx *sqlx.Tx, key []byte, batches []history.ProjectionBatch,
+	ctx context.Context, tx *sqlx.Tx, given GivenIn, batches []history.ProjectionBatch,
 ) (entries []history.JudgedEntry, err error) {
 	batches = slices.DeleteFunc(slices.Clone(batches), func(b history.ProjectionBatch) bool { return len(b.Events) == 0 })
 	if len(batches) == 0 {
@@ -224,13 +222,13 @@ func (p *Projections) judge(
 	if err != nil {
 		return nil, err
 	}
-	if err := setOldest(ctx, tx, batches); err != nil {
+	if err := p.setOldest(ctx, tx, batches); err != nil {
 		return nil, err
 	}
 	var pairs []pairAt
 	for i := range batches {
 		b := &batches[i]
-		if *b, err = p.withoutForged(ctx, tx, key, *b); err != nil {
+		if *b, err = p.withoutForged(ctx, tx, given, *b); err != nil {
 			return nil, err
 		}
 		for _, pair := range b.Pairs() {
@@ -275,11 +273,11 @@ func keepChange(ctx context.Context, tx *sqlx.Tx, change history.JudgedChange) e
 }
 
 // setOldest sets how far the history reaches back, for batches that have a retention.
-func setOldest(ctx context.Context, tx *sqlx.Tx, batches []history.ProjectionBatch) error {
+func (p *Projections) setOldest(ctx context.Context, tx *sqlx.Tx, batches []history.ProjectionBatch) error {
 	if !slices.ContainsFunc(batches, func(b history.ProjectionBatch) bool { return b.Retention != 0 }) {
 		return nil
 	}
-	clock, err := trustedClock(ctx, tx)
+	clock, err := p.of.Clock(ctx, tx)
 	if err != nil || clock.At.IsZero() {
 		return err
 	}
@@ -294,13 +292,13 @@ func setOldest(ctx context.Context, tx *sqlx.Tx, batches []history.ProjectionBat
 // withoutForged leaves out the changes of blocks that this database never gave out. A change is committed before it is
 // appended: so the transaction sees its version.
 func (p *Projections) withoutForged(
-	ctx context.Context, tx *sqlx.Tx, key []byte, batch history.ProjectionBatch,
+	ctx context.Context, tx *sqlx.Tx, givenIn GivenIn, batch history.ProjectionBatch,
 ) (history.ProjectionBatch, error) {
 	pairs := batch.Changes()
 	if len(pairs) == 0 {
 		return batch, nil
 	}
-	given, err := givenVersions(ctx, tx, key, pairs)
+	given, err := givenIn(ctx, tx, pairs)
 	if err != nil {
 		return batch, err
 	}
@@ -322,7 +320,7 @@ func (p *Projections) withoutForged(
 	}
 	believed, forged := batch.WithoutForged(given)
 	if forged > 0 {
-		p.notices.Warn("history: left out changes of blocks that this database never gave out",
+		p.of.Notices.Warn("history: left out changes of blocks that this database never gave out",
 			slog.Int("partition", from.Partition), slog.Int("changes", forged), slog.Int64("before", batch.To.Next.Offset))
 	}
 	return believed, nil

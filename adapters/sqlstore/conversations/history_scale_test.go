@@ -1,4 +1,4 @@
-package sqlstore
+package conversations_test
 
 import (
 	"fmt"
@@ -11,9 +11,12 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"chatting/adapters/sqlstore"
+	"chatting/adapters/sqlstore/conversations"
 	"chatting/application/blocks"
 	"chatting/application/history"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 // historyScale is how many messages the history of these tests has: a million with CHATTING_TEST_SCALE=full.
@@ -43,7 +46,7 @@ func scaleMessage(i int) domain.ChatMessage {
 func scaleEvent(i int) history.ProjectedEvent {
 	message := scaleMessage(i)
 	event := domain.Event{
-		ID: domain.DerivedID("scale", fmt.Sprint(i)), Time: testTime.Add(time.Duration(i) * time.Millisecond), Body: message,
+		ID: domain.DerivedID("scale", fmt.Sprint(i)), Time: sqltest.Time.Add(time.Duration(i) * time.Millisecond), Body: message,
 	}
 	frame := fmt.Appendf(nil, `{"type":"chat_message","message":%q,"from_id":%d,"to_id":%d,"time":"2026-03-04T05:06:07.089Z","id":%q}`,
 		message.Text, message.From, message.To, event.ID)
@@ -51,7 +54,7 @@ func scaleEvent(i int) history.ProjectedEvent {
 }
 
 // projectScale projects so many messages, in batches as the projector makes them, and tells how long that took.
-func projectScale(tb testing.TB, s *Store, n int) time.Duration {
+func projectScale(tb testing.TB, s *store, n int) time.Duration {
 	tb.Helper()
 	at := history.Projection{Last: -1}
 	step := func(events []history.ProjectedEvent, next int64) time.Duration {
@@ -87,40 +90,41 @@ func projectScale(tb testing.TB, s *Store, n int) time.Duration {
 
 // copyBare copies the rows that are in messages into a table of the same form by COPY, in one transaction, and tells how
 // long that took.
-func copyBare(t *testing.T, s *Store) time.Duration {
+func copyBare(t *testing.T, s *store) time.Duration {
 	t.Helper()
-	columns := strings.FieldsFunc(entryColumns, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
-	rows, err := s.db.Reader.QueryxContext(t.Context(), "SELECT "+entryColumns+" FROM messages ORDER BY log_partition, log_offset")
-	noError(t, err)
+	columns := strings.FieldsFunc(conversations.EntryColumns, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
+	query := "SELECT " + conversations.EntryColumns + " FROM messages ORDER BY log_partition, log_offset"
+	rows, err := s.db.Reader.QueryxContext(t.Context(), query) //nolint:sqlclosecheck // it is closed below
+	sqltest.NoError(t, err)
 	defer rows.Close()
 	var all [][]any
 	for rows.Next() {
 		row, err := rows.SliceScan()
-		noError(t, err)
+		sqltest.NoError(t, err)
 		all = append(all, row)
 	}
-	noError(t, rows.Err())
+	sqltest.NoError(t, rows.Err())
 	s.db.Writer.MustExecContext(t.Context(), "CREATE TABLE bare (LIKE messages INCLUDING ALL)")
 	tx, err := s.db.Writer.BeginTxx(t.Context(), nil)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	began := time.Now()
 	statement, err := tx.PrepareContext(t.Context(), `COPY "bare" (`+strings.Join(columns, ", ")+") FROM STDIN")
-	noError(t, err)
+	sqltest.NoError(t, err)
 	defer statement.Close()
 	for _, row := range all {
 		_, err := statement.ExecContext(t.Context(), row...)
-		noError(t, err)
+		sqltest.NoError(t, err)
 	}
 	_, err = statement.ExecContext(t.Context())
-	noError(t, err)
-	noError(t, statement.Close())
-	noError(t, tx.Commit())
+	sqltest.NoError(t, err)
+	sqltest.NoError(t, statement.Close())
+	sqltest.NoError(t, tx.Commit())
 	return time.Since(began)
 }
 
 func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
-	requirePostgres(t)
-	s := newPostgresDatabase(t).migrated(t, func(o *Options) { o.Timeout = 10 * time.Minute })
+	sqltest.RequirePostgres(t)
+	s := newPostgresDatabase(t).migrated(t, func(o *sqlstore.Options) { o.Timeout = 10 * time.Minute })
 	n := historyScale()
 	projected := projectScale(t, s, n)
 	t.Logf("%d messages projected in %s: %.0f/s", n, projected, float64(n)/projected.Seconds())
@@ -129,7 +133,7 @@ func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
 		copied, float64(n)/copied.Seconds(), copied.Seconds()/projected.Seconds())
 	s.db.Writer.MustExecContext(t.Context(), "VACUUM ANALYZE messages")
 	var table, indexes int
-	noError(t, s.db.Reader.QueryRowContext(t.Context(), "SELECT pg_table_size('messages'), pg_indexes_size('messages')").Scan(&table, &indexes))
+	sqltest.NoError(t, s.db.Reader.QueryRowContext(t.Context(), "SELECT pg_table_size('messages'), pg_indexes_size('messages')").Scan(&table, &indexes))
 	t.Logf("a message takes %d bytes, and %d in indexes", table/n, indexes/n)
 
 	deep := idAt(t, s, 1, 2)
@@ -142,14 +146,14 @@ func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
 		query     string
 		arguments []any
 	}{
-		"first page":                   {ofLow.newest.bounded, []any{1, 2, 50, pageOfBytes}},
-		"page deep inside":             {ofLow.earlier.bounded, []any{1, 2, deep[:], 50, pageOfBytes}},
-		"first page, all of it hidden": {ofHigh.newest.bounded, []any{4, 3, 50, pageOfBytes}},
-		"conversations":                {conversationsPage.bounded, []any{1, int64(1 << 62), int64(1 << 62), 50, pageOfBytes}},
+		"first page":                   {conversations.NewestOfLow.Bounded, []any{1, 2, 50, sqltest.PageOfBytes}},
+		"page deep inside":             {conversations.EarlierOfLow.Bounded, []any{1, 2, deep[:], 50, sqltest.PageOfBytes}},
+		"first page, all of it hidden": {conversations.NewestOfHigh.Bounded, []any{4, 3, 50, sqltest.PageOfBytes}},
+		"conversations":                {conversations.ConversationsPage.Bounded, []any{1, int64(1 << 62), int64(1 << 62), 50, sqltest.PageOfBytes}},
 		"conversations, half of the history unread": {
-			conversationsPage.bounded, []any{2, int64(1 << 62), int64(1 << 62), 50, pageOfBytes},
+			conversations.ConversationsPage.Bounded, []any{2, int64(1 << 62), int64(1 << 62), 50, sqltest.PageOfBytes},
 		},
-		"conversations, all but hidden": {conversationsPage.bounded, []any{4, int64(1 << 62), int64(1 << 62), 50, pageOfBytes}},
+		"conversations, all but hidden": {conversations.ConversationsPage.Bounded, []any{4, int64(1 << 62), int64(1 << 62), 50, sqltest.PageOfBytes}},
 	} {
 		plan := explain(t, s, row.query, row.arguments...)
 		blocks := blocksOf(t, plan)
@@ -158,37 +162,37 @@ func TestPagesDeepInAHistoryCostWhatTheFirstDoes(t *testing.T) {
 			t.Errorf("%s, %d blocks:\n%s", name, blocks, plan)
 		}
 	}
-	conversations, _, err := s.History.Conversations(t.Context(), 1, nil, atMost(50))
-	noError(t, err)
+	conversations, _, err := s.History.Conversations(t.Context(), 1, nil, sqltest.AtMost(50))
+	sqltest.NoError(t, err)
 	if len(conversations) != 1 || conversations[0].Partner != 2 {
 		t.Errorf("conversations %+v", conversations)
 	}
 	unread, err := s.ReadMarks.Unread(t.Context(), 2, 1)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	if unread != history.MaxUnread {
 		t.Errorf("%d unread", unread)
 	}
 }
 
 // pages returns the median time of a page.
-func pages(t *testing.T, s *Store, owner, partner domain.UserID, before *domain.EventID) time.Duration {
+func pages(t *testing.T, s *store, owner, partner domain.UserID, before *domain.EventID) time.Duration {
 	t.Helper()
 	var took []time.Duration
 	for range 101 {
 		began := time.Now()
-		_, _, err := s.History.Messages(t.Context(), owner, partner, before, atMost(50))
+		_, _, err := s.History.Messages(t.Context(), owner, partner, before, sqltest.AtMost(50))
 		took = append(took, time.Since(began))
-		noError(t, err)
+		sqltest.NoError(t, err)
 	}
 	slices.Sort(took)
 	return took[len(took)/2]
 }
 
 // idAt returns the id of an entry deep inside a conversation.
-func idAt(t *testing.T, s *Store, low, high domain.UserID) domain.EventID {
+func idAt(t *testing.T, s *store, low, high domain.UserID) domain.EventID {
 	t.Helper()
 	var id []byte
-	noError(t, s.db.Reader.GetContext(t.Context(), &id,
+	sqltest.NoError(t, s.db.Reader.GetContext(t.Context(), &id,
 		"SELECT event_id FROM messages WHERE low = $1 AND high = $2 AND log_offset > $3 ORDER BY log_offset LIMIT 1",
 		int64(low), int64(high), historyScale()/10))
 	return domain.EventID(id)
@@ -205,20 +209,20 @@ func blocksOf(t *testing.T, plan string) (blocks int) {
 	for field := range strings.FieldsSeq(line) {
 		if _, number, is := strings.Cut(field, "="); is {
 			n, err := strconv.Atoi(number)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			blocks += n
 		}
 	}
 	return blocks
 }
 
-func explain(t *testing.T, s *Store, query string, arguments ...any) string {
+func explain(t *testing.T, s *store, query string, arguments ...any) string {
 	t.Helper()
 	var plan []string
 	// Twice: the first one reads what is not in memory.
 	for range 2 {
 		plan = nil
-		noError(t, sqlx.SelectContext(t.Context(), s.db.Reader, &plan, "EXPLAIN (ANALYZE, BUFFERS) "+query, arguments...))
+		sqltest.NoError(t, sqlx.SelectContext(t.Context(), s.db.Reader, &plan, "EXPLAIN (ANALYZE, BUFFERS) "+query, arguments...))
 	}
 	return strings.Join(plan, "\n")
 }

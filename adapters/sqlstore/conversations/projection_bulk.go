@@ -1,4 +1,4 @@
-package sqlstore
+package conversations
 
 import (
 	"context"
@@ -103,7 +103,7 @@ func sqliteBlocksBefore(ctx context.Context, tx *sqlx.Tx, pairs []pairAt) (map[b
 	if len(pairs) == 0 {
 		return nil, nil
 	}
-	return selectStates(ctx, tx, sqliteStatesBefore, jsonOf(column(pairs, func(p *pairAt) [4]int64 {
+	return selectStates(ctx, tx, sqliteStatesBefore, database.JSONList(column(pairs, func(p *pairAt) [4]int64 {
 		return [4]int64{int64(p.Blocker), int64(p.Target), p.at.Generation, p.at.Offset}
 	})))
 }

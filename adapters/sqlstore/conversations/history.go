@@ -1,4 +1,4 @@
-package sqlstore
+package conversations
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"chatting/domain"
 )
 
-// History reads pages of the history, and deletes what is too old for it.
+// History reads pages of the history, and deletes what is too old for it (expire.go).
 type History struct {
 	db *database.DB
 	// share holds the connections that questions of users may take: so the others are there for logins, blocks and the
@@ -21,10 +21,6 @@ type History struct {
 	share   *database.Share
 	dialect dialect
 }
-
-const expireMessages = `
-	DELETE FROM messages WHERE (low, high, event_id) IN (
-		SELECT low, high, event_id FROM messages WHERE occurred_at < $1 ORDER BY occurred_at LIMIT $2)`
 
 // place is where an entry stands in the log.
 type place struct {
@@ -196,10 +192,4 @@ func seenPlace(
 		return database.Find[place](ctx, db, of.newestPlace, owner, partner)
 	}
 	return database.Find[place](ctx, db, of.place, owner, partner, id[:])
-}
-
-// Expire implements history.Retention.
-func (h *History) Expire(ctx context.Context, before time.Time, limit int) (int, error) {
-	expired, err := h.db.Exec(ctx, "expire messages", expireMessages, before.UnixMilli(), limit)
-	return int(expired), err
 }

@@ -1,4 +1,4 @@
-package sqlstore
+package conversations_test
 
 import (
 	"fmt"
@@ -11,18 +11,19 @@ import (
 	"chatting/application/history"
 	"chatting/application/replay"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 var cursorContract = map[string]func(*testing.T, testDB){
 	"CursorsMoveForwardOnlyAndStartWhereStoringBegan": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		save := func(user domain.UserID, places ...domain.Place) {
-			noError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{user: places}))
+			sqltest.NoError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{user: places}))
 		}
 		want := func(user domain.UserID, places ...domain.Place) {
 			t.Helper()
 			got, err := s.Cursors.Cursor(t.Context(), user)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			if !slices.Equal(got, places) {
 				t.Fatalf("the cursor of %d is %v, want %v", user, got, places)
 			}
@@ -31,7 +32,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 			return domain.Place{Generation: generation, Partition: partition, Offset: offset}
 		}
 		for user := domain.UserID(7); user <= 9; user++ {
-			noError(t, s.Users.Remember(t.Context(), user))
+			sqltest.NoError(t, s.Users.Remember(t.Context(), user))
 		}
 		want(domain.System)
 		save(7, at(1, 0, 5))
@@ -63,29 +64,29 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		want(8, at(2, 0, 18), at(2, 1, 19), at(2, 2, 17))
 		want(9, at(2, 0, 17), at(2, 1, 18), at(2, 2, 19))
 
-		noError(t, s.Cursors.ForgetCursors(t.Context()))
+		sqltest.NoError(t, s.Cursors.ForgetCursors(t.Context()))
 		want(7)
 		want(domain.System)
 	},
 	"UndeliveredIsWhatOthersSaidAndTheUserSees": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		text, err := domain.NewText("x")
-		noError(t, err)
+		sqltest.NoError(t, err)
 		at := func(generation, offset int64) domain.Place {
 			return domain.Place{Generation: generation, Partition: 1, Offset: offset}
 		}
 		projected := history.Projection{Next: at(0, 0), Last: -1}
-		set(t, s, change(7, 8, true))
-		set(t, s, change(7, 8, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(7, 8, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(7, 8, false))
 		changes, err := s.Blocks.PendingOf(t.Context(), 7, 8)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		project := func(generation int64, bodies ...domain.Body) {
 			start, end := projected, projected
 			start.Next, end.Next = at(generation, 0), at(generation, int64(len(bodies)))
-			noError(t, s.Projections.MoveProjection(t.Context(), projected, start, nil))
+			sqltest.NoError(t, s.Projections.MoveProjection(t.Context(), projected, start, nil))
 			batch := history.ProjectionBatch{From: start, To: end}
 			for offset, body := range bodies {
-				event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(generation, offset)), Time: testTime, Body: body}
+				event := domain.Event{ID: domain.DerivedID("test", fmt.Sprint(generation, offset)), Time: sqltest.Time, Body: body}
 				if changed, ok := body.(domain.BlockChanged); ok {
 					event = changes[changed.Version-1]
 				}
@@ -93,7 +94,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 					Offset: int64(offset), Frame: fmt.Appendf(nil, "%d:%d", generation, offset), Event: event,
 				})
 			}
-			noError(t, s.Projections.Project(t.Context(), batch))
+			sqltest.NoError(t, s.Projections.Project(t.Context(), batch))
 			projected = end
 		}
 		chat := func(from, to domain.UserID) domain.Body { return domain.ChatMessage{From: from, To: to, Text: text} }
@@ -116,7 +117,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 			lists, err := s.Undelivered.Stretches(t.Context(), 7, []replay.ConversationStretch{
 				{Sender: 99, From: from, To: to}, {Sender: sender, From: from, To: to},
 			}, limit)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			var got []string
 			for _, entry := range lists[1] {
 				got = append(got, string(entry.Frame))
@@ -137,7 +138,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		waits := func(from, to domain.Place, limit int, end domain.Place, senders ...replay.WaitingSender) {
 			t.Helper()
 			got, ends, err := s.Undelivered.Waiting(t.Context(), 7, []domain.Place{none, from}, []domain.Place{none, to}, limit)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			if !slices.Equal(got, senders) || !slices.Equal(ends, []domain.Place{none, end}) {
 				t.Fatalf("from %v to %v: %v up to %v, want %v up to %v", from, to, got, ends, senders, end)
 			}
@@ -157,7 +158,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		recent := func(before domain.Place, since time.Time, limit int, ids ...domain.EventID) {
 			t.Helper()
 			got, err := s.Undelivered.Recent(t.Context(), 7, []domain.Place{none, before}, since, limit)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			for _, id := range ids {
 				if !slices.Contains(got, id) {
 					t.Errorf("before %v: %s is missing", before, id)
@@ -170,14 +171,14 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		id := func(generation, offset int) domain.EventID {
 			return domain.DerivedID("test", fmt.Sprint(int64(generation), int64(offset)))
 		}
-		recent(at(2, 10), testTime, 100, id(1, 0), id(1, 2), id(1, 8), id(1, 9), id(2, 0), id(2, 2))
-		recent(at(2, 2), testTime, 2, id(1, 9), id(2, 0))
-		recent(at(2, 10), testTime.Add(time.Second), 100)
+		recent(at(2, 10), sqltest.Time, 100, id(1, 0), id(1, 2), id(1, 8), id(1, 9), id(2, 0), id(2, 2))
+		recent(at(2, 2), sqltest.Time, 2, id(1, 9), id(2, 0))
+		recent(at(2, 10), sqltest.Time.Add(time.Second), 100)
 	},
 	"WhatIsStoredOfASenderIsCountedFromTheCursorOnWithWhatABlockHides": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		text, err := domain.NewText("hello")
-		noError(t, err)
+		sqltest.NoError(t, err)
 		at := func(offset int64) domain.Place {
 			return domain.Place{Generation: 1, Partition: 1, Offset: offset}
 		}
@@ -190,31 +191,31 @@ var cursorContract = map[string]func(*testing.T, testDB){
 				chat(sender, receiver), domain.GameInvite{From: sender, To: receiver, Status: domain.InviteCancelled},
 				domain.SystemMessage{To: receiver, Text: text}, chat(sender, receiver),
 			}
-			set(t, s, change(receiver, sender, true))
+			sqltest.Set(t, s.Blocks, sqltest.Change(receiver, sender, true))
 			from := history.Projection{Next: at(0), Last: -1}
 			projections, err := s.Projections.Projections(t.Context())
-			noError(t, err)
+			sqltest.NoError(t, err)
 			if len(projections) > 0 {
 				from = projections[0]
 			} else {
 				from.Next.Generation = 0
 				start := history.Projection{Next: at(0), Last: -1}
-				noError(t, s.Projections.MoveProjection(t.Context(), from, start, nil))
+				sqltest.NoError(t, s.Projections.MoveProjection(t.Context(), from, start, nil))
 				from = start
 			}
 			batch := history.ProjectionBatch{From: from, To: from}
 			for _, body := range said {
 				batch.Events = append(batch.Events, history.ProjectedEvent{
 					Offset: batch.To.Next.Offset, Frame: []byte("0123456789"),
-					Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(sender, batch.To.Next.Offset)), Time: testTime, Body: body},
+					Event: domain.Event{ID: domain.DerivedID("test", fmt.Sprint(sender, batch.To.Next.Offset)), Time: sqltest.Time, Body: body},
 				})
 				batch.To.Next.Offset++
 			}
-			noError(t, s.Projections.Project(t.Context(), batch))
+			sqltest.NoError(t, s.Projections.Project(t.Context(), batch))
 			want := func(limit, messages int) {
 				t.Helper()
 				got, bytes, err := s.Undelivered.StoredOf(t.Context(), sender, receiver, limit)
-				noError(t, err)
+				sqltest.NoError(t, err)
 				if got != messages || bytes < int64(10*messages) || limit > 4 && bytes != int64(10*messages) {
 					t.Fatalf("%d messages of %d bytes, want %d", got, bytes, messages)
 				}
@@ -223,8 +224,8 @@ var cursorContract = map[string]func(*testing.T, testDB){
 			start := from.Next.Offset
 			save := func(user domain.UserID, offset int64) {
 				t.Helper()
-				noError(t, s.Users.Remember(t.Context(), receiver))
-				noError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{
+				sqltest.NoError(t, s.Users.Remember(t.Context(), receiver))
+				sqltest.NoError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{
 					user: {{Generation: 1}, at(offset)},
 				}))
 			}
@@ -248,7 +249,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 			has := func(one, other domain.UserID, offset int64, want bool) {
 				t.Helper()
 				got, err := s.Undelivered.HasMessage(t.Context(), one, other, domain.DerivedID("test", fmt.Sprint(sender, offset)))
-				noError(t, err)
+				sqltest.NoError(t, err)
 				if got != want {
 					t.Errorf("whether %d and %d have the message at %d: %t", one, other, offset, got)
 				}
@@ -261,16 +262,16 @@ var cursorContract = map[string]func(*testing.T, testDB){
 			has(sender, 1, start, false)
 			has(receiver, 1, start, false)
 			// Of a cursor that does not reach the partition nothing is known.
-			noError(t, s.Cursors.ForgetCursors(t.Context()))
-			noError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{domain.System: {{Generation: 1}}}))
+			sqltest.NoError(t, s.Cursors.ForgetCursors(t.Context()))
+			sqltest.NoError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{domain.System: {{Generation: 1}}}))
 			want(100, 0)
-			noError(t, s.Cursors.ForgetCursors(t.Context()))
+			sqltest.NoError(t, s.Cursors.ForgetCursors(t.Context()))
 		}
 	},
 	"WhatOneSenderSaidInTwoPartitionsStaysApart": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		y := newStory(t, s)
-		ids := []domain.EventID{y.tell(chat(1, 2)), y.tell(chat(1, 2))}
+		y := sqltest.NewStory(t, s.Projections, s.Blocks)
+		ids := []domain.EventID{y.Tell(sqltest.Chat(1, 2)), y.Tell(sqltest.Chat(1, 2))}
 		// As if there had been another number of partitions before.
 		s.db.Writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = 1 WHERE log_offset = 1")
 		at := func(partition int, offset int64) domain.Place {
@@ -279,7 +280,7 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		lists, err := s.Undelivered.Stretches(t.Context(), 2, []replay.ConversationStretch{
 			{Sender: 1, From: at(1, 0), To: at(1, 9)}, {Sender: 1, From: at(0, 0), To: at(0, 9)},
 		}, 10)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		for i, want := range []domain.EventID{ids[1], ids[0]} {
 			if len(lists[i]) != 1 || lists[i][0].ID != want {
 				t.Errorf("stretch %d: %+v", i, lists[i])
@@ -287,13 +288,13 @@ var cursorContract = map[string]func(*testing.T, testDB){
 		}
 		from, to := []domain.Place{at(0, 0), at(1, 0)}, []domain.Place{at(0, 9), at(1, 9)}
 		senders, _, err := s.Undelivered.Waiting(t.Context(), 2, from, to, 10)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if want := []replay.WaitingSender{{Sender: 1, Place: at(0, 0)}, {Sender: 1, Place: at(1, 1)}}; !slices.Equal(senders, want) {
 			t.Errorf("%v wait, want %v", senders, want)
 		}
 		for partition, want := range ids {
-			recent, err := s.Undelivered.Recent(t.Context(), 2, to[partition:partition+1], testTime, 10)
-			noError(t, err)
+			recent, err := s.Undelivered.Recent(t.Context(), 2, to[partition:partition+1], sqltest.Time, 10)
+			sqltest.NoError(t, err)
 			if !slices.Equal(recent, []domain.EventID{want}) {
 				t.Errorf("partition %d: recent are %v, want %s", partition, recent, want)
 			}
@@ -314,11 +315,11 @@ var cursorContract = map[string]func(*testing.T, testDB){
 			WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
 			INSERT INTO users (id, first_seen) SELECT n, 0 FROM numbers`, many)
 		for range 2 { // where storing began is saved first, or together with the others
-			noError(t, s.Cursors.SaveCursors(t.Context(), cursors))
+			sqltest.NoError(t, s.Cursors.SaveCursors(t.Context(), cursors))
 		}
 		for _, user := range []domain.UserID{domain.System, 1, database.PerStatement - 1, database.PerStatement, many} {
 			got, err := s.Cursors.Cursor(t.Context(), user)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			want := slices.Clone(places)
 			if user != domain.System {
 				want[0] = cursors[user][0]
@@ -327,17 +328,17 @@ var cursorContract = map[string]func(*testing.T, testDB){
 				t.Errorf("the cursor of %d has %d places, the first %v", user, len(got), got[:min(len(got), 1)])
 			}
 		}
-		y := newStory(t, s)
-		y.tell(chat(1, 2))
+		y := sqltest.NewStory(t, s.Projections, s.Blocks)
+		y.Tell(sqltest.Chat(1, 2))
 		s.db.Writer.MustExecContext(t.Context(), "UPDATE messages SET log_partition = $1", database.PerStatement)
-		y.tell(chat(3, 2))
+		y.Tell(sqltest.Chat(3, 2))
 		to := slices.Clone(places)
 		for i := range to {
 			to[i].Offset += 2
 			places[i].Offset = 0
 		}
 		senders, _, err := s.Undelivered.Waiting(t.Context(), 2, places, to, 10)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if len(senders) != 2 || senders[0].Sender != 3 || senders[0].Place.Partition != 0 || senders[1].Place.Partition != database.PerStatement {
 			t.Errorf("%v wait", senders)
 		}
