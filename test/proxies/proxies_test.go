@@ -117,7 +117,7 @@ func (p proxy) start(t *testing.T, node string) (address string, trusted *x509.C
 	config := filepath.Join(dir, p.config)
 	// Somebody else may take a port that was just free.
 	for range 5 {
-		address = freeAddress(t)
+		address = harness.FreeAddress(t)
 		if err := os.WriteFile(config, []byte(p.adapted(t, place{address: address, node: node, dir: dir})), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -159,16 +159,6 @@ func answers(t *testing.T, program string, arguments []string, dir, address stri
 		return err == nil
 	})
 	return listens && runs
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer free.Close()
-	return free.Addr().String()
 }
 
 // certify writes a certificate for this machine and its key: each in a file of its own, and both in chat.pem.
