@@ -132,6 +132,9 @@ func (s *sender) judge(response kafkago.Response, count int) sendResult {
 	if err != nil {
 		return sendResult{maybeSent: true, err: err}
 	}
+	if code != 0 && code != kafkago.DuplicateSequenceNumber {
+		s.cluster.failures.refused.Add(1)
+	}
 	switch code {
 	case 0, kafkago.DuplicateSequenceNumber:
 		s.advance(count)
