@@ -114,10 +114,10 @@ func TestRequestsThatFailAreCountedByTheirKind(t *testing.T) {
 		err  error
 		want Failures
 	}{
-		"nobody listens": {t.Context(), &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, Failures{Unreachable: 1}},
-		"no leader":      {t.Context(), kafkago.BrokerNotAvailable, Failures{Unreachable: 1}},
-		"no answer":      {t.Context(), fmt.Errorf("asking: %w", context.DeadlineExceeded), Failures{Timeout: 1}},
-		"an error":       {t.Context(), kafkago.NotCoordinatorForGroup, Failures{Refused: 1}},
+		"nobody listens":    {t.Context(), &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, Failures{Unreachable: 1}},
+		"no leader":         {t.Context(), kafkago.BrokerNotAvailable, Failures{Unreachable: 1}},
+		"no answer":         {t.Context(), fmt.Errorf("asking: %w", context.DeadlineExceeded), Failures{Timeout: 1}},
+		"an error":          {t.Context(), kafkago.NotCoordinatorForGroup, Failures{Refused: 1}},
 		"a lost connection": {t.Context(), net.ErrClosed, Failures{Broken: 1}},
 		"given up":          {ended, context.Canceled, Failures{}},
 	} {

@@ -104,6 +104,9 @@ func send(ctx context.Context, parcels []parcel) []sendResult {
 	}
 	for i, p := range parcels {
 		results[i] = p.sender.judge(response, len(p.records))
+		if results[i].verdict != verdictAppended {
+			first.cluster.failures.refused.Add(1)
+		}
 	}
 	return results
 }
@@ -131,9 +134,6 @@ func (s *sender) judge(response kafkago.Response, count int) sendResult {
 	code, err := s.codeFor(response)
 	if err != nil {
 		return sendResult{maybeSent: true, err: err}
-	}
-	if code != 0 && code != kafkago.DuplicateSequenceNumber {
-		s.cluster.failures.refused.Add(1)
 	}
 	switch code {
 	case 0, kafkago.DuplicateSequenceNumber:
