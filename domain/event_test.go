@@ -41,6 +41,14 @@ func TestAMessageKeepsItsIDWhereverItIsSentAgain(t *testing.T) {
 	}
 }
 
+// TestClientsCanTellTheIDs: docs/protocol.md and the tests of the JavaScript client have the same ids.
+func TestClientsCanTellTheIDs(t *testing.T) {
+	message, invite := domain.MessageID(41, 42, "m1"), domain.InviteID(41, 42, "m1")
+	if message.String() != "7ef081cc-5c3d-5da9-958a-643849697c3d" || invite.String() != "addc2f4f-cee7-5740-bdab-cedf0f7e07cb" {
+		t.Errorf("the message m1 is %s, the invite m1 %s", message, invite)
+	}
+}
+
 func FuzzDerivedID(f *testing.F) {
 	f.Add("client_msg_id", "201:m1")
 	f.Fuzz(func(t *testing.T, kind, name string) {

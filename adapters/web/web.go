@@ -42,6 +42,7 @@ var served = []struct{ path, file, mediaType string }{
 	{"/page/model.js", "page/model.js", scriptType},
 	{"/page/lists.js", "page/lists.js", scriptType},
 	{"/page/talk.js", "page/talk.js", scriptType},
+	{"/page/unsent.js", "page/unsent.js", scriptType},
 	{"/favicon.svg", "page/favicon.svg", "image/svg+xml"},
 	{"/client.js", "client/client.js", scriptType},
 	{"/client.d.ts", "client/client.d.ts", "text/plain; charset=utf-8"},

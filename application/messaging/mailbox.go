@@ -14,8 +14,7 @@ type MailboxCounts interface {
 	// StoredOf counts the chat messages of sender to recipient that stand behind recipient's cursor, and the bytes of their
 	// frames, up to limit messages. Messages that a block hides count as well: sender must not learn of the block.
 	StoredOf(ctx context.Context, sender, recipient domain.UserID, limit int) (messages int, bytes int64, err error)
-	// HasMessage tells whether the history has an event of the conversation of two users, also one that a block hides.
-	HasMessage(ctx context.Context, one, other domain.UserID, id domain.EventID) (bool, error)
+	SentMessages
 }
 
 // MailboxBounds bound what one user may have stored for another one. 0 means no bound.
@@ -97,18 +96,10 @@ func (m *Mailboxes) take(ctx context.Context, sender, recipient domain.UserID, t
 		return nil
 	}
 	err := m.count(ctx, route{sender, recipient}, text, named)
-	if domain.CodeOf(err) != domain.CodeMailboxFull || named == (domain.EventID{}) {
-		return err
+	if domain.CodeOf(err) == domain.CodeMailboxFull {
+		return unlessSent(ctx, m.counts, sender, recipient, named, err)
 	}
-	stored, asked := m.counts.HasMessage(ctx, sender, recipient, named)
-	switch {
-	case asked != nil:
-		return domain.WrapError(domain.CodeUnavailable, "Whether the message is stored cannot be told now.", asked)
-	case stored:
-		return nil
-	default:
-		return err
-	}
+	return err
 }
 
 // count counts a message, if there is room for it.

@@ -19,10 +19,19 @@ type SendMessage struct {
 	Stored port.KnownUsers
 	// Mailboxes bound what is stored; nil means no bound.
 	Mailboxes *Mailboxes
+	// Sent tells what was sent before; nil if no history is kept.
+	Sent SentMessages
 	// Hide tells who hides from whom; nil if nobody does.
 	Hide *blocks.HidePresence
 	// EscapeHTML writes the entities of the contract into the text before the append.
 	EscapeHTML bool
+}
+
+// SentMessages tells which messages were sent before.
+type SentMessages interface {
+	// HasMessage tells whether the history has an event of the conversation of two users, also one that a block hides. The history may
+	// be a moment behind the log.
+	HasMessage(ctx context.Context, one, other domain.UserID, id domain.EventID) (bool, error)
 }
 
 // ChatCommand asks to send Text from Sender to Target. ClientMessageID is "" if the client gave none.
@@ -35,6 +44,9 @@ type ChatCommand struct {
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: with nil when the
 // message is durable; CodeNoUserOrOffline if the target cannot be reached; CodeMailboxFull if too much of the sender's waits
 // for the target, and not yet this message; else as port.ConversationLog.Append says.
+//
+// A message that its sender named, and that the history has, was sent before, when the target could be reached. It is appended again,
+// as the same event, also if the target is offline by now: its sender may have lost the echo.
 //
 // The sender must not learn of a block. So a block makes no difference for a target who is online, and if presence is hidden,
 // a target who is offline and blocks the sender counts as online. For other targets who are offline the database is asked
@@ -74,10 +86,30 @@ func (s *SendMessage) store(sender, target domain.UserID, text domain.Text, name
 	if domain.CodeOf(err) != domain.CodeNoUserOrOffline {
 		return err
 	}
-	if err := mayStore(ctx, s.Stored, target); err != nil {
+	switch err := mayStore(ctx, s.Stored, target); {
+	case err == nil:
+		return s.Mailboxes.take(ctx, sender, target, text, named)
+	case domain.CodeOf(err) == domain.CodeNoUserOrOffline:
+		return unlessSent(ctx, s.Sent, sender, target, named, err)
+	default:
 		return err
 	}
-	return s.Mailboxes.take(ctx, sender, target, text, named)
+}
+
+// unlessSent returns refusal; nil if the message was sent before; CodeUnavailable if the history does not tell. named is the id of a
+// message that its sender named, else the zero id.
+func unlessSent(ctx context.Context, sent SentMessages, sender, target domain.UserID, named domain.EventID, refusal error) error {
+	if sent == nil || named == (domain.EventID{}) {
+		return refusal
+	}
+	switch has, err := sent.HasMessage(ctx, sender, target, named); {
+	case err != nil:
+		return domain.WrapError(domain.CodeUnavailable, "Whether the message is stored cannot be told now.", err)
+	case has:
+		return nil
+	default:
+		return refusal
+	}
 }
 
 // mayStore returns nil if a message to a user who is offline is stored.

@@ -2,6 +2,7 @@ package messaging_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -80,6 +81,43 @@ func TestWhoIsOfflineOrUnknownGetsNoMessageAndNoInvite(t *testing.T) {
 	}
 	if len(log.All(0)) != 0 {
 		t.Errorf("the log has %v", log.All(0))
+	}
+}
+
+func TestAMessageSentAgainIsAppendedAlthoughItsTargetIsOfflineByNow(t *testing.T) {
+	for what, test := range map[string]struct {
+		name    domain.ClientMessageID
+		behind  bool  // the history has nothing yet
+		failing error // of the history
+		want    domain.Code
+		asks    int
+	}{
+		"sent before":                  {name: "m1", asks: 1},
+		"another one":                  {name: "m2", want: domain.CodeNoUserOrOffline, asks: 1},
+		"without a name":               {want: domain.CodeNoUserOrOffline},
+		"not in the history yet":       {name: "m1", behind: true, want: domain.CodeNoUserOrOffline, asks: 1},
+		"the history does not tell it": {name: "m1", failing: errors.New("away"), want: domain.CodeUnavailable, asks: 1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			log := porttest.NewConversations(1)
+			sent := &storedCounts{log: log, behind: test.behind, err: test.failing}
+			online := porttest.OnlineSet{202: true}
+			send := &messaging.SendMessage{Log: log, Online: online, Now: porttest.Local, NewID: porttest.Counter(), Sent: sent}
+			say := func(name domain.ClientMessageID) error {
+				return porttest.Answer(t, func(done func(error)) {
+					send.Execute(messaging.ChatCommand{Sender: 201, Target: 202, ClientMessageID: name}, done)
+				})
+			}
+			if err := say("m1"); err != nil || sent.looked != 0 {
+				t.Fatalf("%v, asked %d times although the target is online", err, sent.looked)
+			}
+			delete(online, 202)
+			porttest.WantCode(t, what, say(test.name), test.want)
+			events := log.All(0)
+			if again := len(events) == 2 && events[0].ID == events[1].ID; again != (test.want == "") || sent.looked != test.asks {
+				t.Errorf("the log has %v; asked %d times", events, sent.looked)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package replay_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -59,6 +60,10 @@ type resumeModel struct {
 	// projection is what is stored; nil if nothing is.
 	projection *porttest.Projection
 
+	marks int // so many were set
+	// erased are the users that the platform had forgotten, with the ends of the log by then.
+	erased map[domain.UserID]map[int]int64
+
 	recoveries, failures int
 }
 
@@ -69,19 +74,30 @@ type modelDevice struct {
 	// stored is where what was stored ends: before it the device need not have seen everything.
 	stored []int64
 	in     bool
+	// erased is what was erased when its latest login began.
+	erased map[domain.UserID]map[int]int64
 }
 
 const modelPartitions = 3
 
+// markFeatures are those of clients that see all read marks.
+var markFeatures = []port.Feature{port.FeatureReadMarks, port.FeatureReceipts}
+
 func newResumeModel(t *testing.T, random *rand.Rand, doubts, stores bool) *resumeModel {
 	m := &resumeModel{
 		random: random, users: []domain.UserID{201, 202, 203}, blocked: make(map[porttest.Pair]bool), again: doubts,
+		erased: make(map[domain.UserID]map[int]int64),
 	}
 	records := []int{0, 5, 30}[random.IntN(3)]
 	m.resumeStage = newResumeStage(t, modelPartitions, func(options *replay.ResumeOptions) {
 		options.Bounds.Events = []int{10, 1000}[random.IntN(2)]
 	}, m.users...)
 	m.Read.Records = records
+	m.Past.Erasures = m
+	m.told.forgotten = func(frame string) bool { return m.forgets(m.erased, frame) }
+	for _, c := range m.witness {
+		c.Features = markFeatures
+	}
 	m.told.projected = make([]int64, modelPartitions)
 	if stores {
 		m.store()
@@ -93,7 +109,7 @@ func newResumeModel(t *testing.T, random *rand.Rand, doubts, stores bool) *resum
 		porttest.Run(t, m.Delivery.Run)
 	}
 	for _, user := range []domain.UserID{201, 201, 202, 203} {
-		m.devices = append(m.devices, &modelDevice{device: m.device(user, port.FeatureInvites)})
+		m.devices = append(m.devices, &modelDevice{device: m.device(user, append(slices.Clone(markFeatures), port.FeatureInvites)...)})
 	}
 	return m
 }
@@ -136,6 +152,8 @@ func (m *resumeModel) run(steps int) {
 			m.project()
 		case n < 15 && m.gate != nil:
 			m.open()
+		case n < 16 && m.random.IntN(4) == 0 && m.projection == nil:
+			m.erase(m.users[m.random.IntN(3)])
 		default:
 			m.comeOrGo(m.devices[m.random.IntN(len(m.devices))])
 		}
@@ -145,17 +163,59 @@ func (m *resumeModel) run(steps int) {
 	m.tailAll()
 	for i, d := range m.devices {
 		if d.in {
-			d.breakOff(-1)
-			d.in = false
+			m.leave(d, -1)
 		}
 		m.login(d, nil)
 		synctest.Wait()
-		d.breakOff(-1)
+		m.leave(d, -1)
 		m.check(i, d)
 	}
 	if m.Read.Open != 0 || m.held != 0 {
 		m.T.Errorf("%d readers of the log have not closed, and %d bytes of the history are held", m.Read.Open, m.held)
 	}
+}
+
+// ErasedBefore implements past.Erasures.
+func (m *resumeModel) ErasedBefore(_ context.Context, users []domain.UserID) (map[domain.UserID]map[int]int64, error) {
+	erased := make(map[domain.UserID]map[int]int64)
+	for _, user := range users {
+		if before, ok := m.erased[user]; ok {
+			erased[user] = before
+		}
+	}
+	return erased, nil
+}
+
+// erase has the platform forget a user, whose devices are cut off, and come again as those of a new one.
+func (m *resumeModel) erase(user domain.UserID) {
+	for _, d := range m.devices {
+		if d.user == user && d.in {
+			m.leave(d, m.random.IntN(len(d.conn.All())+1))
+		}
+	}
+	before := make(map[int]int64)
+	for p, end := range m.Ends() {
+		before[p] = end
+	}
+	m.erased[user] = before
+}
+
+// forgets tells whether a frame is of what was said before one of its users was erased.
+func (m *resumeModel) forgets(erased map[domain.UserID]map[int]int64, frame string) bool {
+	at := porttest.PositionOf(frame)
+	between := m.Log.All(at.Partition)[at.Offset].Body.Conversation()
+	return at.Offset < erased[between.Low()][at.Partition] || at.Offset < erased[between.High()][at.Partition]
+}
+
+// leave ends the connection of a device that has got n of what it was given.
+func (m *resumeModel) leave(d *modelDevice, n int) {
+	for _, replayed := range porttest.Of[porttest.Replayed](d.conn) {
+		if replayed.Frame != "" && m.forgets(d.erased, replayed.Frame) {
+			m.T.Errorf("user %d gets %s by a replay, which was forgotten before it came", d.user, replayed.Frame)
+		}
+	}
+	d.breakOff(n)
+	d.in = false
 }
 
 // open answers what was asked of the database.
@@ -211,6 +271,9 @@ func (m *resumeModel) say() {
 	case n < 13:
 		m.Append(domain.Event{Body: domain.SystemMessage{To: to}})
 	case from == to:
+	case n < 14:
+		m.marks++
+		m.Mark(from, to, fmt.Sprint("mark ", m.marks), m.random.IntN(3), m.random.IntN(2) == 0)
 	case n < 16:
 		m.blocked[pair] = !m.blocked[pair]
 		m.Append(m.Changes(from, to, m.blocked[pair]))
@@ -237,8 +300,7 @@ func (m *resumeModel) comeOrGo(d *modelDevice) {
 	}
 	n := m.random.IntN(len(d.conn.All()) + 1)
 	m.confirm(d, m.random.IntN(n+1))
-	d.breakOff(n)
-	d.in = false
+	m.leave(d, n)
 }
 
 // confirm has a device confirm the first n of what it was given.
@@ -261,6 +323,7 @@ func (m *resumeModel) confirm(d *modelDevice, n int) {
 
 // login has a device log in.
 func (m *resumeModel) login(d *modelDevice, meanwhile func()) {
+	d.erased = maps.Clone(m.erased)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -329,7 +392,9 @@ func (m *resumeModel) check(number int, d *modelDevice) {
 				m.T.Errorf("device %d of user %d saw %s, which it must not see", number, d.user, frame)
 			}
 		}
-		got[p], want[p] = slices.DeleteFunc(got[p], isStored), slices.DeleteFunc(want[p], isStored)
+		// What is forgotten by now may have come in time.
+		mayMiss := func(frame string) bool { return isStored(frame) || m.forgets(m.erased, frame) }
+		got[p], want[p] = slices.DeleteFunc(got[p], mayMiss), slices.DeleteFunc(want[p], mayMiss)
 		if m.again { // conversations keep their order, and do not wait for each other
 			slices.SortFunc(got[p], byPlace)
 			slices.SortFunc(want[p], byPlace)

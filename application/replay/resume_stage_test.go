@@ -92,6 +92,7 @@ type toldMissed struct {
 	err       error   // of Missed
 	notKnown  error   // of Projected
 	asked     int
+	forgotten func(frame string) bool // nil: nothing is
 }
 
 func (h *toldMissed) Projected(_ context.Context, partitions int) ([]domain.Place, error) {
@@ -124,6 +125,9 @@ func (h *toldMissed) Missed(
 		}
 		if from[at.Partition].Generation != 3 || to[at.Partition].Generation != 3 || at.Offset >= h.next(at.Partition) {
 			return nil, false, errors.New("the history does not have that")
+		}
+		if h.forgotten != nil && h.forgotten(frame) {
+			continue
 		}
 		event := h.stage.Log.All(at.Partition)[at.Offset]
 		event.ClientMessageID = ""

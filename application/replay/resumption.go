@@ -83,8 +83,8 @@ type missed struct {
 	close func()
 }
 
-// note notes which entries of user the log may have once more: its senders named them, or they are system messages or read marks. What the history has may have had a name, too. Of
-// an own message from there the client may still wait for the name, so it is shown once more.
+// note notes which entries of user the log may have once more: those that their senders named, system messages and read marks. What the
+// history has may have had a name, too. Of an own message from there the client may still wait for the name, so it is shown once more.
 func (m *missed) note(user domain.UserID, entries []past.Entry, history bool) {
 	for _, e := range entries {
 		_, isMark := e.Event.Body.(domain.ReadMark)

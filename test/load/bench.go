@@ -18,6 +18,8 @@ type report struct {
 	PerSec    float64        `json:"messages_per_second"`
 	Messages  int64          `json:"messages"`
 	Echo      times          `json:"echo_ms"`
+	Resumes   float64        `json:"resumes_per_second"`
+	CaughtUp  times          `json:"caught_up_ms"`
 	ClientCPU float64        `json:"client_cpu_us_per_message"`
 	Processes []processUsage `json:"processes"`
 	Rounds    []struct {

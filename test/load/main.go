@@ -52,6 +52,7 @@ var parts = []part{
 	{"idle", "memory an idle connection", idle},
 	{"second", "CPU a record of a node without users, while another carries the load", secondNode},
 	{"storm", "p99 of live chat while users log in", storm},
+	{"resumes", "p99 of live chat while users come back and get what they missed", resumes},
 	{"crowd", "p99 with many connections of which 1% chat", crowd},
 }
 
@@ -139,7 +140,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	l := &load{options: o, nextUser: 1_000_000_001}
+	l := &load{options: o, nextUser: 1_001_000_001} // those who chat have ids from 1,000,000,001 on
 	if l.dir, err = os.MkdirTemp("", "chatting-load-"); err != nil {
 		return err
 	}

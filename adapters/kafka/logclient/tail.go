@@ -295,7 +295,6 @@ func (t *Tail) takePartition(ctx context.Context, p *fetchedPartition) {
 	case kafkago.OffsetOutOfRange:
 		t.relocate(ctx, p.Partition)
 	default:
-		t.cluster.failures.refused.Add(1)
 		level := slog.LevelDebug
 		if p.code == kafkago.TopicAuthorizationFailed && t.partitions[p.Partition].retry.count == 0 {
 			level = slog.LevelError // it will not pass

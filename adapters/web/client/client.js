@@ -45,6 +45,40 @@ const uuid = () => {
   return Array.from(bytes, (byte, i) => ([4, 6, 8, 10].includes(i) ? "-" : "") + byte.toString(16).padStart(2, "0")).join("");
 };
 
+const rotated = (word, bits) => (word << bits) | (word >>> (32 - bits));
+// SHA-1 of a text of bytes. That of the browser exists in secure contexts only, and has to be waited for.
+const sha1 = (text) => {
+  const words = new Int32Array((((text.length + 8) >> 6) + 1) * 16);
+  for (let i = 0; i <= text.length; i++) words[i >> 2] |= (i < text.length ? text.charCodeAt(i) & 255 : 128) << (24 - (i & 3) * 8);
+  words[words.length - 1] = text.length * 8;
+  const sum = Int32Array.of(0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0);
+  const w = new Int32Array(80);
+  for (let at = 0; at < words.length; at += 16) {
+    let [a, b, c, d, e] = sum;
+    for (let i = 0; i < 80; i++) {
+      w[i] = i < 16 ? words[at + i] : rotated(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
+      const mixed = i < 20 ? ((b & c) | (~b & d)) + 0x5a827999 : i < 40 ? (b ^ c ^ d) + 0x6ed9eba1 : i < 60 ? ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc : (b ^ c ^ d) + 0xca62c1d6;
+      [a, b, c, d, e] = [(rotated(a, 5) + mixed + e + w[i]) | 0, a, rotated(b, 30), c, d];
+    }
+    [a, b, c, d, e].forEach((word, i) => (sum[i] += word));
+  }
+  return sum;
+};
+// The UUID of version 5 that the server derives from a name: docs/protocol.md has the namespace.
+const namespace = "\x9b\x1d\x3c\x52\x70\x4e\x4a\x86\x8f\x2b\x51\xc0\x6d\xe7\x34\xa9";
+const derivedId = (kind, name) => {
+  const [a, b, c, d] = sha1(`${namespace}${kind}\0${name}`);
+  const hex = [a, (b & ~0xf000) | 0x5000, (c & 0x3fffffff) | 0x80000000, d].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
+  return hex.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+};
+// The id of the event that a frame of a user becomes.
+const eventId = (user, { target_id, client_msg_id, status, room_id }) => {
+  const name = `${user}:${target_id}:${client_msg_id}`;
+  if (!status) return derivedId("client_msg_id", name);
+  const invite = derivedId("invite client_msg_id", name);
+  return status === "invite" ? invite : derivedId("invite end", `${derivedId(`invite ${status}`, invite)}/${room_id}`);
+};
+
 // What a JWT says, {} for another token. Nothing is trusted: it tells when to renew and where to keep the place.
 const claims = (token) => {
   try {
@@ -401,9 +435,10 @@ export class Chat {
   // --- What is shown ---
 
   #arrive(frame) {
-    const item = this.#queue.get(frame.client_msg_id);
-    if (item && String(frame.from_id) === this.user && String(frame.to_id) === item.to)
-      this.#settle(item, undefined, entryOf(frame, item.to, !!frame.replayed));
+    if (String(frame.from_id) === this.user) {
+      const item = this.#itemOf(frame.id, String(frame.to_id), frame.client_msg_id);
+      if (item) this.#settle(item, undefined, entryOf(Object.assign(frame, { client_msg_id: item.clientId }), item.to, !!frame.replayed));
+    }
     if (!this.#held) return this.#show(frame);
     this.#held.push(frame);
     if (this.#held.length > heldFrames) this.#endHole(this.#held, [], false, this.#seen, this.#held[0].time);
@@ -444,6 +479,7 @@ export class Chat {
     let filled = this.#options.catchUp;
     try {
       if (filled) await this.#readSince(Math.max(since - lateness, this.#began - 10_000), missed, held);
+      filled &&= !missed.behind;
     } catch (error) {
       filled = false;
       if (held === this.#held && error.status !== 404) this.#emit("error", error); // 404: the server keeps no history
@@ -452,12 +488,14 @@ export class Chat {
   }
 
   async #readSince(floor, missed, held) {
-    for await (const page of this.conversations({ limit: 100 }))
+    for await (const page of this.conversations({ limit: 100 })) {
+      missed.behind ||= page.behind;
       for (const { partner, last, time } of page) {
         if (time < floor || held !== this.#held) return;
         if (this.#shown.has(last.id)) continue;
         missed.push(...(await this.#readBack(partner, floor, missed.length, held)));
       }
+    }
   }
   // Returns the entries behind the last one that was shown, oldest first.
   async #readBack(partner, floor, read, held) {
@@ -549,6 +587,18 @@ export class Chat {
     const all = [...this.#queue.values()];
     this.#queue.clear();
     for (const item of all) this.#settle(item, error);
+  }
+
+  // What waits for the event. What comes from the history has lost its name, but its id is made of that.
+  #itemOf(id, to, name) {
+    if (name) return this.#queue.get(name)?.to === to ? this.#queue.get(name) : undefined;
+    for (const item of this.#queue.values()) if (item.to === to && id === (item.id ??= eventId(this.user, item.frame))) return item;
+  }
+  // An entry of the history, with its name if this client waits for it.
+  #recognized(entry) {
+    const item = entry.mine && this.user && this.#itemOf(entry.id, entry.to, entry.clientId);
+    if (item) this.#settle(item, undefined, Object.assign(entry, { clientId: item.clientId }));
+    return entry;
   }
 
   // Sends what may be sent. To each user one frame is under way at a time. So the order of the calls is kept, even if a
@@ -650,7 +700,7 @@ export class Chat {
 
   async *history(partner, { limit = 50, before, after } = {}) {
     const id = userId(partner);
-    const read = ({ messages }) => messages.map((frame) => entryOf(frame, id));
+    const read = ({ messages }) => messages.map((frame) => this.#recognized(entryOf(frame, id)));
     yield* this.#pages(`messages/?target_id=${id}&limit=${limit}`, after ? "after" : "before", after ?? before, read);
   }
   async *conversations({ limit = 50 } = {}) {
@@ -663,7 +713,8 @@ export class Chat {
     do {
       const page = await this.#request("GET", path + (next ? `&${name}=${encodeURIComponent(next)}` : ""));
       const entries = read(page);
-      if (entries.length) yield entries;
+      if (page.behind) entries.behind = true;
+      if (entries.length || page.behind) yield entries;
       next = page.next;
     } while (next);
   }

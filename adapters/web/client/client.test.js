@@ -1,6 +1,7 @@
 // Tests of client.js against a scripted socket and a scripted fetch, on a clock of their own: node --test.
 // test/clients runs the client against the real server, with nodes killed under it.
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, mock, test } from "node:test";
 import { Chat, ChatError } from "./client.js";
@@ -884,6 +885,89 @@ test("an echo while the history is read settles its message, which is shown in i
   release([200, { conversations: [], next: null }]);
   await idle();
   assert.deepEqual(it.texts(), ["mine"]);
+});
+
+// The ids are those that domain.MessageID, InviteID and InviteEndID make for user 41, partner 42 and the name: the tests of domain have the
+// first two as well.
+const uuid5 = (kind, name) => {
+  const sum = createHash("sha1").update("9b1d3c52704e4a868f2b51c06de734a9", "hex").update(`${kind}\0${name}`).digest();
+  sum[6] = (sum[6] & 15) | 80;
+  sum[8] = (sum[8] & 63) | 128;
+  return sum.toString("hex", 0, 16).replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+};
+const inviteFrame = (status, more) => ({ type: "invite_game", from_id: 41, to_id: 42, status, room_id: "q", time: now(), id: uuid(), ...more });
+const answered = (status) => ({
+  what: `an answer (${status})`,
+  call: (chat) => chat[status]({ partner: "42", roomId: "q" }),
+  id: (name) => uuid5("invite end", `${uuid5(`invite ${status}`, uuid5("invite client_msg_id", `41:42:${name}`))}/q`),
+  frame: (more) => inviteFrame(status, more),
+});
+const named = [
+  {
+    what: "a message", call: (chat) => chat.send(42, "mine", { clientId: "m1" }), id: () => "7ef081cc-5c3d-5da9-958a-643849697c3d",
+    frame: (more) => chatFrame(41, 42, "mine", more),
+  },
+  {
+    what: "an invite", call: (chat) => chat.invite(42, { clientId: "m1" }), id: () => "addc2f4f-cee7-5740-bdab-cedf0f7e07cb",
+    frame: (more) => inviteFrame("invite", more),
+  },
+  {
+    what: "a message with a long name", call: (chat) => chat.send(42, "mine", { clientId: "~".repeat(64) }),
+    id: () => uuid5("client_msg_id", `41:42:${"~".repeat(64)}`), frame: (more) => chatFrame(41, 42, "mine", more),
+  },
+  ...["accept", "decline", "cancel"].map(answered),
+];
+
+for (const { what, call, id, frame } of named) {
+  const begun = async () => {
+    const it = await online({}, { resume: "p0" });
+    const sent = call(it.chat);
+    const name = it.socket.take()[0].client_msg_id;
+    it.socket.ends(1006);
+    await passes(10_000);
+    return { it, sent, name, own: id(name) };
+  };
+  test(`${what} without its name, in a replay from the history, settles what was sent`, async () => {
+    const { it, sent, name, own } = await begun();
+    await logIn({ resume: "p1", recovered: true });
+    last().says(frame({ id: "00000000-0000-5000-8000-000000000001", replayed: true })); // of another device
+    last().says(frame({ id: own, replayed: true }));
+    const entry = await sent;
+    assert.deepEqual([entry.id, entry.clientId, entry.replayed], [own, name, true]);
+    assert.deepEqual(it.of(entry.type).map(({ clientId }) => clientId), [undefined, name]);
+    assert.equal(it.chat.unanswered, 0);
+  });
+  test(`${what} that the client finds in the history settles what was sent`, async () => {
+    const { it, sent, name, own } = await begun();
+    historyOf({ 42: [frame({ id: own })] });
+    await logIn({ resume: "p1", recovered: false, recovered_from: now() });
+    const entry = await sent;
+    assert.deepEqual([entry.id, entry.clientId], [own, name]);
+    assert.deepEqual(it.of(entry.type).map(({ clientId }) => clientId), [name]);
+    // The server echoes what was sent again meanwhile.
+    last().says(frame({ id: own, client_msg_id: name }));
+    assert.equal(it.of(entry.type).length, 1);
+  });
+}
+
+test("a history that is behind says so, and fills no gap", async () => {
+  const it = await online({}, { resume: "p0" });
+  it.socket.ends(1006);
+  await passes(10_000);
+  const missed = chatFrame(42, 41, "missed", { time: iso(start + 1) });
+  const asked = historyOf({ 42: [missed] });
+  const complete = rest;
+  rest = async (...request) => {
+    const [status, body] = await complete(...request);
+    return [status, { ...body, behind: true }];
+  };
+  await logIn({ resume: "p1", recovered: false, recovered_from: now() });
+  assert.deepEqual(it.texts(), ["missed"]);
+  assert.deepEqual(it.of("gap").map(({ filled }) => filled), [false]);
+  assert.notEqual(asked.length, 0);
+  rest = () => [200, { messages: [], next: null, behind: true }];
+  const { value } = await it.chat.history(42).next();
+  assert.deepEqual([value.length, value.behind], [0, true]);
 });
 
 test("a gap that cannot be filled is told", async () => {

@@ -5,6 +5,7 @@ import { $, announce, nameOf, say } from "./dom.js";
 import { showLists } from "./lists.js";
 import { Model } from "./model.js";
 import { showTalk } from "./talk.js";
+import { keepUnsent } from "./unsent.js";
 
 // Each window is a user of its own: sessionStorage ends with the window, and other windows do not see it.
 const kept = sessionStorage, KEY = "chatting.token", OFFERED = "chatting.offered", REFUSED = "chatting.refused", NOTIFY = "chatting.notify";
@@ -105,6 +106,7 @@ function start(token) {
   });
   const model = new Model(chat);
   model.trial = trial;
+  const forgetUnsent = keepUnsent(model);
   const lists = showLists(model, partner => visit(partner, true));
   const talk = showTalk(model, lists.answer, leave);
 
@@ -136,6 +138,7 @@ function start(token) {
   $("second").hidden = !trial;
   $("sign-out").addEventListener("click", () => {
     chat.close();
+    forgetUnsent();
     kept.clear();
     history.replaceState(null, "");
     location.reload();

@@ -29,6 +29,8 @@ type Target struct {
 	Progress func(line string)
 
 	began time.Time
+	// first returns what the login of a user names beside its token; nil for nothing.
+	first func(user int) login
 }
 
 const (
@@ -56,8 +58,12 @@ func (t *Target) logIn(ctx context.Context, n int, done func(user int, c *client
 				if user >= n {
 					return
 				}
+				var first login
+				if t.first != nil {
+					first = t.first(user)
+				}
 				begun := time.Now()
-				c, err := t.dial(ctx, user)
+				c, err := t.dial(ctx, user, first)
 				if ctx.Err() != nil && err != nil {
 					return // it was given up, and says nothing of the server
 				}

@@ -29,15 +29,25 @@ type client struct {
 	ended   atomic.Bool // it is closed, by whom ever
 	reading sync.WaitGroup
 	code    int // with which the server closed it; read after ended
+
+	place     string // the resume token of the answer to the login
+	recovered bool   // the answer says that everything since the token follows
+}
+
+// login is the first frame of a connection.
+type login struct {
+	Token    string   `json:"token"`
+	Features []string `json:"features,omitempty"`
+	Resume   string   `json:"resume,omitempty"`
 }
 
 // writeBuffers are shared by all clients, because few of them write at a time.
 var writeBuffers sync.Pool
 
-// dial opens a connection and logs a user in.
-func (t *Target) dial(ctx context.Context, user int) (*client, error) {
-	token, err := t.Token(user)
-	if err != nil {
+// dial opens a connection and logs a user in. first says what its login names beside the token of the user.
+func (t *Target) dial(ctx context.Context, user int, first login) (*client, error) {
+	var err error
+	if first.Token, err = t.Token(user); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
@@ -69,7 +79,7 @@ func (t *Target) dial(ctx context.Context, user int) (*client, error) {
 	c.conn = conn
 	// A context that ends must end a read, too.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	err = c.login(token)
+	err = c.logIn(first)
 	if !stop() {
 		err = errors.Join(err, ctx.Err())
 	}
@@ -83,18 +93,18 @@ func (t *Target) dial(ctx context.Context, user int) (*client, error) {
 // withoutSource drops the own address and port, so that errors of several connections are equal if their cause is.
 func withoutSource(err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Addr != nil {
-		return fmt.Errorf("%s %s: %w", op.Op, op.Addr, op.Err)
+		return &net.OpError{Op: op.Op, Addr: op.Addr, Err: op.Err}
 	}
 	return err
 }
 
-// login sends the token and reads the answer, which names the user.
-func (c *client) login(token string) error {
-	login, err := json.Marshal(map[string]string{"token": token})
+// logIn sends the first frame and reads the answer, which names the user.
+func (c *client) logIn(first login) error {
+	frame, err := json.Marshal(first)
 	if err != nil {
 		return err
 	}
-	if err := c.conn.WriteMessage(websocket.TextMessage, login); err != nil {
+	if err := c.conn.WriteMessage(websocket.TextMessage, frame); err != nil {
 		return err
 	}
 	if err := c.read(); err != nil {
@@ -104,13 +114,15 @@ func (c *client) login(token string) error {
 		return withoutSource(netcause.Of(err))
 	}
 	var answer struct {
-		Error string `json:"error"`
-		User  int64  `json:"to_id"`
+		Error     string `json:"error"`
+		User      int64  `json:"to_id"`
+		Resume    string `json:"resume"`
+		Recovered bool   `json:"recovered"`
 	}
 	if err := json.Unmarshal(c.frame, &answer); err != nil || answer.Error != "" || answer.User == 0 {
 		return errors.New("the first frame of the server is no answer to a login")
 	}
-	c.user = answer.User
+	c.user, c.place, c.recovered = answer.User, answer.Resume, answer.Recovered
 	return nil
 }
 

@@ -17,7 +17,7 @@ func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
 func BenchmarkMessage(b *testing.B) {
 	s := newChatServer(b)
 	target := s.target()
-	c, err := target.dial(b.Context(), 0)
+	c, err := target.dial(b.Context(), 0, login{})
 	if err != nil {
 		b.Fatal(err)
 	}

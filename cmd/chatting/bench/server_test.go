@@ -24,8 +24,12 @@ type chatServer struct {
 	handle func(m sent)
 	// refuse is asked at each login. A code other than 0 closes the connection with it, or resets it if it is reset.
 	refuse func(user int64) int
+	// replay is asked what a user gets who names a resume token, of the frames of all its connections so far. recovered is false if the
+	// client has to do without.
+	replay func(user int64, shown []string) (again []string, recovered bool)
 
 	mu      sync.Mutex
+	shown   map[int64][]string
 	sockets map[int64]*websocket.Conn
 	counts  map[int64]int // messages by sender
 	logins  int
@@ -47,6 +51,8 @@ func newChatServer(t testing.TB) *chatServer {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	s := &chatServer{t: t, sockets: map[int64]*websocket.Conn{}, counts: map[int64]int{}, refuse: func(int64) int { return 0 }}
+	s.shown = map[int64][]string{}
+	s.replay = func(_ int64, shown []string) ([]string, bool) { return shown, true }
 	s.handle = s.deliver
 	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
 	t.Cleanup(func() {
@@ -70,7 +76,7 @@ func (s *chatServer) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer conn.Close()
-	var login struct{ Token string }
+	var login struct{ Token, Resume string }
 	if err := conn.ReadJSON(&login); err != nil {
 		return // the run has ended before this login
 	}
@@ -80,7 +86,7 @@ func (s *chatServer) serve(w http.ResponseWriter, r *http.Request) {
 	switch code := s.refuse(user); code {
 	case 0:
 		s.sockets[user] = conn
-		s.write(user, fmt.Sprintf(`{"type":"system_message","message":"You have successfully logged","online_friends":[],"to_id":%d}`, user))
+		s.answer(user, login.Resume != "")
 	case reset:
 		_ = conn.NetConn().(*net.TCPConn).SetLinger(0)
 		_ = conn.Close()
@@ -108,6 +114,20 @@ func (s *chatServer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// answer answers a login, under the lock, and replays what the client asks for.
+func (s *chatServer) answer(user int64, resumes bool) {
+	var again []string
+	recovered := false
+	if resumes {
+		again, recovered = s.replay(user, s.shown[user])
+	}
+	s.write(user, fmt.Sprintf(`{"type":"system_message","message":"You have successfully logged","online_friends":[],"to_id":%d,`+
+		`"resume":"place","recovered":%t}`, user, recovered))
+	for _, frame := range again {
+		s.write(user, frame)
+	}
+}
+
 // write sends a frame to a user, under the lock.
 func (s *chatServer) write(user int64, frame string) {
 	_ = s.sockets[user].WriteMessage(websocket.TextMessage, []byte(frame)) // a client that is gone is not there to look
@@ -119,7 +139,9 @@ func (s *chatServer) close(conn *websocket.Conn, code int) {
 
 // show has a user see a message.
 func (s *chatServer) show(user int64, m sent) {
-	s.write(user, fmt.Sprintf(`{"type":"chat_message","message":%q,"from_id":%d,"to_id":%d,"id":"…"}`, m.text, m.from, m.to))
+	frame := fmt.Sprintf(`{"type":"chat_message","message":%q,"from_id":%d,"to_id":%d,"id":"…"}`, m.text, m.from, m.to)
+	s.shown[user] = append(s.shown[user], frame)
+	s.write(user, frame)
 }
 
 // deliver does with a message what a server should.

@@ -101,6 +101,9 @@ func newMessages(c common, b blockParts, p presenceParts, flushes *projector.Flu
 	m.Send = &messaging.SendMessage{
 		Log: m.Echoes, Online: p.Targets, Now: c.Now, NewID: c.NewID, EscapeHTML: c.Config.Chat.HTMLEscape, Hide: b.Hide,
 	}
+	if c.Config.History.Enabled {
+		m.Send.Sent = c.Store.Undelivered
+	}
 	m.System = &messaging.SendSystemMessage{Log: c.Log, Online: p.Targets, Now: c.Now, NewID: c.NewID}
 	if c.Config.Chat.Offline == configs.OfflineStore {
 		m.Stored = replay.NewStoredMessages(c.Store.Cursors, c.Store.Undelivered, followedLog(c, flushes), c.Logger)
@@ -217,7 +220,7 @@ func newLogins(
 		// Who hides from a user is known with its friends.
 		Lookup: application.NewLoginLookup(c.Store.Users, t.Service == nil && b.Hide != nil),
 		Turns:  application.NewLoginTurns(served.Live),
-		Log:    log, Erasures: past.NewSharedErasures(c.Store.Eraser),
+		Log:    log, Erasures: past.NewSharedErasures(c.Store.Erasures),
 	}
 	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Verdicts: served.Verdicts}
 	served.Tokens = delivery.NewResumeTokens(c.Config.Kafka.Partitions, c.Now)
