@@ -93,11 +93,32 @@ func (r *requests) submit(req request) bool {
 			Sender: r.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name,
 		}, done)
 	default:
-		r.conn.server.deps.Messages.Execute(messaging.ChatCommand{
-			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name,
-		}, done)
+		r.send(messaging.ChatCommand{Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name}, done)
 	}
 	return true
+}
+
+// send sends a message, after the check if there is one.
+func (r *requests) send(command messaging.ChatCommand, done func(error)) {
+	if r.conn.server.deps.Checks != nil {
+		checked, err := r.check(command)
+		if err != nil {
+			done(err)
+			return
+		}
+		command = checked
+	}
+	r.conn.server.deps.Messages.Execute(command, done)
+}
+
+// check waits until a message is checked. Nothing is read meanwhile, so what the client sends keeps its order, and its silence is
+// the server's doing. If the connection closes, the check ends. If it leaves, the check gets its outcome first.
+func (r *requests) check(command messaging.ChatCommand) (messaging.ChatCommand, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r.conn.reading.Pause(cancel)
+	defer r.conn.reading.Resume()
+	return r.conn.server.deps.Checks.Execute(ctx, command)
 }
 
 // settle takes the outcome of an append.

@@ -39,6 +39,16 @@ type ChatCommand struct {
 	Sender, Target  domain.UserID
 	Text            domain.Text
 	ClientMessageID domain.ClientMessageID
+	// Logged tells that Text is that of the log, to which the same message was appended before: see CheckText.
+	Logged bool
+}
+
+// ID returns the id of a message that its sender named; else the zero id.
+func (c ChatCommand) ID() domain.EventID {
+	if c.ClientMessageID == "" {
+		return domain.EventID{}
+	}
+	return domain.MessageID(c.Sender, c.Target, c.ClientMessageID)
 }
 
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: with nil when the
@@ -53,13 +63,10 @@ type ChatCommand struct {
 // whether they are known and how much waits for them: CodeUnavailable if it does not answer soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	text := command.Text
-	if s.EscapeHTML {
+	if s.EscapeHTML && !command.Logged {
 		text = text.EscapeHTML()
 	}
-	var named domain.EventID
-	if command.ClientMessageID != "" {
-		named = domain.MessageID(command.Sender, command.Target, command.ClientMessageID)
-	}
+	named := command.ID()
 	if !s.Online.Online(command.Target) {
 		if err := s.store(command.Sender, command.Target, text, named); err != nil {
 			done(err)
