@@ -158,7 +158,7 @@ var optionUses = []optionUse{
 	{"hook.allow_http", "true", "http://texts.example/check", func(r received) any { return r.hook.URL }}, // refused without it
 	{"hook.timeout", "2900ms", 2900 * time.Millisecond, func(r received) any { return r.hook.Timeout }},
 	{"hook.on_failure", "closed", false, func(r received) any {
-		return newCheck(common{Config: r.cfg}, &texthook.Client{}).FailOpen
+		return newCheck(common{Config: r.cfg, Store: &sqlstore.Store{}}, &texthook.Client{}).FailOpen
 	}},
 	{"hook.concurrency", "257", 257, func(r received) any { return r.hook.Concurrency }},
 	{"history.retention", "18h", 18 * time.Hour, func(r received) any { return r.projector.Retention }},
