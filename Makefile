@@ -1,6 +1,6 @@
 # The commands of this repository. Each is written down once: here, or in the script that a target calls.
 .POSIX:
-.PHONY: quick build test lint fuzz ci cluster bench load generate clean
+.PHONY: quick build test lint fuzz ci cluster bench load generate release clean
 
 # What to run before every commit: seconds, not minutes.
 quick: build
@@ -41,5 +41,9 @@ load:
 generate:
 	go test ./configs ./docs -update
 
+# The archives of a release of the commit that is checked out, for all platforms, in dist: make release VERSION=v1.2.3
+release:
+	go run ./.ci/release -version "$(VERSION)" -out dist
+
 clean:
-	rm -rf bin
+	rm -rf bin dist

@@ -28,7 +28,7 @@ func testTopics(t testing.TB, cluster *logclient.Cluster, partitions int) TopicN
 func testAppender(t testing.TB, cluster *logclient.Cluster, topic string, partitions int) *logclient.Appender {
 	t.Helper()
 	return NewAppender(cluster, logclient.AppenderOptions{
-		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
+		Topic: topic, Partitions: partitions, Deadline: time.Minute, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
 	})
 }
 

@@ -78,7 +78,7 @@ func TestTheAuditPublishesTheEndOfMoreSessionsThanItsQueueTakes(t *testing.T) {
 		sessions := testAppender(t, cluster, names.Sessions, 1)
 		defer sessions.Close(brokertest.Context(t))
 		presence := NewAppender(cluster, logclient.AppenderOptions{
-			Topic: names.Presence, Partitions: 1, Deadline: 5 * time.Second, QueueBytes: 1 << 20, Logger: brokertest.Logger(t),
+			Topic: names.Presence, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: brokertest.Logger(t),
 		})
 		defer presence.Close(brokertest.Context(t))
 		node := domain.Incarnation{1}

@@ -82,7 +82,7 @@ func TestRecordsAreStampedByTheAppendersClock(t *testing.T) {
 		names := testTopics(t, cluster, 1)
 		at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
 		appender := NewAppender(cluster, logclient.AppenderOptions{
-			Topic: names.Sessions, Partitions: 1, Deadline: 10 * time.Second, QueueBytes: 1 << 20,
+			Topic: names.Sessions, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20,
 			Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return at },
 		})
 		defer appender.Close(brokertest.Context(t))

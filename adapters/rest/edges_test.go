@@ -251,7 +251,7 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 func TestAnyListenerServesThePathThatWasSent(t *testing.T) {
 	w := newWorld(t, onPlainListener, func(w *world, o *Options, _ *Deps) {
-		o.ReadTimeout = 200 * time.Millisecond
+		o.ReadTimeout = unhurried
 		w.mount = func(app *fiber.App) {
 			app.Get("/", func(c *fiber.Ctx) error { return c.SendString(c.Query("x")) })
 		}

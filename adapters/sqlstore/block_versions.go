@@ -11,6 +11,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"chatting/adapters/sqlstore/conversations"
 	"chatting/adapters/sqlstore/database"
 	"chatting/application/blocks"
 	"chatting/domain"
@@ -75,17 +76,27 @@ func (b *Blocks) Versions(ctx context.Context, pair blocks.Pair) (blocks.GivenVe
 
 // VersionsOf implements past.GivenBlocks.
 func (b *Blocks) VersionsOf(ctx context.Context, pairs []blocks.Pair) (map[blocks.Pair]blocks.GivenVersions, error) {
-	key, err := b.key(ctx)
+	given, err := b.GivenIn(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return database.Ask(ctx, b.db, "look up versions of blocks",
 		func(ctx context.Context, db sqlx.QueryerContext) (map[blocks.Pair]blocks.GivenVersions, error) {
-			return givenVersions(ctx, db, key, pairs)
+			return given(ctx, db, pairs)
 		})
 }
 
-// givenVersions returns what was given out for pairs, without places. A pair that never changed is missing.
+// GivenIn implements conversations.GivenBlocks.
+func (b *Blocks) GivenIn(ctx context.Context) (conversations.GivenIn, error) {
+	key, err := b.key(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, db sqlx.QueryerContext, pairs []blocks.Pair) (map[blocks.Pair]blocks.GivenVersions, error) {
+		return givenVersions(ctx, db, key, pairs)
+	}, nil
+}
+
 func givenVersions(
 	ctx context.Context, db sqlx.QueryerContext, key []byte, pairs []blocks.Pair,
 ) (map[blocks.Pair]blocks.GivenVersions, error) {

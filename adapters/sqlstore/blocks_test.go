@@ -12,29 +12,13 @@ import (
 	"chatting/adapters/sqlstore/database"
 	"chatting/application/blocks"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
-
-var testTime = time.Date(2026, 3, 4, 5, 6, 7, 89e6, time.UTC)
-
-// change is a wish to block, or not, at testTime.
-func change(blocker, target domain.UserID, blocked bool) blocks.Change {
-	return blocks.Change{
-		Blocker: blocker, Target: target, Blocked: blocked, At: testTime,
-	}
-}
-
-// set carries out a change and tells whether it was one.
-func set(t *testing.T, s *Store, c blocks.Change) bool {
-	t.Helper()
-	changed, err := s.Blocks.SetBlocked(t.Context(), c)
-	noError(t, err)
-	return changed
-}
 
 func wantBlocks(t *testing.T, s *Store, blocker domain.UserID, want ...blocks.Entry) {
 	t.Helper()
 	got, err := s.Blocks.Blocks(t.Context(), blocker)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	for i := range got {
 		got[i].Pending = false // has a test of its own
 	}
@@ -51,16 +35,16 @@ var blockContract = map[string]func(*testing.T, testDB){
 			WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
 			INSERT INTO blocks (blocker, target, blocked, version, changed_at) SELECT 1, 100 + n, n > 1, 2, 0 FROM numbers`,
 			blocks.MaxBlocks-1)
-		if !set(t, s, change(1, 50, true)) {
+		if !sqltest.Set(t, s.Blocks, sqltest.Change(1, 50, true)) {
 			t.Error("the last one is no change")
 		}
-		_, err := s.Blocks.SetBlocked(t.Context(), change(1, 51, true))
-		wantCode(t, err, domain.CodeLimit)
+		_, err := s.Blocks.SetBlocked(t.Context(), sqltest.Change(1, 51, true))
+		sqltest.WantCode(t, err, domain.CodeLimit)
 		if blocked, err := s.Blocks.IsBlocked(t.Context(), 1, 51); blocked || err != nil {
 			t.Errorf("one too many is blocked: %t, %v", blocked, err)
 		}
 		// Pairs that are there already change as ever, and others may block as well.
-		if !set(t, s, change(1, 101, true)) || !set(t, s, change(1, 50, false)) || !set(t, s, change(2, 51, true)) {
+		if !sqltest.Set(t, s.Blocks, sqltest.Change(1, 101, true)) || !sqltest.Set(t, s.Blocks, sqltest.Change(1, 50, false)) || !sqltest.Set(t, s.Blocks, sqltest.Change(2, 51, true)) {
 			t.Error("no change")
 		}
 	},
@@ -69,7 +53,7 @@ var blockContract = map[string]func(*testing.T, testDB){
 		for i, step := range []struct{ blocked, changes bool }{
 			{false, false}, {true, true}, {true, false}, {false, true}, {false, false}, {true, true},
 		} {
-			if changed := set(t, s, change(1, 2, step.blocked)); changed != step.changes {
+			if changed := sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, step.blocked)); changed != step.changes {
 				t.Fatalf("step %d: changed %t, want %t", i, changed, step.changes)
 			}
 		}
@@ -78,11 +62,11 @@ var blockContract = map[string]func(*testing.T, testDB){
 	"APairShowsWhenItChangedLast": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		for i := range 3 {
-			c := change(1, 2, i%2 == 0)
-			c.At = testTime.Add(time.Duration(i) * time.Hour)
-			set(t, s, c)
+			c := sqltest.Change(1, 2, i%2 == 0)
+			c.At = sqltest.Time.Add(time.Duration(i) * time.Hour)
+			sqltest.Set(t, s.Blocks, c)
 			var at int64
-			noError(t, s.db.Reader.GetContext(t.Context(), &at, "SELECT changed_at FROM blocks"))
+			sqltest.NoError(t, s.db.Reader.GetContext(t.Context(), &at, "SELECT changed_at FROM blocks"))
 			if at != c.At.UnixMilli() {
 				t.Errorf("change %d: at %d, want %d", i, at, c.At.UnixMilli())
 			}
@@ -92,7 +76,7 @@ var blockContract = map[string]func(*testing.T, testDB){
 		s := d.migrated(t)
 		s.db.Writer.MustExecContext(t.Context(), insertKept, "another", "00")
 		key, err := s.Blocks.key(t.Context())
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if again, err := d.migrated(t).Blocks.key(t.Context()); err != nil || !bytes.Equal(again, key) {
 			t.Errorf("the key changed: %v", err)
 		}
@@ -120,32 +104,32 @@ var blockContract = map[string]func(*testing.T, testDB){
 		wantPendingPair := func(target domain.UserID, want bool) {
 			t.Helper()
 			entries, err := s.Blocks.Blocks(t.Context(), 1)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			for _, entry := range entries {
 				if entry.Target == target && entry.Pending != want {
 					t.Errorf("pair 1:%d pending: %t, want %t", target, entry.Pending, want)
 				}
 			}
 		}
-		set(t, s, change(1, 2, true))
-		set(t, s, change(1, 2, false))
-		set(t, s, change(1, 3, true))
-		set(t, s, change(9, 2, true)) // another pair
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 3, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(9, 2, true)) // another pair
 		for want := 2; want > 0; want-- {
 			wantPendingPair(2, true)
 			events, err := s.Blocks.PendingOf(t.Context(), 1, 2)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			if len(events) != want {
 				t.Fatalf("%d changes in the outbox, want %d", len(events), want)
 			}
-			noError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{events[0].ID}))
+			sqltest.NoError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{events[0].ID}))
 		}
 		wantPendingPair(2, false)
 		wantPendingPair(3, true)
 	},
 	"UnblockingWhomNobodyBlockedLeavesNoTrace": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		if set(t, s, change(1, 2, false)) {
+		if sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, false)) {
 			t.Fatal("the unblock changed something")
 		}
 		wantBlocks(t, s, 1)
@@ -153,15 +137,15 @@ var blockContract = map[string]func(*testing.T, testDB){
 	},
 	"AnUnblockedPairKeepsItsRowAndVersion": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		set(t, s, change(1, 2, true))
-		set(t, s, change(1, 2, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, false))
 		wantBlocks(t, s, 1, blocks.Entry{Target: 2, Blocked: false, Version: 2})
 	},
 	"BlocksComeInAscendingOrderOfTargetsWhateverTheirIDs": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		targets := []domain.UserID{math.MaxInt64, 10, -1, 9, math.MinInt64, 0, 1 << 53, 1<<53 + 1}
 		for _, target := range targets {
-			set(t, s, change(math.MaxInt64, target, true))
+			sqltest.Set(t, s.Blocks, sqltest.Change(math.MaxInt64, target, true))
 		}
 		slices.Sort(targets)
 		var want []blocks.Entry
@@ -172,18 +156,18 @@ var blockContract = map[string]func(*testing.T, testDB){
 	},
 	"ABlockIsOfOneDirection": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		set(t, s, change(1, 2, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, true))
 		for _, q := range []struct {
 			blocker, target domain.UserID
 			want            bool
 		}{{1, 2, true}, {2, 1, false}, {1, 3, false}} {
 			got, err := s.Blocks.IsBlocked(t.Context(), q.blocker, q.target)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			if got != q.want {
 				t.Errorf("%d blocks %d: %t, want %t", q.blocker, q.target, got, q.want)
 			}
 		}
-		set(t, s, change(1, 2, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, false))
 		if blocked, err := s.Blocks.IsBlocked(t.Context(), 1, 2); err != nil || blocked {
 			t.Errorf("blocked after the unblock: %t, %v", blocked, err)
 		}
@@ -197,19 +181,19 @@ var blockContract = map[string]func(*testing.T, testDB){
 			users = append(users, user)
 		}
 		for _, blocker := range []domain.UserID{10, 11, 10 + database.InList, 9 + many} {
-			set(t, s, change(blocker, 7, true))
+			sqltest.Set(t, s.Blocks, sqltest.Change(blocker, 7, true))
 			want = append(want, blocker)
 		}
-		set(t, s, change(11, 7, false))
-		set(t, s, change(7, 12, true))            // the other way round
-		set(t, s, change(13, 8, true))            // somebody else
-		set(t, s, change(math.MaxInt64, 7, true)) // not asked about
+		sqltest.Set(t, s.Blocks, sqltest.Change(11, 7, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(7, 12, true))            // the other way round
+		sqltest.Set(t, s.Blocks, sqltest.Change(13, 8, true))            // somebody else
+		sqltest.Set(t, s.Blocks, sqltest.Change(math.MaxInt64, 7, true)) // not asked about
 		want = slices.Delete(want, 1, 2)
 		for _, asked := range []struct{ users, want []domain.UserID }{
 			{users, want}, {[]domain.UserID{10, 11, 12}, []domain.UserID{10}}, {[]domain.UserID{11, 13}, nil}, {nil, nil},
 		} {
 			got, err := s.Blocks.BlockersAmong(t.Context(), 7, asked.users)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			slices.Sort(got)
 			if !slices.Equal(got, asked.want) {
 				t.Errorf("of %d users, %v block, want %v", len(asked.users), got, asked.want)
@@ -219,10 +203,10 @@ var blockContract = map[string]func(*testing.T, testDB){
 	"ABlockWhoseEventCannotBeKeptIsNotMade": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		key, err := s.Blocks.key(t.Context())
-		noError(t, err)
+		sqltest.NoError(t, err)
 		taken := domain.BlockEventID(key, 3, 4, 1)
 		s.db.Writer.MustExecContext(t.Context(), insertOutbox, taken.String(), 1, 2, true, 1, 0)
-		if changed, err := s.Blocks.SetBlocked(t.Context(), change(3, 4, true)); err == nil || changed {
+		if changed, err := s.Blocks.SetBlocked(t.Context(), sqltest.Change(3, 4, true)); err == nil || changed {
 			t.Fatalf("changed %t, error %v with an event id that is taken", changed, err)
 		}
 		wantBlocks(t, s, 3)
@@ -230,8 +214,8 @@ var blockContract = map[string]func(*testing.T, testDB){
 	"FirstBlocksOfAPairAtOnceChangeItOnce": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 3)
 		var changes atomic.Int64
-		atOnce(60, func(i int) {
-			changed, err := nodes[i%len(nodes)].Blocks.SetBlocked(t.Context(), change(1, 2, true))
+		sqltest.AtOnce(60, func(i int) {
+			changed, err := nodes[i%len(nodes)].Blocks.SetBlocked(t.Context(), sqltest.Change(1, 2, true))
 			if err != nil {
 				t.Error(err)
 			}
@@ -247,9 +231,9 @@ var blockContract = map[string]func(*testing.T, testDB){
 	"ChangesOfAPairAtOnceTakeVersionsWithoutGapOrRepetition": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 3)
 		var changes atomic.Int64
-		atOnce(100, func(i int) {
+		sqltest.AtOnce(100, func(i int) {
 			for round := range 3 {
-				changed, err := nodes[i%len(nodes)].Blocks.SetBlocked(t.Context(), change(1, 2, (i+round)%2 == 0))
+				changed, err := nodes[i%len(nodes)].Blocks.SetBlocked(t.Context(), sqltest.Change(1, 2, (i+round)%2 == 0))
 				if err != nil {
 					t.Error(err)
 				}
@@ -259,7 +243,7 @@ var blockContract = map[string]func(*testing.T, testDB){
 			}
 		})
 		events, err := nodes[0].Blocks.PendingOf(t.Context(), 1, 2)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if int64(len(events)) != changes.Load() {
 			t.Fatalf("%d events of %d changes", len(events), changes.Load())
 		}

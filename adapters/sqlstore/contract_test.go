@@ -1,24 +1,14 @@
 package sqlstore
 
 import (
-	"context"
-	"crypto/rand"
-	"log/slog"
-	"net/url"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"chatting/test/sqltest"
+
 	"go.uber.org/goleak"
-
-	"chatting/adapters/sqlstore/database"
-	"chatting/domain"
 )
-
-// postgresVariable names the URL of a PostgreSQL database in which the suite may make (and drop) schemas.
-const postgresVariable = "CHATTING_TEST_POSTGRES"
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(crashVariable); url != "" {
@@ -35,7 +25,6 @@ func TestStoreOnSQLiteKeepsItsContract(t *testing.T) {
 }
 
 func TestStoreOnPostgreSQLKeepsItsContract(t *testing.T) {
-	requirePostgres(t)
 	contract(t, newPostgresDatabase)
 }
 
@@ -43,8 +32,7 @@ func TestStoreOnPostgreSQLKeepsItsContract(t *testing.T) {
 func contract(t *testing.T, newDatabase func(*testing.T) testDB) {
 	for _, group := range []map[string]func(*testing.T, testDB){
 		faultContract, migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
-		loginContract, partitionContract, installationContract, historyContract, pageContract, markContract, markEventContract, eraseContract,
-		cursorContract, forgedContract, failureContract, unchangedContract, clockContract, projectionContract, missedContract,
+		loginContract, partitionContract, installationContract, eraseContract, failureContract, unchangedContract, clockContract,
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })
@@ -53,57 +41,20 @@ func contract(t *testing.T, newDatabase func(*testing.T) testDB) {
 }
 
 func newSQLiteDatabase(t *testing.T) testDB {
-	return testDB{url: "sqlite:" + t.TempDir() + "/test.db"}
-}
-
-func requirePostgres(t *testing.T) {
 	t.Helper()
-	if os.Getenv(postgresVariable) == "" {
-		t.Skipf("no PostgreSQL: set %s to the URL of a database in which schemas may be made", postgresVariable)
-	}
+	return testDB{url: sqltest.NewSQLite(t)}
 }
 
-// newPostgresDatabase makes a schema of its own, which is dropped after the test.
 func newPostgresDatabase(t *testing.T) testDB {
 	t.Helper()
-	return newSchema(t)
-}
-
-func newSchema(t testing.TB) testDB {
-	t.Helper()
-	admin := testDB{url: os.Getenv(postgresVariable)}.open(t).db // it is closed after what is cleaned up below
-	schema := "test_" + strings.ToLower(rand.Text())
-	admin.Writer.MustExecContext(t.Context(), "CREATE SCHEMA "+schema)
-	t.Cleanup(func() {
-		if _, err := admin.Writer.ExecContext(context.Background(), "DROP SCHEMA "+schema+" CASCADE"); err != nil {
-			t.Error(err)
-		}
-	})
-	return testDB{url: withParameter(t, os.Getenv(postgresVariable), "search_path", schema)}
-}
-
-func withParameter(t testing.TB, rawURL, name, value string) string {
-	t.Helper()
-	parsed, err := url.Parse(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := parsed.Query()
-	query.Set(name, value)
-	parsed.RawQuery = query.Encode()
-	return parsed.String()
+	sqltest.RequirePostgres(t)
+	return testDB{url: sqltest.NewPostgres(t)}
 }
 
 // open opens the database without migrating it; it is closed after the test.
 func (d testDB) open(t testing.TB, adjust ...func(*Options)) *Store {
 	t.Helper()
-	// A timeout that a slow machine does not meet by chance; MaxOpen such that many stores fit into one server.
-	o := Options{
-		Options: database.Options{
-			URL: d.url, MaxOpen: 4, Timeout: 30 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		},
-		Now: time.Now,
-	}
+	o := Options{Options: sqltest.OptionsFor(t, d.url), Now: time.Now}
 	for _, f := range adjust {
 		f(&o)
 	}
@@ -137,39 +88,4 @@ func (d testDB) nodes(t *testing.T, n int) []*Store {
 		stores = append(stores, d.open(t))
 	}
 	return stores
-}
-
-// atOnce calls f n times concurrently, as near to each other as possible, and waits for all.
-func atOnce(n int, f func(i int)) {
-	var all sync.WaitGroup
-	start := make(chan struct{})
-	for i := range n {
-		all.Go(func() {
-			<-start
-			f(i)
-		})
-	}
-	close(start)
-	all.Wait()
-}
-
-func noError(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func wantCode(t *testing.T, err error, want domain.Code) {
-	t.Helper()
-	if got := domain.CodeOf(err); got != want {
-		t.Fatalf("code %q of error %v, want %q", got, err, want)
-	}
-}
-
-func newEventID() (id domain.EventID) {
-	if _, err := rand.Read(id[:]); err != nil {
-		panic(err)
-	}
-	return id
 }

@@ -2,169 +2,28 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 
-	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
-	"github.com/lib/pq/pqerror"
-	"modernc.org/sqlite"
-
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/history"
 	"chatting/application/replay"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 var errFault = errors.New("a fault")
-
-// conflictOn returns an error by which the driver tells that another transaction got in the way.
-func conflictOn(t *testing.T, d testDB) error {
-	t.Helper()
-	path, ok := strings.CutPrefix(d.url, "sqlite:")
-	if !ok {
-		return &pq.Error{Code: pqerror.TRSerializationFailure}
-	}
-	pool, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate")
-	noError(t, err)
-	defer pool.Close()
-	first, err := pool.BeginTx(t.Context(), nil)
-	noError(t, err)
-	defer first.Rollback()
-	if _, err = pool.BeginTx(t.Context(), nil); err == nil {
-		t.Fatal("two transactions write at once")
-	}
-	return err
-}
-
-// faults are the connections of a store whose steps can fail: to begin, prepare, ask, read a row, change and commit.
-type faults struct {
-	driver.Connector
-
-	// before is called before each step and says whether it fails instead; and after a commit that failed was rolled back.
-	before func(step string) error
-}
 
 // newFaulty opens the database a second time, through one connection whose steps call before.
 func newFaulty(t *testing.T, d testDB, before func(step string) error) *Store {
 	t.Helper()
 	s := d.open(t)
-	var connector driver.Connector
-	var err error
-	if path, ok := strings.CutPrefix(d.url, "sqlite:"); ok {
-		connector, err = sqlite.NewConnector("file:" + path + "?_txlock=immediate&_busy_timeout=30000")
-	} else {
-		connector, err = pq.NewConnector(d.url)
-	}
-	noError(t, err)
-	noError(t, s.Close())
-	s.db.Writer = sqlx.NewDb(sql.OpenDB(&faults{connector, before}), s.db.Writer.DriverName())
-	s.db.Writer.SetMaxOpenConns(1)
-	s.db.Reader = s.db.Writer
+	sqltest.Break(t, s.db, d.url, before)
 	return s
-}
-
-func (f *faults) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := f.Connector.Connect(ctx)
-	return faultyConn{conn, f}, err
-}
-
-type faultyConn struct {
-	driver.Conn
-	*faults
-}
-
-func (c faultyConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
-	if err := c.before("begin"); err != nil {
-		return nil, err
-	}
-	tx, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, o)
-	return faultyTx{tx, c.faults}, err
-}
-
-func (c faultyConn) QueryContext(ctx context.Context, query string, arguments []driver.NamedValue) (driver.Rows, error) {
-	if err := c.before(query); err != nil {
-		return nil, err
-	}
-	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, arguments)
-	return &faultyRows{rows, c.faults, query}, err
-}
-
-func (c faultyConn) ExecContext(ctx context.Context, query string, arguments []driver.NamedValue) (driver.Result, error) {
-	if err := c.before(query); err != nil {
-		return nil, err
-	}
-	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, arguments)
-}
-
-func (c faultyConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	if err := c.before("prepare"); err != nil {
-		return nil, err
-	}
-	statement, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
-	return faultyStatement{statement, c.faults, query}, err
-}
-
-func (c faultyConn) CheckNamedValue(value *driver.NamedValue) error {
-	if checker, ok := c.Conn.(driver.NamedValueChecker); ok {
-		return checker.CheckNamedValue(value)
-	}
-	return driver.ErrSkip
-}
-
-type faultyTx struct {
-	driver.Tx
-	*faults
-}
-
-func (tx faultyTx) Commit() error {
-	if err := tx.before("commit"); err != nil {
-		err = errors.Join(err, tx.Rollback())
-		return errors.Join(err, tx.before("rolled back"))
-	}
-	return tx.Tx.Commit()
-}
-
-type faultyRows struct {
-	driver.Rows
-	*faults
-
-	query string
-}
-
-func (r *faultyRows) Next(row []driver.Value) error {
-	if err := r.before("row of " + r.query); err != nil {
-		return err
-	}
-	return r.Rows.Next(row)
-}
-
-type faultyStatement struct {
-	driver.Stmt
-	*faults
-
-	query string
-}
-
-func (s faultyStatement) ExecContext(ctx context.Context, arguments []driver.NamedValue) (driver.Result, error) {
-	if err := s.before(s.query); err != nil {
-		return nil, err
-	}
-	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, arguments)
-}
-
-func (s faultyStatement) QueryContext(ctx context.Context, arguments []driver.NamedValue) (driver.Rows, error) {
-	if err := s.before(s.query); err != nil {
-		return nil, err
-	}
-	rows, err := s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, arguments)
-	return &faultyRows{rows, s.faults, s.query}, err
 }
 
 // call is a call of the store, and what it returns on the database of newCalls.
@@ -182,28 +41,28 @@ type call struct {
 // newCalls fills a database and returns calls of the store, each of which finds the database as the ones before left it.
 func newCalls(t *testing.T, s *Store) []call {
 	t.Helper()
-	y := newStory(t, s)
+	y := sqltest.NewStory(t, s.Projections, s.Blocks)
 	for user := domain.UserID(1); user <= 5; user++ {
-		noError(t, s.Users.Remember(t.Context(), user))
+		sqltest.NoError(t, s.Users.Remember(t.Context(), user))
 	}
-	old, first, last := y.tellAt(chat(1, 2), testTime.Add(-1)), y.tell(chat(1, 2)), y.tell(chat(1, 2))
-	y.tell(chat(3, 2))
-	set(t, s, change(2, 9, true))
+	old, first, last := y.TellAt(sqltest.Chat(1, 2), sqltest.Time.Add(-1)), y.Tell(sqltest.Chat(1, 2)), y.Tell(sqltest.Chat(1, 2))
+	y.Tell(sqltest.Chat(3, 2))
+	sqltest.Set(t, s.Blocks, sqltest.Change(2, 9, true))
 	for _, pair := range [][2]domain.UserID{{2, 3}, {3, 4}, {3, 2}, {5, 2}} {
 		add(t, s, pair[0], pair[1], 10)
 	}
-	wantOwned(t, s, "begun", printA, testTime)
-	noError(t, s.Idempotency.Complete(t.Context(), "begun", 200, []byte("done")))
+	wantOwned(t, s, "begun", printA, sqltest.Time)
+	sqltest.NoError(t, s.Idempotency.Complete(t.Context(), "begun", 200, []byte("done")))
 	places := func(offset int64) []domain.Place {
 		return []domain.Place{{Generation: 1, Offset: offset}}
 	}
-	noError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{domain.System: places(0)}))
+	sqltest.NoError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{domain.System: places(0)}))
 	own := LogIdentity{TopicPrefix: "p", ClusterID: "c"}
 	nine := blocks.Pair{Blocker: 2, Target: 9}
 	pending, err := s.Blocks.PendingOf(t.Context(), 2, 9)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	blocked := pending[0]
-	end := y.at
+	end := y.At
 	to := func(offset int64) history.Projection {
 		moved := end
 		moved.Next.Offset = offset
@@ -214,8 +73,8 @@ func newCalls(t *testing.T, s *Store) []call {
 	}
 	batch := history.ProjectionBatch{From: end, To: to(7), Supersedes: map[int64]int64{4: 3}, Events: []history.ProjectedEvent{
 		{Offset: 4, Event: blocked},
-		{Offset: 5, Event: domain.Event{ID: newEventID(), Time: testTime, Body: chat(9, 2)}, Frame: []byte("{}")},
-		{Offset: 6, Event: domain.Event{ID: newEventID(), Time: testTime, Body: chat(1, 2)}, Frame: []byte("{}")},
+		{Offset: 5, Event: domain.Event{ID: sqltest.NewEventID(), Time: sqltest.Time, Body: sqltest.Chat(9, 2)}, Frame: []byte("{}")},
+		{Offset: 6, Event: domain.Event{ID: sqltest.NewEventID(), Time: sqltest.Time, Body: sqltest.Chat(1, 2)}, Frame: []byte("{}")},
 	}}
 	ids := func(list []history.Entry, err error) (any, error) {
 		var ids []domain.EventID
@@ -247,10 +106,12 @@ func newCalls(t *testing.T, s *Store) []call {
 			versions, err := s.Blocks.VersionsOf(ctx, []blocks.Pair{nine, {Blocker: 9, Target: 2}})
 			return versions[nine].Newest + int64(len(versions)), err
 		}, int64(2), nil, 0},
-		{"ErasedBefore", func(ctx context.Context, s *Store) (any, error) { return s.Eraser.ErasedBefore(ctx, users{1, 2}) },
+		{"ErasedBefore", func(ctx context.Context, s *Store) (any, error) { return s.Erasures.ErasedBefore(ctx, users{1, 2}) },
 			map[domain.UserID]map[int]int64{}, nil, 0},
 		{"PendingOf", func(ctx context.Context, s *Store) (any, error) { return s.Blocks.PendingOf(ctx, 2, 9) }, pending, nil, 0},
-		{"Pending", func(ctx context.Context, s *Store) (any, error) { return s.Blocks.Pending(ctx, testTime.Add(1e9), 9) }, pending, nil, 0},
+		{"Pending", func(ctx context.Context, s *Store) (any, error) {
+			return s.Blocks.Pending(ctx, sqltest.Time.Add(1e9), 9)
+		}, pending, nil, 0},
 		{"Friends", func(ctx context.Context, s *Store) (any, error) { return s.Friends.Friends(ctx, 2) }, users{3}, nil, 0},
 		{"Known", func(ctx context.Context, s *Store) (any, error) { return s.Users.Known(ctx, 1) }, true, nil, 0},
 		{"LoginFacts", func(ctx context.Context, s *Store) (any, error) {
@@ -261,18 +122,18 @@ func newCalls(t *testing.T, s *Store) []call {
 			return facts[0].Friends, nil
 		}, users{3}, nil, 0},
 		{"Messages", func(ctx context.Context, s *Store) (any, error) {
-			list, more, err := s.History.Messages(ctx, 2, 1, nil, atMost(2))
+			list, more, err := s.History.Messages(ctx, 2, 1, nil, sqltest.AtMost(2))
 			if more != (err == nil) {
 				t.Errorf("more %t beside the error %v", more, err)
 			}
 			return ids(list, err)
 		}, []domain.EventID{last, first}, nil, 0},
 		{"Messages before", func(ctx context.Context, s *Store) (any, error) {
-			list, _, err := s.History.Messages(ctx, 1, 2, &first, atMost(2))
+			list, _, err := s.History.Messages(ctx, 1, 2, &first, sqltest.AtMost(2))
 			return ids(list, err)
 		}, []domain.EventID{old}, nil, 0},
 		{"Conversations", func(ctx context.Context, s *Store) (any, error) {
-			list, more, err := s.History.Conversations(ctx, 2, nil, atMost(1))
+			list, more, err := s.History.Conversations(ctx, 2, nil, sqltest.AtMost(1))
 			if more != (err == nil) {
 				t.Errorf("more %t beside the error %v", more, err)
 			}
@@ -300,12 +161,12 @@ func newCalls(t *testing.T, s *Store) []call {
 			return ids(lists[0], err)
 		}, []domain.EventID{first, last}, nil, 0},
 		{"Recent", func(ctx context.Context, s *Store) (any, error) {
-			return s.Undelivered.Recent(ctx, 2, places(2), testTime, 10)
+			return s.Undelivered.Recent(ctx, 2, places(2), sqltest.Time, 10)
 		}, []domain.EventID{first}, nil, 0},
 		{"StoredOf", func(ctx context.Context, s *Store) (any, error) {
 			messages, bytes, err := s.Undelivered.StoredOf(ctx, 1, 2, 10)
 			return [2]int64{int64(messages), bytes}, err
-		}, [2]int64{3, 3 * int64(len(modelFrame(domain.Event{})))}, nil, 0},
+		}, [2]int64{3, 3 * int64(len(sqltest.Frame(domain.Event{})))}, nil, 0},
 		{"HasMessage", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.HasMessage(ctx, 2, 1, first) }, true, nil, 0},
 		{"SentFrame", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.SentFrame(ctx, 2, 1, first) }, modelFrame(domain.Event{ID: first}), nil, 0},
 		{"Projections", func(ctx context.Context, s *Store) (any, error) { return s.Projections.Projections(ctx) }, []history.Projection{end}, nil, 0},
@@ -315,8 +176,12 @@ func newCalls(t *testing.T, s *Store) []call {
 
 		{"ClaimLog", func(ctx context.Context, s *Store) (any, error) { return s.Installation.ClaimLog(ctx, own) }, own, nil, 0},
 		{"Beat", func(ctx context.Context, s *Store) (any, error) { return nil, s.Installation.Beat(ctx) }, nil, nil, 0},
-		{"SetBlocked", func(ctx context.Context, s *Store) (any, error) { return s.Blocks.SetBlocked(ctx, change(1, 3, true)) }, true, false, 0},
-		{"unblocking", func(ctx context.Context, s *Store) (any, error) { return s.Blocks.SetBlocked(ctx, change(1, 3, false)) }, true, false, 0},
+		{"SetBlocked", func(ctx context.Context, s *Store) (any, error) {
+			return s.Blocks.SetBlocked(ctx, sqltest.Change(1, 3, true))
+		}, true, false, 0},
+		{"unblocking", func(ctx context.Context, s *Store) (any, error) {
+			return s.Blocks.SetBlocked(ctx, sqltest.Change(1, 3, false))
+		}, true, false, 0},
 		{"MarkPublished", func(ctx context.Context, s *Store) (any, error) {
 			return nil, s.Blocks.MarkPublished(ctx, []domain.EventID{blocked.ID})
 		}, nil, nil, 0},
@@ -331,11 +196,11 @@ func newCalls(t *testing.T, s *Store) []call {
 		}, nil, nil, 0},
 		{"PartitionCount", func(ctx context.Context, s *Store) (any, error) { return s.Installation.PartitionCount(ctx, "p", 4) }, 4, nil, 0},
 		{"Begin", func(ctx context.Context, s *Store) (any, error) {
-			return s.Idempotency.Begin(ctx, "begun", printA, testTime)
+			return s.Idempotency.Begin(ctx, "begun", printA, sqltest.Time)
 		},
 			&StoredResponse{Status: 200, Body: []byte("done")}, nil, 0},
 		{"Begin anew", func(ctx context.Context, s *Store) (any, error) {
-			return s.Idempotency.Begin(ctx, "new", printA, testTime)
+			return s.Idempotency.Begin(ctx, "new", printA, sqltest.Time)
 		},
 			(*StoredResponse)(nil), domain.CodeKeyInProgress, 0},
 		{"Complete", func(ctx context.Context, s *Store) (any, error) {
@@ -356,10 +221,10 @@ func newCalls(t *testing.T, s *Store) []call {
 		{"MoveProjection 2", func(ctx context.Context, s *Store) (any, error) {
 			return nil, s.Projections.MoveProjection(ctx, history.Projection{}, elsewhere(2), nil)
 		}, nil, history.ErrProjectionMoved, 0},
-		{"Expire", func(ctx context.Context, s *Store) (any, error) { return s.History.Expire(ctx, testTime, 1) }, 1, 0, 0},
+		{"Expire", func(ctx context.Context, s *Store) (any, error) { return s.History.Expire(ctx, sqltest.Time, 1) }, 1, 0, 0},
 		{"EraseUser", func(ctx context.Context, s *Store) (any, error) {
 			unblocked, known, err := s.Eraser.EraseUser(ctx, application.Erasure{
-				User: 2, At: testTime, Ends: []int64{20}, Projected: []domain.Place{to(20).Next},
+				User: 2, At: sqltest.Time, Ends: []int64{20}, Projected: []domain.Place{to(20).Next},
 			})
 			if err != nil {
 				return unblocked, err
@@ -383,13 +248,13 @@ func allTables(t *testing.T, s *Store) string {
 		"conversation_marks", "read_mark_events", "delivered_cursors", "idempotency_keys", "topic_partitions", "installation", "server_beats",
 	} {
 		rows, err := s.db.Reader.QueryxContext(t.Context(), "SELECT * FROM "+table+" ORDER BY 1, 2")
-		noError(t, err)
+		sqltest.NoError(t, err)
 		for rows.Next() {
 			row, err := rows.SliceScan()
-			noError(t, err)
+			sqltest.NoError(t, err)
 			fmt.Fprintln(&all, table, row)
 		}
-		noError(t, errors.Join(rows.Err(), rows.Close())) //nolint:sqlclosecheck // the next table is read on the same connection
+		sqltest.NoError(t, errors.Join(rows.Err(), rows.Close())) //nolint:sqlclosecheck // the next table is read on the same connection
 	}
 	return all.String()
 }
@@ -405,14 +270,14 @@ var faultContract = map[string]func(*testing.T, testDB){
 			}
 			return nil
 		})
-		defer func() { noError(t, s.Close()) }()
+		defer func() { sqltest.NoError(t, s.Close()) }()
 		for _, call := range newCalls(t, sound) {
 			before := allTables(t, sound)
 			for failing = 1; ; failing++ {
 				steps, began = 0, false
 				s.Blocks.secret.Store(nil)
 				s.Users.known.Purge()
-				s.Idempotency.purgeAt.Store(testTime.UnixMilli() + 1)
+				s.Idempotency.purgeAt.Store(sqltest.Time.UnixMilli() + 1)
 				got, err := call.do(t.Context(), s)
 				if steps < failing {
 					if err != nil || !reflect.DeepEqual(got, call.want) {
@@ -441,7 +306,7 @@ var faultContract = map[string]func(*testing.T, testDB){
 	"ACallThatIsTriedAgainReturnsWhatItFindsThen": func(t *testing.T, d testDB) {
 		sound := d.migrated(t)
 		var meanwhile func()
-		conflict, commits := conflictOn(t, d), 0
+		conflict, commits := sqltest.ConflictOn(t, d.url), 0
 		s := newFaulty(t, d, func(step string) error {
 			switch step {
 			case "commit":
@@ -453,11 +318,11 @@ var faultContract = map[string]func(*testing.T, testDB){
 			}
 			return nil
 		})
-		defer func() { noError(t, s.Close()) }()
+		defer func() { sqltest.NoError(t, s.Close()) }()
 		for _, call := range newCalls(t, sound) {
 			s.Users.known.Purge()
-			s.Idempotency.purgeAt.Store(testTime.UnixMilli() + 1)
-			sound.Idempotency.purgeAt.Store(testTime.UnixMilli() + 1)
+			s.Idempotency.purgeAt.Store(sqltest.Time.UnixMilli() + 1)
+			sound.Idempotency.purgeAt.Store(sqltest.Time.UnixMilli() + 1)
 			commits = max(call.commits, 1)
 			meanwhile = func() {
 				if got, err := call.do(t.Context(), sound); err != nil || !reflect.DeepEqual(got, call.want) {
@@ -475,7 +340,7 @@ var faultContract = map[string]func(*testing.T, testDB){
 				}
 				continue
 			case domain.Code:
-				wantCode(t, err, again)
+				sqltest.WantCode(t, err, again)
 				continue
 			case nil:
 				call.again = call.want
@@ -485,11 +350,11 @@ var faultContract = map[string]func(*testing.T, testDB){
 			}
 		}
 		// A response that is not kept any more when the call is tried again is none.
-		wantOwned(t, sound, "old", printA, testTime)
-		noError(t, sound.Idempotency.Complete(t.Context(), "old", 200, nil))
+		wantOwned(t, sound, "old", printA, sqltest.Time)
+		sqltest.NoError(t, sound.Idempotency.Complete(t.Context(), "old", 200, nil))
 		commits, meanwhile = 1, func() {
 			sound.db.Writer.MustExecContext(t.Context(), "DELETE FROM idempotency_keys")
 		}
-		wantOwned(t, s, "old", printA, testTime)
+		wantOwned(t, s, "old", printA, sqltest.Time)
 	},
 }

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 func wantFriends(t *testing.T, s *Store, user domain.UserID, want ...domain.UserID) {
 	t.Helper()
 	got, err := s.Friends.Friends(t.Context(), user)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	if got == nil || !slices.Equal(got, want) {
 		t.Fatalf("friends of %d: %#v, want %v", user, got, want)
 	}
@@ -21,14 +22,14 @@ func wantFriends(t *testing.T, s *Store, user domain.UserID, want ...domain.User
 func add(t *testing.T, s *Store, user, friend domain.UserID, limit int) bool {
 	t.Helper()
 	added, err := s.Friends.AddFriend(t.Context(), user, friend, limit)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	return added
 }
 
 func remove(t *testing.T, s *Store, user, friend domain.UserID) bool {
 	t.Helper()
 	removed, err := s.Friends.RemoveFriend(t.Context(), user, friend)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	return removed
 }
 
@@ -36,7 +37,7 @@ func remove(t *testing.T, s *Store, user, friend domain.UserID) bool {
 func wantLength(t *testing.T, s *Store, user domain.UserID, want int) {
 	t.Helper()
 	_, err := s.Friends.AddFriend(t.Context(), user, 1000, want)
-	wantCode(t, err, domain.CodeLimit)
+	sqltest.WantCode(t, err, domain.CodeLimit)
 	if !add(t, s, user, 1000, want+1) || !remove(t, s, user, 1000) {
 		t.Errorf("the list of %d has no room beside %d", user, want)
 	}
@@ -85,7 +86,7 @@ var friendContract = map[string]func(*testing.T, testDB){
 		add(t, s, 1, 2, 2)
 		add(t, s, 1, 3, 2)
 		added, err := s.Friends.AddFriend(t.Context(), 1, 4, 2)
-		wantCode(t, err, domain.CodeLimit)
+		sqltest.WantCode(t, err, domain.CodeLimit)
 		if added || add(t, s, 1, 3, 2) {
 			t.Fatal("a full list took somebody")
 		}
@@ -100,7 +101,7 @@ var friendContract = map[string]func(*testing.T, testDB){
 		const limit = 10
 		nodes := d.nodes(t, 3)
 		var added, refused atomic.Int64
-		atOnce(60, func(i int) {
+		sqltest.AtOnce(60, func(i int) {
 			ok, err := nodes[i%len(nodes)].Friends.AddFriend(t.Context(), 1, domain.UserID(100+i/2), limit)
 			switch {
 			case domain.CodeOf(err) == domain.CodeLimit:
@@ -112,14 +113,14 @@ var friendContract = map[string]func(*testing.T, testDB){
 			}
 		})
 		friends, err := nodes[0].Friends.Friends(t.Context(), 1)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if len(friends) != limit || added.Load() != limit || refused.Load() == 0 {
 			t.Errorf("%d friends, %d added, %d refused, with a limit of %d", len(friends), added.Load(), refused.Load(), limit)
 		}
 	},
 	"AddingAndRemovingAtOnceKeepsTheCount": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 3)
-		atOnce(60, func(i int) {
+		sqltest.AtOnce(60, func(i int) {
 			node, friend := nodes[i%len(nodes)], domain.UserID(100+i%5)
 			var err error
 			if i%2 == 0 {
@@ -132,11 +133,11 @@ var friendContract = map[string]func(*testing.T, testDB){
 			}
 		})
 		friends, err := nodes[0].Friends.Friends(t.Context(), 1)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		// The list has room for exactly one more than it holds: the count kept beside it is right.
 		limit := len(friends) + 1
 		add(t, nodes[0], 1, 1000, limit)
 		_, err = nodes[0].Friends.AddFriend(t.Context(), 1, 1001, limit)
-		wantCode(t, err, domain.CodeLimit)
+		sqltest.WantCode(t, err, domain.CodeLimit)
 	},
 }

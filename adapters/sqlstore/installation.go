@@ -12,6 +12,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"chatting/adapters/sqlstore/conversations"
 	"chatting/adapters/sqlstore/database"
 	"chatting/domain"
 )
@@ -64,11 +65,6 @@ const (
 	selectPartitions = `SELECT partitions FROM topic_partitions WHERE topic = $1`
 	selectUsedTopics = `SELECT topic FROM topic_partitions ORDER BY recorded_at DESC, topic`
 	forgetPartitions = `DELETE FROM topic_partitions`
-	moveErasures     = `
-		INSERT INTO erasures (user_id, log_partition, generation, until_offset)
-		SELECT DISTINCT user_id, CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT) FROM erasures WHERE TRUE
-		ON CONFLICT (user_id, log_partition) DO UPDATE
-		SET generation = excluded.generation, until_offset = excluded.until_offset`
 )
 
 // conversationsSuffix ends the names of the topics by which a database that does not know its log yet tells the prefix.
@@ -191,26 +187,14 @@ func (i *Installation) BeginMove(ctx context.Context) error {
 }
 
 // MoveToLog lets the database belong to another log, once the projections have moved, after BeginMove. It forgets the old
-// log's partitions. Erased users stay erased, whatever the new log has of them. Delivery cursors stay, unless the new log has
-// another number of partitions: then conversations are in other ones, and storing for offline users begins anew.
+// log's partitions, and what it knew of users goes with it as conversations.MoveToLog says.
 func (i *Installation) MoveToLog(ctx context.Context, move LogMove) error {
 	if move.To.TopicPrefix == "" || len(move.Ends) == 0 {
 		return errors.New("sql: a log without a topic prefix or partitions cannot be recorded")
 	}
 	return i.db.Transact(ctx, "move to another log", func(ctx context.Context, tx *sqlx.Tx) error {
-		began, err := readCursor(ctx, tx, 0)
-		if err != nil {
+		if err := conversations.MoveToLog(ctx, tx, move.Generation, move.Ends); err != nil {
 			return err
-		}
-		if len(began) != len(move.Ends) {
-			if _, err := tx.ExecContext(ctx, forgetCursors); err != nil {
-				return err
-			}
-		}
-		for partition, end := range move.Ends {
-			if _, err := tx.ExecContext(ctx, moveErasures, partition, move.Generation, end); err != nil {
-				return fmt.Errorf("erasures: %w", err)
-			}
 		}
 		if _, err := tx.ExecContext(ctx, forgetPartitions); err != nil {
 			return err

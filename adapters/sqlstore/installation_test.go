@@ -12,6 +12,7 @@ import (
 	"chatting/application"
 	"chatting/application/history"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 func TestLogsAreOneUnlessTheirPrefixesOrKnownClustersDiffer(t *testing.T) {
@@ -38,9 +39,9 @@ var installationContract = map[string]func(*testing.T, testDB){
 		belongs := func(store *Store, own, want LogIdentity) {
 			t.Helper()
 			got, err := store.Installation.Log(t.Context(), own)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			claimed, err := store.Installation.ClaimLog(t.Context(), own)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			if got != want || claimed != want {
 				t.Errorf("asked as %v, it belongs to %v, and claimed to %v, not %v", own, got, claimed, want)
 			}
@@ -65,8 +66,8 @@ var installationContract = map[string]func(*testing.T, testDB){
 		// A store is held to its own log, and not to the one that it found instead.
 		stranger := d.open(t)
 		belongs(stranger, other, mine)
-		noError(t, nodes[0].Installation.MoveToLog(t.Context(), LogMove{To: other, Generation: 2, Ends: []int64{0}}))
-		noError(t, stranger.Installation.Beat(t.Context()))
+		sqltest.NoError(t, nodes[0].Installation.MoveToLog(t.Context(), LogMove{To: other, Generation: 2, Ends: []int64{0}}))
+		sqltest.NoError(t, stranger.Installation.Beat(t.Context()))
 		if err := nodes[0].Installation.Beat(t.Context()); !errors.As(err, new(*OtherLogError)) {
 			t.Errorf("the node of the old log beats: %v", err)
 		}
@@ -80,13 +81,13 @@ var installationContract = map[string]func(*testing.T, testDB){
 		for i, to := range []LogIdentity{{"a", "c1"}, {"b", "c2"}} {
 			if i == 0 {
 				_, err := nodes[0].Installation.ClaimLog(t.Context(), to)
-				noError(t, err)
+				sqltest.NoError(t, err)
 			} else {
-				noError(t, nodes[0].Installation.MoveToLog(t.Context(), LogMove{To: to, Generation: 2, Ends: []int64{0}}))
+				sqltest.NoError(t, nodes[0].Installation.MoveToLog(t.Context(), LogMove{To: to, Generation: 2, Ends: []int64{0}}))
 			}
 			for _, node := range nodes {
 				id, err := node.Installation.DatabaseID(t.Context())
-				noError(t, err)
+				sqltest.NoError(t, err)
 				seen[id] = true
 			}
 		}
@@ -109,7 +110,7 @@ var installationContract = map[string]func(*testing.T, testDB){
 		s := d.migrated(t)
 		for i, topic := range []string{"zz.conversations", "aa.conversations", "old.conversations", "old.sessions"} {
 			_, err := s.Installation.PartitionCount(t.Context(), topic, 16)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			s.db.Writer.MustExecContext(t.Context(), "UPDATE topic_partitions SET recorded_at = $1 WHERE topic = $2", i, topic)
 		}
 		if got, err := s.Installation.ClaimLog(t.Context(), LogIdentity{"new", "c1"}); err != nil || got != (LogIdentity{"old", ""}) {
@@ -122,7 +123,7 @@ var installationContract = map[string]func(*testing.T, testDB){
 	"NodesThatStartAtOnceGetOneLog": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 3)
 		logs := make([]LogIdentity, 30)
-		atOnce(len(logs), func(i int) {
+		sqltest.AtOnce(len(logs), func(i int) {
 			var err error
 			if logs[i], err = nodes[i%len(nodes)].Installation.ClaimLog(t.Context(), LogIdentity{fmt.Sprint("p", i), "c"}); err != nil {
 				t.Error(err)
@@ -139,15 +140,15 @@ var installationContract = map[string]func(*testing.T, testDB){
 		server, adopt := nodes[0], nodes[1]
 		own := LogIdentity{"a", "c1"}
 		_, err := server.Installation.ClaimLog(t.Context(), own)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		const user = domain.UserID(7)
 		at := func(generation, offset int64) history.Projection {
 			return history.Projection{Next: domain.Place{Generation: generation, Offset: offset}, Last: -1}
 		}
 		cursors := map[domain.UserID][]domain.Place{domain.System: {{Generation: 1, Offset: 3}}}
-		noError(t, server.Projections.MoveProjection(t.Context(), history.Projection{}, at(1, 0), nil))
-		noError(t, server.Users.Remember(t.Context(), user))
-		noError(t, server.Cursors.SaveCursors(t.Context(), cursors))
+		sqltest.NoError(t, server.Projections.MoveProjection(t.Context(), history.Projection{}, at(1, 0), nil))
+		sqltest.NoError(t, server.Users.Remember(t.Context(), user))
+		sqltest.NoError(t, server.Cursors.SaveCursors(t.Context(), cursors))
 
 		changes := map[string]func(from, to history.Projection) error{
 			"Project": func(from, to history.Projection) error {
@@ -163,7 +164,7 @@ var installationContract = map[string]func(*testing.T, testDB){
 			},
 			"Beat": func(_, _ history.Projection) error { return server.Installation.Beat(t.Context()) },
 			"SetBlocked": func(_, _ history.Projection) error {
-				_, err := server.Blocks.SetBlocked(t.Context(), change(1, 2, true))
+				_, err := server.Blocks.SetBlocked(t.Context(), sqltest.Change(1, 2, true))
 				return err
 			},
 		}
@@ -175,23 +176,23 @@ var installationContract = map[string]func(*testing.T, testDB){
 				if !errors.As(err, &other) || other.Held != own {
 					t.Errorf("%s: %v", name, err)
 				}
-				wantCode(t, err, domain.CodeUnavailable)
+				sqltest.WantCode(t, err, domain.CodeUnavailable)
 			}
 		}
 		for want := range int64(3) {
 			if beats, err := adopt.Installation.Beats(t.Context()); err != nil || beats != want {
 				t.Errorf("%d beats (%v), not %d", beats, err, want)
 			}
-			noError(t, server.Installation.Beat(t.Context()))
+			sqltest.NoError(t, server.Installation.Beat(t.Context()))
 		}
-		noError(t, adopt.Installation.BeginMove(t.Context()))
+		sqltest.NoError(t, adopt.Installation.BeginMove(t.Context()))
 		if got, err := adopt.Installation.ClaimLog(t.Context(), own); err != nil || got != (LogIdentity{}) {
 			t.Errorf("between two logs it belongs to %v (%v)", got, err)
 		}
 		refused(at(1, 0), at(1, 5))
-		noError(t, adopt.Projections.MoveProjection(t.Context(), at(1, 0), at(2, 0), nil))
+		sqltest.NoError(t, adopt.Projections.MoveProjection(t.Context(), at(1, 0), at(2, 0), nil))
 		refused(at(2, 0), at(3, 0)) // as a server does that finds its partition moved
-		noError(t, adopt.Installation.MoveToLog(t.Context(), LogMove{To: LogIdentity{"b", "c1"}, Generation: 2, Ends: []int64{0, 0}}))
+		sqltest.NoError(t, adopt.Installation.MoveToLog(t.Context(), LogMove{To: LogIdentity{"b", "c1"}, Generation: 2, Ends: []int64{0, 0}}))
 		refused(at(2, 0), at(3, 0))
 		projections, err := server.Projections.Projections(t.Context())
 		if err != nil || len(projections) != 1 || projections[0].Next != at(2, 0).Next {
@@ -205,9 +206,9 @@ var installationContract = map[string]func(*testing.T, testDB){
 	"AMoveWaitsForWhatAServerIsChanging": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 2)
 		_, err := nodes[0].Installation.ClaimLog(t.Context(), LogIdentity{"a", "c1"})
-		noError(t, err)
+		sqltest.NoError(t, err)
 		moved := make(chan error, 1)
-		noError(t, nodes[0].db.Write(t.Context(), "change", func(ctx context.Context, tx *sqlx.Tx) error {
+		sqltest.NoError(t, nodes[0].db.Write(t.Context(), "change", func(ctx context.Context, tx *sqlx.Tx) error {
 			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 			defer cancel()
 			if err := nodes[1].Installation.BeginMove(short); domain.CodeOf(err) != domain.CodeUnavailable {
@@ -216,24 +217,24 @@ var installationContract = map[string]func(*testing.T, testDB){
 			go func() { moved <- nodes[1].Installation.BeginMove(t.Context()) }()
 			return nil
 		}))
-		noError(t, <-moved)
+		sqltest.NoError(t, <-moved)
 	},
 	"ADatabaseThatMovesForgetsTheOldLogAndKeepsWhatWasDelivered": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		const user, erased = domain.UserID(7), domain.UserID(8)
-		noError(t, s.Users.Remember(t.Context(), user))
+		sqltest.NoError(t, s.Users.Remember(t.Context(), user))
 		_, err := s.Installation.ClaimLog(t.Context(), LogIdentity{"a", "c1"})
-		noError(t, err)
+		sqltest.NoError(t, err)
 		_, err = s.Installation.PartitionCount(t.Context(), "a.conversations", 2)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		places := []domain.Place{{Generation: 1, Offset: 5}, {Generation: 1, Partition: 1, Offset: 6}}
 		for _, of := range []domain.UserID{domain.System, user} {
-			noError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{of: places}))
+			sqltest.NoError(t, s.Cursors.SaveCursors(t.Context(), map[domain.UserID][]domain.Place{of: places}))
 		}
 		s.db.Writer.MustExecContext(t.Context(),
 			"INSERT INTO erasures (user_id, log_partition, generation, until_offset) VALUES ($1, 0, 1, 900), ($1, 1, 1, 900)", int64(erased))
 		move := LogMove{To: LogIdentity{"b", "c2"}, Generation: 3, Ends: []int64{10, 20}}
-		noError(t, s.Installation.MoveToLog(t.Context(), move))
+		sqltest.NoError(t, s.Installation.MoveToLog(t.Context(), move))
 		if got, err := s.Installation.ClaimLog(t.Context(), move.To); err != nil || got != move.To {
 			t.Errorf("it belongs to %v (%v)", got, err)
 		}
@@ -247,18 +248,18 @@ var installationContract = map[string]func(*testing.T, testDB){
 			t.Errorf("the cursor is %v (%v)", cursor, err)
 		}
 		var until []int64
-		noError(t, s.db.Reader.SelectContext(t.Context(), &until,
+		sqltest.NoError(t, s.db.Reader.SelectContext(t.Context(), &until,
 			"SELECT until_offset FROM erasures WHERE user_id = $1 AND generation = 3 ORDER BY log_partition", int64(erased)))
 		if fmt.Sprint(until) != "[10 20]" {
 			t.Errorf("who was erased is erased up to %v", until)
 		}
 		// With another number of partitions, a cursor would be of other conversations.
 		move.Ends, move.Generation = []int64{1, 2, 3}, 4
-		noError(t, s.Installation.MoveToLog(t.Context(), move))
+		sqltest.NoError(t, s.Installation.MoveToLog(t.Context(), move))
 		if cursor, err := s.Cursors.Cursor(t.Context(), user); err != nil || cursor != nil {
 			t.Errorf("the cursor is %v (%v)", cursor, err)
 		}
-		noError(t, s.db.Reader.SelectContext(t.Context(), &until,
+		sqltest.NoError(t, s.db.Reader.SelectContext(t.Context(), &until,
 			"SELECT until_offset FROM erasures WHERE user_id = $1 AND generation = 4 ORDER BY log_partition", int64(erased)))
 		if fmt.Sprint(until) != "[1 2 3]" {
 			t.Errorf("who was erased is erased up to %v", until)

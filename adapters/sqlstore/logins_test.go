@@ -9,12 +9,13 @@ import (
 
 	"chatting/application"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 func factsOf(t *testing.T, s *Store, hiding bool, users ...domain.UserID) []application.LoginFacts {
 	t.Helper()
 	facts, err := s.Users.LoginFacts(t.Context(), users, hiding)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	if len(facts) != len(users) {
 		t.Fatalf("facts of %d users, of %d that were asked for", len(facts), len(users))
 	}
@@ -25,11 +26,11 @@ func factsOf(t *testing.T, s *Store, hiding bool, users ...domain.UserID) []appl
 func wantFacts(t *testing.T, s *Store, user domain.UserID, got application.LoginFacts, hiding ...domain.UserID) {
 	t.Helper()
 	known, err := s.Users.Known(t.Context(), user)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	blocks, err := s.Blocks.Blocks(t.Context(), user)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	friends, err := s.Friends.Friends(t.Context(), user)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	if got.Known != known || !slices.Equal(got.Blocks, blocks) || !slices.Equal(got.Friends, friends) || !slices.Equal(got.Hiding, hiding) {
 		t.Errorf("the facts of %d are %+v, want %t, %v, %v and %v", user, got, known, blocks, friends, hiding)
 	}
@@ -38,26 +39,26 @@ func wantFacts(t *testing.T, s *Store, user domain.UserID, got application.Login
 // publishAll takes everything out of the outbox.
 func publishAll(t *testing.T, s *Store) {
 	t.Helper()
-	events, err := s.Blocks.Pending(t.Context(), testTime.Add(time.Second), 100)
-	noError(t, err)
+	events, err := s.Blocks.Pending(t.Context(), sqltest.Time.Add(time.Second), 100)
+	sqltest.NoError(t, err)
 	for _, event := range events {
-		noError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{event.ID}))
+		sqltest.NoError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{event.ID}))
 	}
 }
 
 var loginContract = map[string]func(*testing.T, testDB){
 	"TheFactsOfManyUsersAreThoseOfEach": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		noError(t, s.Users.RememberAll(t.Context(), []domain.UserID{1, 3, math.MaxInt64}))
+		sqltest.NoError(t, s.Users.RememberAll(t.Context(), []domain.UserID{1, 3, math.MaxInt64}))
 		for _, target := range []domain.UserID{5, 2, math.MaxInt64} {
-			set(t, s, change(1, target, true))
+			sqltest.Set(t, s.Blocks, sqltest.Change(1, target, true))
 		}
-		set(t, s, change(1, 5, false))
-		set(t, s, change(math.MaxInt64, 1, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 5, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(math.MaxInt64, 1, true))
 		publishAll(t, s)
-		set(t, s, change(1, 2, false)) // the outbox still has it
-		set(t, s, change(4, 1, true))
-		set(t, s, change(4, 1, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, false)) // the outbox still has it
+		sqltest.Set(t, s.Blocks, sqltest.Change(4, 1, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(4, 1, false))
 		for _, friend := range []domain.UserID{4, math.MaxInt64, 2} {
 			add(t, s, 1, friend, 10)
 		}
@@ -84,7 +85,7 @@ var loginContract = map[string]func(*testing.T, testDB){
 		for i, facts := range factsOf(t, s, true, ids...) {
 			wantFacts(t, s, ids[i], facts)
 		}
-		noError(t, s.Users.RememberAll(t.Context(), ids))
+		sqltest.NoError(t, s.Users.RememberAll(t.Context(), ids))
 		other := d.open(t)
 		for i, facts := range factsOf(t, other, true, ids...) {
 			if !facts.Known {
@@ -98,11 +99,11 @@ var loginContract = map[string]func(*testing.T, testDB){
 	},
 	"WhoIsKnownByItsFactsIsNotAskedForAgain": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		noError(t, s.Users.RememberAll(t.Context(), []domain.UserID{7}))
+		sqltest.NoError(t, s.Users.RememberAll(t.Context(), []domain.UserID{7}))
 		other := d.open(t)
 		factsOf(t, other, false, 7, 8)
 		for _, node := range []*Store{s, other} {
-			noError(t, node.Close())
+			sqltest.NoError(t, node.Close())
 			wantKnown(t, node, 7, true)
 			if _, err := node.Users.Known(t.Context(), 8); err == nil {
 				t.Error("a closed database told that 8 is unknown")

@@ -13,6 +13,7 @@ import (
 
 	"chatting/adapters/sqlstore/database"
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 // wantVersions compares the versions of events of one pair.
@@ -30,118 +31,118 @@ func wantVersions(t *testing.T, events []domain.Event, want ...int64) {
 func wantPending(t *testing.T, s *Store, blocker, target domain.UserID, versions ...int64) {
 	t.Helper()
 	events, err := s.Blocks.PendingOf(t.Context(), blocker, target)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	wantVersions(t, events, versions...)
 }
 
 func pending(t *testing.T, s *Store, before time.Time, limit int) []domain.Event {
 	t.Helper()
 	events, err := s.Blocks.Pending(t.Context(), before, limit)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	return events
 }
 
 var outboxContract = map[string]func(*testing.T, testDB){
 	"AChangeWaitsInTheOutboxUnderItsOwnIDAndTime": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		c := change(math.MaxInt64, math.MaxInt64-1, true)
-		c.At = testTime.In(time.FixedZone("elsewhere", 9*3600))
-		set(t, s, c)
+		c := sqltest.Change(math.MaxInt64, math.MaxInt64-1, true)
+		c.At = sqltest.Time.In(time.FixedZone("elsewhere", 9*3600))
+		sqltest.Set(t, s.Blocks, c)
 		key, err := s.Blocks.key(t.Context())
-		noError(t, err)
-		want := domain.Event{ID: domain.BlockEventID(key, c.Blocker, c.Target, 1), Time: testTime, Body: domain.BlockChanged{
+		sqltest.NoError(t, err)
+		want := domain.Event{ID: domain.BlockEventID(key, c.Blocker, c.Target, 1), Time: sqltest.Time, Body: domain.BlockChanged{
 			Blocker: math.MaxInt64, Target: math.MaxInt64 - 1, Blocked: true, Version: 1,
 		}}
 		events, err := s.Blocks.PendingOf(t.Context(), math.MaxInt64, math.MaxInt64-1)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if len(events) != 1 || events[0] != want {
 			t.Fatalf("pending %+v, want %+v", events, want)
 		}
-		if all := pending(t, s, testTime.Add(time.Millisecond), 10); len(all) != 1 || all[0] != want {
+		if all := pending(t, s, sqltest.Time.Add(time.Millisecond), 10); len(all) != 1 || all[0] != want {
 			t.Fatalf("pending of all pairs %+v, want %+v", all, want)
 		}
 	},
 	"AChangeIsHeldBackByItsOwnPairOnly": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		set(t, s, change(1, 2, true))
-		set(t, s, change(1, 2, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, false))
 		for _, pair := range [][2]domain.UserID{{1, 9}, {9, 2}} {
-			young := change(pair[0], pair[1], true)
-			young.At = testTime.Add(20 * time.Second)
-			set(t, s, young)
+			young := sqltest.Change(pair[0], pair[1], true)
+			young.At = sqltest.Time.Add(20 * time.Second)
+			sqltest.Set(t, s.Blocks, young)
 		}
-		wantVersions(t, pending(t, s, testTime.Add(10*time.Second), 10), 1, 2)
+		wantVersions(t, pending(t, s, sqltest.Time.Add(10*time.Second), 10), 1, 2)
 	},
 	"WhatIsPublishedLeavesTheOutboxAndUnknownIDsAreIgnored": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		for i := range 4 {
-			set(t, s, change(1, 2, i%2 == 0))
+			sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, i%2 == 0))
 		}
-		events := pending(t, s, testTime.Add(time.Second), 100)
+		events := pending(t, s, sqltest.Time.Add(time.Second), 100)
 		wantVersions(t, events, 1, 2, 3, 4)
-		noError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{events[0].ID, newEventID(), events[2].ID}))
+		sqltest.NoError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{events[0].ID, sqltest.NewEventID(), events[2].ID}))
 		wantPending(t, s, 1, 2, 2, 4)
-		noError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{events[0].ID}))
-		noError(t, s.Blocks.MarkPublished(t.Context(), nil))
+		sqltest.NoError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{events[0].ID}))
+		sqltest.NoError(t, s.Blocks.MarkPublished(t.Context(), nil))
 		wantPending(t, s, 1, 2, 2, 4)
 	},
 	"MoreThanOneStatementTakesCanBePublishedAtOnce": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		set(t, s, change(1, 2, true))
-		set(t, s, change(1, 2, false))
-		events := pending(t, s, testTime.Add(time.Second), 10)
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, false))
+		events := pending(t, s, sqltest.Time.Add(time.Second), 10)
 		ids := make([]domain.EventID, 3*database.InList)
 		ids[0], ids[len(ids)-1] = events[0].ID, events[1].ID
-		noError(t, s.Blocks.MarkPublished(t.Context(), ids))
+		sqltest.NoError(t, s.Blocks.MarkPublished(t.Context(), ids))
 		wantPending(t, s, 1, 2)
 	},
 	"PendingOfIsOfOneDirectedPair": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		set(t, s, change(1, 2, true))
-		set(t, s, change(2, 1, true))
-		set(t, s, change(2, 1, false))
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(2, 1, true))
+		sqltest.Set(t, s.Blocks, sqltest.Change(2, 1, false))
 		wantPending(t, s, 1, 2, 1)
 		wantPending(t, s, 2, 1, 1, 2)
 		wantPending(t, s, 1, 3)
 	},
 	"YoungChangesAreLeftToTheRequestThatMadeThem": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		set(t, s, change(1, 2, true))
-		young := change(3, 4, true)
-		young.At = testTime.Add(time.Minute)
-		set(t, s, young)
-		events := pending(t, s, testTime.Add(time.Minute), 10)
+		sqltest.Set(t, s.Blocks, sqltest.Change(1, 2, true))
+		young := sqltest.Change(3, 4, true)
+		young.At = sqltest.Time.Add(time.Minute)
+		sqltest.Set(t, s.Blocks, young)
+		events := pending(t, s, sqltest.Time.Add(time.Minute), 10)
 		if len(events) != 1 || events[0].Body.(domain.BlockChanged).Blocker != 1 {
 			t.Fatalf("pending before a minute later: %+v", events)
 		}
-		if n := len(pending(t, s, testTime, 10)); n != 0 {
+		if n := len(pending(t, s, sqltest.Time, 10)); n != 0 {
 			t.Fatalf("%d changes pending before the first was made", n)
 		}
 	},
 	"APairsChangesComeInOrderThoughClocksDiffer": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		for i, offset := range []time.Duration{time.Second, 0, 3 * time.Second, -time.Second} {
-			c := change(1, 2, i%2 == 0)
-			c.At = testTime.Add(offset)
-			set(t, s, c)
+			c := sqltest.Change(1, 2, i%2 == 0)
+			c.At = sqltest.Time.Add(offset)
+			sqltest.Set(t, s.Blocks, c)
 		}
-		wantVersions(t, pending(t, s, testTime.Add(time.Hour), 10), 1, 2, 3, 4)
-		wantVersions(t, pending(t, s, testTime.Add(time.Hour), 2), 1, 2)
-		wantVersions(t, pending(t, s, testTime.Add(2*time.Second), 10), 1, 2) // 4 waits for 3
-		wantVersions(t, pending(t, s, testTime.Add(time.Millisecond), 10))    // 2 waits for 1
+		wantVersions(t, pending(t, s, sqltest.Time.Add(time.Hour), 10), 1, 2, 3, 4)
+		wantVersions(t, pending(t, s, sqltest.Time.Add(time.Hour), 2), 1, 2)
+		wantVersions(t, pending(t, s, sqltest.Time.Add(2*time.Second), 10), 1, 2) // 4 waits for 3
+		wantVersions(t, pending(t, s, sqltest.Time.Add(time.Millisecond), 10))    // 2 waits for 1
 	},
 	"LimitBoundsWhatIsPendingAndTheRestFollows": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		for target := domain.UserID(2); target < 9; target++ {
-			set(t, s, change(1, target, true))
+			sqltest.Set(t, s.Blocks, sqltest.Change(1, target, true))
 		}
 		for _, want := range []int{3, 3, 1, 0} {
-			events := pending(t, s, testTime.Add(time.Second), 3)
+			events := pending(t, s, sqltest.Time.Add(time.Second), 3)
 			if len(events) != want {
 				t.Fatalf("%d pending, want %d", len(events), want)
 			}
 			for _, event := range events {
-				noError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{event.ID}))
+				sqltest.NoError(t, s.Blocks.MarkPublished(t.Context(), []domain.EventID{event.ID}))
 			}
 		}
 	},
@@ -149,17 +150,17 @@ var outboxContract = map[string]func(*testing.T, testDB){
 		s := d.migrated(t)
 		acknowledged := crashWhileBlocking(t, d, 20)
 		blocks, err := s.Blocks.Blocks(t.Context(), 1)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if len(blocks) != 1 || blocks[0].Version < int64(acknowledged) {
 			t.Fatalf("blocks %+v after %d acknowledged changes", blocks, acknowledged)
 		}
 		events, err := s.Blocks.PendingOf(t.Context(), 1, 2)
-		noError(t, err)
+		sqltest.NoError(t, err)
 		if int64(len(events)) != blocks[0].Version {
 			t.Fatalf("%d events pending at version %d", len(events), blocks[0].Version)
 		}
 		key, err := s.Blocks.key(t.Context())
-		noError(t, err)
+		sqltest.NoError(t, err)
 		for i, event := range events {
 			want := domain.BlockChanged{Blocker: 1, Target: 2, Blocked: i%2 == 0, Version: int64(i + 1)}
 			if event.Body != want || event.ID != domain.BlockEventID(key, 1, 2, int64(i+1)) {
@@ -178,7 +179,7 @@ func blockUntilKilled(url string) {
 		URL: url, MaxOpen: 4, Timeout: time.Minute, Logger: slog.New(slog.DiscardHandler),
 	}})
 	for i := 0; err == nil; i++ {
-		if _, err = s.Blocks.SetBlocked(context.Background(), change(1, 2, i%2 == 0)); err == nil {
+		if _, err = s.Blocks.SetBlocked(context.Background(), sqltest.Change(1, 2, i%2 == 0)); err == nil {
 			fmt.Fprintln(os.Stdout, "acknowledged")
 		}
 	}
@@ -191,16 +192,16 @@ func blockUntilKilled(url string) {
 func crashWhileBlocking(t *testing.T, d testDB, atLeast int) (acknowledged int) {
 	t.Helper()
 	binary, err := os.Executable()
-	noError(t, err)
+	sqltest.NoError(t, err)
 	child := exec.CommandContext(t.Context(), binary)
 	child.Env = append(os.Environ(), crashVariable+"="+d.url)
 	child.Stderr = t.Output()
 	output, err := child.StdoutPipe()
-	noError(t, err)
-	noError(t, child.Start())
+	sqltest.NoError(t, err)
+	sqltest.NoError(t, child.Start())
 	for lines := bufio.NewScanner(output); lines.Scan(); {
 		if acknowledged++; acknowledged == atLeast {
-			noError(t, child.Process.Kill())
+			sqltest.NoError(t, child.Process.Kill())
 		}
 	}
 	_ = child.Wait() // killed

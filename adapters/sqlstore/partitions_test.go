@@ -1,6 +1,10 @@
 package sqlstore
 
-import "testing"
+import (
+	"testing"
+
+	"chatting/test/sqltest"
+)
 
 var partitionContract = map[string]func(*testing.T, testDB){
 	"TheFirstPartitionCountOfATopicIsTheOneRecorded": func(t *testing.T, d testDB) {
@@ -14,7 +18,7 @@ var partitionContract = map[string]func(*testing.T, testDB){
 			actual, want int
 		}{{0, "a", 16, 16}, {0, "a", 32, 16}, {1, "a", 8, 16}, {1, "b", 8, 8}, {0, "b", 8, 8}} {
 			got, err := nodes[step.node].Installation.PartitionCount(t.Context(), step.topic, step.actual)
-			noError(t, err)
+			sqltest.NoError(t, err)
 			if got != step.want {
 				t.Errorf("topic %s with %d partitions: %d recorded, want %d", step.topic, step.actual, got, step.want)
 			}
@@ -26,7 +30,7 @@ var partitionContract = map[string]func(*testing.T, testDB){
 	"NodesThatStartAtOnceGetOnePartitionCount": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 3)
 		counts := make([]int, 30)
-		atOnce(len(counts), func(i int) {
+		sqltest.AtOnce(len(counts), func(i int) {
 			var err error
 			if counts[i], err = nodes[i%len(nodes)].Installation.PartitionCount(t.Context(), "a", i+1); err != nil {
 				t.Error(err)

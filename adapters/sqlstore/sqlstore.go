@@ -1,10 +1,10 @@
-// Package sqlstore keeps users, blocks with their outbox, friends, the history with its read marks and erasures, delivery
-// cursors, idempotency keys, and to which log the database belongs, in SQLite or PostgreSQL. Each subject has a type of its own,
-// which implements the ports of the application; Open hands all of them out. How a database is opened, migrated, asked and given
-// up is not here, but in package database.
+// Package sqlstore is the database of the server, SQLite or PostgreSQL. It keeps users, blocks with their outbox, friends,
+// idempotency keys, the clock that deleting goes by, and to which log the database belongs. Each subject has a type of its own,
+// which implements the ports of the application; Open hands all of them out, with those of package conversations, which keeps
+// the history. How a database is opened, migrated, asked and given up is in package database.
 //
 // One set of statements serves both databases: they use numbered parameters ($1), RETURNING and ON CONFLICT, which both
-// understand alike. What differs is in dialect.go.
+// understand alike. What differs is in the dialect.go of each package.
 //
 // Isolation: every transaction takes the lock that it needs with its first statement. On PostgreSQL (READ COMMITTED) that
 // is the lock on a row, or on several in the order of their keys, taken by an UPDATE or by an INSERT … ON CONFLICT DO
@@ -18,16 +18,15 @@ import (
 	"context"
 	"time"
 
+	"chatting/adapters/sqlstore/conversations"
 	"chatting/adapters/sqlstore/database"
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/delivery"
 	"chatting/application/history"
-	"chatting/application/messaging"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/application/presence"
-	"chatting/application/replay"
 )
 
 // Options say which database to use and how.
@@ -41,14 +40,11 @@ type Options struct {
 
 // Store is an open database, by subjects. It is safe for concurrent use. Close must be called once nobody uses it any more.
 type Store struct {
+	conversations.Conversations
+
 	Users        *Users
 	Friends      *Friends
 	Blocks       *Blocks
-	History      *History
-	ReadMarks    *ReadMarks
-	Projections  *Projections
-	Cursors      *Cursors
-	Undelivered  *Undelivered
 	Idempotency  *Idempotency
 	Eraser       *Eraser
 	Clock        *Clock
@@ -59,24 +55,16 @@ type Store struct {
 
 // The ports of the application, and what implements them.
 var (
-	_ port.KnownUsers          = (*Users)(nil)
-	_ application.LoginStore   = (*Users)(nil)
-	_ presence.FriendLists     = (*Friends)(nil)
-	_ presence.FriendStore     = (*Friends)(nil)
-	_ blocks.Store             = (*Blocks)(nil)
-	_ delivery.BlockVersions   = (*Blocks)(nil)
-	_ blocks.PresenceBlocks    = (*Blocks)(nil)
-	_ history.Reader           = (*History)(nil)
-	_ history.Retention        = (*History)(nil)
-	_ history.ReadMarks        = (*ReadMarks)(nil)
-	_ history.ProjectedOffsets = (*Projections)(nil)
-	_ history.ProjectionStore  = (*Projections)(nil)
-	_ replay.Cursors           = (*Cursors)(nil)
-	_ messaging.MailboxCounts  = (*Undelivered)(nil)
-	_ replay.Backlogs          = (*Undelivered)(nil)
-	_ replay.MissedHistory     = (*Undelivered)(nil)
-	_ application.UserEraser   = (*Eraser)(nil)
-	_ history.RetentionClock   = (*Clock)(nil)
+	_ port.KnownUsers           = (*Users)(nil)
+	_ application.LoginStore    = (*Users)(nil)
+	_ presence.FriendLists      = (*Friends)(nil)
+	_ presence.FriendStore      = (*Friends)(nil)
+	_ blocks.Store              = (*Blocks)(nil)
+	_ delivery.BlockVersions    = (*Blocks)(nil)
+	_ blocks.PresenceBlocks     = (*Blocks)(nil)
+	_ application.UserEraser    = (*Eraser)(nil)
+	_ conversations.GivenBlocks = (*Blocks)(nil)
+	_ history.RetentionClock    = (*Clock)(nil)
 )
 
 // Open opens a database as database.Open does. It does not migrate.
@@ -88,22 +76,18 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialect, share := dialects[db.Kind], db.Half()
+	dialect := dialects[db.Kind]
 	s := &Store{
 		Users:        newUsers(db, dialect, o.Now),
 		Friends:      &Friends{db, o.Now},
 		Blocks:       &Blocks{db: db},
-		History:      &History{db, share, dialect},
-		ReadMarks:    &ReadMarks{db, share},
-		Cursors:      &Cursors{db},
-		Undelivered:  &Undelivered{db},
 		Idempotency:  &Idempotency{db: db, logger: o.Logger},
 		Clock:        newClock(db, dialect, o.Now),
 		Installation: &Installation{db: db, dialect: dialect, now: o.Now},
 		db:           db,
 	}
-	s.Projections = &Projections{db, dialect, s.Blocks, o.Notices}
-	s.Eraser = &Eraser{db, dialect, s.Users, s.Blocks}
+	s.Conversations = conversations.New(db, conversations.Options{Blocks: s.Blocks, Clock: trustedClock, Notices: o.Notices})
+	s.Eraser = &Eraser{db, s.Users, s.Blocks, s.Erasures}
 	db.Guard(s.Installation.lock)
 	return s, nil
 }

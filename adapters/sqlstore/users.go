@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -207,11 +206,5 @@ func (u *Users) RememberAll(ctx context.Context, users []domain.UserID) error {
 func listOf(users []domain.UserID) string {
 	list := append([]domain.UserID{}, users...) // an empty list, not null
 	slices.Sort(list)
-	return jsonOf(slices.Compact(list))
-}
-
-// jsonOf writes a list of numbers for a statement.
-func jsonOf[T any](list []T) string {
-	text, _ := json.Marshal(list) // numbers do not fail
-	return string(text)
+	return database.JSONList(slices.Compact(list))
 }

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"chatting/domain"
+	"chatting/test/sqltest"
 )
 
 func wantKnown(t *testing.T, s *Store, user domain.UserID, want bool) {
 	t.Helper()
 	known, err := s.Users.Known(t.Context(), user)
-	noError(t, err)
+	sqltest.NoError(t, err)
 	if known != want {
 		t.Fatalf("user %d known: %t, want %t", user, known, want)
 	}
@@ -22,11 +23,11 @@ var userContract = map[string]func(*testing.T, testDB){
 		nodes := d.nodes(t, 2)
 		wantKnown(t, nodes[0], 7, false)
 		wantKnown(t, nodes[1], 7, false)
-		noError(t, nodes[0].Users.Remember(t.Context(), 7))
-		noError(t, nodes[0].Users.Remember(t.Context(), 7))
+		sqltest.NoError(t, nodes[0].Users.Remember(t.Context(), 7))
+		sqltest.NoError(t, nodes[0].Users.Remember(t.Context(), 7))
 		wantKnown(t, nodes[0], 7, true)
 		wantKnown(t, nodes[1], 7, true)
-		noError(t, nodes[1].Users.Remember(t.Context(), 7))
+		sqltest.NoError(t, nodes[1].Users.Remember(t.Context(), 7))
 		wantKnown(t, nodes[1], 8, false)
 	},
 	"AnyNumberCanBeAskedFor": func(t *testing.T, d testDB) {
@@ -35,8 +36,8 @@ var userContract = map[string]func(*testing.T, testDB){
 		for _, id := range ids {
 			wantKnown(t, s, id, false)
 		}
-		noError(t, s.Users.Remember(t.Context(), math.MaxInt64))
-		noError(t, s.Users.Remember(t.Context(), 1<<53))
+		sqltest.NoError(t, s.Users.Remember(t.Context(), math.MaxInt64))
+		sqltest.NoError(t, s.Users.Remember(t.Context(), 1<<53))
 		other := d.open(t)
 		wantKnown(t, other, math.MaxInt64, true)
 		wantKnown(t, other, math.MaxInt64-1, false)
@@ -44,13 +45,13 @@ var userContract = map[string]func(*testing.T, testDB){
 	},
 	"AKnownUserIsRememberedWithoutTheDatabase": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		noError(t, s.Users.Remember(t.Context(), 7))
+		sqltest.NoError(t, s.Users.Remember(t.Context(), 7))
 		other := d.open(t)
 		wantKnown(t, other, 7, true)
 		for _, node := range []*Store{s, other} {
-			noError(t, node.Close())
+			sqltest.NoError(t, node.Close())
 			wantKnown(t, node, 7, true)
-			noError(t, node.Users.Remember(t.Context(), 7))
+			sqltest.NoError(t, node.Users.Remember(t.Context(), 7))
 			if _, err := node.Users.Known(t.Context(), 8); err == nil {
 				t.Error("a closed database told that 8 is unknown")
 			}
@@ -58,7 +59,7 @@ var userContract = map[string]func(*testing.T, testDB){
 	},
 	"OneUserRememberedAtOnceIsNoError": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 3)
-		atOnce(30, func(i int) {
+		sqltest.AtOnce(30, func(i int) {
 			if err := nodes[i%len(nodes)].Users.Remember(t.Context(), 7); err != nil {
 				t.Error(err)
 			}
@@ -68,10 +69,10 @@ var userContract = map[string]func(*testing.T, testDB){
 	"NewUsersHaveIDsThatNobodyHas": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 2)
 		// Neither is near: an id of the platform may be of any size.
-		noError(t, nodes[0].Users.RememberAll(t.Context(), []domain.UserID{6, math.MaxInt64, 1 << 60}))
+		sqltest.NoError(t, nodes[0].Users.RememberAll(t.Context(), []domain.UserID{6, math.MaxInt64, 1 << 60}))
 		var mu sync.Mutex
 		made := map[domain.UserID]int{}
-		atOnce(20, func(i int) {
+		sqltest.AtOnce(20, func(i int) {
 			user, err := nodes[i%len(nodes)].Users.New(t.Context())
 			if err != nil {
 				t.Error(err)
@@ -94,7 +95,7 @@ var userContract = map[string]func(*testing.T, testDB){
 	},
 	"NewUsersEndWhereTheirIDsEnd": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
-		noError(t, s.Users.Remember(t.Context(), maxNewUser-1))
+		sqltest.NoError(t, s.Users.Remember(t.Context(), maxNewUser-1))
 		if user, err := s.Users.New(t.Context()); user != maxNewUser || err != nil {
 			t.Errorf("the last user is %d, %v", user, err)
 		}

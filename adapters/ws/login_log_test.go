@@ -50,10 +50,10 @@ func TestTheLogTellsWhoCameAndWhyWhoLeft(t *testing.T) {
 		"the connection is lost": {do: func(t *testing.T, f *fixture) {
 			_ = f.login(t, 7).NetConn().Close()
 		}, want: []string{login, logout + `"connection lost"`}},
-		"the token expires": {prepare: func(c *chat) {
-			c.expires = func() time.Time { return time.Now().Add(50 * time.Millisecond) }
-		}, do: func(t *testing.T, f *fixture) {
-			f.login(t, 7).closed()
+		"the token expires": {do: func(t *testing.T, f *fixture) {
+			c := f.login(t, 7)
+			f.chat.connectionOf(t, 7).TokenExpires(time.Now())
+			c.closed()
 		}, want: []string{login, logout + `"its token expired"`}},
 		"the application closes": {do: func(t *testing.T, f *fixture) {
 			c := f.login(t, 7)

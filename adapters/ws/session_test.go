@@ -163,9 +163,10 @@ func TestTokenAloneRenewsTheSession(t *testing.T) {
 }
 
 func TestExpiryOfTheTokenClosesTheConnection(t *testing.T) {
-	chat := newChat()
-	chat.expires = func() time.Time { return time.Now().Add(50 * time.Millisecond) }
-	if code := serve(t, Options{}, chat).login(t, 7).closed(); code != 3401 {
+	f := serve(t, Options{}, newChat())
+	c := f.login(t, 7)
+	f.chat.connectionOf(t, 7).TokenExpires(time.Now()) // once the login is answered, however long that takes
+	if code := c.closed(); code != 3401 {
 		t.Errorf("closed with %d", code)
 	}
 }
@@ -313,7 +314,7 @@ func TestSilentPeerIsPingedThenClosed(t *testing.T) {
 }
 
 func TestPeerThatAnswersPingsStays(t *testing.T) {
-	f := serve(t, Options{Times: Times{Silence: 20 * time.Millisecond, Pong: 5 * time.Second}}, newChat())
+	f := serve(t, Options{Times: Times{Silence: 20 * time.Millisecond, Pong: patience}}, newChat())
 	c := f.login(t, 7)
 	pings := 0
 	answer := c.PingHandler()

@@ -10,7 +10,8 @@ import (
 
 // Retention deletes what is older than the history is to reach back.
 type Retention interface {
-	// Expire deletes at most limit entries whose own time is before the one given, and tells how many.
+	// Expire deletes at most limit entries, and events of read marks, whose own time is before the one given, and tells how
+	// many. A read mark goes with the last entry of its conversation.
 	Expire(ctx context.Context, before time.Time, limit int) (int, error)
 }
 

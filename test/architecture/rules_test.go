@@ -76,6 +76,11 @@ var layers = map[string]layer{
 	},
 	// The client of the log could be a library of its own.
 	"adapters/kafka/logclient": {libraries: true},
+	// The history knows nothing of users, and what opens and asks a database nothing of what is in it.
+	"adapters/sqlstore/conversations": {
+		module: []string{"domain", "application", "adapters/sqlstore/database", "adapters/wire", "migrations"}, libraries: true,
+	},
+	"adapters/sqlstore/database": {module: []string{"domain", "adapters/ownerfiles", "migrations"}, libraries: true},
 
 	"configs":    {module: []string{"domain", "adapters/origins"}, libraries: true},
 	"migrations": {libraries: true},
@@ -270,6 +275,8 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"log client, its parent", good("adapters/kafka/logclient", "chatting/adapters/kafka"), "may not know"},
 		{"log client, the domain", good("adapters/kafka/logclient", "chatting/domain"), "may not know"},
 		{"below the log client, a use case", good("adapters/kafka/logclient/groups", "chatting/application"), "may not know"},
+		{"the history in the database, its users", good("adapters/sqlstore/conversations", "chatting/adapters/sqlstore"), "may not know"},
+		{"the database, what is in it", good("adapters/sqlstore/database", "chatting/application"), "may not know"},
 		{"frames of RFC 6455, the socket", good("adapters/ws/rfc6455", "chatting/adapters/ws"), "may not know"},
 		{"socket, frames of RFC 6455, the ledger, a library", good("adapters/ws/socket", "chatting/adapters/ws/rfc6455",
 			"chatting/application/ledger", "github.com/fasthttp/websocket"), ""},

@@ -59,7 +59,7 @@ func (c *cluster) loggedHistory(ctx context.Context) []historyRow {
 			}
 			continue
 		}
-		if seen[event.ID] {
+		if seen[event.ID] || event.Type == "chatting.read_mark.v1" { // which is in the history as the place of the mark
 			continue
 		}
 		seen[event.ID] = true

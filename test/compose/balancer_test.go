@@ -154,13 +154,19 @@ func startBalancer(t *testing.T, backends ...*backend) *balancer {
 	if _, err := exec.LookPath(haproxy); err != nil {
 		t.Skip("CHATTING_TEST_HAPROXY names no HAProxy, and none is in PATH: its configuration is only read, not tried (test/infra/up)")
 	}
-	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	// HAProxy gets the socket, not its port: whatever else runs on this machine could take a port that is free for a moment.
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := free.Addr().String()
-	_ = free.Close()
-	config := strings.Replace(balancerConfig(t), "bind :8080", "bind "+address, 1)
+	defer listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	address := listener.Addr().String()
+	config := strings.Replace(balancerConfig(t), "bind :8080", "bind fd@3", 1)
 	config = strings.Replace(config, "stdout", "stderr", 1)
 	for i, b := range backends {
 		config = strings.Replace(config, nodes[i]+":8000", strings.TrimPrefix(b.URL, "http://"), 1)
@@ -173,19 +179,13 @@ func startBalancer(t *testing.T, backends ...*backend) *balancer {
 	process := exec.CommandContext(ctx, haproxy, "-db", "-f", path)
 	b := &balancer{t: t, address: address}
 	process.Stderr, process.Stdout = b, b
+	process.ExtraFiles = []*os.File{socket} // 3
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		cancel()
 		_ = process.Wait()
-	})
-	eventually(t, "answer of the balancer", func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
 	})
 	return b
 }

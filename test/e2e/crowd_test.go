@@ -137,7 +137,8 @@ func TestACrowdKeepsNobodyOutWhenFilesAreFew(t *testing.T) {
 
 func TestAnAddressHasNoMoreConnectionsThanItMay(t *testing.T) {
 	s := &server{Node: nil, t: t, dir: t.TempDir()}
-	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_ADDRESS_HTTP_CONNECTIONS=5")...)
+	// Time ends no connection.
+	s.Node = harness.StartNode(t, s.dir, embedded("CHATTING_LIMIT_ADDRESS_HTTP_CONNECTIONS=5", "CHATTING_HTTP_READ_TIMEOUT=10m")...)
 	var open atomic.Int64
 	for range 20 {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}
@@ -152,8 +153,7 @@ func TestAnAddressHasNoMoreConnectionsThanItMay(t *testing.T) {
 			open.Add(-1)
 		}()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second) // less than http.read_timeout, which ends them all
-	defer cancel()
+	ctx := waiting(t)
 	harness.Until(ctx, t, "five connections are left", func() bool {
 		// Young connections make no room. One that comes later does.
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}

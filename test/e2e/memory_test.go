@@ -300,7 +300,8 @@ func TestOneUsersQuestionsKeepNobodyOut(t *testing.T) {
 			}
 		})
 	}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+	ctx := waiting(t)
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end) || (answered.Load() == 0 || refused.Load() == 0) && ctx.Err() == nil; {
 		others.chat()
 	}
 	close(stop)

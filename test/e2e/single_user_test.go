@@ -136,15 +136,18 @@ func TestAnOwnerAlwaysGetsIn(t *testing.T) {
 	watcher := mustConnect(t, s.HTTP, watching)
 	canaries := harness.StartCanaries(t, s.HTTP, s.token(1), s.token(2))
 	ctx, cancel := context.WithCancel(t.Context())
+	tired, rest := context.WithCancel(ctx) // then the attacker logs in no more, and keeps what it has
 	var attacking sync.WaitGroup
 	defer attacking.Wait()
 	defer cancel()
-	var logins, replaced, refused atomic.Int64
+	var logins, replaced, refused, trying atomic.Int64
 	held := make(chan struct{}, connections)
 	for range connections {
 		attacking.Go(func() {
 			first := true
-			for ctx.Err() == nil {
+			trying.Add(1)
+			defer trying.Add(-1)
+			for tired.Err() == nil {
 				c, err := logIn(s.HTTP, owner)
 				switch codeOf(err) {
 				case 1013:
@@ -164,9 +167,11 @@ func TestAnOwnerAlwaysGetsIn(t *testing.T) {
 				}
 				stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 				_ = c.SetReadDeadline(time.Time{})
+				trying.Add(-1)
 				for err == nil {
 					_, _, err = c.ReadMessage()
 				}
+				trying.Add(1)
 				if codeOf(err) == 3409 {
 					replaced.Add(1)
 				}
@@ -215,7 +220,10 @@ func TestAnOwnerAlwaysGetsIn(t *testing.T) {
 	if replaced.Load() == 0 {
 		t.Error("the attacker lost no connection")
 	}
-	// The watcher sees the user come, and go when the attacker gives up, and nothing between the two.
+	// The watcher sees the user come, and go when the attacker gives up, and nothing between the two. A login that is under way when
+	// all others end would be a second coming.
+	rest()
+	harness.Until(waiting(t), t, "no login of the attacker is under way", func() bool { return trying.Load() == 0 })
 	cancel()
 	attacking.Wait()
 	if _, err := watcher.Find(waiting(t), 0, func(f harness.Frame) bool { return f.Status == "offline" }); err != nil {

@@ -15,20 +15,13 @@ import (
 )
 
 func TestANodeThatStartsRefusesUpgradesForNow(t *testing.T) {
-	listen := func() net.Listener {
-		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return listener
-	}
 	// A broker that says nothing: the node starts for as long as the test lasts.
-	broker, free := listen(), listen()
-	defer func() { _ = broker.Close() }()
-	addr := free.Addr().String() // a node that is not ready does not say where it listens
-	if err := free.Close(); err != nil {
+	broker, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = broker.Close() }()
+	addr := harness.FreeAddress(t) // a node that is not ready does not say where it listens
 	harness.Launch(t, t.TempDir(), "CHATTING_HTTP_ADDR="+addr, "CHATTING_KAFKA_BROKERS="+broker.Addr().String())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

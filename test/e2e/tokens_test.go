@@ -219,14 +219,10 @@ func TestTokensAreHeldAgainstTheOptionsAndTheKeysOfTheMoment(t *testing.T) {
 
 	// A new key is used, a withdrawn one refused, and the connection that it had let in ends.
 	keys.publish(map[string]*ecdsa.PrivateKey{"second": second})
-	withdrawn := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := c.At(ctx, len(c.Frames())); !websocket.IsCloseError(err, 3401) {
 		t.Fatalf("the connection of the withdrawn key ends with %v", err)
-	}
-	if took := time.Since(withdrawn); took > 3*2*every {
-		t.Fatalf("a withdrawn key's connection lived %v, want %v at most", took, 2*every)
 	}
 	mustBeRefused(t, node.HTTP, old)
 	mustConnect(t, node.HTTP, signToken(t, second, "second", nil))

@@ -2,10 +2,33 @@ package harness
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// FreeAddress returns a host:port of loopback that nobody listens on. The port lies below those that the system gives to outgoing
+// connections and to whoever asks for any port: none of those takes it before the test's server does.
+func FreeAddress(t *testing.T) string {
+	t.Helper()
+	lowest := 32768
+	if said, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		_, _ = fmt.Sscan(string(said), &lowest)
+	}
+	const low = 10_000
+	for range 1000 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(low+rand.IntN(max(lowest-low, 1))))
+		if listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
 
 // ResidentMemory returns how much memory a process has resident, in bytes.
 func ResidentMemory(t *testing.T, pid int) int { return memoryOf(t, pid, "VmRSS") }

@@ -30,6 +30,6 @@ func Topics(t testing.TB, cluster *logclient.Cluster, partitions int) kafka.Topi
 func Appender(t testing.TB, cluster *logclient.Cluster, topic string, partitions int) *logclient.Appender {
 	t.Helper()
 	return kafka.NewAppender(cluster, logclient.AppenderOptions{
-		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
+		Topic: topic, Partitions: partitions, Deadline: time.Minute, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
 	})
 }

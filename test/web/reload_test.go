@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,7 +50,8 @@ func TestWhatWasNotSentOutlivesAReload(t *testing.T) {
 	one.until("it is sent", fmt.Sprintf(`document.querySelectorAll("#messages .msg").length === %d && !document.querySelector("#messages .failed, #messages .sending")`, said))
 
 	// Sent and left in one breath: whether the server has it nobody knows. It is there once.
-	one.run("sending and reloading", chromedp.Evaluate[chromedp.Void](`document.querySelector("#say").requestSubmit(), location.reload()`))
+	one.run("sending and reloading", chromedp.Evaluate[chromedp.Void](`window.leaves = true, document.querySelector("#say").requestSubmit(), location.reload()`))
+	one.until("the page is another one", `!window.leaves`) // until then the old one says that it is connected
 	one.connected()
 	one.sees("half a sen", 1)
 	one.until("it is sent", `!document.querySelector("#messages .failed, #messages .sending") && document.querySelector("#text").value === ""`)
@@ -106,4 +108,34 @@ func TestAPhoneLeadsToTheAPI(t *testing.T) {
 	w.accessible("the lists on a phone")
 	w.click("#side .docs a")
 	w.until("the documents are there", `location.pathname === "/docs"`)
+}
+
+// Just after a node has ended, the history may be behind what was shown. The page looks again, and puts what comes late in its place.
+func TestWhatTheHistoryGetsLateIsShownInItsPlace(t *testing.T) {
+	b := startBrowser(t)
+	s := startServer(t)
+	one, err := harness.Connect(s.HTTP, s.token("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(one.Close)
+	talk(t, s, 2, 3)
+	w := b.openAs("one", s.page, s.token("1"))
+	w.connected()
+	// The first two answers of the history are as those of one that is behind.
+	w.run("holding the history back", chromedp.Evaluate[chromedp.Void](`void (() => {
+		const whole = window.fetch;
+		let late = 2;
+		window.fetch = async (url, request) => {
+			const answer = await whole(url, request);
+			if (!String(url).includes("/messages/") || late-- <= 0) return answer;
+			const page = await answer.json();
+			return new Response(JSON.stringify({ ...page, messages: page.messages.slice(1), behind: true }), { status: 200 });
+		};
+	})()`))
+	w.begin("2")
+	w.sees("message 3", 1)
+	if shown := w.messages(); !slices.Equal(shown, []string{"message 1", "message 2", "message 3"}) {
+		t.Errorf("it shows %q", shown)
+	}
 }

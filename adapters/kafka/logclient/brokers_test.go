@@ -31,10 +31,11 @@ func testTopic(t testing.TB, cluster *Cluster, partitions int) string {
 	return brokertest.Topic(t, cluster.options.Brokers, partitions)
 }
 
+// testAppender returns an appender with more time than a busy broker needs.
 func testAppender(t testing.TB, cluster *Cluster, topic string, partitions int) *Appender {
 	t.Helper()
 	return NewAppender(cluster, AppenderOptions{
-		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
+		Topic: topic, Partitions: partitions, Deadline: time.Minute, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
 	})
 }
 

@@ -186,7 +186,9 @@ func appendThroughFaults(t *testing.T, cluster *Cluster, seed uint64, unstamped 
 	faulty := NewCluster(cluster.options)
 	faulty.transport.Dial = network.dial
 	t.Cleanup(func() { faulty.Close(); network.done.Wait() })
-	appender := testAppender(t, faulty, topic, partitions)
+	appender := NewAppender(faulty, AppenderOptions{
+		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
+	})
 	for _, l := range appender.lanes {
 		if unstamped {
 			l.sender.stamp, l.sender.known = recordbatch.NoStamp, true
@@ -264,6 +266,7 @@ func (r faultRun) violations() []string {
 }
 
 func TestFaultsNeitherLoseNorDoubleNorReorderRecords(t *testing.T) {
+	t.Parallel() // it waits for answers that never come
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		run := appendThroughFaults(t, cluster, 7, false)
 		acknowledged := 0
@@ -286,6 +289,7 @@ func TestFaultsNeitherLoseNorDoubleNorReorderRecords(t *testing.T) {
 
 // The test above could miss what it looks for. So it is run without the stamp, which is what prevents it.
 func TestWithoutTheStampFaultsDoubleRecords(t *testing.T) {
+	t.Parallel()
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		run := appendThroughFaults(t, cluster, 7, true)
 		violations := run.violations()

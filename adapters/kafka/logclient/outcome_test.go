@@ -17,14 +17,14 @@ import (
 )
 
 // answeredAppender is an appender to one partition over a network that replaces answers, and the topic.
-func answeredAppender(t *testing.T, cluster *Cluster, deadline time.Duration, replace func(n int64) brokertest.Answer) (*Appender, string) {
+func answeredAppender(t *testing.T, cluster *Cluster, replace func(n int64) brokertest.Answer) (*Appender, string) {
 	t.Helper()
 	topic := testTopic(t, cluster, 1)
 	answering := NewCluster(cluster.options)
 	answering.transport.Dial = brokertest.DialAnswering(topic, replace)
 	t.Cleanup(answering.Close)
 	appender := NewAppender(answering, AppenderOptions{
-		Topic: topic, Partitions: 1, Deadline: deadline, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
+		Topic: topic, Partitions: 1, Deadline: time.Hour, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
 	})
 	t.Cleanup(func() { appender.Close(brokertest.Context(t)) })
 	return appender, topic
@@ -49,14 +49,17 @@ func TestABatchThatADeposedLeaderMayHaveIsNotGivenUp(t *testing.T) {
 				var deposed atomic.Bool
 				deposed.Store(true)
 				var answered atomic.Int64
-				appender, topic := answeredAppender(t, cluster, 200*time.Millisecond, func(n int64) brokertest.Answer {
-					answered.Store(n)
+				appender, topic := answeredAppender(t, cluster, func(n int64) brokertest.Answer {
+					answered.Store(n + 1)
 					if deposed.Load() {
 						return brokertest.Answer{Code: code}
 					}
 					return brokertest.Answer{}
 				})
-				if err := <-appendOne(appender, "first"); codeOf(err) != codeUnconfirmed {
+				first := appendOne(appender, "first")
+				brokertest.WaitUntil(t, func() bool { return answered.Load() > 1 })
+				passDeadline(appender)
+				if err := <-first; codeOf(err) != codeUnconfirmed {
 					t.Errorf("the append came to %v; it is in the log", err)
 				}
 				// After the deadline the batch is sent on.
@@ -79,7 +82,7 @@ func TestARefusalAfterALostAnswerDoesNotCostTheNextRecord(t *testing.T) {
 	for _, code := range []kafkago.Error{kafkago.TopicAuthorizationFailed, kafkago.InvalidProducerEpoch} {
 		t.Run(fmt.Sprint(int(code)), func(t *testing.T) {
 			eachBroker(t, func(t *testing.T, cluster *Cluster) {
-				appender, topic := answeredAppender(t, cluster, 5*time.Second, func(n int64) brokertest.Answer {
+				appender, topic := answeredAppender(t, cluster, func(n int64) brokertest.Answer {
 					return []brokertest.Answer{{Drop: true}, {Code: code}, {}}[min(n, 2)]
 				})
 				if err := <-appendOne(appender, "first"); codeOf(err) != codeUnconfirmed {
@@ -112,7 +115,7 @@ func TestWhatWasNotSentWhenTheAppenderIsCutIsReportedAsNotSent(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		sent := make(chan struct{}, 1)
 		release := make(chan struct{})
-		appender, _ := answeredAppender(t, cluster, 5*time.Second, func(int64) brokertest.Answer {
+		appender, _ := answeredAppender(t, cluster, func(int64) brokertest.Answer {
 			sent <- struct{}{}
 			<-release
 			return brokertest.Answer{Drop: true}
@@ -159,8 +162,16 @@ func TestABrokerThatIsAwayIsLoggedOnceAndItsReturnToo(t *testing.T) {
 			brokertest.WaitUntil(t, func() bool { return idle(appender.lanes[0]) })
 		}
 		away.Store(false)
-		brokertest.WaitUntil(t, func() bool { return <-appendOne(appender, "next") == nil })
-		brokertest.WaitUntil(t, func() bool { return <-appendOne(appender, "the one after") == nil })
+		// The broker may take its time.
+		lane := appender.lanes[0]
+		lane.mu.Lock()
+		lane.deadline = time.Hour
+		lane.mu.Unlock()
+		for _, value := range []string{"next", "the one after"} {
+			if err := <-appendOne(appender, value); err != nil {
+				t.Fatal(err)
+			}
+		}
 		appender.Close(brokertest.Context(t))
 		close(lines)
 		var got []string

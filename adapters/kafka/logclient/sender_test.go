@@ -180,7 +180,7 @@ func TestAttemptsAreSpacedFromTwentyMillisecondsToHalfASecond(t *testing.T) {
 // A broker that has a batch, and whose answer to an earlier attempt was lost, says that it is a duplicate.
 func TestTheNextMessageAfterADuplicateIsNotLost(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
-		appender, topic := answeredAppender(t, cluster, 5*time.Second, func(n int64) brokertest.Answer {
+		appender, topic := answeredAppender(t, cluster, func(n int64) brokertest.Answer {
 			return []brokertest.Answer{{Code: kafkago.DuplicateSequenceNumber}, {}}[min(n, 1)]
 		})
 		if err := <-appendOne(appender, "first"); err != nil {

@@ -1,6 +1,6 @@
 // Package database opens SQLite and PostgreSQL databases and runs statements on them. It bounds each call, retries conflicts,
 // classifies errors, migrates the schema, and keeps secrets out of errors. It does not know what is in the tables: that is
-// for package sqlstore.
+// for package sqlstore and what is below it.
 //
 // Isolation: PostgreSQL runs at READ COMMITTED. On SQLite transactions are immediate, and there is one writing connection.
 //

@@ -3,6 +3,7 @@ package database
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -121,4 +122,10 @@ func Affected(result sql.Result, err error) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+// JSONList writes a list of numbers for a statement, as one argument.
+func JSONList[T any](list []T) string {
+	text, _ := json.Marshal(list) // numbers do not fail
+	return string(text)
 }

@@ -32,7 +32,7 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 			// The transports.
 			newS2SToken, newRates, newByteLedger, newPlaces, listen, newConnections, newAPI, newSockets, newSite,
 			// What the node itself does.
-			newReadiness, newNodeClock, newTails, newConsumers, newNode,
+			newReadiness, newNodeClock, newTails, newConsumers, newServiceManager, newNode,
 		),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
 	)

@@ -63,6 +63,7 @@ type nodeParts struct {
 	Readiness *readiness
 	Tails     *tails
 	Consumers *consumers
+	Manager   *serviceManager
 	Shutdown  fx.Shutdowner
 }
 
@@ -137,6 +138,8 @@ func (n *node) starting() []step {
 		first(p.Readiness.wait),
 		part("the ingest of system messages", p.Consumers.ingest),
 		first(n.announce),
+		first(p.Manager.ready),
+		only(p.Manager.patience > 0, endless("the signs of life for the service manager", p.Manager.watch)),
 	}
 }
 
@@ -146,6 +149,7 @@ func (n *node) leaving() []step {
 	p := n.parts
 	return []step{
 		{do: done(n.background.stopping)},
+		{do: done(p.Manager.stopping)},
 		{do: done(p.API.SetDraining)},
 		{do: done(p.Presence.Set.Freeze)},
 		{name: "closing sockets", do: within(socketsShare, p.Sockets.Shutdown)},

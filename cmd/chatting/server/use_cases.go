@@ -222,7 +222,7 @@ func newLogins(
 		// Who hides from a user is known with its friends.
 		Lookup: application.NewLoginLookup(c.Store.Users, t.Service == nil && b.Hide != nil),
 		Turns:  application.NewLoginTurns(served.Live),
-		Log:    log, Erasures: past.NewSharedErasures(c.Store.Eraser),
+		Log:    log, Erasures: past.NewSharedErasures(c.Store.Erasures),
 	}
 	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Verdicts: served.Verdicts}
 	served.Tokens = delivery.NewResumeTokens(c.Config.Kafka.Partitions, c.Now)
