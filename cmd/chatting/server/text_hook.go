@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"chatting/adapters/sqlstore"
+	"chatting/adapters/sqlstore/conversations"
 	"chatting/adapters/texthook"
 	"chatting/adapters/wire"
 	"chatting/application/messaging"
@@ -44,7 +44,7 @@ func newCheck(c common, hook *texthook.Client) *messaging.CheckText {
 }
 
 // sentTexts reads texts from the frames of the history.
-type sentTexts struct{ stored *sqlstore.Undelivered }
+type sentTexts struct{ stored *conversations.Undelivered }
 
 // SentText implements messaging.SentTexts.
 func (s sentTexts) SentText(ctx context.Context, sender, target domain.UserID, id domain.EventID) (domain.Text, bool, error) {
