@@ -58,6 +58,9 @@ func TestNoMoreQuestionsAreAskedAtATimeThanAllowed(t *testing.T) {
 	for range turns {
 		<-hook.came
 	}
+	if c.turns.TryAcquire(1) {
+		t.Error("a turn is left")
+	}
 	close(hook.answer)
 	asking.Wait()
 	if most.Load() > turns {
@@ -214,7 +217,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 	c, _ := newClient(t, hook.ServeHTTP, Options{Concurrency: 1})
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		if _, err := c.Ask(t.Context(), said(secretText, "")); domain.CodeOf(err) != domain.CodeUnavailable {
+		if _, err := c.Ask(t.Context(), said(secretText, "")); domain.CodeOf(err) != domain.CodeUnavailable || !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	})
