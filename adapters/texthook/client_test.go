@@ -3,7 +3,6 @@ package texthook
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -230,7 +229,7 @@ func TestAnyOtherAnswerCountsAsNone(t *testing.T) {
 			}
 			handler(w, r)
 		}, Options{Token: secretToken})
-		isUnavailable(t, name, c, t.Context())
+		isUnavailable(t, name, c)
 		if followed.Load() {
 			t.Errorf("%s: the text went elsewhere", name)
 		}
@@ -248,7 +247,7 @@ func TestAHookThatTakesTooLongGivesNoAnswer(t *testing.T) {
 		},
 	} {
 		c, _ := newClient(t, handler, Options{Timeout: short, Token: secretToken})
-		isUnavailable(t, name, c, t.Context())
+		isUnavailable(t, name, c)
 	}
 }
 
@@ -263,13 +262,13 @@ func TestAHookThatIsNotThereGivesNoAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	isUnavailable(t, "not there", c, t.Context())
+	isUnavailable(t, "not there", c)
 }
 
 // isUnavailable asks, and wants an error that tells nothing of what was asked.
-func isUnavailable(t *testing.T, name string, c *Client, ctx context.Context) {
+func isUnavailable(t *testing.T, name string, c *Client) {
 	t.Helper()
-	text, err := c.Ask(ctx, said(secretText, "m1"))
+	text, err := c.Ask(t.Context(), said(secretText, "m1"))
 	if domain.CodeOf(err) != domain.CodeUnavailable || text != (domain.Text{}) {
 		t.Errorf("%s: got %q, %v", name, text, err)
 		return
