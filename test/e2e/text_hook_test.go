@@ -85,7 +85,9 @@ func (h *textHook) refuseAll() {
 // startHooked starts a server that asks a hook, and waits for it longer than a test may take.
 func startHooked(t *testing.T, dir, hook string, more ...string) *server {
 	t.Helper()
-	return startStoring(t, dir, append([]string{"CHATTING_HOOK_URL=" + hook, "CHATTING_HOOK_TOKEN=" + hookToken, "CHATTING_HOOK_TIMEOUT=10s"}, more...)...)
+	return startStoring(t, dir, append([]string{
+		"CHATTING_HOOK_URL=" + hook, "CHATTING_HOOK_TOKEN=" + hookToken, "CHATTING_HOOK_TIMEOUT=10s",
+	}, more...)...)
 }
 
 // gets wants the next frame to be a message of a user.
@@ -218,7 +220,11 @@ func TestAMessageThatIsCheckedWhenTheServerLeavesIsStillSent(t *testing.T) {
 	<-hook.came
 	s.Signal(syscall.SIGTERM)
 	harness.Until(t.Context(), t, "the server leaves", func() bool {
-		response, err := http.Get("http://" + s.HTTP + "/readyz")
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.HTTP+"/readyz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
 		if err != nil {
 			return false
 		}
