@@ -172,11 +172,13 @@ const pass = `{"action":"pass"}`
 
 // misbehaving are hooks whose answers count as none.
 var misbehaving = map[string]http.HandlerFunc{
-	"500":             reply(500, "application/json", pass),
-	"404":             reply(404, "application/json", pass),
-	"201":             reply(201, "application/json", pass),
-	"204":             func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
-	"a redirect":      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) },
+	"500": reply(500, "application/json", pass),
+	"404": reply(404, "application/json", pass),
+	"201": reply(201, "application/json", pass),
+	"204": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) },
+	"a redirect": func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	},
 	"HTML":            reply(200, "text/html", pass),
 	"a bad type":      reply(200, "application/json; charset", pass),
 	"nothing":         answer(``),

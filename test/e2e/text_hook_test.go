@@ -93,7 +93,7 @@ func startHooked(t *testing.T, dir, hook string, more ...string) *server {
 // gets wants the next frame to be a message of a user.
 func (c *client) gets(t *testing.T, from int, text, name string) {
 	t.Helper()
-	if f, err := c.next(); err != nil || int(f.From) != from || f.Message != text || f.Name != name {
+	if f, err := c.next(); err != nil || f.From != from || f.Message != text || f.Name != name {
 		t.Fatalf("user %d got %+v, %v, not %q", c.User, f, err, text)
 	}
 }
