@@ -36,6 +36,9 @@ func (c Config) check() error {
 	if c.Shutdown.CloseOver > 0 && c.Shutdown.CloseOver >= c.Shutdown.Deadline {
 		return fmt.Errorf("%s is not less than %s", c.named("shutdown.close_over"), c.named("shutdown.deadline"))
 	}
+	if err := c.checkHook(); err != nil {
+		return err
+	}
 	return c.checkKafka()
 }
 

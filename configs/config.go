@@ -23,6 +23,7 @@ type Config struct {
 	UserManagement UserManagement
 	S2S            S2S
 	Chat           Chat
+	Hook           Hook
 	History        History
 	Resume         Resume
 	Invite         Invite
@@ -42,8 +43,8 @@ func (c *Config) options() []Option {
 	all := slices.Concat(
 		c.HTTP.options(), c.Web.options(), c.ownOptions(), c.Kafka.options(), c.EmbeddedKafka.options(), c.Database.options(),
 		c.JWT.options(), c.JWKS.options(), c.UserManagement.options(), c.S2S.options(),
-		c.Chat.options(), c.History.options(), c.Resume.options(), c.Invite.options(), c.Limit.options(), c.WebSocket.options(),
-		c.Presence.options(), c.Metrics.options(), c.Shutdown.options(), c.Log.options(),
+		c.Chat.options(), c.Hook.options(), c.History.options(), c.Resume.options(), c.Invite.options(), c.Limit.options(),
+		c.WebSocket.options(), c.Presence.options(), c.Metrics.options(), c.Shutdown.options(), c.Log.options(),
 	)
 	for i, o := range all {
 		said := described()[o.Key]

@@ -18,6 +18,7 @@ const (
 	CodeTooLong         Code = "too_long"           // frame: the text is above the limit
 	CodeNoUserOrOffline Code = "no_user_or_offline" // frame: the target is unknown or has no connection
 	CodeMailboxFull     Code = "mailbox_full"       // frame: too much of the sender's waits for a target who is offline
+	CodeTextRefused     Code = "text_refused"       // frame: the platform does not let the text pass
 	CodeRateLimited     Code = "rate_limited"       // frame: more in a second, or more pending invites, than the limit
 	CodeUnavailable     Code = "unavailable"        // frame: not done, and will not be: try again later
 	CodeUnconfirmed     Code = "unconfirmed"        // frame: unknown outcome; it may still take effect, once

@@ -67,6 +67,7 @@ func TestTheCodesOfErrorFramesAreThoseOfTheContract(t *testing.T) {
 		domain.CodeBadMessage: "bad_message", domain.CodeTooLong: "too_long", domain.CodeNoUserOrOffline: "no_user_or_offline",
 		domain.CodeMailboxFull: "mailbox_full", domain.CodeRateLimited: "rate_limited", domain.CodeInviteEnded: "invite_ended",
 		domain.CodeNotInvited: "not_invited", domain.CodeUnavailable: "unavailable", domain.CodeUnconfirmed: "unconfirmed",
+		domain.CodeTextRefused: "text_refused",
 	} {
 		if string(code) != want {
 			t.Errorf("%q, want %q", code, want)

@@ -168,6 +168,7 @@ func newCalls(t *testing.T, s *Store) []call {
 			return [2]int64{int64(messages), bytes}, err
 		}, [2]int64{3, 3 * int64(len(sqltest.Frame(domain.Event{})))}, nil, 0},
 		{"HasMessage", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.HasMessage(ctx, 2, 1, first) }, true, nil, 0},
+		{"SentFrame", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.SentFrame(ctx, 2, 1, first) }, sqltest.Frame(domain.Event{ID: first}), nil, 0},
 		{"Projections", func(ctx context.Context, s *Store) (any, error) { return s.Projections.Projections(ctx) }, []history.Projection{end}, nil, 0},
 		{"Projected", func(ctx context.Context, s *Store) (any, error) { return s.Projections.Projected(ctx, 1) }, places(4), nil, 0},
 		{"Beats", func(ctx context.Context, s *Store) (any, error) { return s.Installation.Beats(ctx) }, int64(0), nil, 0},

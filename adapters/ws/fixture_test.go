@@ -54,6 +54,8 @@ type chat struct {
 	logIn   func(ctx context.Context, token string) error
 	// append decides what becomes of a message: it must call done. nil delivers.
 	append func(deliver func(), done func(error))
+	// check is asked before a message is sent; nil if nobody is.
+	check checkOf
 	// bytes bounds what the connections hold; nil for no bound.
 	bytes *ledger.ByteLedger
 }
@@ -126,6 +128,13 @@ func (s *session) Close() {
 	if len(s.chat.online[s.user]) == 0 {
 		delete(s.chat.online, s.user)
 	}
+}
+
+// checkOf is a TextChecks.
+type checkOf func(ctx context.Context, command messaging.ChatCommand) (messaging.ChatCommand, error)
+
+func (c checkOf) Execute(ctx context.Context, command messaging.ChatCommand) (messaging.ChatCommand, error) {
+	return c(ctx, command)
 }
 
 type messagesOf struct{ *chat }

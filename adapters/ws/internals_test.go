@@ -44,8 +44,12 @@ func partsOf(chat *chat, logger *slog.Logger) Deps {
 	if bytesHeld == nil {
 		bytesHeld = ledger.NewByteLedger(0, 0, time.Now)
 	}
+	var checks TextChecks
+	if chat.check != nil {
+		checks = chat.check
+	}
 	return Deps{
-		Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Bytes: bytesHeld, Now: time.Now, Logger: logger,
+		Checks: checks, Login: chat.login, Messages: messagesOf{chat}, Invites: invitesOf{chat}, Bytes: bytesHeld, Now: time.Now, Logger: logger,
 		Notices: notice.NewLog(logger, time.Now),
 	}
 }

@@ -105,17 +105,26 @@ type Messages interface {
 	Execute(command messaging.ChatCommand, done func(error))
 }
 
+// TextChecks decide about messages before they are sent: *messaging.CheckText.
+type TextChecks interface {
+	// Execute returns what to send instead, or an error for the sender. It may take a while, and ends soon after ctx does. Calls
+	// of one connection come one after the other, in order.
+	Execute(ctx context.Context, command messaging.ChatCommand) (messaging.ChatCommand, error)
+}
+
 // Invites sends game invites: *invites.Invite.
 type Invites interface {
 	// Execute is as that of Messages.
 	Execute(command invites.Command, done func(error))
 }
 
-// Deps are what a Server calls. All but Ready, Logins, Rates and Observer are needed.
+// Deps are what a Server calls. All but Ready, Checks, Logins, Rates and Observer are needed.
 type Deps struct {
 	// Ready returns an error while nobody can log in yet. Until then upgrades are refused. nil: everybody can, from the start.
-	Ready    func() error
-	Login    Login
+	Ready func() error
+	Login Login
+	// Checks are asked before Messages; nil if every message is sent as it is.
+	Checks   TextChecks
 	Messages Messages
 	Invites  Invites
 	// Bytes bounds what all connections hold together.

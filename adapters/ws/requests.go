@@ -88,7 +88,8 @@ func (r *requests) renew(req request) bool {
 	return true
 }
 
-// submit hands a command to its use case. began is when it was read, if somebody observes that. submit waits while too many have no outcome; false when the connection closed meanwhile.
+// submit hands a command to its use case. began is when it was read, if somebody observes that. submit waits while too many have
+// no outcome; false when the connection closed meanwhile.
 func (r *requests) submit(req request, began time.Time) bool {
 	if !r.conn.reading.Claim() {
 		return false
@@ -105,11 +106,34 @@ func (r *requests) submit(req request, began time.Time) bool {
 			Sender: r.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name,
 		}, done)
 	default:
-		r.conn.server.deps.Messages.Execute(messaging.ChatCommand{
+		r.send(messaging.ChatCommand{
 			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name, Acts: r.acts,
 		}, done)
 	}
 	return true
+}
+
+// send sends a message, after the check if there is one.
+func (r *requests) send(command messaging.ChatCommand, done func(error)) {
+	if r.conn.server.deps.Checks != nil {
+		checked, err := r.check(command)
+		if err != nil {
+			done(err)
+			return
+		}
+		command = checked
+	}
+	r.conn.server.deps.Messages.Execute(command, done)
+}
+
+// check waits until a message is checked. Nothing is read meanwhile, so what the client sends keeps its order, and its silence is
+// the server's doing. If the connection closes, the check ends. If it leaves, the check gets its outcome first.
+func (r *requests) check(command messaging.ChatCommand) (messaging.ChatCommand, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r.conn.reading.Pause(cancel)
+	defer r.conn.reading.Resume()
+	return r.conn.server.deps.Checks.Execute(ctx, command)
 }
 
 // settle takes the outcome of an append.

@@ -43,6 +43,16 @@ type ChatCommand struct {
 	ClientMessageID domain.ClientMessageID
 	// Acts is the version of the newest act on the sender that was known when it logged in, 0 for none.
 	Acts int64
+	// Logged tells that Text is that of the log, to which the same message was appended before: see CheckText.
+	Logged bool
+}
+
+// ID returns the id of a message that its sender named; else the zero id.
+func (c ChatCommand) ID() domain.EventID {
+	if c.ClientMessageID == "" {
+		return domain.EventID{}
+	}
+	return domain.MessageID(c.Sender, c.Target, c.ClientMessageID)
 }
 
 // Acts tells what the platform did to users. *moderation.Register is one.
@@ -71,13 +81,10 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 		}
 	}
 	text := command.Text
-	if s.EscapeHTML {
+	if s.EscapeHTML && !command.Logged {
 		text = text.EscapeHTML()
 	}
-	var named domain.EventID
-	if command.ClientMessageID != "" {
-		named = domain.MessageID(command.Sender, command.Target, command.ClientMessageID)
-	}
+	named := command.ID()
 	if !s.Online.Online(command.Target) {
 		if err := s.store(command.Sender, command.Target, text, named); err != nil {
 			done(err)

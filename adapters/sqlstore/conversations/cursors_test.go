@@ -253,6 +253,11 @@ var cursorContract = map[string]func(*testing.T, testDB){
 				if got != want {
 					t.Errorf("whether %d and %d have the message at %d: %t", one, other, offset, got)
 				}
+				frame, err := s.Undelivered.SentFrame(t.Context(), one, other, domain.DerivedID("test", fmt.Sprint(sender, offset)))
+				sqltest.NoError(t, err)
+				if (frame != nil) != want {
+					t.Errorf("the frame of %d and %d at %d: %q", one, other, offset, frame)
+				}
 			}
 			has(sender, receiver, start, true)
 			has(receiver, sender, start+7, true) // a block hides it

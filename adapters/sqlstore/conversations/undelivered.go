@@ -47,6 +47,7 @@ const (
 			ORDER BY generation DESC, log_offset DESC LIMIT $2
 		) AS latest WHERE occurred_at >= $3`
 	partitionOfPair = `SELECT log_partition FROM messages WHERE low = $1 AND high = $2 LIMIT 1`
+	sentFrame       = `SELECT frame FROM messages WHERE low = $1 AND high = $2 AND event_id = $3`
 	hasMessage      = `SELECT EXISTS (SELECT 1 FROM messages WHERE low = $1 AND high = $2 AND event_id = $3)`
 )
 
@@ -178,4 +179,11 @@ func (u *Undelivered) StoredOf(
 func (u *Undelivered) HasMessage(ctx context.Context, one, other domain.UserID, id domain.EventID) (bool, error) {
 	between := domain.Between(one, other)
 	return database.Get[bool](ctx, u.db, "look for stored", hasMessage, between.Low(), between.High(), id[:])
+}
+
+// SentFrame returns the frame of an event of the conversation of two users, also of one that a block hides; nil if the history does
+// not have it.
+func (u *Undelivered) SentFrame(ctx context.Context, one, other domain.UserID, id domain.EventID) ([]byte, error) {
+	between := domain.Between(one, other)
+	return database.Get[[]byte](ctx, u.db, "look for stored", sentFrame, between.Low(), between.High(), id[:])
 }

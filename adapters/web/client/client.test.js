@@ -292,7 +292,7 @@ test("messages to one user go one after the other, to different users at once", 
 
 test("every error that another try cannot mend rejects with its code", async () => {
   const { socket, chat } = await online();
-  for (const code of ["bad_json", "bad_frame", "bad_target", "bad_message", "too_long", "no_user_or_offline", "mailbox_full", "invite_ended", "not_invited", "rate_limited", "a_later_one"]) {
+  for (const code of ["bad_json", "bad_frame", "bad_target", "bad_message", "too_long", "no_user_or_offline", "mailbox_full", "text_refused", "invite_ended", "not_invited", "rate_limited", "a_later_one"]) {
     const sent = chat.send(42, code);
     const [frame] = socket.take();
     socket.says(refusal(code, frame));

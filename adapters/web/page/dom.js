@@ -88,6 +88,7 @@ export const leftOf = seconds => `${Math.floor(seconds / 60)}:${String(Math.ceil
 
 /** What went wrong, for people. */
 export function reasonOf(error) {
+  if (error.code === "text_refused") return error.message;
   return {
     no_user_or_offline: "This user is offline or unknown. The server keeps nothing for users who are offline.",
     mailbox_full: "Too many messages wait for this user already.",

@@ -15,6 +15,7 @@ import (
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
+	"chatting/adapters/texthook"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
 	"chatting/application"
@@ -40,6 +41,7 @@ type nodeParts struct {
 	Metrics     *metrics.Server    // nil if they are switched off
 	DataLock    dataLock
 	Tokens      tokenParts
+	TextHook    *texthook.Client // nil if it is switched off
 
 	Common       common
 	Broker       broker
@@ -181,6 +183,7 @@ func (n *node) closing() []step {
 		{do: done(p.Cluster.Close)},
 		only(p.Broker.Broker != nil, step{name: "closing the embedded broker", do: failing(p.Broker.Close)}),
 		{name: "closing the database", do: failing(p.Common.Store.Close)},
+		only(p.TextHook != nil, step{do: done(p.TextHook.Close)}),
 		only(p.Tokens.Service != nil, step{do: done(p.Tokens.Service.Close)}),
 		only(p.Tokens.Keys != nil, step{do: done(p.Tokens.Keys.Close)}),
 		only(p.DataLock.DirLock != nil, step{name: "unlocking the data directory", do: failing(p.DataLock.Close)}),

@@ -26,6 +26,7 @@ import (
 	"chatting/adapters/limits"
 	"chatting/adapters/rest"
 	"chatting/adapters/sqlstore"
+	"chatting/adapters/texthook"
 	"chatting/adapters/usermanagement"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
@@ -48,6 +49,7 @@ type received struct {
 	broker      embedded.Options
 	store       sqlstore.Options
 	service     usermanagement.Options
+	hook        texthook.Options
 	keys        auth.Options
 	appender    logclient.AppenderOptions
 	projector   projector.Options
@@ -76,7 +78,7 @@ func receivedOf(t *testing.T, environ ...string) received {
 	return received{
 		cfg: cfg, api: apiOptions(cfg, s2sToken(cfg.S2S.Token.Reveal()), places), sockets: socketOptions(cfg, places),
 		connections: connectionOptions(cfg, places), broker: brokerOptions(cfg), store: installation.StoreOptions(cfg, nil),
-		service: userManagementOptions(cfg), keys: keyOptions(cfg), appender: appenderOptions(cfg, "topic"),
+		service: userManagementOptions(cfg), hook: textHookOptions(cfg), keys: keyOptions(cfg), appender: appenderOptions(cfg, "topic"),
 		projector: installation.ProjectorOptions(cfg), topics: installation.TopicSetup(cfg, nil), cluster: cluster, presence: presenceTimes(cfg), mailboxes: mailboxBounds(cfg),
 		recheck: newRecheckTokens(common{Config: cfg}, nil), past: pastOptions(cfg, nil, nil, nil),
 		resume: resumeBounds(cfg),
@@ -151,6 +153,14 @@ var optionUses = []optionUse{
 	{"s2s.trust_loopback", "true", true, func(r received) any { return r.api.TrustLoopback }},
 	{"chat.offline_messages_per_sender", "111", 111, func(r received) any { return r.mailboxes.Messages }},
 	{"chat.offline_bytes_per_sender", "5MiB", int64(5 << 20), func(r received) any { return r.mailboxes.Bytes }},
+	{"hook.url", "http://texts.example/check", "http://texts.example/check", func(r received) any { return r.hook.URL }},
+	{"hook.token", "another-token-of-22-by", "another-token-of-22-by", func(r received) any { return r.hook.Token }},
+	{"hook.allow_http", "true", "http://texts.example/check", func(r received) any { return r.hook.URL }}, // refused without it
+	{"hook.timeout", "2900ms", 2900 * time.Millisecond, func(r received) any { return r.hook.Timeout }},
+	{"hook.on_failure", "closed", false, func(r received) any {
+		return newCheck(common{Config: r.cfg, Store: &sqlstore.Store{}}, &texthook.Client{}).FailOpen
+	}},
+	{"hook.concurrency", "257", 257, func(r received) any { return r.hook.Concurrency }},
 	{"history.retention", "18h", 18 * time.Hour, func(r received) any { return r.projector.Retention }},
 	{"history.delay", "1900ms", 1900 * time.Millisecond, func(r received) any { return r.projector.Delay }},
 	{"resume.max_events", "1112", 1112, func(r received) any { return r.resume.Events }},

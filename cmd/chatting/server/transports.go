@@ -136,8 +136,13 @@ func newSockets(
 	c common, m messageParts, i inviteParts, l loginParts, ready *readiness, places places, rates rates, bytes *ledger.ByteLedger,
 	logins *application.LoginLog,
 ) (*ws.Server, error) {
+	var checks ws.TextChecks // no nil pointer in it
+	if m.Check != nil {
+		checks = m.Check
+	}
 	return ws.New(socketOptions(c.Config, places), ws.Deps{
-		Ready: ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
+		Checks: checks,
+		Ready:  ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
 		Notices: c.Notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 		Observer: c.Observers.sockets,
 	})

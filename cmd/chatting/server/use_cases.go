@@ -9,6 +9,7 @@ import (
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/projector"
+	"chatting/adapters/texthook"
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/delivery"
@@ -90,14 +91,17 @@ func presenceTimes(cfg configs.Config) presence.Times {
 type messageParts struct {
 	Echoes *messaging.Echoes
 	Send   *messaging.SendMessage
+	Check  *messaging.CheckText // nil unless the platform is asked about texts
 	System *messaging.SendSystemMessage
 	// With chat.offline: store; nil with reject.
 	Stored    *replay.StoredMessages
 	Mailboxes *messaging.Mailboxes
 }
 
-func newMessages(c common, acts moderationParts, b blockParts, p presenceParts, flushes *projector.Flushes) messageParts {
-	m := messageParts{Echoes: newEchoes(c.Config, c.Log)}
+func newMessages(
+	c common, acts moderationParts, b blockParts, p presenceParts, flushes *projector.Flushes, hook *texthook.Client,
+) messageParts {
+	m := messageParts{Echoes: newEchoes(c.Config, c.Log), Check: newCheck(c, hook)}
 	m.Send = &messaging.SendMessage{
 		Log: m.Echoes, Online: p.Targets, Now: c.Now, NewID: c.NewID, EscapeHTML: c.Config.Chat.HTMLEscape, Hide: b.Hide,
 		Acts: acts.Register,
