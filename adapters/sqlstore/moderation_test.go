@@ -154,6 +154,8 @@ var moderationContract = map[string]func(*testing.T, testDB){
 		added(t, s, 202, domain.ActRevoke, 0, time.Time{})
 		added(t, s, 203, domain.ActEnd, 2*domain.RevocationLength, time.Time{})
 		wantLoaded(t, s, 0, "201 ban []", "202 revoke []", "203 end []")
+		// Nor does it leave out what counts when acts are loaded.
+		wantLoaded(t, s, 2*domain.RevocationLength, "201 ban []", "202 revoke []", "203 end []")
 		// Nor does one that is behind: it would delete its own.
 		added(t, s, 204, domain.ActEnd, -domain.RevocationLength, time.Time{})
 		wantLoaded(t, s, -domain.RevocationLength, "201 ban []", "202 revoke []", "203 end []", "204 end []")

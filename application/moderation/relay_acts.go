@@ -10,7 +10,7 @@ import (
 )
 
 // RelayActs publishes the acts that a crash, or an append without an outcome, left unpublished: at least once, under the same id.
-// Every node may run one.
+// Every node runs one, as it also has the register forget.
 type RelayActs struct {
 	Outbox   Outbox
 	Log      Log
@@ -34,6 +34,7 @@ func (r *RelayActs) Run(ctx context.Context) {
 	ticker := time.NewTicker(r.Every)
 	defer ticker.Stop()
 	for {
+		r.Register.Forget()
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
 			r.Logger.Warn("acts are not published yet: will try again", "error", err)
 		}
