@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -216,4 +218,25 @@ var moderationContract = map[string]func(*testing.T, testDB){
 			}
 		}
 	},
+}
+
+// Each act deletes what is old, and most often nothing is.
+func TestDeletingOldActsReadsNoWholeTableOnSQLite(t *testing.T) {
+	s := newSQLiteDatabase(t).migrated(t)
+	for _, query := range []string{deleteOldPlaces, deleteOldActs} {
+		rows, err := s.db.Reader.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, 1)
+		sqltest.NoError(t, err)
+		plan := ""
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			sqltest.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
+			plan += detail + "\n"
+		}
+		sqltest.NoError(t, errors.Join(rows.Err(), rows.Close()))
+		if !strings.Contains(plan, "USING COVERING INDEX moderation_acts_ends_at") && !strings.Contains(plan, "USING INDEX moderation_acts_ends_at") ||
+			strings.Contains(plan, "SCAN") {
+			t.Errorf("%s\n%s", query, plan)
+		}
+	}
 }
