@@ -125,7 +125,7 @@ func (a *API) routes(deps Deps, held *heldAnswers, pageBytes int, servers *serve
 	}
 	a.app.Post("/s2sapi/system-message/", servers.handler(messages.post))
 	a.app.Delete("/s2sapi/users/", servers.handler(userErasure{deps.Erase}.remove))
-	platform := moderationAPI{use: deps.Moderate, now: deps.Now}
+	platform := moderationAPI{deps.Moderate}
 	a.app.Post("/s2sapi/moderation/", servers.handler(platform.post))
 	a.app.Get("/s2sapi/moderation/", servers.handler(platform.get))
 	if deps.TrialUsers != nil {

@@ -11,15 +11,11 @@ import (
 
 	"chatting/adapters/wire"
 	"chatting/application/moderation"
-	"chatting/application/port"
 	"chatting/domain"
 )
 
 // moderationAPI is what the platform does to users.
-type moderationAPI struct {
-	use *moderation.Moderate
-	now port.Clock
-}
+type moderationAPI struct{ use *moderation.Moderate }
 
 // actFields names the fields of a request by what is wrong with them.
 var actFields = []struct {
@@ -102,7 +98,7 @@ func (m moderationAPI) get(ctx context.Context, c *fiber.Ctx) error {
 	if complaint != "" {
 		return refused("user_id", complaint)
 	}
-	acts, err := m.use.ActsOn(ctx, user)
+	standing, err := m.use.StandingOf(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -111,14 +107,8 @@ func (m moderationAPI) get(ctx context.Context, c *fiber.Ctx) error {
 		Muted  bool              `json:"muted"`
 		Banned bool              `json:"banned"`
 		Acts   []json.RawMessage `json:"acts"`
-	}{User: user, Acts: make([]json.RawMessage, 0, len(acts))}
-	decided := make(map[domain.ActKind]bool)
-	for _, act := range acts {
-		if sort := act.Kind.Sort(); !decided[sort] {
-			decided[sort] = true
-			answer.Muted = answer.Muted || act.Restricts(domain.ActMute, m.now())
-			answer.Banned = answer.Banned || act.Restricts(domain.ActBan, m.now())
-		}
+	}{User: user, Muted: standing.Muted, Banned: standing.Banned, Acts: make([]json.RawMessage, 0, len(standing.Acts))}
+	for _, act := range standing.Acts {
 		answer.Acts = append(answer.Acts, wire.AppendAct(nil, act))
 	}
 	return send(c, http.StatusOK, answer)

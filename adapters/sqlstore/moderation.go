@@ -182,6 +182,15 @@ func (m *Moderation) LatestOf(ctx context.Context, user domain.UserID, limit int
 	return m.acts(ctx, "load acts on a user", selectLatestActs, user, limit)
 }
 
+// LatestOfSort implements moderation.Store.
+func (m *Moderation) LatestOfSort(ctx context.Context, user domain.UserID, sort domain.ActKind) (domain.Act, bool, error) {
+	acts, err := m.acts(ctx, "load the latest act of a sort", selectLatestAct, user, sort)
+	if err != nil || len(acts) == 0 {
+		return domain.Act{}, false, err
+	}
+	return acts[0], true, nil
+}
+
 // PendingOf implements moderation.Outbox.
 func (m *Moderation) PendingOf(ctx context.Context, user domain.UserID) ([]domain.Act, error) {
 	return m.acts(ctx, "load unpublished acts", selectPendingAct, user)

@@ -93,6 +93,21 @@ var moderationContract = map[string]func(*testing.T, testDB){
 			t.Errorf("the latest are %+v", got)
 		}
 	},
+	"TheLatestOfASortIsFoundBehindOthers": func(t *testing.T, d testDB) {
+		s := d.migrated(t)
+		added(t, s, 201, domain.ActMute, 0, time.Time{})
+		ban := added(t, s, 201, domain.ActBan, time.Second, time.Time{})
+		unmute := added(t, s, 201, domain.ActUnmute, 2*time.Second, time.Time{})
+		added(t, s, 201, domain.ActEnd, 3*time.Second, time.Time{})
+		added(t, s, 202, domain.ActBan, 4*time.Second, time.Time{})
+		for sort, want := range map[domain.ActKind]domain.Act{domain.ActMute: unmute, domain.ActBan: ban, domain.ActRevoke: {}} {
+			got, found, err := s.Moderation.LatestOfSort(t.Context(), 201, sort)
+			sqltest.NoError(t, err)
+			if got != want || found != (want != domain.Act{}) {
+				t.Errorf("of %s it is %+v, found %t", sort, got, found)
+			}
+		}
+	},
 	"ActsThatComeAtOnceHaveVersionsOfTheirOwn": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 2)
 		var all sync.WaitGroup

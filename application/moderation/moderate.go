@@ -19,6 +19,8 @@ type Store interface {
 	Add(ctx context.Context, act domain.Act) (domain.Act, error)
 	// LatestOf returns the latest acts on a user, newest first, at most limit.
 	LatestOf(ctx context.Context, user domain.UserID, limit int) ([]domain.Act, error)
+	// LatestOfSort returns the latest act of a sort on a user, however many others came later; found is false if there is none.
+	LatestOfSort(ctx context.Context, user domain.UserID, sort domain.ActKind) (act domain.Act, found bool, err error)
 	// ForgetReasons drops what acts on a user say beside what they do: their reasons and actors.
 	ForgetReasons(ctx context.Context, user domain.UserID) error
 }
@@ -113,10 +115,26 @@ func (m *Moderate) Forgets(ctx context.Context, user domain.UserID) error {
 // erasingActor is who ends a mute because its user is erased.
 const erasingActor = "erasure"
 
-// maxShown bounds the acts that Lately returns.
+// maxShown bounds the acts of a Standing.
 const maxShown = 50
 
-// ActsOn returns the latest acts on a user, newest first, at most 50. Errors: CodeUnavailable.
-func (m *Moderate) ActsOn(ctx context.Context, user domain.UserID) ([]domain.Act, error) {
-	return m.Store.LatestOf(ctx, user, maxShown)
+// Standing is what is in force for a user, and the latest acts on it, newest first, at most 50.
+type Standing struct {
+	Muted, Banned bool
+	Acts          []domain.Act
+}
+
+// StandingOf returns what is in force for a user. Errors: CodeUnavailable.
+func (m *Moderate) StandingOf(ctx context.Context, user domain.UserID) (s Standing, err error) {
+	if s.Acts, err = m.Store.LatestOf(ctx, user, maxShown); err != nil {
+		return Standing{}, err
+	}
+	for kind, holds := range map[domain.ActKind]*bool{domain.ActMute: &s.Muted, domain.ActBan: &s.Banned} {
+		act, found, err := m.Store.LatestOfSort(ctx, user, kind)
+		if err != nil {
+			return Standing{}, err
+		}
+		*holds = found && act.Restricts(kind, m.Now())
+	}
+	return s, nil
 }

@@ -31,8 +31,8 @@ type acts struct {
 	added     []domain.Act
 	published map[int64][]int64 // the places of acts, by version
 	appended  int
-	// failAdd, failAppend and failPublished are what the calls fail with.
-	failAdd, failAppend, failPublished error
+	// What the calls fail with.
+	failAdd, failAppend, failPublished, failLatest, failLatestOfSort error
 	// unread has acts be appended that nobody reads.
 	unread  bool
 	forgot  []domain.UserID
@@ -66,8 +66,19 @@ func (a *acts) Add(_ context.Context, act domain.Act) (domain.Act, error) {
 	return act, nil
 }
 
-func (a *acts) LatestOf(context.Context, domain.UserID, int) ([]domain.Act, error) {
-	return a.added, nil
+func (a *acts) LatestOf(_ context.Context, _ domain.UserID, limit int) ([]domain.Act, error) {
+	latest := slices.Clone(a.added)
+	slices.Reverse(latest)
+	return latest[:min(limit, len(latest))], a.failLatest
+}
+
+func (a *acts) LatestOfSort(_ context.Context, user domain.UserID, sort domain.ActKind) (domain.Act, bool, error) {
+	for _, act := range slices.Backward(a.added) {
+		if act.User == user && act.Kind.Sort() == sort {
+			return act, true, a.failLatestOfSort
+		}
+	}
+	return domain.Act{}, false, a.failLatestOfSort
 }
 
 func (a *acts) ForgetReasons(_ context.Context, user domain.UserID) error {
@@ -259,6 +270,43 @@ func TestAnErasureEndsAMuteAndForgetsReasons(t *testing.T) {
 	porttest.WantCode(t, "the erasure", use.Forgets(t.Context(), 203), domain.CodeUnavailable)
 	if len(a.forgot) != 2 {
 		t.Error("it forgot reasons of acts that it could not end")
+	}
+}
+
+func TestWhatIsInForceIsToldHoweverManyActsCameLater(t *testing.T) {
+	a, use := newActs()
+	carry := func(kind domain.ActKind, until time.Time) {
+		t.Helper()
+		if _, err := use.Execute(t.Context(), moderation.Command{User: 201, Kind: kind, Until: until, Actor: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(muted, banned bool, acts int) {
+		t.Helper()
+		s, err := use.StandingOf(t.Context(), 201)
+		if err != nil || s.Muted != muted || s.Banned != banned || len(s.Acts) != acts {
+			t.Errorf("muted %t, banned %t, %d acts, %v; want %t, %t, %d", s.Muted, s.Banned, len(s.Acts), err, muted, banned, acts)
+		}
+	}
+	want(false, false, 0)
+	carry(domain.ActBan, time.Time{})
+	carry(domain.ActMute, time.Now().Add(time.Hour))
+	want(true, true, 2)
+	for range 60 {
+		carry(domain.ActEnd, time.Time{})
+	}
+	want(true, true, 50)
+	carry(domain.ActUnban, time.Time{})
+	want(true, false, 50)
+	use.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	want(false, false, 50)
+
+	away := domain.NewError(domain.CodeUnavailable, "away")
+	for _, fails := range []*error{&a.failLatest, &a.failLatestOfSort} {
+		*fails = away
+		_, err := use.StandingOf(t.Context(), 201)
+		porttest.WantCode(t, "the question", err, domain.CodeUnavailable)
+		*fails = nil
 	}
 }
 
