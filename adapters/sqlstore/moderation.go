@@ -33,7 +33,10 @@ const (
 		RETURNING version`
 	selectLatestAct = `
 		SELECT ` + actColumns + ` FROM moderation_acts WHERE user_id = $1 AND sort = $2 ORDER BY version DESC LIMIT 1`
-	countActs   = `SELECT COUNT(*) FROM (SELECT 1 FROM moderation_acts WHERE ends_at >= $1 LIMIT $2) AS counted`
+	// Mutes and bans are counted apart from the others.
+	countActs = `
+		SELECT COUNT(*) FROM (
+			SELECT 1 FROM moderation_acts WHERE ends_at >= $1 AND (sort IN ('mute', 'ban')) = $2 LIMIT $3) AS counted`
 	replaceActs = `UPDATE moderation_acts SET ends_at = $3 WHERE user_id = $1 AND sort = $2 AND ends_at > $3`
 	insertAct   = `
 		INSERT INTO moderation_acts (
@@ -167,7 +170,7 @@ func (m *Moderation) admit(ctx context.Context, tx *sqlx.Tx, act domain.Act, old
 		}
 		return nil
 	}
-	count, _, err := database.Find[int](ctx, tx, countActs, old, m.max)
+	count, _, err := database.Find[int](ctx, tx, countActs, old, sort == domain.ActMute || sort == domain.ActBan, m.max)
 	if err != nil {
 		return err
 	}

@@ -164,6 +164,24 @@ var moderationContract = map[string]func(*testing.T, testDB){
 		added(t, s, 203, domain.ActMute, moderation.Lately+time.Hour+time.Second, time.Time{})
 		wantLoaded(t, s, 0, "203 mute []")
 	},
+	"EndsAndRevocationsLeaveRoomForMutesAndBans": func(t *testing.T, d testDB) {
+		s := d.migrated(t)
+		s.Moderation.max = 2
+		refused := func(kind domain.ActKind) {
+			t.Helper()
+			_, err := s.Moderation.Add(t.Context(), askedFor(t, 204, kind, 2*time.Second, time.Time{}))
+			sqltest.WantCode(t, err, domain.CodeLimit)
+		}
+		added(t, s, 201, domain.ActEnd, 0, time.Time{})
+		added(t, s, 202, domain.ActRevoke, 0, time.Time{})
+		refused(domain.ActRevoke)
+		refused(domain.ActEnd)
+		added(t, s, 201, domain.ActBan, time.Second, time.Time{})
+		added(t, s, 202, domain.ActMute, time.Second, time.Time{})
+		refused(domain.ActMute)
+		refused(domain.ActBan)
+		refused(domain.ActEnd)
+	},
 	"AClockThatLeapsDeletesNoActs": func(t *testing.T, d testDB) {
 		s := onClock(t, d, &wall{at: sqltest.Time})
 		wantClock(t, s, sqltest.Time, sqltest.Time, false)

@@ -14,8 +14,8 @@ type Store interface {
 	Loaded
 	Outbox
 	// Add keeps an act, which is then not published yet, in one transaction. It gives the act its version, which is greater than
-	// those of all acts on the user before, and its id (domain.ActID). Errors: CodeLimit if MaxActs acts count, or did lately, and
-	// this one does not end another; CodeNotInForce for an unmute or unban of a user who is not muted or banned; CodeUnavailable.
+	// those of all acts on the user before, and its id (domain.ActID). Errors: CodeLimit if MaxActs acts count, or did lately, of
+	// mutes and bans or of the others, whichever this one is, and it does not end another; CodeNotInForce for an unmute or unban of a user who is not muted or banned; CodeUnavailable.
 	Add(ctx context.Context, act domain.Act) (domain.Act, error)
 	// LatestOf returns the latest acts on a user, newest first, at most limit.
 	LatestOf(ctx context.Context, user domain.UserID, limit int) ([]domain.Act, error)
@@ -35,7 +35,8 @@ type Outbox interface {
 	Published(ctx context.Context, act domain.Act, places []int64) error
 }
 
-// MaxActs bounds the acts that count, or did lately: every node has them in memory.
+// MaxActs bounds the mutes and bans that count, or did lately, and likewise the other acts, which therefore never use up the room for
+// mutes and bans. Every node has them in memory.
 const MaxActs = 100_000
 
 // Log is where acts are published.

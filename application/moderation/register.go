@@ -12,7 +12,7 @@ import (
 // Register knows the acts that count, and where they stand in the log. It is told of each act that the node reads there, and asked
 // by many. It is loaded from the database before the log is read.
 //
-// What it holds is bounded: the store keeps at most MaxActs acts that count, or did lately.
+// What it holds is bounded: the store keeps at most 2 MaxActs acts that count, or did lately, beside those that ended others.
 type Register struct {
 	now port.Clock
 	// ended is told of acts that end connections, once each has begun to count here.
