@@ -79,7 +79,7 @@ func (s *stage) device(user int64, number int) *Device {
 
 // send sends an event from a user's first device.
 func (s *stage) send(e Event) Event {
-	r := Request{Type: e.Type, Target: e.To, Text: e.Text, Name: e.Name, First: s.now()}
+	r := Request{Type: e.Type, Target: e.To, Text: e.Text, Status: e.Status, Room: e.Room, Name: e.Name, First: s.now()}
 	e = s.append(e)
 	r.Answered, r.Answer, r.ID = s.now(), Echoed, e.ID
 	d := s.device(e.From, 1)

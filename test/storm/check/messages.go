@@ -41,8 +41,8 @@ func (c *checker) answer(device *Device, request *Request, record *entry) {
 		c.report(RuleEcho, "%s was echoed and is not in the log", what)
 	case record.ID != request.ID:
 		c.report(RuleEcho, "%s was echoed as %s and is in the log as %s", what, request.ID, record.ID)
-	case record.Text != request.Text:
-		c.report(RuleEcho, "%s is in the log with another text", what)
+	case record.Text != request.Text || record.Status != request.Status:
+		c.report(RuleEcho, "%s is in the log as something else", what)
 	}
 }
 

@@ -53,8 +53,9 @@ type Event struct {
 type Request struct {
 	Type   string
 	Target int64
-	Text   string
-	Name   string
+	// Text is that of a message, Status and Room those of an invite.
+	Text, Status, Room string
+	Name               string
 	// First is when it was sent for the first time, and Answered when its last answer came; zero without one.
 	First, Answered time.Time
 	// Answer is Echoed, a code, or "" without an answer.

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // confirmedBlocks looks at blocks by the clock instead of by the log: nothing that was sent after a block was confirmed, and
@@ -38,11 +39,20 @@ func (c *checker) confirmedBlocks() {
 	}
 }
 
+// late is for how long a request without an answer may still be carried out: its node may have been stopped meanwhile.
+const late = 2 * time.Minute
+
 // heldUntil tells whether nobody asked to end a block before a request was answered.
 func (c *checker) heldUntil(block BlockChange, request Request) bool {
 	for _, change := range c.run.Blocks {
-		if change.By == block.By && change.Target == block.Target && !change.Block && change.Asked.After(block.Asked) &&
-			change.Asked.Before(request.Answered) {
+		if change.By != block.By || change.Target != block.Target || change.Block {
+			continue
+		}
+		since := block.Asked
+		if change.Confirmed.IsZero() {
+			since = since.Add(-late)
+		}
+		if change.Asked.After(since) && change.Asked.Before(request.Answered) {
 			return false
 		}
 	}
