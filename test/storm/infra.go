@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,8 @@ const (
 	brokerCount = 3
 	// diskSize is that of the disks which can be filled, in bytes.
 	diskSize = 768 << 20
+	// diskName tells them from other file systems.
+	diskName = "storm"
 )
 
 func infraFolder(dir string) string { return filepath.Join(dir, "infra") }
@@ -133,7 +136,7 @@ func (p *parts) onSmallDisk(folder string) error {
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return back(err)
 	}
-	if err := syscall.Mount("storm", folder, "tmpfs", 0, fmt.Sprint("size=", diskSize, ",mode=0700")); err != nil {
+	if err := syscall.Mount(diskName, folder, "tmpfs", 0, fmt.Sprint("size=", diskSize, ",mode=0700")); err != nil {
 		return back(err)
 	}
 	if said, err := exec.Command("cp", "-a", aside+"/.", folder).CombinedOutput(); err != nil {
@@ -142,24 +145,25 @@ func (p *parts) onSmallDisk(folder string) error {
 	return os.RemoveAll(aside)
 }
 
-// unmount ends the small disks below a run's folder, and those of its PostgreSQL.
+// unmount ends the small disks of a run. What still runs on them goes on until it is ended.
 func unmount(dir string) {
+	folders := []string{dir + "/"}
+	if postgres, err := os.ReadFile(filepath.Join(infraFolder(dir), "postgres.dir")); err == nil {
+		folders = append(folders, strings.TrimSpace(string(postgres))+"/")
+	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return
 	}
 	for line := range strings.Lines(string(mounts)) {
 		fields := strings.Fields(line)
-		if len(fields) > 1 && fields[0] == "storm" && (strings.HasPrefix(fields[1], dir+"/") || isGone(fields[1])) {
+		ours := len(fields) > 1 && fields[0] == diskName && slices.ContainsFunc(folders, func(folder string) bool {
+			return strings.HasPrefix(fields[1], folder)
+		})
+		if ours {
 			_ = syscall.Unmount(fields[1], syscall.MNT_DETACH)
 		}
 	}
-}
-
-// isGone tells whether test/infra/down has forgotten a folder of PostgreSQL: what it could not remove was the mount.
-func isGone(folder string) bool {
-	_, err := os.Stat(filepath.Join(filepath.Dir(folder), "url"))
-	return strings.HasPrefix(folder, "/tmp/chatting-postgres.") && err != nil
 }
 
 // filler is the file that fills a disk. It lies where neither Kafka nor PostgreSQL look.
@@ -238,10 +242,20 @@ func (p *parts) pid(name string) (int, error) {
 
 func brokerName(broker int) string { return "broker-" + strconv.Itoa(broker) }
 
+// runs tells whether a process is there and is one of the run's. A pid that was given to somebody else is not.
+func (p *parts) runs(pid int) bool {
+	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	return err == nil && (bytes.Contains(line, []byte(p.dir+"/")) || p.pgData != "" && bytes.Contains(line, []byte(p.pgData)))
+}
+
+// signal sends a signal to a process. One that has ended is left alone.
 func (p *parts) signal(name string, signal syscall.Signal) error {
 	pid, err := p.pid(name)
 	if err != nil {
 		return err
+	}
+	if !p.runs(pid) {
+		return nil
 	}
 	if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
@@ -258,14 +272,13 @@ func (p *parts) end(name string, signal syscall.Signal, limit time.Duration) err
 	if err := p.signal(name, signal); err != nil {
 		return err
 	}
-	gone := func() bool {
-		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-		return err != nil || len(line) == 0
-	}
+	gone := func() bool { return !p.runs(pid) }
 	if waitFor(limit, gone) {
 		return nil
 	}
-	_ = syscall.Kill(pid, syscall.SIGKILL)
+	if err := p.signal(name, syscall.SIGKILL); err != nil {
+		return err
+	}
 	if waitFor(limit, gone) {
 		return nil
 	}
@@ -360,13 +373,19 @@ func (p *parts) startPostgres() error {
 	if os.Geteuid() == 0 {
 		arguments = append([]string{"runuser", "-u", "postgres", "--"}, arguments...)
 	}
-	if _, err := os.Stat(filepath.Join(p.pgData, "postmaster.pid")); err == nil && len(p.postgresState()) > 0 {
+	if pid, err := p.pid("postgres"); err == nil && p.runs(pid) {
 		return nil
 	}
-	command := exec.Command(arguments[0], arguments[1:]...)
-	command.Dir = "/"
-	if err := command.Run(); err != nil { // without pipes: the server would keep them open
-		return fmt.Errorf("pg_ctl start: %w", err)
+	// Right after a kill, what its sessions shared may still be in use.
+	var failed error
+	started := waitFor(endLimit, func() bool {
+		command := exec.Command(arguments[0], arguments[1:]...)
+		command.Dir = "/"
+		failed = command.Run() // without pipes: the server would keep them open
+		return failed == nil
+	})
+	if !started {
+		return fmt.Errorf("pg_ctl start: %w", failed)
 	}
 	said, err := os.ReadFile(filepath.Join(p.pgData, "postmaster.pid"))
 	if err != nil {
@@ -374,16 +393,6 @@ func (p *parts) startPostgres() error {
 	}
 	pid, _, _ := strings.Cut(string(said), "\n")
 	return os.WriteFile(filepath.Join(p.dir, "postgres.pid"), []byte(pid+"\n"), 0o644)
-}
-
-// postgresState returns the command line of PostgreSQL's first process, nothing if it has ended.
-func (p *parts) postgresState() []byte {
-	pid, err := p.pid("postgres")
-	if err != nil {
-		return nil
-	}
-	line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-	return line
 }
 
 // pausePostgres stops or continues all processes of PostgreSQL.

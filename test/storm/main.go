@@ -35,6 +35,7 @@ type options struct {
 	users   int
 	offline string
 	race    bool
+	program string
 	dir     string
 	dry     bool
 }
@@ -70,6 +71,7 @@ func parse() options {
 	flag.IntVar(&o.users, "users", 12, "how many users there are; every second one has two devices")
 	flag.StringVar(&o.offline, "offline", "", "chat.offline of the nodes; by default store for an odd seed, reject for an even one")
 	flag.BoolVar(&o.race, "race", false, "build the nodes with the race detector")
+	flag.StringVar(&o.program, "program", "", "a program of the nodes that is built already: their clocks do not leap")
 	flag.StringVar(&o.dir, "dir", "", "where the logs and histories are kept; by default in a new folder below /tmp")
 	flag.BoolVar(&o.dry, "dry", false, "print the schedule and do nothing")
 	flag.Parse()
@@ -80,6 +82,9 @@ func parse() options {
 		if kind != "" {
 			o.leave = append(o.leave, plan.Kind(kind))
 		}
+	}
+	if o.program != "" {
+		o.leave = append(o.leave, plan.Clock)
 	}
 	if o.offline == "" {
 		o.offline = "reject"
@@ -155,10 +160,15 @@ func guard(asked options) int {
 
 // clearUp ends brokers and PostgreSQL of a run, and unmounts its small disks. Logs and histories stay.
 func clearUp(dir string) {
+	p := &parts{dir: infraFolder(dir)}
+	if postgres, err := os.ReadFile(filepath.Join(p.dir, "postgres.dir")); err == nil {
+		p.pgData = filepath.Join(strings.TrimSpace(string(postgres)), "data")
+		_ = p.pausePostgres(syscall.SIGCONT) // or it could not be ended
+	}
+	unmount(dir)
 	if err := infra(context.Background(), dir, "down"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
-	unmount(dir)
 }
 
 // work is the run itself. It returns the exit code: 0 if no rule was broken, 1 if one was, 2 if the run could not be done.

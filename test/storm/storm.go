@@ -96,10 +96,14 @@ func (s *storm) run(ctx context.Context) ([]check.Violation, error) {
 
 // start starts brokers, PostgreSQL, the proxies and the nodes.
 func (s *storm) start(ctx context.Context) error {
-	s.say("building the nodes")
-	program, err := build(ctx, s.dir, s.asked.race)
-	if err != nil {
-		return err
+	program := s.asked.program
+	if program == "" {
+		s.say("building the nodes")
+		built, err := build(ctx, s.dir, s.asked.race)
+		if err != nil {
+			return err
+		}
+		program = built
 	}
 	s.say("starting %d brokers and PostgreSQL", brokerCount)
 	parts, err := startParts(ctx, s.dir)
