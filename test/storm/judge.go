@@ -41,8 +41,12 @@ func (s *storm) judge(ctx context.Context, leave func(*person)) ([]check.Violati
 	}
 	found, err = s.settle(ctx, online, s.gatherAll)
 	for _, n := range s.at.nodes {
-		for _, loss := range n.losses() {
-			found = append(found, check.Violation{Rule: "ended", What: loss})
+		ends, crashes := n.losses()
+		if ends > 0 {
+			s.say("node %d ended %d times because it could not go on: its log says why", n.number, ends)
+		}
+		for _, crash := range crashes {
+			found = append(found, check.Violation{Rule: "crash", What: crash})
 		}
 	}
 	return s.report(found), err

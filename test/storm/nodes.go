@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,14 +29,21 @@ type node struct {
 	mu      sync.Mutex
 	process *exec.Cmd
 	ended   chan struct{} // closed once process has ended
-	wanted  bool          // it runs, and must not end by itself
-	lost    []string      // how it ended by itself
+	wanted  bool          // it is to run
+	ends    int           // how often a process ended by itself, and said why
+	crashes []string      // how processes ended otherwise
 }
 
 // start starts a process in the node's place.
 func (n *node) start() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.wanted = true
+	return n.launch()
+}
+
+// launch starts a process. mu is held.
+func (n *node) launch() error {
 	log, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -53,24 +62,50 @@ func (n *node) start() error {
 		return err
 	}
 	ended := make(chan struct{})
-	n.process, n.ended, n.wanted = process, ended, true
+	n.process, n.ended = process, ended
 	go func() {
-		err := process.Wait()
-		n.mu.Lock()
-		if n.process == process && n.wanted {
-			n.lost = append(n.lost, fmt.Sprintf("node %d ended by itself: %v", n.number, err))
-		}
-		n.mu.Unlock()
+		_ = process.Wait()
 		close(ended)
+		n.again(process)
 	}()
 	return nil
+}
+
+// refusal is the exit code of a server that could not go on and has said why.
+const refusal = 1
+
+// again starts a node whose process has ended by itself, a second later, as systemd would.
+func (n *node) again(ended *exec.Cmd) {
+	n.mu.Lock()
+	lost := n.wanted && n.process == ended
+	if lost && ended.ProcessState.ExitCode() == refusal {
+		n.ends++
+	} else if lost {
+		n.crashes = append(n.crashes, fmt.Sprintf("node %d crashed: %s", n.number, ended.ProcessState))
+	}
+	n.mu.Unlock()
+	if !lost {
+		return
+	}
+	time.Sleep(time.Second)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.wanted || n.process != ended {
+		return
+	}
+	if err := n.launch(); err != nil {
+		n.crashes = append(n.crashes, fmt.Sprintf("node %d does not start: %v", n.number, err))
+	}
 }
 
 // signal sends a signal to the process that is there.
 func (n *node) signal(signal syscall.Signal) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.process.Process.Signal(signal)
+	if err := n.process.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
 }
 
 // stop ends the process with a signal, and waits for its end. One that does not end in time is killed, which is an error.
@@ -90,11 +125,11 @@ func (n *node) stop(signal syscall.Signal, limit time.Duration) error {
 	}
 }
 
-// losses returns how processes of the node have ended by themselves. One that has is started again.
-func (n *node) losses() []string {
+// losses returns how often a process ended by itself and said why, and how others ended.
+func (n *node) losses() (ends int, crashes []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return append([]string(nil), n.lost...)
+	return n.ends, slices.Clone(n.crashes)
 }
 
 // isReady asks the node itself, not through a proxy.
