@@ -21,12 +21,9 @@ func (c Config) Masked() string {
 			}
 			parent, name = sections[section], rest
 		}
-		text := strings.TrimSpace(s.text.Reveal())
-		if s.option.Key == "database.url" { // the file in the data directory, too
-			text = c.Database.URL.Reveal()
-		}
-		value := scalar(s.option.shown(text))
-		value.LineComment = strings.Join(strings.Fields(s.source), " ") // a file's name may have line breaks
+		shown := c.shown(s)
+		value := scalar(shown.Value)
+		value.LineComment = shown.Source
 		parent.Content = append(parent.Content, scalar(name), value)
 	}
 	var out strings.Builder
@@ -45,4 +42,27 @@ func scalar(text string) *yaml.Node {
 		node.Style = yaml.DoubleQuotedStyle
 	}
 	return node
+}
+
+// ShownOption is the value of an option in force, as it may be printed.
+type ShownOption struct {
+	Value  string `json:"value"`            // as it would be written in the environment
+	Source string `json:"source,omitempty"` // "" for the default
+}
+
+// Shown returns what Masked prints, by the keys of the options.
+func (c Config) Shown() map[string]ShownOption {
+	all := make(map[string]ShownOption, len(c.settings))
+	for _, s := range c.settings {
+		all[s.option.Key] = c.shown(s)
+	}
+	return all
+}
+
+func (c Config) shown(s setting) ShownOption {
+	text := strings.TrimSpace(s.text.Reveal())
+	if s.option.Key == "database.url" { // the file in the data directory, too
+		text = c.Database.URL.Reveal()
+	}
+	return ShownOption{s.option.shown(text), strings.Join(strings.Fields(s.source), " ")} // a file's name may have line breaks
 }

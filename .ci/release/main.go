@@ -148,7 +148,7 @@ func (r *release) buildFor(ctx context.Context, platform string, files []entry) 
 	if err := r.compile(ctx, system, arch, program); err != nil {
 		return err
 	}
-	content, err := os.ReadFile(program) //nolint:gosec // it was just built
+	content, err := os.ReadFile(program)
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,14 @@ func jwksTransport() *http.Transport {
 	return transport
 }
 
+func jwksClient(transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport: transport,
+		// Whoever can redirect could name the keys; the URL that is configured is the one that is trusted.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // newRemoteKeys starts to load. close must be called in the end.
 func newRemoteKeys(
 	endpoint string, transport http.RoundTripper, refresh, maxAge time.Duration, logger *slog.Logger,
@@ -89,11 +97,7 @@ func newRemoteKeys(
 	ctx, stop := context.WithCancel(context.Background())
 	r := &remoteKeys{
 		endpoint: endpoint,
-		client: &http.Client{
-			Transport: transport,
-			// Whoever can redirect could name the keys; the URL that is configured is the one that is trusted.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		client:   jwksClient(transport),
 		refresh:  refresh,
 		maxAge:   maxAge,
 		logger:   logger,
@@ -275,4 +279,16 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("the answer is larger than %d bytes", jwksMaxBytes)
 	}
 	return body, nil
+}
+
+// LookAtKeySet loads a JWK Set once, and returns how many of its keys can verify tokens and how many cannot. The error says why it
+// cannot be loaded, without the URL's secrets.
+func LookAtKeySet(ctx context.Context, address string) (usable, unusable int, err error) {
+	endpoint, err := parseJWKSURL(address)
+	if err != nil {
+		return 0, 0, err
+	}
+	keys := &remoteKeys{endpoint: endpoint, client: jwksClient(jwksTransport())}
+	defer keys.client.CloseIdleConnections()
+	return keys.load(ctx)
 }

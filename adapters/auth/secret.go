@@ -85,6 +85,12 @@ func LoadOrCreateS2SToken(dir string) (string, error) {
 	return string(token), err
 }
 
+// LoadS2SToken returns that token, but makes none: fs.ErrNotExist if there is none.
+func LoadS2SToken(dir string) (string, error) {
+	token, err := s2sToken.read(filepath.Join(dir, s2sToken.file))
+	return string(token), err
+}
+
 func (k secretKind) loadOrCreate(dir string) ([]byte, error) {
 	path := filepath.Join(dir, k.file)
 	secret, err := k.read(path)

@@ -46,6 +46,7 @@ const (
 type messagesBody struct {
 	Messages []json.RawMessage `json:"messages"`
 	Next     *string           `json:"next"`
+	Behind   bool              `json:"behind,omitempty"`
 }
 
 // messages answers with a page of the user's conversation with target_id, which is 0 for the platform.
@@ -67,7 +68,7 @@ func (h historyPages) messages(ctx context.Context, c *fiber.Ctx, user domain.Us
 	if err != nil {
 		return err
 	}
-	body, bytes := messagesBody{Messages: make([]json.RawMessage, len(page.Entries))}, 0
+	body, bytes := messagesBody{Messages: make([]json.RawMessage, len(page.Entries)), Behind: page.Behind}, 0
 	for i, entry := range page.Entries {
 		body.Messages[i] = entry.Frame
 		bytes += len(entry.Frame)
@@ -114,6 +115,7 @@ type conversationBody struct {
 type conversationsBody struct {
 	Conversations []conversationBody `json:"conversations"`
 	Next          *string            `json:"next"`
+	Behind        bool               `json:"behind,omitempty"`
 }
 
 func (h historyPages) conversations(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
@@ -132,7 +134,7 @@ func (h historyPages) conversations(ctx context.Context, c *fiber.Ctx, user doma
 	if err != nil {
 		return err
 	}
-	body, bytes := conversationsBody{Conversations: make([]conversationBody, len(page.Conversations))}, 0
+	body, bytes := conversationsBody{Conversations: make([]conversationBody, len(page.Conversations)), Behind: page.Behind}, 0
 	for i, summary := range page.Conversations {
 		body.Conversations[i] = conversationBody{
 			ID: summary.Partner, LastMessage: summary.Last.Frame, Time: wire.Time(summary.Last.At), Unread: summary.Unread,

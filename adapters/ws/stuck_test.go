@@ -83,8 +83,6 @@ func (s *stuck) rest() []byte {
 	return data
 }
 
-func (s *stuck) held() int { return s.server.deps.Bytes.Held() }
-
 // pending returns how many bytes are known not to be written.
 func (s *stuck) pending() int {
 	state := s.out.State()

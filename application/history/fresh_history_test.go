@@ -44,6 +44,9 @@ func TestWhatThisNodeHasSeenIsInAFirstPageAndInNumbers(t *testing.T) {
 	}{
 		"a page": {func(ctx context.Context, read *history.ReadHistory) (any, error) {
 			page, err := read.Messages(ctx, 1, 3, nil, atMost(10))
+			if page.Behind {
+				t.Error("a page that has everything says that it is behind")
+			}
 			return len(page.Entries), err
 		}, 2, []int{0}},
 		"the conversations": {func(ctx context.Context, read *history.ReadHistory) (any, error) {
@@ -83,7 +86,7 @@ func TestAHistoryThatHasWhatIsAskedForIsNotHurried(t *testing.T) {
 		told.rests()
 		told.chat(t, 1, 3, "c")
 		began := time.Now()
-		if page, err := read.Messages(t.Context(), 1, 2, nil, atMost(10)); err != nil || !slices.Equal(idsOf(page), []domain.EventID{a}) {
+		if page, err := read.Messages(t.Context(), 1, 2, nil, atMost(10)); err != nil || !slices.Equal(idsOf(page), []domain.EventID{a}) || page.Behind {
 			t.Errorf("a page: %v, %v", page, err)
 		}
 		if unread, err := read.MarkRead(t.Context(), 1, 2, nil); err != nil || unread != 0 {
@@ -109,17 +112,27 @@ func TestAHistoryThatDoesNotComeSoonIsShownAsItIs(t *testing.T) {
 		told.Flushed = nil
 		told.chat(t, 2, 1, "b")
 		began := time.Now()
-		if page, err := read.Messages(t.Context(), 1, 2, nil, atMost(10)); err != nil || !slices.Equal(idsOf(page), []domain.EventID{a}) {
+		if page, err := read.Messages(t.Context(), 1, 2, nil, atMost(10)); err != nil || !slices.Equal(idsOf(page), []domain.EventID{a}) || !page.Behind {
 			t.Errorf("a page: %v, %v", page, err)
 		}
 		if took := time.Since(began); took != 500*time.Millisecond {
 			t.Errorf("it took %s", took)
 		}
+		if page, err := read.MessagesAfter(t.Context(), 1, 2, a, atMost(10)); err != nil || !page.Behind {
+			t.Errorf("what comes after a message: %v, %v", page, err)
+		}
+		if page, err := read.Conversations(t.Context(), 1, nil, atMost(10)); err != nil || !page.Behind {
+			t.Errorf("the conversations: %v, %v", page, err)
+		}
+		// What is older is there.
+		if page, err := read.Messages(t.Context(), 1, 2, &a, atMost(10)); err != nil || page.Behind {
+			t.Errorf("what comes before a message: %v, %v", page, err)
+		}
 		// How far it is may not be known either.
 		failing := told.Followed()
 		failing.Projected = refusing{}
 		read = history.NewReadHistory(told, told, failing, told.Log)
-		if page, err := read.Messages(t.Context(), 1, 2, nil, atMost(10)); err != nil || !slices.Equal(idsOf(page), []domain.EventID{a}) {
+		if page, err := read.Messages(t.Context(), 1, 2, nil, atMost(10)); err != nil || !slices.Equal(idsOf(page), []domain.EventID{a}) || !page.Behind {
 			t.Errorf("where it is not known how far the history is: %v, %v", page, err)
 		}
 	})

@@ -43,16 +43,16 @@ const (
 	freshWait    = 500 * time.Millisecond
 )
 
-// refresh waits until the history has what this node has seen of some partitions, or freshWait has passed.
-func (r *ReadHistory) refresh(ctx context.Context, concerns func(partition int) bool) {
+// refresh waits until the history has what this node has seen of some partitions, or freshWait has passed. behind tells that it has not.
+func (r *ReadHistory) refresh(ctx context.Context, concerns func(partition int) bool) (behind bool) {
 	seen := r.seen.Seen()
 	ctx, cancel := context.WithTimeout(ctx, freshWait)
 	defer cancel()
 	now, err := r.progress.Now(ctx)
 	if err != nil {
-		return
+		return true
 	}
-	_, _ = r.progress.awaitAll(ctx, now, func(now []domain.Place) (missing []int) { // the page says what there is
+	_, err = r.progress.awaitAll(ctx, now, func(now []domain.Place) (missing []int) { // the page says what there is
 		for p := range now {
 			if concerns(p) && now[p].Offset < seen[p] {
 				missing = append(missing, p)
@@ -60,12 +60,13 @@ func (r *ReadHistory) refresh(ctx context.Context, concerns func(partition int) 
 		}
 		return missing
 	})
+	return err != nil
 }
 
 // refreshBetween refreshes what two users have said to each other.
-func (r *ReadHistory) refreshBetween(ctx context.Context, one, other domain.UserID) {
+func (r *ReadHistory) refreshBetween(ctx context.Context, one, other domain.UserID) (behind bool) {
 	partition := r.seen.PartitionOf(domain.Between(one, other))
-	r.refresh(ctx, func(p int) bool { return p == partition })
+	return r.refresh(ctx, func(p int) bool { return p == partition })
 }
 
 // catchUp waits until the history has all that the log had when it was called. CodeUnavailable if it does not within
@@ -86,6 +87,8 @@ func (r *ReadHistory) catchUp(ctx context.Context) error {
 type Page struct {
 	Entries []Entry
 	Next    *domain.EventID
+	// Behind tells that the history was behind what this node has seen: what came last may be missing, and be there soon.
+	Behind bool
 }
 
 // Messages returns a page, as Reader.Messages says. Errors: CodeUnavailable, also if it cannot be told whether
@@ -95,8 +98,10 @@ func (r *ReadHistory) Messages(
 ) (Page, error) {
 	read := func() ([]Entry, bool, error) { return r.history.Messages(ctx, owner, partner, before, bounds) }
 	if before == nil {
-		r.refreshBetween(ctx, owner, partner)
-		return pageOf(read())
+		behind := r.refreshBetween(ctx, owner, partner)
+		page, err := pageOf(read())
+		page.Behind = behind
+		return page, err
 	}
 	return r.pageBeside(ctx, owner, partner, *before, read)
 }
@@ -105,10 +110,12 @@ func (r *ReadHistory) Messages(
 func (r *ReadHistory) MessagesAfter(
 	ctx context.Context, owner, partner domain.UserID, after domain.EventID, bounds PageBounds,
 ) (Page, error) {
-	r.refreshBetween(ctx, owner, partner) // the page may be the last one
-	return r.pageBeside(ctx, owner, partner, after, func() ([]Entry, bool, error) {
+	behind := r.refreshBetween(ctx, owner, partner) // the page may be the last one
+	page, err := r.pageBeside(ctx, owner, partner, after, func() ([]Entry, bool, error) {
 		return r.history.MessagesAfter(ctx, owner, partner, after, bounds)
 	})
+	page.Behind = behind && page.Next == nil
+	return page, err
 }
 
 // pageBeside returns what read reads beside a message that the client names, once the history has that.
@@ -147,20 +154,19 @@ func pageOf(entries []Entry, more bool, err error) (Page, error) {
 type ConversationPage struct {
 	Conversations []ConversationSummary
 	Next          *ConversationCursor
+	Behind        bool // as in Page
 }
 
 // Conversations returns a page, as Reader.Conversations says. Errors: CodeUnavailable.
 func (r *ReadHistory) Conversations(
 	ctx context.Context, owner domain.UserID, before *ConversationCursor, bounds PageBounds,
 ) (ConversationPage, error) {
-	if before == nil {
-		r.refresh(ctx, func(int) bool { return true })
-	}
+	behind := before == nil && r.refresh(ctx, func(int) bool { return true })
 	list, more, err := r.history.Conversations(ctx, owner, before, bounds)
 	if err != nil {
 		return ConversationPage{}, err
 	}
-	page := ConversationPage{Conversations: list}
+	page := ConversationPage{Conversations: list, Behind: behind}
 	if more {
 		next := list[len(list)-1].Cursor()
 		page.Next = &next

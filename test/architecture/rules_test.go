@@ -87,12 +87,23 @@ var layers = map[string]layer{
 	// cmd/chatting and cmd/chatting/cli may import what is below cmd. The others say what they may.
 	"cmd": {module: inner, libraries: true},
 	"cmd/chatting/server": {
-		module: append([]string{"cmd/chatting/installation", "cmd/chatting/logging"}, inner...), libraries: true,
+		module: append([]string{"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/logging"}, inner...), libraries: true,
 	},
-	"cmd/chatting/installation": {module: inner, libraries: true},
-	"cmd/chatting/logging":      {module: []string{"configs"}, libraries: true},
-	"cmd/chatting/bench":        {module: []string{"adapters/netcause"}, libraries: true},
-	"test":                      {module: inner, libraries: true},
+	"cmd/chatting/installation": {module: append([]string{"cmd/chatting/exit"}, inner...), libraries: true},
+	"cmd/chatting/exit":         {module: []string{"domain"}},
+	"cmd/chatting/terminal":     {module: []string{"cmd/chatting/logging"}},
+	"cmd/chatting/talk": {
+		module: []string{
+			"domain", "adapters/netcause", "cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/terminal", "configs",
+		},
+		libraries: true,
+	},
+	"cmd/chatting/doctor": {
+		module: append([]string{"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/terminal"}, inner...), libraries: true,
+	},
+	"cmd/chatting/logging": {module: []string{"configs"}, libraries: true},
+	"cmd/chatting/bench":   {module: []string{"adapters/netcause"}, libraries: true},
+	"test":                 {module: inner, libraries: true},
 	// The documents as the server holds them.
 	"docs": {},
 	// An example shows what can be done with the documents alone.

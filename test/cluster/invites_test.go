@@ -144,7 +144,7 @@ func TestOfAnAcceptAndACancelOneWinsOnBothSides(t *testing.T) {
 func TestAnInviteExpiresOnBothSidesAlsoWhenItsNodeDied(t *testing.T) {
 	ctx := testContext(t)
 	c := newCluster(t, harness.SharedParts(t))
-	const life = 5 * time.Second
+	const life = 10 * time.Second // a node starts, and somebody logs in there, before an invite expires
 	settings := "CHATTING_INVITE_EXPIRES_AFTER=" + life.String()
 	nodes := c.startAll(2, settings)
 	inviter, invited := connectForInvites(t, nodes[0], 1), connectForInvites(t, nodes[1], 2)

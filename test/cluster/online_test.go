@@ -7,7 +7,7 @@ import (
 	"chatting/test/harness"
 )
 
-func TestAllNodesAgreeOnWhoIsOnlineWithinASecond(t *testing.T) {
+func TestAllNodesAgreeOnWhoIsOnlineLongBeforeALeaseIsOver(t *testing.T) {
 	ctx := testContext(t)
 	c := newCluster(t, harness.SharedParts(t))
 	nodes := c.startAll(3)
@@ -47,7 +47,7 @@ func TestAllNodesAgreeOnWhoIsOnlineWithinASecond(t *testing.T) {
 		}
 	}
 	t.Logf("the slowest agreement took %s", slowest.Round(time.Millisecond))
-	if slowest > leeway*time.Second {
-		t.Error("that is too slow")
+	if slowest >= lease { // usually it takes some milliseconds
+		t.Error("that is no sooner than the end of a lease")
 	}
 }

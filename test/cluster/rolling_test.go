@@ -63,7 +63,10 @@ func TestARollingRestartLosesNothingAndNobodyIsSeenOffline(t *testing.T) {
 	settings := []string{
 		"CHATTING_PRESENCE_LEAVE_GRACE=" + grace.String(), "CHATTING_SHUTDOWN_CLOSE_OVER=" + closeOver.String(),
 	}
-	fleet := &fleet{nodes: c.startAll(3, settings...)}
+	fleet := &fleet{}
+	for range 3 { // each on a port that it finds free again when it comes back
+		fleet.nodes = append(fleet.nodes, c.start(append(settings, "CHATTING_HTTP_ADDR="+harness.FreeAddress(t))...))
+	}
 	crowd := pairUp(t, scaled(30, 300), func(int) string { return "" })
 	for _, chatter := range crowd.chatters {
 		chatter.place = func(attempt int) string { return fleet.at(chatter.user + attempt).HTTP }

@@ -72,6 +72,8 @@ func TestAForgedBlockHidesNothingAndAForgedUnblockShowsNothing(t *testing.T) {
 		}
 	}
 	check()
-	s.chatting("history", "rebuild")
+	if said := s.chatting("history", "rebuild", "--wait"); !strings.Contains(said, "\nprojected again: ") {
+		t.Errorf("rebuild said %s", said)
+	}
 	check()
 }

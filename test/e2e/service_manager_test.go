@@ -23,7 +23,7 @@ type manager struct {
 
 func startManager(t *testing.T) *manager {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "notify") // the path of a socket has a limit, and t.TempDir has the test's name
+	dir, err := os.MkdirTemp("", "notify") //nolint:usetesting // the path of a socket has a limit, and t.TempDir has the test's name
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestTheServiceManagerHearsWhenTheNodeIsReadyLivesAndLeaves(t *testing.T) {
 	if err := node.AwaitReady(2 * harness.FrameWait); err != nil { // it knows the address then
 		t.Fatal(err)
 	}
-	answer, err := http.Get("http://" + node.HTTP + "/readyz") //nolint:noctx // the test's process ends with its node
+	answer, err := http.Get("http://" + node.HTTP + "/readyz")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,8 +67,8 @@ func resumes(ctx context.Context, l *load) error {
 		return err
 	}
 	t := table{
-		title: fmt.Sprintf("Live chat, %d pairs, %d messages/s, while %d users come back at once who missed %d messages each: p99 until the echo, ms",
-			pairs, sideRate, users, 2*missedByEach),
+		title: fmt.Sprintf("Live chat, %d pairs, %d messages/s, while %d users come back at once who missed %d messages each: "+
+			"p99 until the echo, ms", pairs, sideRate, users, 2*missedByEach),
 		head: []string{"", "before", "meanwhile", "ratio", "resumes/s", "p99 until a user has what it missed, ms"},
 	}
 	for _, s := range servers {

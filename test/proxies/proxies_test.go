@@ -113,14 +113,28 @@ func (p proxy) start(t *testing.T, node string) (address string, trusted *x509.C
 		t.Skipf("%s is not set: the configuration of %s is not tried (test/infra/up)", p.variable, p.name)
 	}
 	dir := t.TempDir()
-	address = freeAddress(t)
 	trusted = certify(t, dir)
 	config := filepath.Join(dir, p.config)
-	if err := os.WriteFile(config, []byte(p.adapted(t, place{address: address, node: node, dir: dir})), 0o600); err != nil {
-		t.Fatal(err)
+	// Somebody else may take a port that was just free.
+	for range 5 {
+		address = harness.FreeAddress(t)
+		if err := os.WriteFile(config, []byte(p.adapted(t, place{address: address, node: node, dir: dir})), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if answers(t, program, p.command(config, dir), dir, address) {
+			return address, trusted
+		}
 	}
+	t.Fatalf("%s does not start", p.name)
+	return "", nil
+}
+
+// answers starts a program in a folder of its own, and tells whether it listens at an address; false if it ends before. A program
+// that listens is ended with the test.
+func answers(t *testing.T, program string, arguments []string, dir, address string) bool {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	process := exec.CommandContext(ctx, program, p.command(config, dir)...)
+	process := exec.CommandContext(ctx, program, arguments...)
 	process.Dir, process.Env = dir, append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	process.Stdout, process.Stderr = t.Output(), t.Output()
 	if err := process.Start(); err != nil {
@@ -129,29 +143,22 @@ func (p proxy) start(t *testing.T, node string) (address string, trusted *x509.C
 	ended := make(chan struct{})
 	go func() { _ = process.Wait(); close(ended) }()
 	t.Cleanup(func() { cancel(); <-ended })
-	harness.Until(t.Context(), t, p.name+" answers", func() bool {
+	listens, runs := false, true
+	harness.Until(t.Context(), t, program+" listens", func() bool {
 		select {
 		case <-ended:
-			t.Fatalf("%s has ended", p.name)
+			runs = false
+			return true
 		default:
 		}
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			_ = conn.Close()
+			listens = true
 		}
 		return err == nil
 	})
-	return address, trusted
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer free.Close()
-	return free.Addr().String()
+	return listens && runs
 }
 
 // certify writes a certificate for this machine and its key: each in a file of its own, and both in chat.pem.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -37,14 +36,7 @@ func startNode(t *testing.T, environ ...string) *node {
 	t.Helper()
 	harness.TrackSources(t)
 	// The address has to be known before the server is ready: most of these never are.
-	free, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := harness.FreeAddress(t)
 	n := &node{t: t, addr: addr, env: append(harness.Environ(environ...),
 		"CHATTING_HTTP_ADDR="+addr, "CHATTING_DATA_DIR="+t.TempDir(), "CHATTING_LOG_FORMAT=json")}
 	command := exec.Command(harness.Binary)

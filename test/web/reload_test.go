@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,4 +108,34 @@ func TestAPhoneLeadsToTheAPI(t *testing.T) {
 	w.accessible("the lists on a phone")
 	w.click("#side .docs a")
 	w.until("the documents are there", `location.pathname === "/docs"`)
+}
+
+// Just after a node has ended, the history may be behind what was shown. The page looks again, and puts what comes late in its place.
+func TestWhatTheHistoryGetsLateIsShownInItsPlace(t *testing.T) {
+	b := startBrowser(t)
+	s := startServer(t)
+	one, err := harness.Connect(s.HTTP, s.token("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(one.Close)
+	talk(t, s, 2, 3)
+	w := b.openAs("one", s.page, s.token("1"))
+	w.connected()
+	// The first two answers of the history are as those of one that is behind.
+	w.run("holding the history back", chromedp.Evaluate[chromedp.Void](`void (() => {
+		const whole = window.fetch;
+		let late = 2;
+		window.fetch = async (url, request) => {
+			const answer = await whole(url, request);
+			if (!String(url).includes("/messages/") || late-- <= 0) return answer;
+			const page = await answer.json();
+			return new Response(JSON.stringify({ ...page, messages: page.messages.slice(1), behind: true }), { status: 200 });
+		};
+	})()`))
+	w.begin("2")
+	w.sees("message 3", 1)
+	if shown := w.messages(); !slices.Equal(shown, []string{"message 1", "message 2", "message 3"}) {
+		t.Errorf("it shows %q", shown)
+	}
 }

@@ -180,6 +180,9 @@ export interface Gap {
   filled: boolean;
 }
 
+/** behind: the history is behind what was shown, so the last entries may be missing. Read the page again a second later. */
+export type Page<T> = T[] & { behind?: true };
+
 export interface Conversation {
   partner: UserId;
   last: Entry;
@@ -299,9 +302,9 @@ export class Chat {
    * const { value: newest = [] } = await pages.next();   // again as the user scrolls up
    * ```
    */
-  history(partner: UserIdLike, options?: PageOptions & { before?: string; after?: string }): AsyncGenerator<Entry[], void, void>;
+  history(partner: UserIdLike, options?: PageOptions & { before?: string; after?: string }): AsyncGenerator<Page<Entry>, void, void>;
   /** Pages of the user's conversations, that with the newest entry first. */
-  conversations(options?: PageOptions): AsyncGenerator<Conversation[], void, void>;
+  conversations(options?: PageOptions): AsyncGenerator<Page<Conversation>, void, void>;
   /** Marks a conversation as read, up to a message or to the newest. A mark never moves back. */
   markRead(partner: UserIdLike, messageId?: string): Promise<{ unread: number }>;
 

@@ -479,6 +479,7 @@ export class Chat {
     let filled = this.#options.catchUp;
     try {
       if (filled) await this.#readSince(Math.max(since - lateness, this.#began - 10_000), missed, held);
+      filled &&= !missed.behind;
     } catch (error) {
       filled = false;
       if (held === this.#held && error.status !== 404) this.#emit("error", error); // 404: the server keeps no history
@@ -487,12 +488,14 @@ export class Chat {
   }
 
   async #readSince(floor, missed, held) {
-    for await (const page of this.conversations({ limit: 100 }))
+    for await (const page of this.conversations({ limit: 100 })) {
+      missed.behind ||= page.behind;
       for (const { partner, last, time } of page) {
         if (time < floor || held !== this.#held) return;
         if (this.#shown.has(last.id)) continue;
         missed.push(...(await this.#readBack(partner, floor, missed.length, held)));
       }
+    }
   }
   // Returns the entries behind the last one that was shown, oldest first.
   async #readBack(partner, floor, read, held) {
@@ -710,7 +713,8 @@ export class Chat {
     do {
       const page = await this.#request("GET", path + (next ? `&${name}=${encodeURIComponent(next)}` : ""));
       const entries = read(page);
-      if (entries.length) yield entries;
+      if (page.behind) entries.behind = true;
+      if (entries.length || page.behind) yield entries;
       next = page.next;
     } while (next);
   }

@@ -950,6 +950,26 @@ for (const { what, call, id, frame } of named) {
   });
 }
 
+test("a history that is behind says so, and fills no gap", async () => {
+  const it = await online({}, { resume: "p0" });
+  it.socket.ends(1006);
+  await passes(10_000);
+  const missed = chatFrame(42, 41, "missed", { time: iso(start + 1) });
+  const asked = historyOf({ 42: [missed] });
+  const complete = rest;
+  rest = async (...request) => {
+    const [status, body] = await complete(...request);
+    return [status, { ...body, behind: true }];
+  };
+  await logIn({ resume: "p1", recovered: false, recovered_from: now() });
+  assert.deepEqual(it.texts(), ["missed"]);
+  assert.deepEqual(it.of("gap").map(({ filled }) => filled), [false]);
+  assert.notEqual(asked.length, 0);
+  rest = () => [200, { messages: [], next: null, behind: true }];
+  const { value } = await it.chat.history(42).next();
+  assert.deepEqual([value.length, value.behind], [0, true]);
+});
+
 test("a gap that cannot be filled is told", async () => {
   const long = Array.from({ length: 2_001 }, (_, i) => chatFrame(42, 41, String(i)));
   for (const [how, answering, options, errors] of [

@@ -38,6 +38,7 @@ class Log {
       this.pages ??= this.model.chat.history(this.partner, { limit: 50, ...before && { before } });
       const pages = this.pages, { value = [], done } = await pages.next();
       if (pages !== this.pages) return;
+      if (value.behind) this.lookAgain();
       const unknown = value.filter(entry => !this.ids.has(entry.id)).reverse();
       for (const entry of unknown) this.ids.add(entry.id);
       this.entries.unshift(...unknown.map(entry => ({ ...entry, key: entry.id })));
@@ -51,6 +52,37 @@ class Log {
       this.loading = false;
       this.model.changed();
     }
+  }
+
+  /** Reads the newest page again and again, until the history is where the log is: just after a node has ended it is not. */
+  async lookAgain() {
+    if (this.looking) return;
+    this.looking = true;
+    for (let behind = true, pause = 1000; behind && this.model.state.state !== "closed"; pause = Math.min(2 * pause, 10000)) {
+      await new Promise(done => setTimeout(done, pause));
+      try {
+        const { value = [] } = await this.model.chat.history(this.partner, { limit: 50 }).next();
+        behind = value.behind;
+        this.#merge(value);
+      } catch {
+        // The connection is away, or closed. The next look tells.
+      }
+    }
+    this.looking = false;
+  }
+
+  /** Puts entries of a page, the newest first, among those that are known. */
+  #merge(page) {
+    let at = this.entries.length;
+    for (const entry of page) {
+      const known = this.ids.has(entry.id) ? this.entries.findLastIndex(({ id }) => id === entry.id) : -1;
+      if (known >= 0) at = known;
+      else if (!this.ids.has(entry.id)) {
+        this.ids.add(entry.id);
+        this.entries.splice(at, 0, { ...entry, key: entry.id });
+      }
+    }
+    this.model.changed();
   }
 
   /** Notes up to where the partner has read. Marks may cross: the later message counts, and one that is not loaded is earlier. */
@@ -150,11 +182,7 @@ export class Model extends EventTarget {
     try {
       const { value = [], done } = await pages.next();
       if (pages !== this.pages) return;
-      for (const listed of value) {
-        const known = this.conversations.get(listed.partner);
-        if (!known || known.time <= listed.time) this.conversations.set(listed.partner, listed);
-        else known.unread = Math.max(known.unread, listed.unread);
-      }
+      this.#listed(value);
       this.allListed = !!done;
     } catch (error) {
       this.pages = undefined;
@@ -164,6 +192,25 @@ export class Model extends EventTarget {
       this.listing = false;
       this.changed();
     }
+  }
+
+  #listed(page) {
+    for (const listed of page) {
+      const known = this.conversations.get(listed.partner);
+      if (!known || known.time <= listed.time) this.conversations.set(listed.partner, listed);
+      else known.unread = Math.max(known.unread, listed.unread);
+    }
+    if (page.behind && !this.relisting && this.state.state !== "closed") this.#listAgain();
+  }
+
+  /** Reads the newest conversations once more, when the history may be where the log is. */
+  async #listAgain() {
+    this.relisting = true;
+    await new Promise(done => setTimeout(done, 2000));
+    const { value = [] } = await this.chat.conversations().next().catch(() => ({}));
+    this.relisting = false;
+    this.#listed(value);
+    this.changed();
   }
 
   /** Reads everything again, because something may be missing. */

@@ -93,7 +93,7 @@ func (t *Target) dial(ctx context.Context, user int, first login) (*client, erro
 // withoutSource drops the own address and port, so that errors of several connections are equal if their cause is.
 func withoutSource(err error) error {
 	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Addr != nil {
-		return fmt.Errorf("%s %s: %w", op.Op, op.Addr, op.Err)
+		return &net.OpError{Op: op.Op, Addr: op.Addr, Err: op.Err}
 	}
 	return err
 }

@@ -23,10 +23,14 @@ before you stop the servers, wait until their /readyz says that the history is 0
 		Example: `  chatting adopt
   CHATTING_TOPIC_PREFIX=chat2 CHATTING_KAFKA_BROKERS=k1:9092 chatting adopt`,
 	}
+	asJSON := jsonFlag(cmd, "print an object with the sentence as result")
 	withConfig(cmd, s, append([]string{"data_dir"}, kafkaFlags...), func(ctx context.Context, cfg configs.Config) error {
 		said, err := installation.Adopt(ctx, cfg, logging.New(cfg.Log, s.Err))
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			return printJSON(s.Out, map[string]string{"result": said})
 		}
 		_, err = fmt.Fprintln(s.Out, said)
 		return err

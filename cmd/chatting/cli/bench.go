@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"chatting/cmd/chatting/bench"
-	"chatting/cmd/chatting/logging"
+	"chatting/cmd/chatting/exit"
+	"chatting/cmd/chatting/talk"
+	"chatting/cmd/chatting/terminal"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -32,7 +34,7 @@ func newBenchCommand(s Process) *cobra.Command {
 		Use:   "bench",
 		Short: "Measure a server: pairs of users chat as fast as they can, or at a rate",
 		Long: `Log pairs of users in to a running server and let them chat. Print how many messages a second there were, how
-long they took, and whether each came once and in order. Exit with 1 if a message was lost, doubled or
+long they took, and whether each came once and in order. Exit with 7 if a message was lost, doubled or
 reordered, or if the server closed a connection.
 
 Without --rate each user has --window unanswered messages under way, and sends the next one when an echo
@@ -61,15 +63,15 @@ CHATTING_LIMIT_FRAMES_PER_SECOND=0 CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0 CH
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		switch {
 		case c.Pairs < 1 || c.Pairs > 1_000_000:
-			return errors.New("--pairs: 1 to 1000000")
+			return usage(errors.New("--pairs: 1 to 1000000"))
 		case c.Rate < 0 || c.Rate > 1e7:
-			return errors.New("--rate: 0 to 10000000 messages a second")
+			return usage(errors.New("--rate: 0 to 10000000 messages a second"))
 		case c.Window < 1 || c.Window > 100_000:
-			return errors.New("--window: 1 to 100000")
+			return usage(errors.New("--window: 1 to 100000"))
 		case c.TextBytes < bench.MinTextBytes || c.TextBytes > 1<<20:
-			return fmt.Errorf("--size: %d to %d bytes", bench.MinTextBytes, 1<<20)
+			return usage(fmt.Errorf("--size: %d to %d bytes", bench.MinTextBytes, 1<<20))
 		case c.Ramp < 0 || c.Warmup < 0 || c.Duration < time.Millisecond:
-			return errors.New("--ramp, --warmup: not below 0s; --duration: 1ms at least")
+			return usage(errors.New("--ramp, --warmup: not below 0s; --duration: 1ms at least"))
 		}
 		if c.Target, err = shared.target(2 * c.Pairs); err != nil {
 			return err
@@ -97,7 +99,7 @@ were never used.`,
 	cmd.Flags().IntVar(&l.Rounds, "rounds", 2, "how many times they log in")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if l.Users < 1 || l.Users > 1_000_000 || l.Rounds < 1 {
-			return errors.New("--users: 1 to 1000000; --rounds: 1 at least")
+			return usage(errors.New("--users: 1 to 1000000; --rounds: 1 at least"))
 		}
 		if l.Target, err = shared.target(l.Users); err != nil {
 			return err
@@ -115,7 +117,7 @@ func newBenchResumesCommand(s Process) *cobra.Command {
 network failed, and let the same users log in again, --parallel at a time, with the resume tokens that they had
 before the messages. Print how many came back a second, how long the logins took, and how long it took until
 each had all that it missed. A line on standard error says when the connections are cut. The users come back
-after --pause. Exit with 1 if a message was not replayed or came twice, or if a client could not take up.`,
+after --pause. Exit with 7 if a message was not replayed or came twice, or if a client could not take up.`,
 		Example: `  chatting bench resumes --users 5000
   chatting bench resumes --users 5000 --parallel 5000 --missed 10`,
 	}
@@ -126,9 +128,12 @@ after --pause. Exit with 1 if a message was not replayed or came twice, or if a 
 	cmd.Flags().DurationVar(&r.Pause, "pause", 0, "how long the users are away")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if r.Users < 2 || r.Users > 1_000_000 || r.Users%2 != 0 || r.Missed < 1 || r.Missed > 1000 || r.Pause < 0 {
-			return errors.New("--users: 2 to 1000000, an even number; --missed: 1 to 1000; --pause: not below 0s")
+			return usage(errors.New("--users: 2 to 1000000, an even number; --missed: 1 to 1000; --pause: not below 0s"))
 		}
-		r.Cut = func(connections int) { fmt.Fprintf(s.Err, "cut %d connections\n", connections) }
+		r.Cut = func(connections int) {
+			shared.progress.Clear()
+			fmt.Fprintf(s.Err, "cut %d connections\n", connections)
+		}
 		if r.Target, err = shared.target(r.Users); err != nil {
 			return err
 		}
@@ -153,9 +158,12 @@ connection. The first run grows a server's memory more than later ones, so compa
 	cmd.Flags().DurationVar(&i.Duration, "duration", 30*time.Second, "how long to hold all connections")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if i.Users < 1 || i.Users > 1_000_000 || i.Duration < 0 {
-			return errors.New("--users: 1 to 1000000; --duration: not below 0s")
+			return usage(errors.New("--users: 1 to 1000000; --duration: not below 0s"))
 		}
-		i.Held = func(connections int) { fmt.Fprintf(s.Err, "holding %d connections\n", connections) }
+		i.Held = func(connections int) {
+			shared.progress.Clear()
+			fmt.Fprintf(s.Err, "holding %d connections\n", connections)
+		}
 		if i.Target, err = shared.target(i.Users); err != nil {
 			return err
 		}
@@ -174,6 +182,7 @@ type benchOptions struct {
 	firstUser               *int64
 	parallel                *int
 	json                    *bool
+	progress                *terminal.Progress
 }
 
 func benchFlags(cmd *cobra.Command, s Process) *benchOptions {
@@ -196,25 +205,24 @@ func benchFlags(cmd *cobra.Command, s Process) *benchOptions {
 func (o *benchOptions) target(users int) (t bench.Target, err error) {
 	t = bench.Target{URL: o.url.value, Parallel: *o.parallel, PIDs: *o.pids}
 	if o.url.given {
-		if _, err := parseSocketURL(t.URL); err != nil {
-			return t, fmt.Errorf("--url: %w", err)
+		if _, err := talk.ParseSocket(t.URL); err != nil {
+			return t, usage(fmt.Errorf("--url: %w", err))
 		}
 	}
 	if t.Parallel < 1 {
-		return t, errors.New("--parallel: 1 at least")
+		return t, usage(errors.New("--parallel: 1 at least"))
 	}
 	for _, text := range *o.sources {
 		address, err := netip.ParseAddr(text)
 		if err != nil {
-			return t, fmt.Errorf("--source: %q is no IP address", text)
+			return t, usage(fmt.Errorf("--source: %q is no IP address", text))
 		}
 		t.Sources = append(t.Sources, address)
 	}
-	if logging.IsTerminal(o.s.Err) {
-		t.Progress = func(line string) { fmt.Fprint(o.s.Err, "\r\x1b[K"+line) }
-	}
+	o.progress = terminal.NewProgress(o.s.Err, *o.json)
+	t.Progress = func(line string) { o.progress.Show("%s", line) }
 	if o.tokens.given && o.secretFile.given {
-		return t, errors.New("--tokens-file and --secret-file exclude each other")
+		return t, usage(errors.New("--tokens-file and --secret-file exclude each other"))
 	}
 	if o.tokens.given && o.url.given { // nothing of a configuration is needed
 		t.Token, err = o.readTokens(users)
@@ -244,12 +252,12 @@ func (o *benchOptions) makeTokens(cfg configs.Config, users int) (tokensOf, erro
 	if o.secretFile.given {
 		secret, err := configs.Load(configs.Sources{Environ: []string{"CHATTING_JWT_SECRET_FILE=" + o.secretFile.value}})
 		if err != nil {
-			return nil, fmt.Errorf("--secret-file: %w", err)
+			return nil, usage(fmt.Errorf("--secret-file: %w", err))
 		}
 		cfg.JWT.Secret = secret.JWT.Secret
 	}
 	if *o.firstUser < 1 || *o.firstUser > math.MaxInt64-int64(users) {
-		return nil, errors.New("--first-user: a positive integer, with room for the users after it")
+		return nil, usage(errors.New("--first-user: a positive integer, with room for the users after it"))
 	}
 	mint, err := newMint(cfg)
 	if err != nil {
@@ -261,16 +269,16 @@ func (o *benchOptions) makeTokens(cfg configs.Config, users int) (tokensOf, erro
 func (o *benchOptions) readTokens(users int) (tokensOf, error) {
 	file, err := os.Open(o.tokens.value)
 	if err != nil {
-		return nil, fmt.Errorf("--tokens-file: %w", err)
+		return nil, usage(fmt.Errorf("--tokens-file: %w", err))
 	}
 	defer file.Close()
 	content, err := io.ReadAll(io.LimitReader(file, maxTokensFile))
 	if err != nil {
-		return nil, fmt.Errorf("--tokens-file: %w", err)
+		return nil, usage(fmt.Errorf("--tokens-file: %w", err))
 	}
 	all := strings.Fields(string(content))
 	if len(all) < users {
-		return nil, fmt.Errorf("--tokens-file: it has %d tokens, and %d users are to log in", len(all), users)
+		return nil, usage(fmt.Errorf("--tokens-file: it has %d tokens, and %d users are to log in", len(all), users))
 	}
 	return func(user int) (string, error) { return all[user], nil }, nil
 }
@@ -284,9 +292,7 @@ type benchReport interface {
 // printed does a run and prints its report. A fault that the report has is the command's error.
 func printed[R benchReport](ctx context.Context, o *benchOptions, run func(context.Context) (R, error)) error {
 	report, err := run(ctx)
-	if logging.IsTerminal(o.s.Err) {
-		fmt.Fprint(o.s.Err, "\r\x1b[K")
-	}
+	o.progress.Clear()
 	if err != nil {
 		return err
 	}
@@ -297,5 +303,5 @@ func printed[R benchReport](ctx context.Context, o *benchOptions, run func(conte
 	} else {
 		err = report.WriteText(o.s.Out)
 	}
-	return errors.Join(err, report.Fault())
+	return errors.Join(err, exit.With(exit.Findings, report.Fault()))
 }

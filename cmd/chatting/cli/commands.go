@@ -50,10 +50,14 @@ database is missing, it is created, and its data directory too if you name it.`,
 		Example: `  chatting migrate
   CHATTING_DATABASE_URL='postgres://chatting@db/chatting?sslmode=require' chatting migrate`,
 	}
+	asJSON := jsonFlag(cmd, "print an object with schema_version")
 	withConfig(cmd, s, []string{"data_dir"}, func(ctx context.Context, cfg configs.Config) error {
 		version, err := installation.Migrate(ctx, cfg, logging.New(cfg.Log, s.Err))
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			return printJSON(s.Out, map[string]int64{"schema_version": version})
 		}
 		_, err = fmt.Fprintf(s.Out, "schema version %d\n", version)
 		return err
@@ -70,7 +74,11 @@ default: the file, the environment or a flag. Secrets are masked, and so is all 
 		Example: `  chatting config
   CHATTING_HTTP_ADDR=:8000 chatting config --config chatting.yaml`,
 	}
+	asJSON := jsonFlag(cmd, "print an object: each option by its key, with its value and its source")
 	withConfig(cmd, s, []string{everyFlag}, func(_ context.Context, cfg configs.Config) error {
+		if *asJSON {
+			return printJSON(s.Out, cfg.Shown())
+		}
 		_, err := fmt.Fprint(s.Out, cfg.Masked())
 		return err
 	})
@@ -78,13 +86,18 @@ default: the file, the environment or a flag. Secrets are masked, and so is all 
 }
 
 func newVersionCommand(s Process) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  chatting version",
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(s.Out, "chatting", s.Version)
-			return err
-		},
 	}
+	asJSON := jsonFlag(cmd, "print an object with version")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if *asJSON {
+			return printJSON(s.Out, map[string]string{"version": s.Version})
+		}
+		_, err := fmt.Fprintln(s.Out, "chatting", s.Version)
+		return err
+	}
+	return cmd
 }

@@ -1,26 +1,25 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fasthttp/websocket"
 	"go.uber.org/goleak"
 
 	"chatting/adapters/auth"
+	"chatting/cmd/chatting/exit"
+	"chatting/cmd/chatting/talk"
 	"chatting/configs"
 )
 
@@ -90,7 +89,7 @@ func (f *fakeServer) noted(list *[]string) []string {
 }
 
 func (f *fakeServer) socketURL() string {
-	return "ws" + strings.TrimPrefix(f.URL, "http") + socketPath
+	return "ws" + strings.TrimPrefix(f.URL, "http") + talk.SocketPath
 }
 
 // closeCode returns with what code the client left.
@@ -162,7 +161,7 @@ func TestPastedLinesAreSentAndEveryAnswerIsShown(t *testing.T) {
 	if o.out != shown {
 		t.Errorf("%q", o.out)
 	}
-	if logins := server.noted(&server.logins); !reflect.DeepEqual(logins, []string{`{"token":"tok"}`}) {
+	if logins := server.noted(&server.logins); !reflect.DeepEqual(logins, []string{`{"token":"tok","features":["invites"]}`}) {
 		t.Error(logins)
 	}
 }
@@ -268,7 +267,7 @@ func TestAServerThatClosesOtherwiseWhileTheClientLeavesIsHeard(t *testing.T) {
 	})
 	defer server.Close()
 	o := server.connect(t.Context(), strings.NewReader("/quit\n"), "--linger", "1h")
-	if o.code != 1 || !strings.HasPrefix(o.err, "chatting: the server closed the connection: 1011") {
+	if o.code != int(exit.Unavailable) || !strings.HasPrefix(o.err, "chatting: the server closed the connection: 1011") {
 		t.Errorf("%+v", o)
 	}
 	server.closeCode(t)
@@ -278,87 +277,14 @@ func TestAFrameWithoutEndIsNotKept(t *testing.T) {
 	verifyNoLeak(t)
 	server := newFakeServer(t, func(conn *websocket.Conn) {
 		write(conn, `{}`)
-		write(conn, strings.Repeat("x", maxServerFrame+1))
+		write(conn, strings.Repeat("x", 16<<20+1))
 	})
 	defer server.Close()
 	o := server.connect(t.Context(), strings.NewReader(""), "--linger", "1h")
-	if o.code != 1 || o.out != "{}\n" || !strings.Contains(o.err, "read limit") {
+	if o.code != int(exit.Unavailable) || o.out != "{}\n" || !strings.Contains(o.err, "read limit") {
 		t.Errorf("code %d, %d bytes shown, err %q", o.code, len(o.out), o.err)
 	}
 	server.closeCode(t)
-}
-
-// TestARedirectIsShownAndNotFollowed: the token is for the server that was named.
-func TestARedirectIsShownAndNotFollowed(t *testing.T) {
-	asked := false
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
-	defer elsewhere.Close()
-	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
-	defer server.Close()
-	socket, err := parseSocketURL("ws" + strings.TrimPrefix(server.URL, "http") + socketPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var notes bytes.Buffer
-	c := &chat{notes: &notes, socket: socket, token: "tok"}
-	if leave := c.act(t.Context(), nil, "/online 7"); leave || asked || !strings.Contains(notes.String(), "307 Temporary Redirect") {
-		t.Errorf("asked elsewhere: %t; %s", asked, notes.String())
-	}
-}
-
-// TestEveryFrameMakesTheClientStayLonger runs on a clock of its own.
-func TestEveryFrameMakesTheClientStayLonger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		c := &chat{in: strings.NewReader(""), out: &out, notes: io.Discard, linger: time.Second}
-		near, far := net.Pipe()
-		ended := make(chan struct{})
-		go func() { // the server
-			defer close(ended)
-			defer far.Close()
-			request, err := http.ReadRequest(bufio.NewReader(far))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			conn, err := (&websocket.Upgrader{}).Upgrade(&pipeAnswer{conn: far}, request, nil)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			for range 3 {
-				time.Sleep(900 * time.Millisecond)
-				write(conn, `{}`)
-			}
-			_, _, _ = conn.ReadMessage() // the close, which it answers
-		}()
-		dialer := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return near, nil }}
-		conn, response, err := dialer.DialContext(t.Context(), "ws://server"+socketPath, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		r, since := startReceiving(conn), time.Now()
-		if err := c.talk(t.Context(), r); err != nil {
-			t.Error(err)
-		}
-		if stayed := time.Since(since); stayed != 3*900*time.Millisecond+time.Second || out.String() != strings.Repeat("{}\n", 3) {
-			t.Errorf("it stayed %s and showed %q", stayed, out.String())
-		}
-		r.stop()
-		<-ended
-	})
-}
-
-// pipeAnswer lets a connection be upgraded that no HTTP server has accepted.
-type pipeAnswer struct {
-	http.ResponseWriter
-
-	conn net.Conn
-}
-
-func (a *pipeAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return a.conn, bufio.NewReadWriter(bufio.NewReader(a.conn), bufio.NewWriter(a.conn)), nil
 }
 
 func TestMistypedLinesAreExplainedAndTheChatGoesOn(t *testing.T) {
@@ -367,7 +293,7 @@ func TestMistypedLinesAreExplainedAndTheChatGoesOn(t *testing.T) {
 	defer server.Close()
 	o := server.connect(t.Context(), strings.NewReader("hello\n/blok 7\n/help\n/quit\n"), "--linger", "1h")
 	want := `chatting: "hello" is no message: write 202 hello there, or /help` + "\n" +
-		`chatting: unknown command "/blok": /help lists them` + "\n" + commandHelp
+		`chatting: unknown command "/blok": /help lists them` + "\n" + talk.Help
 	if o.code != 0 || o.err != want {
 		t.Errorf("%+v", o)
 	}
@@ -443,33 +369,18 @@ func TestCtrlCLeavesWith1000(t *testing.T) {
 	}
 }
 
-func TestOnATerminalTheEndOfTheInputLeavesAtOnce(t *testing.T) {
-	verifyNoLeak(t)
-	server := newFakeServer(t, func(conn *websocket.Conn) { write(conn, `{}`) })
-	defer server.Close()
-	socket, err := parseSocketURL(server.socketURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &chat{in: strings.NewReader(""), out: io.Discard, notes: io.Discard, interactive: true, linger: time.Hour, socket: socket, token: "tok"}
-	if err := c.run(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if code := server.closeCode(t); code != websocket.CloseNormalClosure {
-		t.Error(code)
-	}
-}
-
 func TestAClosedConnectionIsToldPlainly(t *testing.T) {
 	verifyNoLeak(t)
 	for _, row := range []struct {
 		code int
 		text string
+		exit exit.Code
 		want string
 	}{
-		{1012, "", "the server closed the connection: 1012 (the server restarts or missed something: connect again)"},
-		{1013, "slow\x1b[2J", `the server closed the connection: 1013 (too slow or too many: connect again later) slow\u001b[2J`},
-		{4000, "", "the server closed the connection: 4000"},
+		{1012, "", exit.Unavailable, "the server closed the connection: 1012 (the server restarts or missed something: connect again)"},
+		{1013, "slow\x1b[2J", exit.Unavailable, `the server closed the connection: 1013 (too slow or too many: connect again later) slow\u001b[2J`},
+		{3409, "", exit.Refused, "the server closed the connection: 3409 (the user has too many connections, and this was the oldest)"},
+		{4000, "", exit.Refused, "the server closed the connection: 4000"},
 	} {
 		server := newFakeServer(t, func(conn *websocket.Conn) {
 			write(conn, `{}`)
@@ -478,7 +389,7 @@ func TestAClosedConnectionIsToldPlainly(t *testing.T) {
 		in, keepOpen := io.Pipe()
 		o := server.connect(t.Context(), in)
 		keepOpen.Close()
-		if o.code != 1 || o.out != "{}\n" || o.err != "chatting: "+row.want+"\n" {
+		if o.code != int(row.exit) || o.out != "{}\n" || o.err != "chatting: "+row.want+"\n" {
 			t.Errorf("%d: %+v", row.code, o)
 		}
 		server.closeCode(t)
@@ -495,7 +406,7 @@ func TestALostConnectionIsAnError(t *testing.T) {
 	defer server.Close()
 	in, keepOpen := io.Pipe()
 	defer keepOpen.Close()
-	if o := server.connect(t.Context(), in); o.code != 1 || !strings.HasPrefix(o.err, "chatting: the ") || strings.Count(o.err, "\n") != 1 {
+	if o := server.connect(t.Context(), in); o.code != int(exit.Unavailable) || !strings.HasPrefix(o.err, "chatting: the ") || strings.Count(o.err, "\n") != 1 {
 		t.Errorf("%+v", o)
 	}
 	server.closeCode(t)
@@ -511,40 +422,6 @@ func TestWhatIsNoChatServerIsSaidToBeSo(t *testing.T) {
 	command(t, nil, "connect", "--token", "x", "--url", url).complains(t, url+` opened no socket but answered 403 Forbidden this origin\u000amay not`)
 }
 
-func TestFramesCannotSteerTheTerminal(t *testing.T) {
-	const frame = "{\"message\":\"\x1b[2J\u009b31m\x7f 안녕 <b> \u202eevil\u2066\u200f\u2028\U000e0001 😀\"}"
-	shown := printable([]byte(frame))
-	if shown != `{"message":"\u001b[2J\u009b31m\u007f 안녕 <b> \u202eevil\u2066\u200f\u2028\udb40\udc01 😀"}` {
-		t.Error(shown)
-	}
-	var before, after map[string]string
-	if json.Unmarshal([]byte(shown), &after) != nil || after["message"] == "" ||
-		json.Unmarshal([]byte(strings.Map(dropControl, frame)), &before) != nil ||
-		strings.Map(dropControl, after["message"]) != before["message"] {
-		t.Errorf("it reads %q, not %q", after, before)
-	}
-	if !json.Valid([]byte(shown)) {
-		t.Error("no JSON any more")
-	}
-}
-
-func TestTheRESTAPIIsBesideTheSocket(t *testing.T) {
-	for socket, want := range map[string]string{
-		"ws://127.0.0.1:8000/ws/chatting/":      "http://127.0.0.1:8000",
-		"wss://chat.example.com/ws/chatting":    "https://chat.example.com",
-		"wss://example.com/chat/ws/chatting/?x": "https://example.com/chat",
-		"ws://[::1]:80":                         "http://[::1]:80",
-	} {
-		u, err := parseSocketURL(socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := restBase(u); got != want {
-			t.Errorf("%s: %s", socket, got)
-		}
-	}
-}
-
 func TestConnectFindsTheServerOfItsConfiguration(t *testing.T) {
 	for address, want := range map[string]string{
 		"127.0.0.1:8000": "ws://127.0.0.1:8000/ws/chatting/", ":81": "ws://127.0.0.1:81/ws/chatting/", "0.0.0.0:81": "ws://127.0.0.1:81/ws/chatting/",
@@ -558,69 +435,4 @@ func TestConnectFindsTheServerOfItsConfiguration(t *testing.T) {
 			t.Errorf("%s: %s %v", address, got, err)
 		}
 	}
-}
-
-func TestLinesAreReadAsTheHelpSays(t *testing.T) {
-	for line, want := range map[string]string{
-		"":                       "",
-		"   ":                    "",
-		"202 hi":                 `{"target_id":202,"message":"hi"}`,
-		"202  two  blanks ":      `{"target_id":202,"message":" two  blanks "}`,
-		"202 ":                   `{"target_id":202,"message":""}`,
-		"-1 hi":                  `{"target_id":-1,"message":"hi"}`,
-		"202 a\tb \"q\" \u2028":  `{"target_id":202,"message":"a\tb \"q\" \u2028"}`,
-		`{"a": 1}`:               `{"a": 1}`,
-		"{not json":              `{not json`,
-		"202":                    "error",
-		"x y":                    "error",
-		"99999999999999999999 x": "error",
-		"/ping":                  `{"type":"ping"}`,
-		"/block":                 "error",
-		"/block x":               "error",
-		"/block 1 2":             "error",
-		"/nothing":               "error",
-		"/":                      "error",
-	} {
-		command, err := parseLine(line)
-		got := string(command.frame)
-		if err != nil {
-			got = "error"
-		}
-		if got != want {
-			t.Errorf("%q: %s, want %s (%v)", line, got, want, err)
-		}
-	}
-}
-
-// FuzzParseLine reads arbitrary lines: one meaning at most, and frames that are one line.
-func FuzzParseLine(f *testing.F) {
-	for _, seed := range []string{"202 hello", "/invite 7", "/online -1", "{}", "/quit", "/help", " 1 \x80", "1", "/block 9 9", "\x00", "{\n}"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, line string) {
-		command, err := parseLine(line)
-		meanings := 0
-		for _, is := range []bool{command.frame != nil, command.call != nil, command.quit, command.help, err != nil} {
-			if is {
-				meanings++
-			}
-		}
-		if meanings > 1 || meanings == 0 && strings.TrimSpace(line) != "" {
-			t.Errorf("%q: %+v %v", line, command, err)
-		}
-		if command.frame != nil && command.frame[0] != '{' {
-			t.Errorf("%q: %s", line, command.frame)
-		}
-		if command.call != nil && command.call.body != nil && !json.Valid(command.call.body) {
-			t.Errorf("%q: %s", line, command.call.body)
-		}
-	})
-}
-
-// dropControl removes the characters that JSON does not allow as they are.
-func dropControl(r rune) rune {
-	if r < 0x20 {
-		return -1
-	}
-	return r
 }

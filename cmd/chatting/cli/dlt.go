@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chatting/adapters/kafka/ingest"
-	"chatting/cmd/chatting/logging"
+	"chatting/cmd/chatting/terminal"
 	"chatting/domain"
 )
 
@@ -44,8 +43,17 @@ written. The text is not shown.`,
   chatting dlt list --target 7 --kafka-brokers k1:9092`,
 	}
 	letters := deadLetterFlags(cmd, s)
+	asJSON := jsonFlag(cmd, "print each as a line of JSON, without its key, headers and value")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return letters.with(cmd.Context(), func(selected *selectedLetters) error {
+			if *asJSON {
+				for _, l := range selected.letters {
+					if err := printJSON(s.Out, letterJSONOf(l)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
 			return listLetters(s.Out, selected.letters)
 		})
 	}
@@ -57,8 +65,8 @@ func listLetters(out io.Writer, letters []ingest.DeadLetter) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PLACE\tTIME\tCODE\tTIMES\tTARGET\tBYTES\tWRITTEN AT")
 	for _, l := range letters {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", placeOf(l), stamp(l.Time), inLine(l.Code), l.Count, targetOf(l), sizeOf(l),
-			inLine(fmt.Sprintf("%s %d/%d", l.Topic, l.FirstPartition, l.FirstOffset)))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", placeOf(l), stamp(l.Time), terminal.InLine(l.Code), l.Count, targetOf(l), sizeOf(l),
+			terminal.InLine(fmt.Sprintf("%s %d/%d", l.Topic, l.FirstPartition, l.FirstOffset)))
 	}
 	return table.Flush()
 }
@@ -75,7 +83,11 @@ correct it.`,
 	}
 	letters := deadLetterFlags(cmd, s)
 	raw := cmd.Flags().Bool("raw", false, "write only the value, unchanged")
+	asJSON := jsonFlag(cmd, "print each as a line of JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *raw && *asJSON {
+			return usage(errors.New("--raw and --json exclude each other"))
+		}
 		return letters.with(cmd.Context(), func(selected *selectedLetters) error {
 			if *raw {
 				if err := selected.mustBeOne("--raw"); err != nil {
@@ -83,6 +95,9 @@ correct it.`,
 				}
 			}
 			return selected.each(cmd.Context(), func(l ingest.DeadLetter) error {
+				if *asJSON {
+					return printJSON(s.Out, letterJSONOf(l).inFull(l))
+				}
 				if !*raw {
 					return showLetter(s.Out, l)
 				}
@@ -101,14 +116,14 @@ correct it.`,
 func showLetter(out io.Writer, l ingest.DeadLetter) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s\n", placeOf(l), stamp(l.Time))
-	fmt.Fprintf(&b, "  code     %s\n  reason   %s\n  times    %d\n", inLine(l.Code), inLine(l.Reason), l.Count)
-	fmt.Fprintf(&b, "  written  %s %d/%d, %s\n", inLine(l.Topic), l.FirstPartition, l.FirstOffset, stamp(l.Written))
+	fmt.Fprintf(&b, "  code     %s\n  reason   %s\n  times    %d\n", terminal.InLine(l.Code), terminal.InLine(l.Reason), l.Count)
+	fmt.Fprintf(&b, "  written  %s %d/%d, %s\n", terminal.InLine(l.Topic), l.FirstPartition, l.FirstOffset, stamp(l.Written))
 	fmt.Fprintf(&b, "  target   %s\n", targetOf(l))
 	if l.Key != nil {
-		fmt.Fprintf(&b, "  key      %s\n", inLine(string(l.Key)))
+		fmt.Fprintf(&b, "  key      %s\n", terminal.InLine(string(l.Key)))
 	}
 	for _, h := range l.Headers {
-		fmt.Fprintf(&b, "  header   %s: %s\n", inLine(h.Key), inLine(string(h.Value)))
+		fmt.Fprintf(&b, "  header   %s: %s\n", terminal.InLine(h.Key), terminal.InLine(string(h.Value)))
 	}
 	switch {
 	case l.LeftOut:
@@ -116,7 +131,7 @@ func showLetter(out io.Writer, l ingest.DeadLetter) error {
 	case l.Value == nil:
 		b.WriteString("  value    none\n\n")
 	default:
-		fmt.Fprintf(&b, "  value    %d bytes:\n%s\n\n", l.Size, printable(l.Value))
+		fmt.Fprintf(&b, "  value    %d bytes:\n%s\n\n", l.Size, terminal.Printable(l.Value))
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
@@ -140,15 +155,16 @@ structured mode, the event.`,
 	dryRun := cmd.Flags().Bool("dry-run", false, "only list what would be replayed")
 	all := cmd.Flags().Bool("all", false, "replay all dead letters, without a filter")
 	file := addText(cmd, "value", "file", "", "a file with the new value, for exactly one letter")
+	asJSON := jsonFlag(cmd, "print each outcome as a line of JSON, and a last line with their numbers")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if letters.unfiltered() && !*all {
-			return errors.New("which ones? Say so with --code, --target, --since, --partition or --limit, or say --all")
+			return usage(errors.New("which ones? Say so with --code, --target, --since, --partition or --limit, or say --all"))
 		}
 		var value []byte
 		if file.given {
 			var err error
 			if value, err = os.ReadFile(file.value); err != nil {
-				return fmt.Errorf("--value: %w", err)
+				return usage(fmt.Errorf("--value: %w", err))
 			}
 			value = append([]byte{}, value...) // not nil
 		}
@@ -158,41 +174,11 @@ structured mode, the event.`,
 					return err
 				}
 			}
-			return replayLetters(cmd.Context(), s, selected, value, *dryRun)
+			replay := replay{s: s, selected: selected, value: value, dryRun: *dryRun, asJSON: *asJSON}
+			return replay.run(cmd.Context())
 		})
 	}
 	return cmd
-}
-
-func replayLetters(ctx context.Context, s Process, selected *selectedLetters, value []byte, dryRun bool) error {
-	if dryRun {
-		for _, l := range selected.letters {
-			fmt.Fprintf(s.Out, "would replay %s (%s, for %s)\n", placeOf(l), inLine(l.Code), targetOf(l))
-		}
-		_, err := fmt.Fprintf(s.Out, "would replay %d\n", len(selected.letters))
-		return err
-	}
-	replayer := selected.source.Replayer(logging.New(selected.config.Log, s.Err))
-	defer replayer.Close(ctx)
-	replayed, skipped := 0, 0
-	err := selected.each(ctx, func(l ingest.DeadLetter) error {
-		switch err := replayer.Replay(ctx, l, value); {
-		case errors.Is(err, ingest.ErrLeftOut):
-			skipped++
-			fmt.Fprintf(s.Out, "left out %s: %v\n", placeOf(l), err)
-			return nil
-		case err != nil:
-			return fmt.Errorf("replaying %s: %w", placeOf(l), err)
-		}
-		replayed++
-		_, err := fmt.Fprintf(s.Out, "replayed %s (%s, for %s)\n", placeOf(l), inLine(l.Code), targetOf(l))
-		return err
-	})
-	fmt.Fprintf(s.Out, "replayed %d\n", replayed)
-	if err == nil && skipped > 0 {
-		err = fmt.Errorf("%d were left out", skipped)
-	}
-	return err
 }
 
 func placeOf(l ingest.DeadLetter) string { return fmt.Sprintf("%d/%d", l.Partition, l.Offset) }
@@ -209,4 +195,45 @@ func targetOf(l ingest.DeadLetter) string {
 		return "nobody known"
 	}
 	return "user " + l.Target.String()
+}
+
+// letterJSON is a dead letter as JSON. The fields from Key on are those of dlt show.
+type letterJSON struct {
+	Partition      int     `json:"partition"`
+	Offset         int64   `json:"offset"`
+	Time           string  `json:"time"`
+	Code           string  `json:"code"`
+	Reason         string  `json:"reason"`
+	Times          int     `json:"times"`
+	TargetID       int64   `json:"target_id,omitempty"` // absent if it is not known
+	Bytes          int     `json:"bytes"`               // -1 if it is not known
+	Topic          string  `json:"topic"`
+	FirstPartition int     `json:"first_partition"`
+	FirstOffset    int64   `json:"first_offset"`
+	Written        string  `json:"written"`
+	LeftOut        bool    `json:"left_out,omitempty"` // the value is only where it was first written
+	Key            *string `json:"key,omitempty"`
+	KeyBase64      string  `json:"key_base64,omitempty"`
+	Value          *string `json:"value,omitempty"`
+	ValueBase64    string  `json:"value_base64,omitempty"`
+
+	Headers [][2]string `json:"headers,omitempty"`
+}
+
+func letterJSONOf(l ingest.DeadLetter) letterJSON {
+	return letterJSON{
+		Partition: l.Partition, Offset: l.Offset, Time: stamp(l.Time), Code: l.Code, Reason: l.Reason, Times: l.Count,
+		TargetID: int64(l.Target), Bytes: l.Size, Topic: l.Topic, FirstPartition: l.FirstPartition, FirstOffset: l.FirstOffset,
+		Written: stamp(l.Written), LeftOut: l.LeftOut,
+	}
+}
+
+// inFull adds what dlt list does not show.
+func (j letterJSON) inFull(l ingest.DeadLetter) letterJSON {
+	j.Key, j.KeyBase64 = asText(l.Key)
+	j.Value, j.ValueBase64 = asText(l.Value)
+	for _, h := range l.Headers {
+		j.Headers = append(j.Headers, [2]string{h.Key, string(h.Value)})
+	}
+	return j
 }

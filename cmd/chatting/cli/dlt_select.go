@@ -73,7 +73,7 @@ func (d *deadLetterSelection) filter(now time.Time) (filter ingest.DeadLetterFil
 	}
 	if d.values["offset"].given {
 		if filter.Partition == nil {
-			return filter, 0, errors.New("--offset: of which partition? Say --partition, too")
+			return filter, 0, usage(errors.New("--offset: of which partition? Say --partition, too"))
 		}
 		filter.Offset = &offset
 	}
@@ -170,7 +170,7 @@ func (s *selectedLetters) each(ctx context.Context, do func(ingest.DeadLetter) e
 // mustBeOne refuses a flag that is for one letter if more or none are selected.
 func (s *selectedLetters) mustBeOne(flag string) error {
 	if len(s.letters) != 1 {
-		return fmt.Errorf("%s is for exactly one dead letter, not for %d: say which with --partition and --offset", flag, len(s.letters))
+		return usage(fmt.Errorf("%s is for exactly one dead letter, not for %d: say which with --partition and --offset", flag, len(s.letters)))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"chatting/adapters/embedded"
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/cmd/chatting/exit"
 )
 
 // deadLetterWorld is a broker with the topics of an installation, and nobody who reads them.
@@ -209,7 +211,7 @@ func TestALetterWithoutItsValueIsReplayedOnlyWithAnother(t *testing.T) {
 	w.bury("chatting.too_large", "", 1, kafkago.Header{Key: "chatting_dlt-value-left-out", Value: []byte("9000000")})
 	w.bury("chatting.no_user_or_offline", `{"target_id":7,"message":"a"}`, 1)
 	o := w.run("replay", "--all")
-	if o.code != 1 || !strings.Contains(o.out, "left out 0/0: its value is not in the dead letter") ||
+	if o.code != int(exit.Findings) || !strings.Contains(o.out, "left out 0/0: its value is not in the dead letter") ||
 		!strings.Contains(o.out, "replayed 0/1") || o.err != "chatting: 1 were left out\n" {
 		t.Errorf("it says %+v", o)
 	}
@@ -242,4 +244,42 @@ func TestMistakesWithDeadLettersAreOneLine(t *testing.T) {
 	w.run("list", "--partition", "4").complains(t, "has the partitions 0 to 3")
 	w.run("list", "--topic-prefix", "other").complains(t, "there is no topic other.system-messages")
 	command(t, []string{"CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:1"}, "dlt", "list").complains(t, "is the server running?")
+}
+
+func TestDeadLettersAreJSONLines(t *testing.T) {
+	w := newDeadLetterWorld(t)
+	w.bury("chatting.invalid_json", "{\"target_id\":7,\"message\":\"quite \x1b secret\"", 1)
+	w.bury("chatting.no_user_or_offline", `{"target_id":7,"message":"quite secret"}`, 2)
+	objects := func(args ...string) (all []map[string]any) {
+		t.Helper()
+		for _, line := range w.lines(append(args, "--json")...) {
+			var object map[string]any
+			if err := json.Unmarshal([]byte(line), &object); err != nil {
+				t.Fatalf("%v: %s: %v", args, line, err)
+			}
+			all = append(all, object)
+		}
+		return all
+	}
+	listed := objects("list")
+	if len(listed) != 2 || listed[1]["code"] != "chatting.no_user_or_offline" || listed[1]["target_id"] != 7.0 || listed[1]["times"] != 2.0 ||
+		listed[1]["partition"] != 0.0 || listed[1]["offset"] != 1.0 || listed[1]["bytes"] != 40.0 || listed[1]["first_offset"] != 5.0 {
+		t.Errorf("%v", listed)
+	}
+	if _, known := listed[0]["target_id"]; known || strings.Contains(fmt.Sprint(listed), "secret") {
+		t.Errorf("%v", listed)
+	}
+	shown := objects("show", "--offset", "0", "--partition", "0")
+	if len(shown) != 1 || shown[0]["value"] != "{\"target_id\":7,\"message\":\"quite \x1b secret\"" || shown[0]["key"] != "key" || shown[0]["headers"] == nil {
+		t.Errorf("%v", shown)
+	}
+	would := objects("replay", "--all", "--dry-run")
+	if len(would) != 3 || would[0]["outcome"] != "would_replay" || would[2]["would_replay"] != 2.0 {
+		t.Errorf("%v", would)
+	}
+	replayed := objects("replay", "--code", "no_user_or_offline")
+	if len(replayed) != 2 || replayed[0]["outcome"] != "replayed" || replayed[0]["offset"] != 1.0 || replayed[1]["replayed"] != 1.0 || replayed[1]["left_out"] != 0.0 {
+		t.Errorf("%v", replayed)
+	}
+	w.replayed(1)
 }

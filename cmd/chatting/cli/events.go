@@ -62,6 +62,7 @@ standard error.`,
 		format: addText(cmd, "format", "text or json", formatText, "how a record is shown"),
 	}
 	end := cmd.Flags().Bool("end", false, "end where the topics end now")
+	flags.asJSON = jsonFlag(cmd, "the same as --format json")
 	withConfig(cmd, s, kafkaFlags, func(ctx context.Context, cfg configs.Config) error {
 		t, err := flags.read(cfg, time.Now())
 		if err != nil {
@@ -85,6 +86,7 @@ const (
 // tailFlags are what the command line says.
 type tailFlags struct {
 	topics, user, types, since, format *textFlag
+	asJSON                             *bool
 }
 
 // tail shows records.
@@ -119,13 +121,20 @@ func (f *tailFlags) read(cfg configs.Config, now time.Time) (*tail, error) {
 	); err != nil {
 		return nil, err
 	}
-	switch f.format.value {
+	format := f.format.value
+	if *f.asJSON {
+		if f.format.given && format != formatJSON {
+			return nil, usage(errors.New("--json and --format " + formatText + " exclude each other"))
+		}
+		format = formatJSON
+	}
+	switch format {
 	case formatText:
 		t.render = func(r seenRecord) string { return r.line(cfg.TopicPrefix) }
 	case formatJSON:
 		t.render = seenRecord.json
 	default:
-		return nil, fmt.Errorf("--format %q: it is %s or %s", f.format.value, formatText, formatJSON)
+		return nil, usage(fmt.Errorf("--format %q: it is %s or %s", f.format.value, formatText, formatJSON))
 	}
 	return t, nil
 }
@@ -143,7 +152,7 @@ func (f *tailFlags) readTopics(known []string, prefix string) ([]string, error) 
 			for _, topic := range known {
 				short = append(short, strings.TrimPrefix(topic, prefix+"."))
 			}
-			return nil, fmt.Errorf("--topic %q: the topics are %s", f.topics.value, strings.Join(short, ", "))
+			return nil, usage(fmt.Errorf("--topic %q: the topics are %s", f.topics.value, strings.Join(short, ", ")))
 		}
 		if !slices.Contains(topics, name) {
 			topics = append(topics, name)

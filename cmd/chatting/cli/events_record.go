@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/cmd/chatting/terminal"
 	"chatting/domain"
 )
 
@@ -125,7 +126,7 @@ func (r seenRecord) line(prefix string) string {
 		if r.value != nil {
 			b.WriteString(" " + shorten(r.value))
 		}
-		return printable([]byte(b.String()))
+		return terminal.Printable([]byte(b.String()))
 	}
 	b.WriteString(r.shortKind())
 	switch kind := r.shortKind(); {
@@ -145,7 +146,7 @@ func (r seenRecord) line(prefix string) string {
 	default:
 		b.WriteString(" " + shorten(r.value))
 	}
-	return printable([]byte(b.String()))
+	return terminal.Printable([]byte(b.String()))
 }
 
 func (r *seenRecord) addRoom(b *strings.Builder) {
@@ -189,7 +190,7 @@ func (r seenRecord) json() string {
 	if err := encoder.Encode(shown); err != nil { // the event has been decoded: there is nothing that cannot be encoded
 		panic(err)
 	}
-	return printable(bytes.TrimRight(buffer.Bytes(), "\n"))
+	return terminal.Printable(bytes.TrimRight(buffer.Bytes(), "\n"))
 }
 
 // asText returns bytes as a string, or in base64 where they are no text.

@@ -46,7 +46,8 @@ func configFlags(cmd *cobra.Command, s Process, keys ...string) (load func() (co
 				given[key] = flag.value
 			}
 		}
-		return configs.Load(configs.Sources{File: file.value, Environ: s.Environ, Flags: given})
+		cfg, err := configs.Load(configs.Sources{File: file.value, Environ: s.Environ, Flags: given})
+		return cfg, usage(err)
 	}
 }
 
@@ -63,7 +64,7 @@ func read[T any](f *textFlag, field *T, parse func(text string) (T, error)) erro
 	}
 	value, err := parse(f.value)
 	if err != nil {
-		return fmt.Errorf("--%s %q: %w", f.name, f.value, err)
+		return usage(fmt.Errorf("--%s %q: %w", f.name, f.value, err))
 	}
 	*field = value
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chatting/adapters/netcause"
+	"chatting/cmd/chatting/exit"
 	"chatting/configs"
 )
 
@@ -28,7 +29,7 @@ func newHealthCommand(s Process) *cobra.Command {
 		Short: "Ask a server whether it serves users",
 		Long: `Ask a server on this machine whether it serves users: its broker, database and tail are well, and it is not
 leaving. If its history is behind the log, the answer says how far. With --live, ask only whether the process
-answers. The exit code is 0 or 1. Use this as the health check of containers, which have no curl.`,
+answers. The exit code is 0, or 4 if it does not. Use this as the health check of containers, which have no curl.`,
 		Example: `  chatting health
   chatting health --live
   chatting health --url http://node1:8000/readyz`,
@@ -36,6 +37,7 @@ answers. The exit code is 0 or 1. Use this as the health check of containers, wh
 	load := configFlags(cmd, s, "http.addr")
 	address := addText(cmd, "url", "URL", "", "the URL to ask instead of http.addr of the configuration")
 	live := cmd.Flags().Bool("live", false, "ask only whether the process answers (/healthz)")
+	asJSON := jsonFlag(cmd, "print an object with url, serves, and what the server says of itself as answer")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		target := address.value
 		if target == "" {
@@ -52,13 +54,21 @@ answers. The exit code is 0 or 1. Use this as the health check of containers, wh
 				target = "http://" + host + "/healthz"
 			}
 		} else if *live {
-			return errors.New("--live and --url exclude each other")
+			return usage(errors.New("--live and --url exclude each other"))
 		} else if u, err := url.Parse(target); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-			return fmt.Errorf("--url: %q is no http:// or https:// URL", configs.ShownURL(target))
+			return usage(fmt.Errorf("--url: %q is no http:// or https:// URL", configs.ShownURL(target)))
 		}
 		told, err := askHealth(cmd.Context(), target)
+		if *asJSON {
+			if err := printJSON(s.Out, healthJSON{shownTarget(target), err == nil, told.whole}); err != nil {
+				return err
+			}
+		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", shownTarget(target), err)
+			return exit.With(exit.Unavailable, fmt.Errorf("%s: %w", shownTarget(target), err))
+		}
+		if *asJSON {
+			return nil
 		}
 		_, err = fmt.Fprintln(s.Out, "ok"+told.note())
 		return err
@@ -78,13 +88,22 @@ func shownTarget(target string) string {
 // ownAddress returns host:port of a server with this configuration as its own machine reaches it.
 func ownAddress(cfg configs.Config) (string, error) {
 	if cfg.HTTP.Addr.Port() == 0 {
-		return "", errors.New("http.addr has no fixed port: say where the server is with --url")
+		return "", usage(errors.New("http.addr has no fixed port: say where the server is with --url"))
 	}
 	return cfg.HTTP.Addr.Reachable(), nil
 }
 
+// healthJSON is what health found out, as JSON.
+type healthJSON struct {
+	URL    string          `json:"url"`
+	Serves bool            `json:"serves"`
+	Answer json.RawMessage `json:"answer,omitempty"` // absent if the answer was no JSON
+}
+
 // health is what a server says of itself.
 type health struct {
+	whole json.RawMessage // nil if it is no JSON
+
 	Detail  string            `json:"detail"`
 	Checks  map[string]string `json:"checks"`
 	History struct {
@@ -137,7 +156,11 @@ func askHealth(ctx context.Context, target string) (health, error) {
 	defer response.Body.Close()
 	var told health
 	// An answer of another shape is told by its status alone.
-	_ = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&told)
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	_ = json.Unmarshal(body, &told)
+	if json.Valid(body) {
+		told.whole = body
+	}
 	if response.StatusCode == http.StatusOK {
 		return told, nil
 	}

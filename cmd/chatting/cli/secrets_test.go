@@ -109,7 +109,7 @@ func TestNoArgumentThatMayBeASecretIsRepeated(t *testing.T) {
 	} {
 		o := command(t, nil, args...)
 		hidesMarker(t, fmt.Sprint(args), o.out+o.err)
-		if o.code != 1 {
+		if o.code == 0 || o.code == 2 {
 			t.Errorf("%v: %+v", args, o)
 		}
 	}
@@ -231,7 +231,7 @@ func TestPostgreSQLRepeatsNothingOfTheURL(t *testing.T) {
 	}
 	for _, marked := range append(markedURLs("postgres", u.Host), markedURLs("postgres", u.User.Username()+"@"+u.Host)...) {
 		o := command(t, []string{"CHATTING_DATABASE_URL=" + marked}, "migrate")
-		if o.code != 1 { // a parameter that is taken
+		if o.code == 0 || o.code == 2 { // a parameter that is taken
 			t.Logf("%s: %+v", marked, o)
 		}
 		hidesMarker(t, marked, o.out+o.err)
@@ -248,7 +248,7 @@ func TestTheDriversOwnVariablesAreNotRepeated(t *testing.T) {
 			for _, value := range []string{marker, "/" + marker, "a b=" + marker} {
 				t.Setenv(name, value)
 				o := command(t, []string{"CHATTING_DATABASE_URL=postgres://" + away + "/c"}, "migrate")
-				if o.code != 1 {
+				if o.code == 0 || o.code == 2 {
 					t.Errorf("%+v", o)
 				}
 				hidesMarker(t, name, o.out+o.err)

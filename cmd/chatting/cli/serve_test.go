@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"chatting/adapters/embedded"
+	"chatting/cmd/chatting/exit"
 	"chatting/configs"
 	"chatting/test/harness"
 )
@@ -130,7 +131,11 @@ func TestAFailedStartNamesTheOptionThatCausedIt(t *testing.T) {
 			})
 			lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
 			last := lines[len(lines)-1]
-			if code != 1 || !strings.HasPrefix(last, "chatting: "+c.option+" (CHATTING_") || !strings.Contains(last, c.why) {
+			want := exit.Failed
+			if c.setting == away {
+				want = exit.Unavailable
+			}
+			if code != int(want) || !strings.HasPrefix(last, "chatting: "+c.option+" (CHATTING_") || !strings.Contains(last, c.why) {
 				t.Errorf("code %d: %s", code, last)
 			}
 			if strings.Contains(stderr.String(), "marker") {

@@ -28,10 +28,14 @@ data directory signs it. The server makes that secret at its first start.`,
 	}
 	user := userFlag(cmd)
 	ttl := cmd.Flags().Duration("ttl", time.Hour, "how long the token is good")
+	asJSON := jsonFlag(cmd, "print an object with token and user_id")
 	withConfig(cmd, s, []string{"data_dir"}, func(_ context.Context, cfg configs.Config) error {
 		token, err := mint(cfg, *user, *ttl)
 		if err != nil {
 			return err
+		}
+		if *asJSON {
+			return printJSON(s.Out, map[string]string{"token": token, "user_id": *user})
 		}
 		_, err = fmt.Fprintln(s.Out, token)
 		return err
@@ -48,14 +52,14 @@ func userFlag(cmd *cobra.Command) *string {
 // server.
 func mint(cfg configs.Config, user string, ttl time.Duration) (string, error) {
 	if user == "" {
-		return "", errNoUser
+		return "", usage(errNoUser)
 	}
 	id, err := domain.ParseUserID(user)
 	if err != nil {
-		return "", fmt.Errorf("--user %q: %w", user, err)
+		return "", usage(fmt.Errorf("--user %q: %w", user, err))
 	}
 	if ttl < time.Second {
-		return "", fmt.Errorf("--ttl %s: a token must be good for a second at least", ttl)
+		return "", usage(fmt.Errorf("--ttl %s: a token must be good for a second at least", ttl))
 	}
 	mint, err := newMint(cfg)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/cmd/chatting/exit"
 	"chatting/configs"
 )
 
@@ -52,7 +53,8 @@ func Dial(ctx context.Context, cfg configs.Config, topics ...string) (*logclient
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, fmt.Errorf("no Kafka broker answers at %s (%w)%s", cluster, PlainCause(err), dialHint(cfg, err))
+	return nil, exit.With(exit.Unavailable,
+		fmt.Errorf("no Kafka broker answers at %s (%w)%s", cluster, PlainCause(err), dialHint(cfg, err)))
 }
 
 // PlainCause returns an error of the network without the addresses in it. The local one differs each time.

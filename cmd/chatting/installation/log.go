@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"time"
 
 	"chatting/adapters/kafka"
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/sqlstore"
 	"chatting/configs"
 	"chatting/domain"
@@ -181,4 +184,43 @@ func (i Installation) mustBeUnused(ctx context.Context) error {
 		return errors.New("a server runs on the database: stop all servers that use it, and run chatting adopt again")
 	}
 	return err
+}
+
+// ErrNotKnown says that the database does not tell yet to which log it belongs.
+var ErrNotKnown = errors.New("the database has not the schema of this program")
+
+// Belongs returns nil if the PostgreSQL database of a configuration may belong to the log of this cluster, ErrNotKnown if that cannot
+// be told, and an error for which IsOtherLog is true if it belongs to another log or to topics with other partitions. It changes
+// nothing. The caller has looked whether the schema is that of this program.
+func Belongs(ctx context.Context, cfg configs.Config, cluster *logclient.Cluster) error {
+	if cfg.Database.Embedded || strings.HasPrefix(cfg.Database.URL.Reveal(), "sqlite:") {
+		return ErrNotKnown // to open it would make files beside it
+	}
+	logger := slog.New(slog.DiscardHandler)
+	store, err := openExisting(ctx, cfg, logger)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	i := Installation{cfg, cluster, store, logger}
+	own, recorded, err := i.log(ctx)
+	if err != nil {
+		return errors.Join(ErrNotKnown, err)
+	}
+	if err := mustBe(recorded, own); err != nil {
+		return err
+	}
+	_, fixed := i.topics()
+	for _, topic := range fixed {
+		partitions, err := store.Installation.RecordedPartitions(ctx, topic)
+		if err == nil && partitions > 0 && partitions != cfg.Kafka.Partitions {
+			return kafka.WrongPartitions(topic, cfg.Kafka.Partitions, partitions)
+		}
+	}
+	return nil
+}
+
+// IsOtherLog tells whether an error of Belongs says that the database belongs to another log than the configured one.
+func IsOtherLog(err error) bool {
+	return errors.As(err, new(*otherLogError)) || errors.As(err, new(*kafka.TopicError))
 }

@@ -32,7 +32,8 @@ sealed class Chat(Uri server, string token)
     readonly object gate = new();
     readonly SemaphoreSlim turn = new(1); // a socket sends one message at a time
     readonly List<JsonObject> unanswered = new(); // frames without an answer, in the order of the calls
-    readonly HashSet<JsonObject> unsure = new(); // those of them that went out on an earlier connection: they may be stored
+    readonly HashSet<JsonObject> written = new(); // those of them that went out
+    readonly HashSet<JsonObject> unsure = new(); // those that went out on an earlier connection: they may be stored
     readonly HashSet<string> shown = new();
     readonly Queue<string> shownOrder = new();
     ClientWebSocket? loggedIn;
@@ -114,6 +115,7 @@ sealed class Chat(Uri server, string token)
     {
         using var socket = new ClientWebSocket();
         using var dead = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        using var ending = dead.Token.Register(socket.Abort); // also what waits to be sent
         dead.CancelAfter(LoginTime);
         var address = new UriBuilder(new Uri(server, "ws/chatting/")) { Scheme = server.Scheme == "https" ? "wss" : "ws" }.Uri;
         await socket.ConnectAsync(address, dead.Token);
@@ -131,9 +133,10 @@ sealed class Chat(Uri server, string token)
         {
             loggedIn = socket;
             again = new(unanswered);
+            unsure.UnionWith(written);
         }
+        dead.CancelAfter(LoginTime);
         foreach (var frame in again) await Transmit(frame);
-        lock (gate) unsure.UnionWith(again);
         var pinging = Ping(socket, dead.Token);
         try
         {
@@ -208,6 +211,7 @@ sealed class Chat(Uri server, string token)
             var sent = Named(frame);
             if (sent is null) return null;
             unanswered.Remove(sent);
+            written.Remove(sent);
             unsure.Remove(sent);
             return sent;
         }
@@ -248,8 +252,12 @@ sealed class Chat(Uri server, string token)
     async Task Transmit(JsonObject frame)
     {
         ClientWebSocket? socket;
-        lock (gate) socket = loggedIn;
-        if (socket is null) return;
+        lock (gate)
+        {
+            socket = loggedIn;
+            if (socket is null) return;
+            if (unanswered.Contains(frame)) written.Add(frame);
+        }
         try
         {
             await Write(socket, frame);
