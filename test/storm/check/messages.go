@@ -6,9 +6,11 @@ import "fmt"
 func (c *checker) requests() {
 	sent := make(map[string]bool)
 	inLog := make(map[string]*entry)
-	for _, e := range c.log.byID {
-		if e.Name != "" {
-			inLog[nameOf(e.From, e.To, e.Type, e.Name)] = e
+	for _, entries := range c.log.conversations {
+		for _, e := range entries {
+			if name := nameOf(e.From, e.To, e.Type, e.Name); e.Name != "" && inLog[name] == nil {
+				inLog[name] = e
+			}
 		}
 	}
 	for i := range c.run.Devices {
@@ -27,6 +29,9 @@ func (c *checker) requests() {
 	}
 }
 
+// tooLate answers the end of an invite that another end overtook: it is in the log, and has no effect.
+const tooLate = "invite_ended"
+
 // answer compares a request with its record, nil if it has none.
 func (c *checker) answer(device *Device, request *Request, record *entry) {
 	what := fmt.Sprintf("%q of %s to %d", request.Name, device.name(), request.Target)
@@ -34,7 +39,7 @@ func (c *checker) answer(device *Device, request *Request, record *entry) {
 	case request.Answer == "":
 		c.report(RuleAnswered, "%s has no answer", what)
 	case request.Answer != Echoed:
-		if record != nil && !request.Doubt {
+		if record != nil && !request.Doubt && request.Answer != tooLate {
 			c.report(RuleEcho, "%s was refused with %s and is in the log", what, request.Answer)
 		}
 	case record == nil:
