@@ -15,6 +15,15 @@ func (c Config) check() error {
 	if c.Kafka.Embedded() && c.HTTP.Addr.clashes(c.EmbeddedKafka.Addr) {
 		return fmt.Errorf("%s and %s are the same address", c.named("http.addr"), c.named("embedded_kafka.addr"))
 	}
+	if c.Metrics.Enabled && c.Metrics.Addr.clashes(c.HTTP.Addr) {
+		return fmt.Errorf("%s and %s are the same address", c.named("metrics.addr"), c.named("http.addr"))
+	}
+	if c.Metrics.Enabled && c.Kafka.Embedded() && c.Metrics.Addr.clashes(c.EmbeddedKafka.Addr) {
+		return fmt.Errorf("%s and %s are the same address", c.named("metrics.addr"), c.named("embedded_kafka.addr"))
+	}
+	if c.Metrics.Pprof && !c.Metrics.Enabled {
+		return fmt.Errorf("%s needs %s", c.named("metrics.pprof"), c.named("metrics.addr"))
+	}
 	if c.Chat.Offline == OfflineStore && !c.History.Enabled {
 		return fmt.Errorf("%s is store, which needs %s", c.named("chat.offline"), c.named("history.enabled"))
 	}

@@ -191,6 +191,18 @@ func limit(field *int) value { return integer(field, 0, math.MaxInt32) }
 
 func address(field *Address) value { return parsed("host:port", field, parseAddress) }
 
+// optionalAddress reads an address, or the empty text: then there is none.
+func optionalAddress(there *bool, field *Address) value {
+	set := address(field).set
+	return optional(value{unit: "host:port", set: func(text string) error {
+		*there = text != ""
+		if !*there {
+			return nil
+		}
+		return set(text)
+	}})
+}
+
 // parseBroker reads host:port, where both must be there.
 func parseBroker(text string) (string, error) {
 	a, err := parseAddress(text)

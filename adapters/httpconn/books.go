@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,9 @@ import (
 // served. Their lock guards all of it, the place of each connection included; nobody else takes it.
 type books struct {
 	options Options
+
+	// refusedAddress counts requests that Options.PerAddress refused.
+	refusedAddress atomic.Uint64
 
 	mu     sync.Mutex
 	closed bool
@@ -202,6 +206,7 @@ func (b *books) completed(c *Conn) *Refusal {
 func (b *books) decide(c *Conn, complete bool) *Refusal {
 	switch refusal := b.load.full(c); {
 	case refusal == errTooMany:
+		b.refusedAddress.Add(1)
 		b.lines.note(&b.options, "HTTP request refused: too many from its address", c.place.address)
 		return refusal
 	case refusal == errBusy:

@@ -38,6 +38,9 @@ func Listen(inner net.Listener, options Options) *Listener {
 	return &Listener{Listener: inner, options: options, books: newBooks(options)}
 }
 
+// RefusedOfAddress returns how many requests were refused because their address had all its connections.
+func (l *Listener) RefusedOfAddress() uint64 { return l.books.refusedAddress.Load() }
+
 const (
 	// acceptPause is how long accepting rests after it failed for want of something that others will give back.
 	acceptPause = 50 * time.Millisecond

@@ -102,8 +102,17 @@ type ConversationTail struct {
 	// changes it if the topic is made anew.
 	From   map[int]int64
 	Logger *slog.Logger
+	// Observer is told how old records are when they are delivered; nil: nobody is.
+	Observer DeliveryObserver
 
 	record conversationRecord // the one that Record was called with, used again
+	latest time.Time          // the time stamp of the last record since BatchEnd that was applied; zero for none
+}
+
+// DeliveryObserver is told how old records are when they are delivered. Its method must not block.
+type DeliveryObserver interface {
+	// Delivered tells that the records of an answer of the log were delivered, and how old the last of them is.
+	Delivered(age time.Duration)
 }
 
 // Record implements logclient.TailHandler. Records whose key is no conversation's are not ours.
@@ -127,12 +136,17 @@ func (t *ConversationTail) Record(r *recordbatch.StoredRecord) {
 		return
 	}
 	t.Delivery.Apply(&t.record)
+	t.latest = r.Time
 }
 
 // BatchEnd implements logclient.TailHandler.
 func (t *ConversationTail) BatchEnd(partition int, next int64) {
 	t.Delivery.Passed(partition, next)
 	t.Delivery.Flush()
+	if t.Observer != nil && !t.latest.IsZero() {
+		t.Observer.Delivered(time.Since(t.latest))
+	}
+	t.latest = time.Time{}
 }
 
 // LeftOut implements logclient.TailHandler. No node wrote that, so nobody misses it.

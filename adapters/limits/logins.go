@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"sync/atomic"
 	"time"
 
 	"chatting/domain"
@@ -14,6 +15,7 @@ import (
 type Logins struct {
 	users   *Rate[domain.UserID]
 	reserve *Rate[userAt]
+	refused atomic.Uint64
 }
 
 // userAt is a user at an address.
@@ -50,8 +52,17 @@ func (l *Logins) Take(user domain.UserID, address string) time.Duration {
 	if wait == 0 {
 		return 0
 	}
-	if reserved := l.reserve.Take(userAt{user, address}, 1); reserved < wait {
-		return reserved
+	wait = min(wait, l.reserve.Take(userAt{user, address}, 1))
+	if wait > 0 {
+		l.refused.Add(1)
 	}
 	return wait
+}
+
+// Refused returns how often Take told somebody to wait.
+func (l *Logins) Refused() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.refused.Load()
 }

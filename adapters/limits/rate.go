@@ -4,6 +4,7 @@ package limits
 import (
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -27,6 +28,8 @@ type Rate[K comparable] struct {
 	burst int
 	fills time.Duration // how long an empty bucket takes to be full
 	now   func() time.Time
+
+	refused atomic.Uint64
 
 	mu      sync.Mutex
 	buckets *simplelru.LRU[K, *bucket]
@@ -106,7 +109,16 @@ func (r *Rate[K]) wait(b *bucket, now time.Time, n int) time.Duration {
 	if missing <= 0 {
 		return 0
 	}
+	r.refused.Add(1)
 	return time.Duration(math.Ceil(missing / float64(r.limit) * float64(time.Second)))
+}
+
+// Refused returns how often Take or Wait told somebody to wait.
+func (r *Rate[K]) Refused() uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.refused.Load()
 }
 
 // dropFull drops the keys whose buckets are full, by the time since they were last asked.

@@ -27,6 +27,17 @@ type API struct {
 	health *health
 }
 
+// Refusals are how often the limits of an API refused a request.
+type Refusals struct {
+	UserConcurrency uint64 // Options.UserConcurrency
+	InboundBytes    uint64 // Options.InboundBytes
+}
+
+// Refusals returns how often the limits refused a request.
+func (a *API) Refusals() Refusals {
+	return Refusals{UserConcurrency: a.users.askers.refused.Load(), InboundBytes: a.edge.bodies.refused.Load()}
+}
+
 // New builds the application. It fails only for a malformed origin. The app listens nowhere yet.
 func New(options Options, deps Deps) (*API, error) {
 	cors, err := origins.NewCORS(options.CORSOrigins, options.CORSHeaders)
@@ -41,6 +52,7 @@ func New(options Options, deps Deps) (*API, error) {
 		edge: &edge{
 			log: log, requests: deps.Logger, held: held, cors: &crossOrigin{CORS: cors, log: log},
 			bodies: newLongBodies(options, token), bodyLimit: options.BodyLimit, headerLimit: options.HeaderLimit,
+			observer: deps.Observer,
 		},
 		users: &userGate{
 			authenticator: deps.Authenticate, askers: newAskers(options.UserConcurrency), writes: deps.Writes, logins: deps.Logins,

@@ -24,6 +24,7 @@ type edge struct {
 	held     *heldAnswers
 	cors     *crossOrigin
 	bodies   *longBodies
+	observer Observer // nil for none
 
 	bodyLimit, headerLimit int
 }
@@ -45,6 +46,9 @@ func (e *edge) observe(c *fiber.Ctx) error {
 	e.cors.setHeaders(c)
 	e.requests.LogAttrs(c.Context(), slog.LevelDebug, "request", e.log.client(c), loggedMethod(c), e.log.path(c),
 		slog.Int("status", c.Response().StatusCode()), slog.Duration("took", time.Since(start)))
+	if e.observer != nil {
+		e.observer.Answered(c.Method(), e.log.route(c), c.Response().StatusCode(), time.Since(start))
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -22,6 +23,7 @@ type longBodies struct {
 	platform, others *rate.Limiter // nil for no bound
 	token            s2sToken
 	longest          int
+	refused          atomic.Uint64
 }
 
 func newLongBodies(o Options, token s2sToken) *longBodies {
@@ -52,6 +54,7 @@ func (l *longBodies) configure(header *fasthttp.RequestHeader) fasthttp.RequestC
 	if limiter == nil || limiter.AllowN(time.Now(), length) {
 		return fasthttp.RequestConfig{MaxRequestBodySize: l.longest}
 	}
+	l.refused.Add(1)
 	return fasthttp.RequestConfig{MaxRequestBodySize: min(shortBody, l.longest)}
 }
 

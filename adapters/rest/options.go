@@ -98,6 +98,15 @@ type Deps struct {
 	// Logins bounds the attempts of an address to log in. The tokens of requests that are refused count as such; nil bounds
 	// nothing.
 	Logins AddressRate
+	// Observer is told of each request; nil: nobody is.
+	Observer Observer
+}
+
+// Observer is told of requests. Its method is called by many goroutines and must not block.
+type Observer interface {
+	// Answered tells that a request was answered, and how long that took from its end. route is the pattern of its route,
+	// "" if it has none. The method must not be kept.
+	Answered(method, route string, status int, took time.Duration)
 }
 
 // Authenticator tells whom a bearer token stands for: application.Authenticate.

@@ -33,11 +33,19 @@ func (l *requestLog) client(c *fiber.Ctx) slog.Attr { return slog.Any("address",
 
 // path names the request's route in log lines. The Attr is empty, which handlers leave out, if there is no route.
 func (l *requestLog) path(c *fiber.Ctx) slog.Attr {
+	if pattern := l.route(c); pattern != "" {
+		return slog.String("path", pattern)
+	}
+	return slog.Attr{}
+}
+
+// route returns the pattern of the request's route, "" if there is no route.
+func (l *requestLog) route(c *fiber.Ctx) string {
 	pattern := c.Route().Path
 	if !l.patterns()[pattern] {
-		return slog.Attr{}
+		return ""
 	}
-	return slog.String("path", pattern)
+	return pattern
 }
 
 // routedPatterns returns the paths of the app's routes, without those of its middleware, which any request may reach.

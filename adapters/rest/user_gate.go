@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -118,7 +119,8 @@ func (g *userGate) takeWrite(c *fiber.Ctx, user domain.UserID) error {
 
 // askers count the requests of each user that are being carried out.
 type askers struct {
-	limit int // for each user; 0 for none
+	limit   int // for each user; 0 for none
+	refused atomic.Uint64
 
 	mu       sync.Mutex
 	underWay map[domain.UserID]int
@@ -138,6 +140,7 @@ func (a *askers) enter(user domain.UserID) (leave func(), err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.underWay[user] >= a.limit {
+		a.refused.Add(1)
 		return nil, errTooManyAtOnce
 	}
 	a.underWay[user]++

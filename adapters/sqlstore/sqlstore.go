@@ -16,6 +16,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"chatting/adapters/sqlstore/conversations"
@@ -97,6 +98,9 @@ func (s *Store) Close() error { return s.db.Close() }
 
 // Ping tells whether the database answers: nil or CodeUnavailable.
 func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
+
+// Pools returns the state of the connections: see database.DB.Pools.
+func (s *Store) Pools() (read, write sql.DBStats, twoPools bool) { return s.db.Pools() }
 
 // Migrate brings the database to the schema that this program knows: see database.DB.Migrate.
 func (s *Store) Migrate(ctx context.Context) error { return s.db.Migrate(ctx, makeBlockKey) }

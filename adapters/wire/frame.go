@@ -32,6 +32,56 @@ const (
 	statusOffline = "offline"
 )
 
+// What KindOf calls frames that share the type of system messages.
+const (
+	KindLogin = "login"
+	KindError = "error"
+)
+
+// KindOf returns what a frame of this package is: its type, KindLogin for the answer to a login, KindError for an error frame. It
+// returns "" for anything else. Of other frames it looks only at how they begin.
+func KindOf(frame []byte) string {
+	rest, ours := bytes.CutPrefix(frame, headOfFrame)
+	if !ours {
+		return ""
+	}
+	for _, kind := range kinds {
+		after, found := bytes.CutPrefix(rest, kind.quoted)
+		switch {
+		case !found:
+		case kind.name != TypeSystem, bytes.HasPrefix(after, headOfSystem):
+			return kind.name
+		case bytes.HasPrefix(after, headOfError):
+			return KindError
+		default:
+			return KindLogin
+		}
+	}
+	return ""
+}
+
+var (
+	headOfFrame  = []byte(`{"type":`)
+	headOfSystem = []byte(`,"from":`)
+	headOfError  = []byte(`,"error":`)
+	// kinds are the types of frames for clients, the frequent ones first.
+	kinds = quotedKinds(TypeChat, TypeStatus, TypeSystem, TypeInvite, TypeReadMark, TypePong, TypeRenewed, TypeExpiring)
+)
+
+// quotedKind is a type with quotes, as it stands in frames.
+type quotedKind struct {
+	name   string
+	quoted []byte
+}
+
+func quotedKinds(names ...string) []quotedKind {
+	quoted := make([]quotedKind, len(names))
+	for i, name := range names {
+		quoted[i] = quotedKind{name, []byte(`"` + name + `"`)}
+	}
+	return quoted
+}
+
 // Time returns t as frames show it: ISO 8601 in UTC with milliseconds and Z.
 func Time(t time.Time) string { return string(AppendTime(nil, t)) }
 

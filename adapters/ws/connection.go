@@ -40,7 +40,7 @@ type connection struct {
 
 func (c *connection) init(server *Server, sock *socket.Conn, address netip.Addr) {
 	c.server, c.number, c.sock, c.address, c.began = server, server.lastNumber.Add(1), sock, address, socket.Elapsed()
-	c.receipts.out = &c.out
+	c.receipts.out, c.out.observer = &c.out, server.deps.Observer
 	c.out.Init(&server.sockets, sock, &c.reading, server.deps.Bytes.Open(c.out.Cut))
 }
 
@@ -111,6 +111,9 @@ func (c *connection) Address() string { return addressText(network.Of(c.address)
 func (c *connection) LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time) {
 	c.server.roster.known(c) // before the client knows: from then on it makes room for nobody
 	c.owner.Store(int64(user))
+	if told := c.resume.told; told != nil && told.Named {
+		c.server.counts.resumed(told.Recovered)
+	}
 	c.answerLogin(c.resume.answer(wire.LoginFrame(user, onlineFriends, at)))
 }
 

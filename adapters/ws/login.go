@@ -31,15 +31,21 @@ func (r *reader) logInAside(data []byte) (ok bool) {
 // logIn takes the first message.
 func (r *reader) logIn(data []byte) bool {
 	r.named.Store(true)
+	began := time.Now()
+	if observer := r.server.deps.Observer; observer != nil {
+		observer.FrameReceived(ReceivedLogin, len(data))
+	}
 	// Before the token is looked at: to check a bad one costs as much.
 	if wait := r.server.deps.Rates.takeLogin(r.address); wait > 0 {
 		r.server.deps.Notices.Warn("login refused: too many from its address", r.from())
 		r.notIn = "too many logins from its address"
+		r.observeLogin(string(domain.CodeRateLimited), began)
 		r.refuseEarly()
 		return false
 	}
 	first, ok := parseLogin(data)
 	if !ok {
+		r.observeLogin(OutcomeNoToken, began)
 		r.refuseFirst()
 		return false
 	}
@@ -54,6 +60,7 @@ func (r *reader) logIn(data []byte) bool {
 	r.checking(func(ctx context.Context) {
 		session, identity, err = r.server.deps.Login(ctx, first.token, &r.connection)
 	})
+	r.observeLogin(outcomeOf(err), began)
 	if err != nil {
 		r.loginFailed(err)
 		return false
@@ -121,9 +128,11 @@ func addressText(address netip.Addr) string {
 // isCutOff tells whether the ledger cut the connection off.
 func (r *reader) isCutOff() bool { return r.out.State().CutOff || r.messages.IsCutOff() }
 
-// logEnd logs how the connection ended. A client that left before it sent a token was neither in nor refused.
+// logEnd logs and counts how the connection ended. A client that left before it sent a token was neither in nor refused.
 func (r *reader) logEnd() {
 	state := r.out.State()
+	cause, _ := state.Cause.(closeCause)
+	r.server.counts.ended(cause)
 	reason := state.Why
 	if r.isCutOff() {
 		reason = "cut off: too many bytes are under way"

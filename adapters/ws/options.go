@@ -111,7 +111,7 @@ type Invites interface {
 	Execute(command invites.Command, done func(error))
 }
 
-// Deps are what a Server calls. All but Ready, Logins and Rates are needed.
+// Deps are what a Server calls. All but Ready, Logins, Rates and Observer are needed.
 type Deps struct {
 	// Ready returns an error while nobody can log in yet. Until then upgrades are refused. nil: everybody can, from the start.
 	Ready    func() error
@@ -127,4 +127,6 @@ type Deps struct {
 	// Logins logs who logs in and out; nil for no log.
 	Logins *application.LoginLog
 	Rates  Rates
+	// Observer is told what happens on the connections; nil: nobody is.
+	Observer Observer
 }

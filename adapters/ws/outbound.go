@@ -10,10 +10,16 @@ type outbound struct {
 	socket.Outbound
 	// stringIDs has the ids of users in frames become decimal strings. It is set before the login begins, and not changed after.
 	stringIDs bool
+	observer  Observer // nil for none
 }
 
 // send queues text frames, one after the other; false if not all were taken.
 func (o *outbound) send(frames ...[]byte) bool {
+	if o.observer != nil {
+		for _, frame := range frames {
+			o.observer.FrameSent(wire.KindOf(frame), len(frame))
+		}
+	}
 	if o.stringIDs {
 		return o.sendWithStringIDs(frames)
 	}

@@ -47,7 +47,7 @@ func (s *Server) start(inner *websocket.Conn, sock *socket.Conn, address netip.A
 func (s *Server) newReader(inner *websocket.Conn, sock *socket.Conn, address netip.Addr) *reader {
 	r := &reader{}
 	r.connection.init(s, sock, address)
-	r.requests.conn, r.throttle.rates = &r.connection, &s.deps.Rates
+	r.requests.conn, r.throttle.rates, r.throttle.counts = &r.connection, &s.deps.Rates, &s.counts
 	r.messages.Init(inner, sock, s.deps.Bytes.Open(r.messages.Cut))
 	if n := s.options.FramesPerSecond; n > 0 {
 		r.throttle.frames = rate.NewLimiter(rate.Limit(n), 2*n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"chatting/adapters/wire"
 	"chatting/application"
@@ -45,6 +46,11 @@ func (r *requests) handle(data []byte) bool {
 		}
 		err = domain.NewRateLimited("Too many frames.", wait)
 	}
+	var began time.Time
+	if observer := r.conn.server.deps.Observer; observer != nil {
+		began = time.Now()
+		observer.FrameReceived(receivedKind(req, err), len(data))
+	}
 	if err != nil {
 		r.refuse(req, err)
 		return true
@@ -58,7 +64,7 @@ func (r *requests) handle(data []byte) bool {
 		}
 		return true
 	default:
-		return r.submit(req)
+		return r.submit(req, began)
 	}
 }
 
@@ -81,12 +87,17 @@ func (r *requests) renew(req request) bool {
 	return true
 }
 
-// submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
-func (r *requests) submit(req request) bool {
+// submit hands a command to its use case. began is when it was read, if somebody observes that. submit waits while too many have no outcome; false when the connection closed meanwhile.
+func (r *requests) submit(req request, began time.Time) bool {
 	if !r.conn.reading.Claim() {
 		return false
 	}
-	done := func(err error) { guard(r.conn.server.deps.Notices, func() { r.settle(req, err) }, r.conn.abort) }
+	done := func(err error) {
+		guard(r.conn.server.deps.Notices, func() { r.settle(req, err) }, r.conn.abort)
+		if observer := r.conn.server.deps.Observer; observer != nil {
+			observer.Answered(err == nil, time.Since(began))
+		}
+	}
 	switch req.kind {
 	case invite:
 		r.conn.server.deps.Invites.Execute(invites.Command{

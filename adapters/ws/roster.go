@@ -21,6 +21,8 @@ type roster struct {
 	// first. They make room for others, strangers before the rest.
 	strangers, checking *list.List
 	ended               chan struct{} // closed when it drains and nobody is admitted any more
+	// full and fullAddress count how often max and maxPerAddress kept a socket out, or cut another one for it.
+	full, fullAddress uint64
 }
 
 func newRoster(maxConnections, maxPerAddress int) *roster {
@@ -52,9 +54,14 @@ func (r *roster) admit(address netip.Addr) (release func(), err error) {
 	switch {
 	case r.draining:
 		return nil, errDraining
-	case r.maxPerAddress > 0 && full.ofAddress >= r.maxPerAddress,
-		r.max > 0 && r.admitted >= r.max && !r.evictLocked():
+	case r.maxPerAddress > 0 && full.ofAddress >= r.maxPerAddress:
+		r.fullAddress++
 		return nil, full
+	case r.max > 0 && r.admitted >= r.max:
+		r.full++
+		if !r.evictLocked() {
+			return nil, full
+		}
 	}
 	r.admitted++
 	r.perAddress[address]++
@@ -148,6 +155,21 @@ func (r *roster) size() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.admitted
+}
+
+// sizes returns how many connections have not logged in, those that are about to begin included, and how many have.
+func (r *roster) sizes() (login, open int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	open = len(r.connections) - r.strangers.Len() - r.checking.Len()
+	return max(0, r.admitted-open), open
+}
+
+// refusals returns how often the caps kept a socket out, or cut another one for it.
+func (r *roster) refusals() Refusals {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Refusals{Connections: r.full, OfAddress: r.fullAddress}
 }
 
 // drain lets nobody in any more. The channel is closed once nobody is admitted.

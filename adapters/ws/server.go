@@ -34,6 +34,7 @@ type Server struct {
 	origins origins.Set
 	deps    Deps
 	roster  *roster
+	counts  Counts
 
 	lastNumber atomic.Uint64 // of a connection
 
@@ -61,6 +62,7 @@ func New(options Options, deps Deps) (*Server, error) {
 		options: options, origins: allowed, deps: deps, roster: newRoster(options.MaxConnections, options.MaxPerAddress),
 		stop: make(chan struct{}), keeperDone: make(chan struct{}),
 	}
+	s.counts.roster = s.roster
 	s.sockets = socket.Options{
 		QueueBytes: options.QueueBytes, Write: options.Times.Write, Close: options.Times.Close, Drain: options.Times.Drain,
 		Slow: closeSlow, Lost: closeAbnormal, Guard: func(f, instead func()) { guard(s.deps.Notices, f, instead) },

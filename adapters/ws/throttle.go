@@ -67,6 +67,7 @@ const (
 // throttle counts what one connection sends, for itself and for its user. It belongs to the reading goroutine.
 type throttle struct {
 	rates   *Rates
+	counts  *Counts
 	frames  *rate.Limiter // nil for no limit
 	refused *rate.Limiter // of frames over a rate; nil until there was one
 }
@@ -79,6 +80,7 @@ func (t *throttle) message(user domain.UserID, size int) time.Duration {
 		now := time.Now()
 		own := min(cost, t.frames.Burst())
 		if !t.frames.AllowN(now, own) {
+			t.counts.overRate.Add(1)
 			missing := float64(own) - t.frames.TokensAt(now)
 			return max(1, time.Duration(math.Ceil(missing/float64(t.frames.Limit())*float64(time.Second))))
 		}
@@ -90,6 +92,7 @@ func (t *throttle) message(user domain.UserID, size int) time.Duration {
 // connection sends many: another connection may be to blame.
 func (t *throttle) control(user domain.UserID, loggedIn bool) bool {
 	if t.frames != nil && !t.frames.Allow() {
+		t.counts.overRate.Add(1)
 		return false
 	}
 	return !loggedIn || t.ofUser(user, 1) == 0 || t.mayRefuse(user)

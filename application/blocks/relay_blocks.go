@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"chatting/application/async"
@@ -20,6 +21,8 @@ type RelayBlocks struct {
 	Now    port.Clock
 	Every  time.Duration
 	Logger *slog.Logger
+
+	found atomic.Int64
 }
 
 const (
@@ -29,6 +32,10 @@ const (
 	// by the request that made them.
 	relayAge = 10 * time.Second
 )
+
+// Found returns how many changes old enough for the relay were in the outbox when it last looked, before it published them; at
+// most relayBatch are counted. While the database does not answer, it stays as it was.
+func (r *RelayBlocks) Found() int64 { return r.found.Load() }
 
 // Run relays until ctx ends. Failures are logged and tried again in the next round.
 func (r *RelayBlocks) Run(ctx context.Context) {
@@ -50,6 +57,9 @@ func (r *RelayBlocks) Run(ctx context.Context) {
 func (r *RelayBlocks) round(ctx context.Context) error {
 	for {
 		events, err := r.Outbox.Pending(ctx, r.Now.Stamp().Add(-relayAge), relayBatch)
+		if err == nil {
+			r.found.Store(int64(len(events)))
+		}
 		if err != nil || len(events) == 0 {
 			return err
 		}

@@ -25,7 +25,12 @@ type ByteLedger struct {
 	waiting list.List
 	users   map[domain.UserID]*userBytes
 	cuts    uint64
+	// refusals counts, of each limit, how often it had a holder cut off or refused.
+	refusals Refusals
 }
+
+// Refusals counts, of each limit of a ledger, how often it had a holder cut off or refused.
+type Refusals struct{ User, Sum uint64 }
 
 // userBytes is what one user holds, with at least one holder.
 type userBytes struct {
@@ -57,6 +62,13 @@ func (l *ByteLedger) Cuts() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cuts
+}
+
+// Refusals returns how often each limit had a holder cut off or refused.
+func (l *ByteLedger) Refusals() Refusals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refusals
 }
 
 // Holding is what one holder has in a ledger. Its methods may be called by several goroutines.
@@ -129,11 +141,12 @@ func (h *Holding) hold(n int, stalled time.Duration) bool {
 func (l *ByteLedger) makeRoom(h *Holding, n int, stalled time.Duration) (victims []*Holding, ok bool) {
 	for {
 		var full *list.List
+		limit := &l.refusals.Sum
 		switch {
 		case h.cutOff:
 			return victims, false
 		case h.known && l.userLimit > 0 && l.ofUser(h)+n > l.userLimit:
-			full = new(list.List)
+			full, limit = new(list.List), &l.refusals.User
 			if user := l.users[h.user]; user != nil {
 				full = &user.waiting
 			}
@@ -142,6 +155,7 @@ func (l *ByteLedger) makeRoom(h *Holding, n int, stalled time.Duration) (victims
 		default:
 			return victims, true
 		}
+		*limit++
 		slowest := full.Front()
 		if slowest == nil {
 			return victims, false

@@ -20,6 +20,8 @@ type nodes struct {
 	// beatSent is when the beat under way was sent, zero when there is none; beats counts them.
 	beatSent time.Time
 	beats    int64
+	// burials counts those of other nodes since this one began to beat, and rebirths how often it became a new incarnation.
+	burials, rebirths uint64
 }
 
 // knownNode is a node as the log knows it.
@@ -140,6 +142,7 @@ func (n *nodes) left(record domain.SessionRecord) {
 func (n *nodes) buried(incarnation domain.Incarnation) {
 	n.lease.Buried(incarnation)
 	if n.beats > 0 && incarnation != n.self { // else it is from before this node
+		n.burials++
 		n.notices.Always(slog.LevelInfo, "a node is buried: its users are offline", n.names(incarnation)...)
 	}
 	delete(n.known, incarnation)
@@ -147,6 +150,7 @@ func (n *nodes) buried(incarnation domain.Incarnation) {
 
 // rise makes this node a new incarnation.
 func (n *nodes) rise(name string, users int) {
+	n.rebirths++
 	old := n.self
 	n.self = domain.Incarnation(n.newID())
 	n.lease.Continue(n.self)

@@ -90,6 +90,26 @@ func (p *SetPresence) Incarnation() domain.Incarnation {
 	return p.nodes.self
 }
 
+// Stats are counts of what this node knows of presence.
+type Stats struct {
+	Users   int // with a connection here, or with a session that this node still has to end
+	Watched int // users whom somebody here watches
+	Nodes   int // that gave a beat and are not buried, this one included
+	// Burials is how many other nodes were buried since this one began to beat, and Rebirths how often this one went on as a new
+	// incarnation.
+	Burials, Rebirths uint64
+}
+
+// Stats returns the counts.
+func (p *SetPresence) Stats() Stats {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return Stats{
+		Users: len(p.sessions.members), Watched: len(p.watchers.of), Nodes: len(p.nodes.known),
+		Burials: p.nodes.burials, Rebirths: p.nodes.rebirths,
+	}
+}
+
 // LogTime returns the time that the log of sessions has come to: that of the latest beat of the node whose clock is the
 // furthest behind. It is zero before the first beat. So one node whose clock is ahead does not move it.
 func (p *SetPresence) LogTime() time.Time {

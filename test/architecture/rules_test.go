@@ -67,6 +67,8 @@ var layers = map[string]layer{
 	"adapters/embedded/guard": {
 		module: []string{"adapters/embedded/batch", "adapters/embedded/protocol", "adapters/embedded/logdir"}, libraries: true,
 	},
+	// It alone knows the library of Prometheus. The others report to interfaces of their own.
+	"adapters/metrics": {libraries: true},
 	"adapters": {
 		module: []string{
 			"domain", "application", "adapters/asset", "adapters/netcause", "adapters/network", "adapters/origins", "adapters/ownerfiles", "adapters/problem",
@@ -118,6 +120,9 @@ const jsonLibrary = "github.com/go-json-experiment/json"
 // wiring is imported by the server only, and in tests under cmd only: who needs a container to test a package has too large a
 // package.
 var wiring = []string{"go.uber.org/fx", "go.uber.org/dig"}
+
+// prometheus is imported by the package of the metrics only: parts have interfaces of their own for what they report.
+const prometheus = "github.com/prometheus"
 
 // namesOfNothing are package names that say where code was put, not what it is.
 var namesOfNothing = []string{"common", "util", "utils", "model", "models", "helper", "helpers", "type", "types", "misc", "shared"}
@@ -173,6 +178,8 @@ func (l layer) refuses(folder, importer, imported string) string {
 		return folder + " may not know it"
 	case folder != "cmd/chatting/server" && slices.ContainsFunc(wiring, func(w string) bool { return below(imported, w) }):
 		return "wired in the server only"
+	case folder != "adapters/metrics" && folder != "test" && below(imported, prometheus):
+		return "known to the metrics only"
 	case imported == "testing" && folder != "test":
 		return "not in what users run"
 	case standard(imported):
@@ -304,6 +311,10 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"adapter, settings", good("adapters/ws", "chatting/configs"), "may not know"},
 		{"adapter, cmd", good("adapters/ws", "chatting/cmd/chatting"), "may not know"},
 		{"adapter, test support", good("adapters/ws", "chatting/test/contract"), "may not know"},
+		{"adapter, Prometheus", good("adapters/ws", "github.com/prometheus/client_golang/prometheus"), "metrics only"},
+		{"server, Prometheus", good("cmd/chatting/server", "github.com/prometheus/client_golang/prometheus"), "metrics only"},
+		{"metrics, Prometheus", good("adapters/metrics", "github.com/prometheus/client_golang/prometheus"), ""},
+		{"metrics, a use case", good("adapters/metrics", "chatting/application"), "may not know"},
 		{"wire, another adapter", good("adapters/wire", "chatting/adapters/ws"), "may not know"},
 		{"wire, a use case", good("adapters/wire", "chatting/application"), "may not know"},
 		{"adapter, wire", good("adapters/kafka", "chatting/adapters/wire"), ""},

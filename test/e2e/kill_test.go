@@ -102,7 +102,7 @@ func TestWhatWasEchoedOrAnsweredSurvivesSIGKILL(t *testing.T) {
 		}
 		select {
 		case <-enough:
-		case <-time.After(2 * time.Minute):
+		case <-time.After(5 * time.Minute):
 			t.Errorf("the traffic does not go on: %d texts and %d changes of blocks are missing", textsLeft.Load(), changesLeft.Load())
 		}
 		killed.Store(true)

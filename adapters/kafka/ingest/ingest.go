@@ -47,6 +47,16 @@ type Options struct {
 	Logger   *slog.Logger
 	// Notices take the log lines about single records; nil makes some that write to Logger.
 	Notices *notice.Log
+	// Observer is told what becomes of the records; nil: nobody is.
+	Observer Observer
+}
+
+// Observer is told what becomes of records. Its methods are called by many goroutines and must not block.
+type Observer interface {
+	// Delivered tells that a record was delivered.
+	Delivered()
+	// Buried tells that a record became a dead letter, with one of DeadCodes.
+	Buried(code string)
 }
 
 // Ingest delivers the system messages that other programs write to a topic: a consumer group over all nodes. It delivers each
@@ -269,6 +279,9 @@ func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command mess
 	for ctx.Err() == nil {
 		err := i.send(ctx, command)
 		if err == nil {
+			if i.options.Observer != nil {
+				i.options.Observer.Delivered()
+			}
 			return true
 		}
 		if ctx.Err() != nil {
@@ -319,6 +332,9 @@ func (i *Ingest) bury(ctx context.Context, r foreignRecord, why *refusedError) b
 	for {
 		err := appender.Await(ctx, r.partition%appender.Partitions(), letter)
 		if err == nil {
+			if i.options.Observer != nil {
+				i.options.Observer.Buried(why.code)
+			}
 			return true
 		}
 		if ctx.Err() != nil {

@@ -26,6 +26,16 @@ type AppenderOptions struct {
 	Failed func(*AppendError) error
 	// Now is the clock that records are stamped by; nil means time.Now.
 	Now func() time.Time
+	// Observer is told what becomes of the records; nil: nobody is.
+	Observer AppendObserver
+}
+
+// AppendObserver is told what becomes of records. Its methods are called by many goroutines and must not block.
+type AppendObserver interface {
+	// Appended tells that a batch is in the log, and how long the oldest of its records had waited for that.
+	Appended(records int, waited time.Duration)
+	// Failed tells that records are not in the log and will not be, or, if unconfirmed, that nobody knows.
+	Failed(records int, unconfirmed bool)
 }
 
 // AppendError is why a record was not appended, as far as is known.
@@ -146,6 +156,15 @@ func (a *Appender) Close(ctx context.Context) {
 		<-a.ended
 	}
 	a.abort()
+}
+
+// Queued returns how many bytes wait for the partition for which the most wait.
+func (a *Appender) Queued() int {
+	most := 0
+	for _, l := range a.lanes {
+		most = max(most, l.waiting())
+	}
+	return most
 }
 
 // Stuck tells whether the batch under way in some partition is older than the deadline.

@@ -43,6 +43,7 @@ type Cluster struct {
 	client    *kafkago.Client
 	stop      context.CancelFunc
 	groups    groupStates
+	failures  failures
 }
 
 // metadataTTL bounds how long the transport sends to a broker that no longer leads: it answers metadata requests from a
@@ -90,7 +91,11 @@ func (c *Cluster) Client() *kafkago.Client { return c.client }
 
 // RoundTrip sends a request to the broker that it is for and returns the answer.
 func (c *Cluster) RoundTrip(ctx context.Context, request protocol.Message) (protocol.Message, error) {
-	return c.transport.RoundTrip(ctx, c.addr, request)
+	answer, err := c.transport.RoundTrip(ctx, c.addr, request)
+	if err != nil {
+		c.failures.count(ctx, err)
+	}
+	return answer, err
 }
 
 // errAnswer says that a broker's answer does not belong to the request.

@@ -107,6 +107,12 @@ func (f *fetcher) fetch(ctx context.Context, result fetched, request *fetchReque
 	}
 	if result.answer, _ = response.(*fetchAnswer); result.answer == nil {
 		result.err = errAnswer
+		return result
+	}
+	for i := range result.answer.partitions {
+		if result.answer.partitions[i].code != 0 {
+			f.cluster.failures.refused.Add(1)
+		}
 	}
 	return result
 }

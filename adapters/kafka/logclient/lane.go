@@ -16,6 +16,7 @@ type lane struct {
 	queueBytes int
 	failed     func(*AppendError) error
 	logger     *slog.Logger
+	observer   AppendObserver // nil for none
 	// complained tells that a failure was logged since the last batch that went through. It and sender belong to the goroutine
 	// that has the batch under way.
 	complained bool
@@ -74,9 +75,10 @@ func newLane(cluster *Cluster, options AppenderOptions, partition int) *lane {
 	return &lane{
 		sender:   &sender{cluster: cluster, topic: options.Topic, partition: partition},
 		deadline: options.Deadline, queueBytes: options.QueueBytes, failed: options.Failed,
-		logger: options.Logger.With("topic", options.Topic, "partition", partition),
-		shares: make(map[Owner]int),
-		wake:   func() {},
+		logger:   options.Logger.With("topic", options.Topic, "partition", partition),
+		observer: options.Observer,
+		shares:   make(map[Owner]int),
+		wake:     func() {},
 	}
 }
 
@@ -126,6 +128,7 @@ func (l *lane) append(owner Owner, r recordbatch.Record, done func(error)) {
 	}
 	l.mu.Unlock()
 	if refused != nil {
+		l.observe(1, refused, now)
 		done(l.outcome(refused))
 		return
 	}
@@ -163,6 +166,24 @@ func (l *lane) state() (ready, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.current == nil && len(l.queue) > 0, l.closed && l.current == nil && len(l.queue) == 0
+}
+
+// observe tells the observer what became of records, the oldest of which has waited since then.
+func (l *lane) observe(records int, failure *AppendError, since time.Time) {
+	switch {
+	case l.observer == nil || records == 0:
+	case failure == nil:
+		l.observer.Appended(records, time.Since(since))
+	default:
+		l.observer.Failed(records, failure.Unconfirmed)
+	}
+}
+
+// waiting returns how many bytes are queued.
+func (l *lane) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queued
 }
 
 func (l *lane) stuck() bool {
@@ -209,6 +230,7 @@ func (l *lane) finish(b *batch, failure *AppendError) {
 	if answered {
 		return
 	}
+	l.observe(len(b.pending), failure, b.since)
 	outcome := l.outcome(failure)
 	for _, p := range b.pending {
 		p.done(outcome)
@@ -242,6 +264,8 @@ func (l *lane) expire(now time.Time) time.Time {
 		next = l.queue[0].since.Add(l.deadline)
 	}
 	l.mu.Unlock()
+	l.observe(len(late), errUnconfirmed, now)
+	l.observe(len(dropped), errStuck, now)
 	for _, p := range late {
 		p.done(l.outcome(errUnconfirmed))
 	}

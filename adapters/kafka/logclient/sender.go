@@ -104,6 +104,9 @@ func send(ctx context.Context, parcels []parcel) []sendResult {
 	}
 	for i, p := range parcels {
 		results[i] = p.sender.judge(response, len(p.records))
+		if results[i].verdict != verdictAppended {
+			first.cluster.failures.refused.Add(1)
+		}
 	}
 	return results
 }

@@ -318,7 +318,7 @@ func (t *Tail) takeRecords(p *fetchedPartition) {
 		state.damaged = 0
 		t.options.Handler.BatchEnd(p.Partition, r.Next)
 	}
-	t.positions.move(p.Partition, r.Next, r.Next >= end)
+	t.positions.read(p.Partition, r.Next, end)
 	switch {
 	case r.Damage != nil:
 		t.damaged(p.Partition, r)
@@ -344,7 +344,7 @@ func (t *Tail) damaged(partition int, r recordbatch.Reading) {
 	t.options.Logger.Error("stepping over a damaged batch", "topic", t.options.Topic, "partition", partition,
 		"offset", r.Next, "next", r.LostTo, "error", r.Damage)
 	state.retry, state.damaged = Backoff{}, 0
-	t.positions.move(partition, r.LostTo, false)
+	t.positions.move(partition, r.LostTo)
 	t.options.Handler.Hole(partition, r.Next, r.LostTo)
 }
 
@@ -381,6 +381,6 @@ func (t *Tail) relocate(ctx context.Context, partition int) {
 	}
 	t.options.Logger.Error("the log was lost at the position of the tail", "topic", t.options.Topic,
 		"partition", partition, "position", from, "start", start, "end", end)
-	t.positions.move(partition, to, false)
+	t.positions.move(partition, to)
 	t.options.Handler.Hole(partition, from, to)
 }

@@ -2,6 +2,7 @@ package logclient
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 )
@@ -16,9 +17,12 @@ type positions struct {
 // position is how far one partition was read.
 type position struct {
 	next   int64 // the next offset to read
+	end    int64 // where the partition ended by the last answer; 0 before the first
 	lastOK time.Time
-	// atEnd tells that the last answer left nothing unread.
-	atEnd bool
+	// atEnd tells that the last answer left nothing unread, and readToEnd when there last was such an answer. Before the first it
+	// is when the partition was added.
+	atEnd     bool
+	readToEnd time.Time
 }
 
 func newPositions() *positions {
@@ -28,7 +32,7 @@ func newPositions() *positions {
 func (p *positions) add(partition int, from int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.of[partition] = &position{next: from}
+	p.of[partition] = &position{next: from, readToEnd: time.Now()}
 }
 
 func (p *positions) remove(partition int) {
@@ -44,11 +48,21 @@ func (p *positions) get(partition int) position {
 	return *p.of[partition]
 }
 
-// move notes the next offset to read and wakes those who wait for it.
-func (p *positions) move(partition int, next int64, atEnd bool) {
+// move notes the next offset to read, that there is more to read, and wakes those who wait for it.
+func (p *positions) move(partition int, next int64) { p.read(partition, next, math.MaxInt64) }
+
+// read is move after an answer by which the partition ends at end.
+func (p *positions) read(partition int, next, end int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	*p.of[partition] = position{next: next, lastOK: time.Now(), atEnd: atEnd}
+	at := p.of[partition]
+	at.next, at.lastOK, at.atEnd = next, time.Now(), next >= end
+	if end != math.MaxInt64 {
+		at.end = end
+	}
+	if at.atEnd {
+		at.readToEnd = at.lastOK
+	}
 	close(p.moved)
 	p.moved = make(chan struct{})
 }
@@ -89,4 +103,30 @@ func (p *positions) caughtUp(age time.Duration) bool {
 		}
 	}
 	return true
+}
+
+// TailLag is how far a tail is behind its topic.
+type TailLag struct {
+	// Records is how many records the leaders have told of that were not read, gaps in the offsets included.
+	Records int64
+	// ReadToEnd is when the partition that is farthest behind was last read to its end. One that never was counts from when
+	// reading it began.
+	ReadToEnd time.Time
+}
+
+// Lag returns how far the tail is behind the topic, as far as it knows. While a leader does not answer, Records stays as it was, and
+// ReadToEnd grows old.
+func (t *Tail) Lag() TailLag { return t.positions.lag() }
+
+func (p *positions) lag() TailLag {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lag := TailLag{ReadToEnd: time.Now()}
+	for _, at := range p.of {
+		lag.Records += max(0, at.end-at.next)
+		if at.readToEnd.Before(lag.ReadToEnd) {
+			lag.ReadToEnd = at.readToEnd
+		}
+	}
+	return lag
 }

@@ -318,12 +318,12 @@ func TestWhoWaitsForATailIsWokenAtItsOffsets(t *testing.T) {
 			t.Error("what is read already, and a partition that is not read, are waited for")
 		}
 		both := wait(map[int]int64{0: 6, 1: 7})
-		tail.positions.move(0, 6, false)
-		tail.positions.move(1, 6, false)
+		tail.positions.move(0, 6)
+		tail.positions.move(1, 6)
 		if arrived(both) {
 			t.Error("it does not wait for both")
 		}
-		tail.positions.move(1, 7, false)
+		tail.positions.move(1, 7)
 		if !arrived(both) {
 			t.Error("it is not woken")
 		}

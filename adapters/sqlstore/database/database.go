@@ -46,6 +46,8 @@ type Options struct {
 	// answering in the middle of a transaction. It does not bound Migrate.
 	Timeout time.Duration
 	Logger  *slog.Logger
+	// Observer is told of each call; nil: nobody is.
+	Observer Observer
 }
 
 // DB is an open database. It is safe for concurrent use. Close must be called once nobody uses it any more.
@@ -56,9 +58,10 @@ type DB struct {
 	// them, and add what the package comment promises.
 	Writer, Reader *sqlx.DB
 
-	timeout time.Duration
-	logger  *slog.Logger
-	guard   func(context.Context, *sqlx.Tx) error
+	timeout  time.Duration
+	logger   *slog.Logger
+	observer Observer
+	guard    func(context.Context, *sqlx.Tx) error
 }
 
 // dialect is what opening, migrating and reading errors differs in. Statements that differ belong to those who ask them.
@@ -93,7 +96,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	db := &DB{dialect: dialect, timeout: o.Timeout, logger: o.Logger}
+	db := &DB{dialect: dialect, timeout: o.Timeout, logger: o.Logger, observer: o.Observer}
 	db.Writer, db.Reader, err = dialect.open(o)
 	if err != nil {
 		return nil, fmt.Errorf("sql: open: %w", dialect.scrub.error(err))
@@ -200,7 +203,13 @@ func (db *DB) Transact(ctx context.Context, op string, f func(context.Context, *
 func (db *DB) within(ctx context.Context, op string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
-	return db.classify(ctx, op, f(ctx))
+	if db.observer == nil {
+		return db.classify(ctx, op, f(ctx))
+	}
+	begin := time.Now()
+	err := db.classify(ctx, op, f(ctx))
+	db.observer.Called(outcomeOf(err), time.Since(begin))
+	return err
 }
 
 // retryConflicts runs f again, a few times within about a second, while it fails by a conflict after which nothing of it

@@ -22,6 +22,7 @@ import (
 type inProcess struct {
 	addr, kafka, prefix string
 	dir                 string
+	metrics             string // the URL of the metrics; "" if there are none
 	hurried             bool // left before everything was done; to be read when the server has ended
 }
 
@@ -81,10 +82,11 @@ func (s *inProcess) readLog(t *testing.T, lines io.Reader, ready chan<- struct{}
 			HTTP     string `json:"http"`
 			Embedded string `json:"embedded_kafka"`
 			Kafka    string `json:"kafka"`
+			Metrics  string `json:"metrics"`
 		}
 		if json.Unmarshal(scanner.Bytes(), &line) == nil && line.HTTP != "" && s.addr == "" {
 			s.addr = strings.TrimPrefix(line.HTTP, "http://")
-			s.kafka = line.Embedded + line.Kafka
+			s.kafka, s.metrics = line.Embedded+line.Kafka, line.Metrics
 			close(ready)
 		}
 		if strings.Contains(scanner.Text(), "left before everything was done") {

@@ -57,5 +57,6 @@ func (c *consumers) ingest(ctx context.Context) error {
 	return ingest.New(c.installation.Cluster, ingest.Options{
 		Topic: c.tails.names.SystemMessages, Group: c.group("system-messages"), Database: c.database, Messages: c.system,
 		DeadLetters: c.appenders.deadLetters, Presence: present.Wait, Logger: c.common.Logger, Notices: c.common.Notices,
+		Observer: c.common.Observers.letters,
 	}).Run(ctx)
 }

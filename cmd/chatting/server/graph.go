@@ -23,18 +23,19 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(own, cfg, logger),
 		fx.Provide(
-			clock, ids, notice.NewLog, application.NewLoginLog,
+			clock, ids, notice.NewLog, application.NewLoginLog, newObservers,
 			// The brokers, the database, and what is written to them.
 			lockDataDir, startBroker, newCluster, openStore, newInstallation, newAppenders, newConversations, newSessions,
 			newFlushes,
 			// The use cases.
 			newTokens, newBlocks, newPresence, newMessages, newInvites, newHistory, newLogins,
 			// The transports.
-			newS2SToken, newRates, newByteLedger, newPlaces, listen, newConnections, newAPI, newSockets, newSite,
+			newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
 			// What the node itself does.
 			newReadiness, newNodeClock, newTails, newConsumers, newServiceManager, newNode,
 		),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
+		fx.Invoke(readState),
 	)
 }
 
@@ -50,6 +51,8 @@ type common struct {
 	Now      port.Clock
 	NewID    port.IDs
 	Logger   *slog.Logger
+	// Observers are what parts report to.
+	Observers observers
 }
 
 func clock() port.Clock { return time.Now }

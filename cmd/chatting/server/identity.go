@@ -13,9 +13,10 @@ import (
 	"chatting/domain"
 )
 
-// identity is the name of a node, which it keeps, and its first incarnation.
+// identity is the name of a node, which it keeps, its version, and its first incarnation.
 type identity struct {
 	node        string
+	version     string // "" if nobody said
 	incarnation domain.Incarnation
 }
 

@@ -13,6 +13,7 @@ import (
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/projector"
+	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
@@ -36,6 +37,7 @@ type nodeParts struct {
 	Identity    identity
 	Listener    net.Listener       // the port
 	Connections *httpconn.Listener // what is accepted there
+	Metrics     *metrics.Server    // nil if they are switched off
 	DataLock    dataLock
 	Tokens      tokenParts
 
@@ -88,6 +90,7 @@ func (n *node) starting() []step {
 	return []step{
 		endless("held back log lines", p.Common.Notices.Run),
 		endless("the counts of logins", p.LoginLog.Run),
+		only(p.Metrics != nil, part("serving metrics", p.Metrics.Run)),
 		part("serving HTTP", func(context.Context) error { return p.API.App().Listener(p.Sockets.WrapListener(p.Connections)) }),
 		watched("the keeper of the WebSocket connections", p.Sockets.Ended),
 		watched("appending to "+topics.Conversations, p.Appenders.conversations.Ended),
@@ -174,6 +177,7 @@ func (n *node) closing() []step {
 		only(p.Tokens.Service != nil, step{do: done(p.Tokens.Service.Close)}),
 		only(p.Tokens.Keys != nil, step{do: done(p.Tokens.Keys.Close)}),
 		only(p.DataLock.DirLock != nil, step{name: "unlocking the data directory", do: failing(p.DataLock.Close)}),
+		only(p.Metrics != nil, step{name: "closing the listener of metrics", do: failing(p.Metrics.Close)}),
 		{do: done(func() { _ = p.Listener.Close() })}, // it is closed already, unless the app never served
 	}
 }
@@ -284,6 +288,9 @@ func (n *node) announce(context.Context) error {
 	attributes = append(attributes, "http", "http://"+http, "websocket", "ws://"+http+ws.Path)
 	if p.Site != nil {
 		attributes = append(attributes, "page", "http://"+browsable(p.Listener.Addr())+"/")
+	}
+	if p.Metrics != nil {
+		attributes = append(attributes, "metrics", "http://"+p.Metrics.Addr().String()+metrics.Path)
 	}
 	if p.Broker.Broker != nil {
 		attributes = append(attributes, "embedded_kafka", p.Broker.Addr())

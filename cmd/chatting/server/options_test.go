@@ -175,6 +175,7 @@ var optionUses = []optionUse{
 	{"websocket.allowed_origins", "https://ws.example", []string{"https://ws.example"}, func(r received) any { return r.sockets.AllowedOrigins }},
 	{"presence.lease", "26s", 26 * time.Second, func(r received) any { return r.presence.Lease }},
 	{"presence.offline_grace", "28s", 28 * time.Second, func(r received) any { return r.presence.OfflineGrace }},
+	{"metrics.pprof", "true", true, func(r received) any { return metricsOptions(r.cfg).Pprof }},
 	{"shutdown.close_over", "3s", 3 * time.Second, func(r received) any { return r.sockets.CloseOver }},
 }
 
@@ -199,7 +200,8 @@ var kafkaUses = []optionUse{
 
 // usedElsewhere are the options that other tests look after.
 var usedElsewhere = map[string]string{
-	"http.addr": "TestAFailedStartNamesTheOptionThatCausedIt", "data_dir": "TestFilesThatAServerMakesAreForItsOwner",
+	"metrics.addr": "TestANodeServesItsMetrics",
+	"http.addr":    "TestAFailedStartNamesTheOptionThatCausedIt", "data_dir": "TestFilesThatAServerMakesAreForItsOwner",
 	"kafka.tls_ca_file": "the tests of a secured Kafka", "kafka.tls_cert_file": "the tests of a secured Kafka",
 	"kafka.tls_key_file": "the tests of a secured Kafka",
 	"chat.html_escape":   "TestUseCasesGetTheirOptions", "chat.offline": "TestUseCasesGetTheirOptions",
@@ -217,7 +219,7 @@ var usedElsewhere = map[string]string{
 func TestEveryOptionReachesThePartThatItIsFor(t *testing.T) {
 	used := make(map[string]bool)
 	for _, uses := range [][]optionUse{optionUses, kafkaUses, dropInUses} {
-		var environ []string
+		environ := []string{"CHATTING_METRICS_ADDR=127.0.0.1:9600"} // which metrics.pprof needs
 		for _, use := range uses {
 			environ = append(environ, configs.Option{Key: use.key}.Env()+"="+use.value)
 			used[use.key] = true

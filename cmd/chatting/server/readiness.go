@@ -51,6 +51,15 @@ func (r *readiness) probe(context.Context) error {
 	return nil
 }
 
+// lag returns how far a tail is behind, by its place in the call of open; false before that call.
+func (r *readiness) lag(tail int) (logclient.TailLag, bool) {
+	tails := r.tails.Load()
+	if tails == nil {
+		return logclient.TailLag{}, false
+	}
+	return (*tails)[tail].Lag(), true
+}
+
 // wait waits until probe returns nil.
 func (r *readiness) wait(ctx context.Context) error {
 	ticker := time.NewTicker(10 * time.Millisecond)

@@ -23,6 +23,7 @@ func Run(ctx context.Context, cfg configs.Config, version string, stderr io.Writ
 	defer queue.Close()
 	cfg = installation.WithPartitions(cfg)
 	own := newIdentity(cfg)
+	own.version = version
 	logger.Info("starting", append(own.attrs(own.incarnation), "version", version)...)
 	server := newServer(own, cfg, logger)
 	if err := server.Err(); err != nil {

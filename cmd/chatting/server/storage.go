@@ -80,12 +80,12 @@ func newCluster(cfg configs.Config, own broker, logger *slog.Logger) (*logclient
 }
 
 func openStore(
-	cfg configs.Config, _ dataLock, now port.Clock, notices *notice.Log, logger *slog.Logger,
+	cfg configs.Config, _ dataLock, now port.Clock, notices *notice.Log, observers observers, logger *slog.Logger,
 ) (*sqlstore.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), installation.OpenTimeout)
 	defer cancel()
 	options := installation.StoreOptions(cfg, logger)
-	options.Notices, options.Now = notices, now
+	options.Notices, options.Now, options.Observer = notices, now, observers.database
 	store, err := sqlstore.Open(ctx, options)
 	return store, configs.CausedBy(installation.DatabaseOption(cfg), err)
 }
@@ -104,16 +104,18 @@ type appenders struct {
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
 const appendQueueBytes = 8 << 20
 
-func newAppenders(cfg configs.Config, cluster *logclient.Cluster, now port.Clock, logger *slog.Logger) appenders {
+func newAppenders(
+	cfg configs.Config, cluster *logclient.Cluster, now port.Clock, observers observers, logger *slog.Logger,
+) appenders {
 	names := kafka.NamesFor(cfg.TopicPrefix)
-	appendTo := func(topic string) *logclient.Appender {
+	appendTo := func(topic, measured string) *logclient.Appender {
 		options := appenderOptions(cfg, topic)
-		options.Logger, options.Now = logger, now
+		options.Logger, options.Now, options.Observer = logger, now, observers.appends(measured)
 		return kafka.NewAppender(cluster, options)
 	}
 	return appenders{
-		conversations: appendTo(names.Conversations), sessions: appendTo(names.Sessions), presence: appendTo(names.Presence),
-		deadLetters: appendTo(names.DeadLetters),
+		conversations: appendTo(names.Conversations, "conversations"), sessions: appendTo(names.Sessions, "sessions"),
+		presence: appendTo(names.Presence, "presence"), deadLetters: appendTo(names.DeadLetters, "dead_letters"),
 	}
 }
 

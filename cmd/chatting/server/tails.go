@@ -79,6 +79,7 @@ func (t *tails) open(ctx context.Context) error {
 		Topic: t.names.Conversations, From: recalled, Logger: t.common.Logger,
 		Handler: &kafka.ConversationTail{
 			Delivery: t.delivery, Log: t.common.Log, From: maps.Clone(ends), Logger: t.common.Logger,
+			Observer: t.common.Observers.deliveries,
 		},
 	})
 	return nil

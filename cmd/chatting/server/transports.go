@@ -55,6 +55,7 @@ func newAPI(p apiParts) (*rest.API, error) {
 		Bytes:       p.Bytes, Now: c.Now, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
 		Ready: p.Readiness.ready, Checks: p.checks(),
 		Background: func() rest.Background { return background(c.Config, p.History.Lag, p.Cluster, c.Now()) },
+		Observer:   c.Observers.requests,
 	}
 	if c.Config.IsTrial() {
 		deps.TrialUsers = &application.MakeTrialUser{Users: c.Store.Users, NewToken: p.Tokens.trialToken}
@@ -136,6 +137,7 @@ func newSockets(
 	return ws.New(socketOptions(c.Config, places), ws.Deps{
 		Ready: ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
 		Notices: c.Notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+		Observer: c.Observers.sockets,
 	})
 }
 

@@ -1,0 +1,230 @@
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// counters returns the counters of a metric with one label, by its value. "other" is one of them. They are made once, so that who
+// counts hashes no labels.
+func (m *Metrics) counters(name Name) map[string]prometheus.Counter {
+	d := definitionOf(name)
+	vec := m.counterVec(name)
+	all := map[string]prometheus.Counter{other: vec.WithLabelValues(other)}
+	for _, value := range d.labels[0].values {
+		all[value] = vec.WithLabelValues(value)
+	}
+	return all
+}
+
+// count adds to the counter of a value, or to that of "other".
+func count(counters map[string]prometheus.Counter, value string, n int) {
+	c := counters[value]
+	if c == nil {
+		c = counters[other]
+	}
+	c.Add(float64(n))
+}
+
+func (m *Metrics) counterVec(name Name) *prometheus.CounterVec {
+	d := definitionOf(name)
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: string(name), Help: d.help}, d.labelNames())
+	m.registry.MustRegister(vec)
+	return vec
+}
+
+func (m *Metrics) counter(name Name) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: string(name), Help: definitionOf(name).help})
+	m.registry.MustRegister(c)
+	return c
+}
+
+const (
+	// growth is by how much a bucket of a native histogram is wider than the one before it.
+	growth = 1.1
+	// maxBuckets bounds the memory of a native histogram: beyond it, buckets are merged.
+	maxBuckets = 160
+	// resetAfter lets a histogram that has merged its buckets become exact again.
+	resetAfter = time.Hour
+)
+
+func options(name Name) prometheus.HistogramOpts {
+	d := definitionOf(name)
+	return prometheus.HistogramOpts{
+		Name: string(name), Help: d.help, Buckets: d.buckets,
+		NativeHistogramBucketFactor: growth, NativeHistogramMaxBucketNumber: maxBuckets, NativeHistogramMinResetDuration: resetAfter,
+	}
+}
+
+func (m *Metrics) histogram(name Name) prometheus.Histogram {
+	h := prometheus.NewHistogram(options(name))
+	m.registry.MustRegister(h)
+	return h
+}
+
+func (m *Metrics) histogramVec(name Name) *prometheus.HistogramVec {
+	vec := prometheus.NewHistogramVec(options(name), definitionOf(name).labelNames())
+	m.registry.MustRegister(vec)
+	return vec
+}
+
+// Sockets measures what happens on WebSockets.
+type Sockets struct {
+	logins, received, sent   map[string]prometheus.Counter
+	login, echo, failed      prometheus.Observer
+	bytesReceived, bytesSent prometheus.Counter
+}
+
+// Sockets returns the instruments of the WebSockets. It is called once.
+func (m *Metrics) Sockets() *Sockets {
+	answers := m.histogramVec(AnswerDuration)
+	return &Sockets{
+		logins: m.counters(Logins), received: m.counters(FramesReceived), sent: m.counters(FramesSent),
+		login: m.histogram(LoginDuration), echo: answers.WithLabelValues("echo"), failed: answers.WithLabelValues("error"),
+		bytesReceived: m.counter(BytesReceived), bytesSent: m.counter(BytesSent),
+	}
+}
+
+// LoginEnded counts a login, and how long it took if it was accepted.
+func (s *Sockets) LoginEnded(outcome string, took time.Duration) {
+	count(s.logins, outcome, 1)
+	if outcome == "accepted" {
+		s.login.Observe(took.Seconds())
+	}
+}
+
+// FrameReceived counts a frame of a client.
+func (s *Sockets) FrameReceived(kind string, bytes int) {
+	count(s.received, kind, 1)
+	s.bytesReceived.Add(float64(bytes))
+}
+
+// FrameSent counts a frame for a client.
+func (s *Sockets) FrameSent(kind string, bytes int) {
+	count(s.sent, kind, 1)
+	s.bytesSent.Add(float64(bytes))
+}
+
+// Answered counts how long a frame took until its echo, or until its error frame.
+func (s *Sockets) Answered(echoed bool, took time.Duration) {
+	if echoed {
+		s.echo.Observe(took.Seconds())
+		return
+	}
+	s.failed.Observe(took.Seconds())
+}
+
+// Requests measures HTTP requests.
+type Requests struct {
+	answered *prometheus.CounterVec
+	took     *prometheus.HistogramVec
+}
+
+// Requests returns the instruments of the HTTP requests. It is called once.
+func (m *Metrics) Requests() *Requests {
+	return &Requests{answered: m.counterVec(HTTPRequests), took: m.histogramVec(HTTPDuration)}
+}
+
+// Answered counts a request. route is a pattern of the router, "" for a request that has none; nothing else bounds how many there
+// are.
+func (r *Requests) Answered(method, route string, status int, took time.Duration) {
+	if route == "" {
+		route = "none"
+	}
+	code := other
+	if http.StatusText(status) != "" {
+		code = strconv.Itoa(status)
+	}
+	r.answered.WithLabelValues(methods.known(method), route, code).Inc()
+	r.took.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// Log measures appends to the topics of the log.
+type Log struct {
+	records *prometheus.CounterVec
+	took    *prometheus.HistogramVec
+}
+
+// Log returns the instruments of the log. It is called once.
+func (m *Metrics) Log() *Log {
+	return &Log{records: m.counterVec(AppendedRecords), took: m.histogramVec(AppendDuration)}
+}
+
+// Appends measures appends to one topic.
+type Appends struct {
+	appended, refused, unconfirmed prometheus.Counter
+	took                           prometheus.Observer
+}
+
+// To returns the instruments of a topic, by what it is for: see the label topic.
+func (l *Log) To(topic string) *Appends {
+	topic = topics.known(topic)
+	return &Appends{
+		appended: l.records.WithLabelValues(topic, "appended"), refused: l.records.WithLabelValues(topic, "refused"),
+		unconfirmed: l.records.WithLabelValues(topic, "unconfirmed"), took: l.took.WithLabelValues(topic),
+	}
+}
+
+// Appended counts records that are in the log, the oldest of which waited for so long.
+func (a *Appends) Appended(records int, waited time.Duration) {
+	a.appended.Add(float64(records))
+	a.took.Observe(waited.Seconds())
+}
+
+// Failed counts records that are not in the log, or, if unconfirmed, may be.
+func (a *Appends) Failed(records int, unconfirmed bool) {
+	if unconfirmed {
+		a.unconfirmed.Add(float64(records))
+		return
+	}
+	a.refused.Add(float64(records))
+}
+
+// Deliveries measures how old records are when they are delivered.
+type Deliveries struct{ age prometheus.Observer }
+
+// Deliveries returns the instrument of delivery. It is called once.
+func (m *Metrics) Deliveries() *Deliveries { return &Deliveries{m.histogram(DeliveryDuration)} }
+
+// Delivered counts records, the last of which is so old. Clocks that differ may make that negative, which counts as 0.
+func (d *Deliveries) Delivered(age time.Duration) { d.age.Observe(max(0, age).Seconds()) }
+
+// Letters measures the ingest of system messages.
+type Letters struct {
+	outcomes map[string]prometheus.Counter
+	codes    map[string]prometheus.Counter
+}
+
+// Letters returns the instruments of the ingest. It is called once.
+func (m *Metrics) Letters() *Letters {
+	return &Letters{outcomes: m.counters(IngestedMessages), codes: m.counters(DeadLetters)}
+}
+
+// Delivered counts a system message that was delivered.
+func (l *Letters) Delivered() { count(l.outcomes, "delivered", 1) }
+
+// Buried counts one that became a dead letter with a code.
+func (l *Letters) Buried(code string) {
+	count(l.outcomes, "dead_letter", 1)
+	count(l.codes, code, 1)
+}
+
+// Queries measures the calls of the database.
+type Queries struct {
+	outcomes map[string]prometheus.Counter
+	took     prometheus.Observer
+}
+
+// Queries returns the instruments of the database. It is called once.
+func (m *Metrics) Queries() *Queries {
+	return &Queries{outcomes: m.counters(DatabaseCalls), took: m.histogram(DatabaseDuration)}
+}
+
+// Called counts a call by its outcome.
+func (q *Queries) Called(outcome string, took time.Duration) {
+	count(q.outcomes, outcome, 1)
+	q.took.Observe(took.Seconds())
+}
