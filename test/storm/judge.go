@@ -66,10 +66,11 @@ func (s *storm) settle(
 			found = []check.Violation{{Rule: "healing", What: err.Error()}}
 		} else {
 			found = run.Violations()
-			forever := slices.ContainsFunc(found, func(v check.Violation) bool { return !v.Heals() })
-			if len(found) == 0 || forever {
+			s.last = run
+			forever := slices.DeleteFunc(slices.Clone(found), check.Violation.Heals)
+			if len(found) == 0 || len(forever) > 0 {
 				s.say("%s", run.Summary())
-				return found, nil
+				return forever, nil // the others may yet heal
 			}
 		}
 		if time.Now().After(end) {
@@ -85,6 +86,7 @@ func (s *storm) report(found []check.Violation) []check.Violation {
 	if len(found) == 0 {
 		return nil
 	}
+	s.keepRun()
 	const most = 5
 	printed := make(map[check.Rule]int)
 	file, err := os.Create(filepath.Join(s.dir, "violations.txt"))
@@ -103,6 +105,26 @@ func (s *storm) report(found []check.Violation) []check.Violation {
 		s.say("%d violations of %s", count, rule)
 	}
 	return found
+}
+
+// keepRun writes down what the violations can be explained by, beside the histories of the devices.
+func (s *storm) keepRun() {
+	if s.last == nil {
+		return
+	}
+	file, err := os.Create(filepath.Join(s.dir, "log.jsonl"))
+	if err != nil {
+		s.say("the log is not kept: %v", err)
+		return
+	}
+	defer file.Close()
+	lines := json.NewEncoder(file)
+	for _, record := range s.last.Log {
+		_ = lines.Encode(record)
+	}
+	for _, change := range s.last.Blocks {
+		_ = lines.Encode(change)
+	}
 }
 
 // gather collects the log, and what the devices saw.

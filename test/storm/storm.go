@@ -39,6 +39,7 @@ type storm struct {
 	turn    atomic.Uint64
 	people  []*person
 	log     *logReader
+	last    *check.Run // what was judged last
 
 	saying sync.Mutex
 }
