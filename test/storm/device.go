@@ -204,9 +204,7 @@ func (d *device) readHistory(ctx context.Context) error {
 			return err
 		}
 		d.mu.Lock()
-		for i := range entries {
-			d.frames = append(d.frames, entries[i])
-		}
+		d.frames = append(d.frames, entries...)
 		d.mu.Unlock()
 	}
 	d.mu.Lock()
@@ -339,12 +337,12 @@ func (d *device) refused(ctx context.Context, conn *websocket.Conn, f *frame) {
 	})
 }
 
-// send sends a request under a new name, and sends it again until it has an answer. It does nothing, and says so, if too many wait.
-func (d *device) send(r check.Request) bool {
+// send sends a request under a new name, and sends it again until it has an answer. It does nothing if too many wait.
+func (d *device) send(r check.Request) {
 	d.mu.Lock()
 	if len(d.open) >= window {
 		d.mu.Unlock()
-		return false
+		return
 	}
 	r.First = time.Now()
 	request := &r
@@ -355,7 +353,6 @@ func (d *device) send(r check.Request) bool {
 	if conn != nil {
 		_ = d.write(conn, wireOf(request)) // reading finds the end
 	}
-	return true
 }
 
 // newest returns the last message of a partner that the device has shown, "" without one.

@@ -264,7 +264,7 @@ func (p *parts) signal(name string, signal syscall.Signal) error {
 }
 
 // end sends a signal to a process that is nobody's child here, and waits until it is gone.
-func (p *parts) end(name string, signal syscall.Signal, limit time.Duration) error {
+func (p *parts) end(name string, signal syscall.Signal) error {
 	pid, err := p.pid(name)
 	if err != nil {
 		return err
@@ -273,13 +273,13 @@ func (p *parts) end(name string, signal syscall.Signal, limit time.Duration) err
 		return err
 	}
 	gone := func() bool { return !p.runs(pid) }
-	if waitFor(limit, gone) {
+	if waitFor(endLimit, gone) {
 		return nil
 	}
 	if err := p.signal(name, syscall.SIGKILL); err != nil {
 		return err
 	}
-	if waitFor(limit, gone) {
+	if waitFor(endLimit, gone) {
 		return nil
 	}
 	return fmt.Errorf("%s (process %d) does not end", name, pid)
@@ -298,11 +298,11 @@ func waitFor(limit time.Duration, holds func() bool) bool {
 const endLimit = time.Minute
 
 func (p *parts) killBroker(broker int) error {
-	return p.end(brokerName(broker), syscall.SIGKILL, endLimit)
+	return p.end(brokerName(broker), syscall.SIGKILL)
 }
 
 func (p *parts) stopBroker(broker int) error {
-	return p.end(brokerName(broker), syscall.SIGTERM, endLimit)
+	return p.end(brokerName(broker), syscall.SIGTERM)
 }
 
 // startBroker starts a broker that has ended. It does not wait until it answers.
@@ -348,7 +348,7 @@ func (p *parts) knowsAll(ctx context.Context, address string) error {
 
 func (p *parts) stopPostgres(signal syscall.Signal) error {
 	if signal != syscall.SIGKILL {
-		return p.end("postgres", signal, endLimit)
+		return p.end("postgres", signal)
 	}
 	// Its sessions notice the end of the first process, and shared memory has to be free before the next start.
 	pid, err := p.pid("postgres")
@@ -356,7 +356,7 @@ func (p *parts) stopPostgres(signal syscall.Signal) error {
 		return err
 	}
 	sessions := children(pid)
-	err = p.end("postgres", signal, endLimit)
+	err = p.end("postgres", signal)
 	for _, session := range sessions {
 		_ = syscall.Kill(session, syscall.SIGKILL)
 	}
@@ -369,7 +369,10 @@ func (p *parts) startPostgres() error {
 	if err != nil || len(programs) == 0 {
 		return errors.New("pg_ctl is not there")
 	}
-	arguments := []string{programs[len(programs)-1], "-D", p.pgData, "-l", filepath.Join(filepath.Dir(p.pgData), "log"), "-w", "-t", "120", "-s", "start"}
+	arguments := []string{
+		programs[len(programs)-1], "-D", p.pgData, "-l", filepath.Join(filepath.Dir(p.pgData), "log"),
+		"-w", "-t", "120", "-s", "start",
+	}
 	if os.Geteuid() == 0 {
 		arguments = append([]string{"runuser", "-u", "postgres", "--"}, arguments...)
 	}
