@@ -104,7 +104,7 @@ func TestADeviceSendsAgainWhatHasNoAnswer(t *testing.T) {
 	d.send(check.Request{Type: check.Chat, Target: 2, Text: "hello", Name: "m1"})
 	var running sync.WaitGroup
 	running.Go(func() { d.run(ctx) })
-	if !waitFor(time.Minute, func() bool { return d.newest(2) == "e2" }) {
+	if !waitFor(func() bool { return d.newest(2) == "e2" }) {
 		t.Error("the device did not get the last message")
 	}
 	recorded := d.record()
@@ -143,7 +143,7 @@ func TestADeviceGivesUpWhatWasRefused(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { d.run(ctx) })
 	var r check.Request
-	if !waitFor(time.Minute, func() bool { r = d.record().Requests[0]; return r.Answer != "" }) || r.Answer != "no_user_or_offline" || r.Doubt {
+	if !waitFor(func() bool { r = d.record().Requests[0]; return r.Answer != "" }) || r.Answer != "no_user_or_offline" || r.Doubt {
 		t.Errorf("the request is %+v", r)
 	}
 	close(done)

@@ -203,21 +203,21 @@ func (p *parts) end(name string, signal syscall.Signal) error {
 		return err
 	}
 	gone := func() bool { return !p.runs(pid) }
-	if waitFor(endLimit, gone) {
+	if waitFor(gone) {
 		return nil
 	}
 	if err := p.signal(name, syscall.SIGKILL); err != nil {
 		return err
 	}
-	if waitFor(endLimit, gone) {
+	if waitFor(gone) {
 		return nil
 	}
 	return fmt.Errorf("%s (process %d) does not end", name, pid)
 }
 
-// waitFor asks until something holds, at most for limit.
-func waitFor(limit time.Duration, holds func() bool) bool {
-	for end := time.Now().Add(limit); !holds(); time.Sleep(20 * time.Millisecond) {
+// waitFor asks until something holds, at most for endLimit.
+func waitFor(holds func() bool) bool {
+	for end := time.Now().Add(endLimit); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			return false
 		}
@@ -311,7 +311,7 @@ func (p *parts) startPostgres() error {
 	}
 	// Right after a kill, what its sessions shared may still be in use.
 	var failed error
-	started := waitFor(endLimit, func() bool {
+	started := waitFor(func() bool {
 		command := exec.Command(arguments[0], arguments[1:]...)
 		command.Dir = "/"
 		failed = command.Run() // without pipes: the server would keep them open
