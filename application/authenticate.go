@@ -11,10 +11,12 @@ import (
 	"chatting/domain"
 )
 
-// Identity is whom a token stands for. Expires is zero if the issuer did not say.
+// Identity is whom a token stands for. Issued and Expires are zero if the issuer did not say.
 type Identity struct {
-	User    domain.UserID
-	Expires time.Time
+	User            domain.UserID
+	Issued, Expires time.Time
+	// Acts is, of a login, the version of the newest act of the platform on the user that it knew, 0 for none.
+	Acts int64
 }
 
 // Tokens verifies bearer tokens.
@@ -54,6 +56,7 @@ const (
 	RefusedAnotherUser  RefusalReason = "another user's"
 	RefusedByService    RefusalReason = "refused by the user-management service"
 	RefusedNotSupported RefusalReason = "critical extension"
+	RefusedRevoked      RefusalReason = "revoked by the platform"
 )
 
 // RefuseToken returns the CodeUnauthenticated error for a refused token. The message is for the client.
@@ -95,11 +98,20 @@ func noteRefused(ctx context.Context, notices *notice.Log, refused RefusedToken)
 type Authenticate struct {
 	Tokens Tokens
 	Users  port.KnownUsers
+	// Acts tells whom the platform keeps out; nil for nobody.
+	Acts Acts
 	// Notices has a line about every token that is refused; nil for none.
 	Notices *notice.Log
 }
 
-// Execute returns whom the token stands for. Errors: those of Tokens.Verify, CodeUnavailable if the database is away.
+// Acts tells whom the platform keeps out. *moderation.Register is one.
+type Acts interface {
+	// MayCome returns nil, CodeBanned, or CodeUnauthenticated for a token of the user that was revoked: one that was issued at a time,
+	// which is zero if it is not known.
+	MayCome(user domain.UserID, issued time.Time) error
+}
+
+// Execute returns whom the token stands for. Errors: those of Tokens.Verify, CodeBanned, CodeUnavailable if the database is away.
 func (a *Authenticate) Execute(ctx context.Context, token string) (Identity, error) {
 	identity, err := a.verify(ctx, token)
 	if err != nil {
@@ -116,6 +128,20 @@ func (a *Authenticate) verify(ctx context.Context, token string) (Identity, erro
 	identity, err := a.Tokens.Verify(ctx, token)
 	if err != nil {
 		noteRefusal(ctx, a.Notices, err)
+		return identity, err
 	}
-	return identity, err
+	return identity, a.admit(ctx, identity)
+}
+
+// admit refuses whom the platform keeps out.
+func (a *Authenticate) admit(ctx context.Context, identity Identity) error {
+	if a.Acts == nil {
+		return nil
+	}
+	err := a.Acts.MayCome(identity.User, identity.Issued)
+	if domain.CodeOf(err) == domain.CodeUnauthenticated {
+		err = RefuseToken("The token was revoked.", RefusedRevoked, identity.User)
+		noteRefusal(ctx, a.Notices, err)
+	}
+	return err
 }

@@ -3,6 +3,7 @@
 // EraseUser are about users as such.
 //
 //	blocks     which users block whom
+//	moderation what the platform does to users
 //	messaging  sends messages; echoes               imports blocks
 //	past       what a user saw, from the log        imports blocks
 //	delivery   shows records to connections         imports past, invites, blocks

@@ -42,8 +42,17 @@ type EraseUser struct {
 	// Projected tells how far the history of a log of so many Partitions is.
 	Projected  history.ProjectedOffsets
 	Partitions int
-	Now        port.Clock
-	Logger     *slog.Logger
+	// Acts ends what the user is muted for; nil if nobody is.
+	Acts   ErasedActs
+	Now    port.Clock
+	Logger *slog.Logger
+}
+
+// ErasedActs is what the platform did to a user who is to be forgotten. *moderation.Moderate is one.
+type ErasedActs interface {
+	// Forgets ends what the user is muted for, and drops the reasons of all acts on it. A ban stays: it is about the id. It may be
+	// repeated.
+	Forgets(ctx context.Context, user domain.UserID) error
 }
 
 // Execute erases the user. After an error it may be repeated. Errors: CodeUnknownUser, CodeUnavailable, CodeUnconfirmed.
@@ -62,6 +71,11 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 	}
 	if err := port.AppendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserErased, User: user}); err != nil {
 		return err
+	}
+	if e.Acts != nil {
+		if err := e.Acts.Forgets(ctx, user); err != nil {
+			return err
+		}
 	}
 	end, err := history.NewProgress(history.FollowedLog{Projected: e.Projected, Ends: e.Ends, Partitions: e.Partitions}).NoteEnd(ctx)
 	if err != nil {

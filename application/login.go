@@ -87,7 +87,7 @@ type LoggedIn struct {
 }
 
 // Execute logs the connection in. It returns after LoggedIn was called on it; then come the stored messages, if there are any,
-// and the live ones. On an error the connection has no part in anything. Errors: those of Tokens.Verify; and, each within a
+// and the live ones. On an error the connection has no part in anything. Errors: those of Tokens.Verify, CodeBanned; and, each within a
 // LoginError, CodeRateLimited, CodeUnavailable, CodeUnconfirmed.
 //
 // The order of the steps keeps invariants 3 and 4: the node follows the log for the user, loads the lists, notes the end of the
@@ -95,10 +95,13 @@ type LoggedIn struct {
 // asks only when its own step has come.
 func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*LoggedIn, error) {
 	identity, err := l.Authenticate.verify(ctx, token)
+	user := identity.User
+	if domain.CodeOf(err) == domain.CodeBanned {
+		return nil, &LoginError{User: user, Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}
-	user := identity.User
 	conn.TokenExpires(identity.Expires)
 	if err := l.admit(user, conn); err != nil {
 		return nil, &LoginError{User: user, Err: err}
@@ -112,9 +115,15 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Lo
 		return nil, &LoginError{User: user, Err: err}
 	}
 	session.attachment = l.Delivery.Attach(user, conn)
+	// From here on an act that the login does not know ends the connection.
+	session.Identity.Acts = session.attachment.KnowsActs()
 	session.held = l.Recheck.hold(token, user, conn)
 	session.replay = l.Replays.Of(session.attachment)
-	if err := l.complete(ctx, session); err != nil {
+	err = l.Authenticate.admit(ctx, identity)
+	if err == nil {
+		err = l.complete(ctx, session)
+	}
+	if err != nil {
 		session.Close()
 		return nil, &LoginError{User: user, Err: err}
 	}

@@ -23,6 +23,10 @@ const (
 	CodeUnconfirmed     Code = "unconfirmed"        // frame: unknown outcome; it may still take effect, once
 	CodeInviteEnded     Code = "invite_ended"       // frame: the invite to end is not pending
 	CodeNotInvited      Code = "not_invited"        // frame: answering an invite to somebody else
+	CodeMuted           Code = "muted"              // frame: the platform has muted the user
+	CodeBanned          Code = "banned"             // frame: the platform has banned the user
+	CodeBadAct          Code = "bad_act"            // a field of an act of the platform is wrong
+	CodeNotInForce      Code = "not_in_force"       // ending what is not in force
 	CodeUnauthenticated Code = "unauthenticated"    // the token is missing, bad, expired, revoked, or no access token
 	CodeUnknownUser     Code = "unknown_user"       // the user was never seen
 	CodeUnknownMessage  Code = "unknown_message"    // the user's conversation has no such message
@@ -41,7 +45,10 @@ type Error struct {
 	Message string
 	// RetryAfter is after how long the same would be taken, of CodeRateLimited; 0 if that is not known.
 	RetryAfter time.Duration
-	cause      error
+	// Until and Reason are those of the platform's act, of CodeMuted and CodeBanned. Until is zero for without end.
+	Until  time.Time
+	Reason string
+	cause  error
 }
 
 // NewError classifies a fault that has no deeper cause.

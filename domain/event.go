@@ -104,6 +104,9 @@ type Event struct {
 	Body Body
 	// ClientMessageID is shown to the sender's own connections only.
 	ClientMessageID ClientMessageID
+	// Acts is, of a message, the version of the newest act on its sender that was known when the sender logged in; 0 for none. Behind
+	// an act that ends connections, what comes from connections before it takes no effect.
+	Acts int64
 }
 
 // Body is one of ChatMessage, GameInvite, SystemMessage, BlockChanged and ReadMark.

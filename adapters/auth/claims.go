@@ -59,7 +59,20 @@ func (v *Verifier) judge(token *jwt.Token) (application.Identity, error) {
 	if userErr != nil {
 		return application.Identity{}, userErr
 	}
-	return application.Identity{User: user, Expires: expires.Time}, nil
+	return application.Identity{User: user, Issued: issuedAt(claims), Expires: expires.Time}, nil
+}
+
+// issuedAt returns when a token was issued; zero if it does not say, or says what is no time. Whether a token is good never depends
+// on it, unless the platform has revoked some.
+func issuedAt(claims jwt.MapClaims) time.Time {
+	if !soundTime(claims, "iat") {
+		return time.Time{}
+	}
+	issued, err := claims.GetIssuedAt()
+	if err != nil || issued == nil {
+		return time.Time{}
+	}
+	return issued.Time
 }
 
 // issuedBy tells whether the token's issuer is the one that is wanted, if one is. The validator decides about that, too,

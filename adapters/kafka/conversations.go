@@ -13,6 +13,8 @@ import (
 	"chatting/adapters/wire"
 	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/moderation"
+	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/domain"
 )
@@ -100,8 +102,11 @@ type ConversationTail struct {
 	Log *Conversations
 	// From is where delivery begins in each partition. Before it, records only tell what became of invites. The tail
 	// changes it if the topic is made anew.
-	From   map[int]int64
-	Logger *slog.Logger
+	From map[int]int64
+	// Acts is told what the platform did to users; nil if nobody asks.
+	Acts    *moderation.Register
+	Notices *notice.Log // about acts that are not real; needed with Acts
+	Logger  *slog.Logger
 	// Observer is told how old records are when they are delivered; nil: nobody is.
 	Observer DeliveryObserver
 
@@ -124,6 +129,9 @@ func (t *ConversationTail) Record(r *recordbatch.StoredRecord) {
 	}
 	conversation, ok := domain.ParseConversation(r.Key)
 	if !ok {
+		if (actReader{t.Acts, t.Notices}).read(r) {
+			return
+		}
 		t.Logger.Debug("skipped a record whose key names no conversation", "partition", r.Partition, "offset", r.Offset)
 		return
 	}
@@ -159,6 +167,9 @@ func (t *ConversationTail) Hole(partition int, from, to int64) {
 	if to < from {
 		t.From[partition] = to
 		t.Log.sees(partition, to)
+		if t.Acts != nil {
+			t.Acts.Restart(partition)
+		}
 		t.Delivery.Restart(partition, to)
 	} else {
 		t.Delivery.Passed(partition, to)

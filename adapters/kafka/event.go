@@ -75,6 +75,10 @@ func appendExtensions(dst []byte, event domain.Event) []byte {
 		dst = append(dst, `,"clientmsgid":`...)
 		dst = strconv.AppendQuote(dst, string(name)) // printable ASCII: Go's quoting and JSON's are the same for it
 	}
+	if event.Acts > 0 {
+		dst = append(dst, `,"acts":`...)
+		dst = strconv.AppendInt(dst, event.Acts, 10)
+	}
 	if mark, ok := event.Body.(domain.ReadMark); ok {
 		dst = append(dst, `,"unread":`...)
 		dst = strconv.AppendInt(dst, int64(mark.Unread), 10)
@@ -116,6 +120,7 @@ const (
 	attributeName
 	attributeUnread
 	attributeReceipt
+	attributeActs
 	attributeContentType
 	attributeData
 )
@@ -123,7 +128,7 @@ const (
 var attributeNames = [...]string{
 	attributeSpecVersion: "specversion", attributeID: "id", attributeSource: "source", attributeType: "type",
 	attributeSubject: "subject", attributeTime: "time", attributeName: "clientmsgid",
-	attributeUnread: "unread", attributeReceipt: "receipt", attributeContentType: "datacontenttype", attributeData: "data",
+	attributeUnread: "unread", attributeReceipt: "receipt", attributeActs: "acts", attributeContentType: "datacontenttype", attributeData: "data",
 }
 
 // envelope has the attributes of a CloudEvent as they were written; nil for those that are not there.
@@ -135,7 +140,7 @@ func (e *envelope) check() error {
 	for attribute, value := range e {
 		switch {
 		case value == nil || value[0] == '"' || wire.IsNull(value):
-		case attribute == attributeData || attribute == attributeUnread || attribute == attributeReceipt:
+		case attribute == attributeData || attribute == attributeUnread || attribute == attributeReceipt || attribute == attributeActs:
 		default:
 			return fmt.Errorf("no CloudEvent: its %s is no text", attributeNames[attribute])
 		}
@@ -205,6 +210,9 @@ func DecodeEvent(key domain.Conversation, value []byte) (domain.Event, []byte, e
 		if event.ClientMessageID, err = domain.NewClientMessageID(string(name)); err != nil {
 			return domain.Event{}, nil, err
 		}
+	}
+	if acts, ok := wire.Integer(e[attributeActs]); ok {
+		event.Acts = max(0, acts)
 	}
 	switch body := event.Body.(type) {
 	case domain.BlockChanged:

@@ -161,6 +161,7 @@ type attached struct {
 	closed []port.CloseReason
 }
 
+func (a *attached) Refuse(error)                  {}
 func (a *attached) Close(reason port.CloseReason) { a.closed = append(a.closed, reason) }
 
 // gathering is a connection that takes down what it is told, in short.

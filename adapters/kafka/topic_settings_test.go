@@ -31,6 +31,7 @@ func TestTheSettingsThatTopicsAreMadeWith(t *testing.T) {
 		"p.presence":            {"retention.ms": "604800000", "max.message.bytes": "1048576"},
 		"p.sessions":            {"retention.ms": "3600000", "max.message.bytes": "1048576", "segment.ms": "600000"},
 		"p.system-messages":     {"retention.ms": "604800000", "max.message.bytes": "4194304"},
+		"p.audit":               {"retention.ms": "7776000000", "max.message.bytes": "1048576"},
 		"p.system-messages.dlt": {"retention.ms": "2592000000", "max.message.bytes": "5242880"},
 	} {
 		for name, value := range common {
@@ -40,7 +41,7 @@ func TestTheSettingsThatTopicsAreMadeWith(t *testing.T) {
 			t.Errorf("%s is made with %v, not %v", topic, got[topic], own)
 		}
 	}
-	if len(got) != 5 {
+	if len(got) != 6 {
 		t.Errorf("there are %d topics", len(got))
 	}
 	for brokers, replicas := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3, 9: 3} {
@@ -186,7 +187,7 @@ func TestTopicsAreReadyOnceAllPartitionsOfAllAreLed(t *testing.T) {
 			return response, nil, true
 		})
 		topics := []kmsg.MetadataResponseTopic{c.last}
-		for _, name := range names.All()[:4] {
+		for _, name := range names.All()[:5] {
 			topics = append(topics, described(name, 0, 3, 3))
 		}
 		describing(broker, c.brokers, topics...)

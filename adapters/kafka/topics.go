@@ -21,6 +21,8 @@ type TopicNames struct {
 	// SystemMessages is where other programs write; DeadLetters gets what of that cannot be delivered.
 	SystemMessages string
 	DeadLetters    string
+	// Audit has what the platform did to users.
+	Audit string
 }
 
 // NamesFor returns the topics under a prefix.
@@ -31,12 +33,13 @@ func NamesFor(prefix string) TopicNames {
 		Sessions:       prefix + ".sessions",
 		SystemMessages: prefix + ".system-messages",
 		DeadLetters:    prefix + ".system-messages.dlt",
+		Audit:          prefix + ".audit",
 	}
 }
 
 // All returns their names.
 func (n TopicNames) All() []string {
-	return []string{n.Conversations, n.Presence, n.Sessions, n.SystemMessages, n.DeadLetters}
+	return []string{n.Conversations, n.Presence, n.Sessions, n.SystemMessages, n.Audit, n.DeadLetters}
 }
 
 const (
@@ -66,6 +69,7 @@ func (n TopicNames) settings() []topicSettings {
 		{name: n.Presence, retention: 7 * day, maxMessage: maxOwnBytes},
 		{name: n.Sessions, retention: SessionRetention, segment: 10 * time.Minute, maxMessage: maxOwnBytes},
 		{name: n.SystemMessages, retention: 7 * day, maxMessage: MaxSystemMessageBytes},
+		{name: n.Audit, retention: 90 * day, maxMessage: maxOwnBytes},
 		{name: n.DeadLetters, retention: 30 * day, maxMessage: MaxDeadLetterBytes},
 	}
 }

@@ -131,14 +131,14 @@ func definitionOf(name Name) *definition {
 
 // The values of labels.
 var (
-	topics  = label{"topic", []string{"conversations", "sessions", "presence", "dead_letters"}}
+	topics  = label{"topic", []string{"conversations", "sessions", "presence", "dead_letters", "audit"}}
 	tails   = label{"topic", []string{"conversations", "sessions"}}
 	groups  = label{"group", []string{"history", "presence-audit", "system-messages"}}
 	pools   = label{"pool", []string{"read", "write"}}
 	methods = label{"method", []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}}
 
 	loginOutcomes = label{"outcome", []string{
-		"accepted", "no_token", "unauthenticated", "rate_limited", "unavailable", "unconfirmed", "internal",
+		"accepted", "no_token", "unauthenticated", "banned", "rate_limited", "unavailable", "unconfirmed", "internal",
 	}}
 	received = label{"type", []string{"login", "chat_message", "invite_game", "ping", "token_renewal", "refused"}}
 	sent     = label{"type", []string{

@@ -125,6 +125,9 @@ func (a *API) routes(deps Deps, held *heldAnswers, pageBytes int, servers *serve
 	}
 	a.app.Post("/s2sapi/system-message/", servers.handler(messages.post))
 	a.app.Delete("/s2sapi/users/", servers.handler(userErasure{deps.Erase}.remove))
+	platform := moderationAPI{use: deps.Moderate, now: deps.Now}
+	a.app.Post("/s2sapi/moderation/", servers.handler(platform.post))
+	a.app.Get("/s2sapi/moderation/", servers.handler(platform.get))
 	if deps.TrialUsers != nil {
 		trial := trialUsers{use: deps.TrialUsers, rate: deps.Trials, timeout: a.users.timeout, log: a.users.log}
 		a.app.Post("/trial/users/", trial.post)

@@ -14,6 +14,7 @@ import (
 	"chatting/application/invites"
 	"chatting/application/ledger"
 	"chatting/application/messaging"
+	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/application/presence"
@@ -77,6 +78,7 @@ type Deps struct {
 	History     *history.ReadHistory
 	Erase       *application.EraseUser
 	Idempotency IdempotencyStore
+	Moderate    *moderation.Moderate
 	// TrialUsers is nil unless the server is a trial server. Its path is then unknown.
 	TrialUsers *application.MakeTrialUser
 	// Trials bounds how many trial users are made; nil bounds nothing.

@@ -25,6 +25,7 @@ import (
 	"chatting/application/blocks"
 	"chatting/application/delivery"
 	"chatting/application/history"
+	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/application/presence"
@@ -50,6 +51,7 @@ type Store struct {
 	Eraser       *Eraser
 	Clock        *Clock
 	Installation *Installation
+	Moderation   *Moderation
 
 	db *database.DB
 }
@@ -89,6 +91,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.Conversations = conversations.New(db, conversations.Options{Blocks: s.Blocks, Clock: trustedClock, Notices: o.Notices})
 	s.Eraser = &Eraser{db, s.Users, s.Blocks, s.Erasures}
+	s.Moderation = &Moderation{db: db, blocks: s.Blocks, max: moderation.MaxActs}
 	db.Guard(s.Installation.lock)
 	return s, nil
 }

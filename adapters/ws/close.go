@@ -38,6 +38,8 @@ const (
 	closeExpired          // the token's time is over, at the login or since
 	closeRevoked          // a token that was good is refused
 	closeErased           // the user is to be forgotten
+	closeBanned           // the platform has banned the user
+	closeEnded            // the platform has ended the connection
 	closeReplaced         // by a newer connection of its user
 	causes         = iota // how many there are
 )
@@ -72,6 +74,8 @@ var closings = [causes]struct {
 	closeExpired:     {3401, "token_expired", "its token expired"},
 	closeRevoked:     {3401, "token_revoked", "its token was revoked"},
 	closeErased:      {3401, "user_erased", "erased"},
+	closeBanned:      {3403, "banned", "banned"},
+	closeEnded:       {3410, "ended", "ended by the platform"},
 	closeReplaced:    {3409, "replaced", "replaced by a newer connection"},
 }
 
@@ -106,6 +110,10 @@ func causeOfReason(reason port.CloseReason) closeCause {
 		return closeRevoked
 	case port.CloseErased:
 		return closeErased
+	case port.CloseBanned:
+		return closeBanned
+	case port.CloseEnded:
+		return closeEnded
 	case port.CloseCut:
 		return closeAbnormal
 	default:
@@ -122,6 +130,8 @@ func causeOfLogin(err error) closeCause {
 			return closeExpired
 		}
 		return closeBadToken
+	case domain.CodeBanned:
+		return closeBanned
 	case domain.CodeRateLimited:
 		return closeLoginRate
 	case domain.CodeInternal:

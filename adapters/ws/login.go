@@ -65,7 +65,7 @@ func (r *reader) logIn(data []byte) bool {
 		r.loginFailed(err)
 		return false
 	}
-	r.session, r.user = session, identity.User
+	r.session, r.user, r.acts = session, identity.User, identity.Acts
 	r.out.Held().Of(r.user)
 	r.messages.Held().Of(r.user)
 	r.server.deps.Logins.LoggedIn(r.visitor())
@@ -87,6 +87,9 @@ func (r *reader) loginFailed(err error) {
 		r.refuseEarly()
 		return
 	case domain.CodeUnauthenticated:
+	case domain.CodeBanned:
+		r.notIn = "banned"
+		r.out.send(refusalFrame(r.user, err, r.server.deps.Now()))
 	default:
 		r.server.deps.Notices.Warn("login failed", who, r.from(), slog.Any("error", err))
 	}

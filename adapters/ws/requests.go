@@ -22,6 +22,7 @@ type requests struct {
 	conn     *connection
 	session  Session // nil before the login
 	user     domain.UserID
+	acts     int64 // the newest act on the user that the login knew
 	throttle throttle
 	badJSON  int // frames in a row
 }
@@ -105,7 +106,7 @@ func (r *requests) submit(req request, began time.Time) bool {
 		}, done)
 	default:
 		r.conn.server.deps.Messages.Execute(messaging.ChatCommand{
-			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name,
+			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name, Acts: r.acts,
 		}, done)
 	}
 	return true
@@ -140,6 +141,7 @@ func (r *requests) refuse(req request, err error) {
 	if after := domain.RetryAfterOf(err); after > 0 {
 		answer = wire.WithRetryAfter(answer, after)
 	}
+	answer = withAct(answer, err)
 	r.conn.out.send(answer)
 }
 

@@ -26,6 +26,8 @@ type Attachment struct {
 	detached bool
 	held     []heldFrame
 	waiting  int // bytes of held, as maxHeldBytes counts them
+	// acts is the version of the newest act on the user that the login knew.
+	acts int64
 	// stored is nil if messages to users who are offline are not stored.
 	stored *storedDelivery
 	// resume is nil if the client does not take up where it stopped.

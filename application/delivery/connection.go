@@ -31,6 +31,8 @@ type Connection interface { //nolint:interfacebloat // one queue
 	// AwaitRoom waits until frames of so many bytes would take no more than half of the queue, or have it for themselves: an
 	// error when ctx or the connection ended first.
 	AwaitRoom(ctx context.Context, bytes int) error
+	// Refuse tells the client, in an error frame, why it is about to be closed. It is called before Close.
+	Refuse(why error)
 	// Close ends the connection, once what is queued has been written.
 	Close(reason port.CloseReason)
 

@@ -37,6 +37,8 @@ type InviteJudge interface {
 type Delivery struct {
 	// Versions is asked whether a change of a block in the log is real; then Run has to run. If it is nil, every change counts.
 	Versions BlockVersions
+	// Acts decides what the platform keeps back of what users say; nil if it keeps nothing back.
+	Acts Acts
 	// Tokens are those that clients name to take up where they stopped; nil if none does.
 	Tokens *ResumeTokens
 	// Verdicts remember what became of the records about invites and blocks, for past.Past. NewDelivery makes them.
@@ -130,6 +132,12 @@ func (d *Delivery) open(record port.Record, low, high *recipient) {
 				slog.Int("partition", position.Partition), slog.Int64("offset", position.Offset), slog.Any("error", err))
 		}
 		return
+	}
+	if d.Acts != nil {
+		if refusal := d.Acts.Judge(event, record.Place(), record.Time()); refusal != nil {
+			d.reader.Read(event.ID, refusal)
+			return
+		}
 	}
 	verdict := d.judge(record, event)
 	if verdict == domain.InviteVoid {

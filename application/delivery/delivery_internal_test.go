@@ -40,6 +40,7 @@ func (c *givenConn) Deliver(frame []byte, _ domain.ClientMessageID) { c.note("de
 
 func (c *givenConn) DeliverAt(frame []byte, _ domain.Place) { c.note("at %d", len(frame)) }
 
+func (c *givenConn) Refuse(why error)              { c.note("refuse %v", why) }
 func (c *givenConn) Close(reason port.CloseReason) { c.note("close %v", reason) }
 
 func (c *givenConn) Replay(batch []Replayed) {

@@ -82,6 +82,7 @@ func (c *tokenConn) Gather()                                {}
 func (c *tokenConn) Flush()                                 {}
 func (c *tokenConn) Replay([]Replayed)                      {}
 func (c *tokenConn) AwaitRoom(context.Context, int) error   { return nil }
+func (c *tokenConn) Refuse(error)                           {}
 func (c *tokenConn) Close(port.CloseReason)                 {}
 func (c *tokenConn) Resumes() (string, bool)                { return "", false }
 func (c *tokenConn) Resumed(ResumeAnswer)                   {}

@@ -48,6 +48,8 @@ type ProjectionStore interface {
 type ProjectionBatch struct {
 	From, To Projection
 	Events   []ProjectedEvent // in the log's order, with places from From.Next to To.Next
+	// Acts are the acts of the platform that stand in the stretch, in the log's order. What they keep back is not among Events.
+	Acts []StandingAct
 	// Oldest is the time before which the history does not reach back. With a Retention the store finds it: so long before
 	// what its RetentionClock last trusted.
 	Oldest    time.Time
@@ -55,6 +57,12 @@ type ProjectionBatch struct {
 	// Supersedes maps the offset of a change of a block to the offset of the earlier change that need not be kept once it takes
 	// effect. Nothing was said between the two in their conversation. The earlier one may stand before the batch.
 	Supersedes map[int64]int64
+}
+
+// StandingAct is an act of the platform at its place in the log.
+type StandingAct struct {
+	Offset int64
+	Act    domain.Act
 }
 
 // ProjectedEvent is an event at its place in the log, with the frame that clients get of it (nil for block changes).

@@ -23,6 +23,8 @@ type SendMessage struct {
 	Sent SentMessages
 	// Hide tells who hides from whom; nil if nobody does.
 	Hide *blocks.HidePresence
+	// Acts tells who may send; nil if all may.
+	Acts Acts
 	// EscapeHTML writes the entities of the contract into the text before the append.
 	EscapeHTML bool
 }
@@ -39,10 +41,20 @@ type ChatCommand struct {
 	Sender, Target  domain.UserID
 	Text            domain.Text
 	ClientMessageID domain.ClientMessageID
+	// Acts is the version of the newest act on the sender that was known when it logged in, 0 for none.
+	Acts int64
+}
+
+// Acts tells what the platform did to users. *moderation.Register is one.
+type Acts interface {
+	// MaySend returns nil if the user may send now, through a connection whose login knew the acts up to a version. Otherwise it
+	// returns CodeMuted, CodeBanned, or CodeUnavailable for a connection that is about to be ended.
+	MaySend(user domain.UserID, login int64) error
 }
 
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: with nil when the
-// message is durable; CodeNoUserOrOffline if the target cannot be reached; CodeMailboxFull if too much of the sender's waits
+// message is durable; CodeNoUserOrOffline if the target cannot be reached; CodeMuted or CodeBanned if the
+// platform keeps the sender from it, also if the record was read behind such an act; CodeMailboxFull if too much of the sender's waits
 // for the target, and not yet this message; else as port.ConversationLog.Append says.
 //
 // A message that its sender named, and that the history has, was sent before, when the target could be reached. It is appended again,
@@ -52,6 +64,12 @@ type ChatCommand struct {
 // a target who is offline and blocks the sender counts as online. For other targets who are offline the database is asked
 // whether they are known and how much waits for them: CodeUnavailable if it does not answer soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
+	if s.Acts != nil {
+		if err := s.Acts.MaySend(command.Sender, command.Acts); err != nil {
+			done(err)
+			return
+		}
+	}
 	text := command.Text
 	if s.EscapeHTML {
 		text = text.EscapeHTML()
@@ -75,6 +93,7 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 		Time:            s.Now.Stamp(),
 		Body:            domain.ChatMessage{From: command.Sender, To: command.Target, Text: text},
 		ClientMessageID: command.ClientMessageID,
+		Acts:            command.Acts,
 	}, done)
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"chatting/application/blocks"
 	"chatting/application/port"
@@ -14,6 +15,7 @@ import (
 type judging struct {
 	user     domain.UserID
 	verdicts *Verdicts
+	acts     Acts // nil for none
 	records  []openRecord
 	// from and to are between which offsets all records are here, and what the blocks were is known. prepare writes them.
 	from, to []int64
@@ -27,9 +29,10 @@ type judging struct {
 
 // openRecord is a record of the stretch that is one of ours.
 type openRecord struct {
-	at    domain.Place
-	event domain.Event
-	frame []byte
+	at      domain.Place
+	written time.Time
+	event   domain.Event
+	frame   []byte
 }
 
 // openAll opens records, and sorts them by partition. It leaves out what is not ours: the tail has said so.
@@ -37,7 +40,7 @@ func openAll(records []port.Record) []openRecord {
 	opened := make([]openRecord, 0, len(records))
 	for _, record := range records {
 		if event, frame, err := record.Open(); err == nil {
-			opened = append(opened, openRecord{at: record.Place(), event: event, frame: frame})
+			opened = append(opened, openRecord{at: record.Place(), written: record.Time(), event: event, frame: frame})
 		}
 	}
 	slices.SortStableFunc(opened, func(a, b openRecord) int { return cmp.Compare(a.at.Partition, b.at.Partition) })
@@ -107,11 +110,14 @@ func (j *judging) list() []blocks.Entry {
 	return list
 }
 
-// judged returns, by partition, the place behind the last record about an invite or one of the user's blocks.
+// judged returns, by partition, the place behind the last record about an invite or one of the user's blocks, or of a text: before
+// it an act of the platform may stand.
 func (j *judging) judged() map[int]int64 {
 	places := make(map[int]int64)
 	for _, r := range j.records {
-		if _, isInvite := r.event.Body.(domain.GameInvite); isInvite || j.changes(r) {
+		_, isInvite := r.event.Body.(domain.GameInvite)
+		_, isText := r.event.Body.(domain.ChatMessage)
+		if isInvite || isText && j.acts != nil || j.changes(r) {
 			places[r.at.Partition] = r.at.Offset + 1
 		}
 	}
@@ -172,6 +178,9 @@ func (j *judging) judge() (entries []Entry, unknown bool) {
 			continue
 		}
 		sender := r.event.Body.Actor()
+		if j.acts != nil && j.acts.Judge(r.event, r.at, r.written) != nil {
+			continue
+		}
 		if _, isInvite := r.event.Body.(domain.GameInvite); isInvite {
 			switch verdict := j.verdicts.of(r.at); {
 			case verdict == fateUnknown:

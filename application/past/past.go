@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"chatting/application/blocks"
 	"chatting/domain"
@@ -20,8 +21,18 @@ type Past struct {
 	Versions GivenBlocks
 	// Erasures tells whose messages are forgotten; nil for nobody's.
 	Erasures Erasures
+	// Acts decides what the platform keeps back; nil for nothing.
+	Acts Acts
 	// Verdicts are those of the node's Delivery, which has read the log up to the ends of all stretches, or is about to.
 	Verdicts *Verdicts
+}
+
+// Acts decides, by the acts of the platform and their places in the log, what is shown of what users say. *moderation.Register is
+// one.
+type Acts interface {
+	// Judge returns nil for an event that takes effect at its place, or why it does not. written is the time of the record. The node
+	// has read what stands before the place.
+	Judge(event domain.Event, at domain.Place, written time.Time) error
 }
 
 // GivenBlocks tells which versions of blocks the database has given out.
@@ -96,7 +107,7 @@ func (p *Past) Entries(ctx context.Context, wanted Stretch, list []blocks.Entry,
 		return entries, nil
 	}
 	j := judging{
-		user: wanted.User, verdicts: p.Verdicts, records: openAll(records.Records), from: entries.From, to: entries.To,
+		user: wanted.User, verdicts: p.Verdicts, acts: p.Acts, records: openAll(records.Records), from: entries.From, to: entries.To,
 	}
 	if err := j.prepare(ctx, p.Versions, list); err != nil {
 		records.Close()

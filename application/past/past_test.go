@@ -287,6 +287,52 @@ func TestWhatWasErasedIsNoPast(t *testing.T) {
 	s.saw("who comes again after it was erased", 201, 0, since)
 }
 
+// keptBack keeps back what a user says from an offset on.
+type keptBack struct {
+	user domain.UserID
+	from int64
+}
+
+// Judge implements past.Acts.
+func (k keptBack) Judge(event domain.Event, at domain.Place, _ time.Time) error {
+	if event.Body.Actor() == k.user && at.Offset >= k.from {
+		return domain.NewError(domain.CodeMuted, "muted")
+	}
+	return nil
+}
+
+func TestWhatThePlatformKeepsBackIsNoPast(t *testing.T) {
+	s := newPastStage(t, 1)
+	before := s.Chat(201, 202)
+	muted := s.Chat(201, 202)
+	answer := s.Chat(202, 201)
+	s.Tail()
+	s.Past.Acts = keptBack{user: 201, from: muted.Offset}
+	s.saw("the one who is muted", 201, 0, before, answer)
+	s.saw("the other one", 202, 0, before, answer)
+}
+
+// An act that stands before a text may not have been read yet.
+func TestThePastWaitsUntilThisNodeHasReadTheActsBeforeATextOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newPastStage(t, 1)
+		s.Chat(201, 202)
+		wanted := past.Stretch{User: 202, From: []int64{0}, To: s.Ends()}
+		if entries, err := s.Past.Entries(t.Context(), wanted, nil, func() {}); err != nil || len(entries.Entries) != 1 {
+			t.Fatalf("without acts: %v, %v", entries, err)
+		}
+		s.Past.Acts = keptBack{}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := s.Past.Entries(ctx, wanted, nil, func() {})
+		porttest.WantCode(t, "behind the log", err, domain.CodeUnavailable)
+		time.AfterFunc(time.Second, s.Tail)
+		if entries, err := s.Past.Entries(t.Context(), wanted, nil, func() {}); err != nil || len(entries.Entries) != 1 {
+			t.Errorf("%v, %v", entries, err)
+		}
+	})
+}
+
 func TestThePastFailsWithWhatItNeeds(t *testing.T) {
 	away := errors.New("away")
 	for what, test := range map[string]struct {

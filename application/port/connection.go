@@ -13,6 +13,8 @@ const (
 	CloseExpired  CloseReason = "expired"   // its token expired
 	CloseRevoked  CloseReason = "revoked"   // its token was good, and is refused now
 	CloseErased   CloseReason = "erased"    // its user is to be forgotten
+	CloseBanned   CloseReason = "banned"    // the platform has banned its user
+	CloseEnded    CloseReason = "ended"     // the platform has ended it
 	CloseTryLater CloseReason = "try_later" // a part that login needs is away
 )
 

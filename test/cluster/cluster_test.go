@@ -92,7 +92,7 @@ func newCluster(t *testing.T, parts harness.Parts) *cluster {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		harness.DeleteTopics(ctx, t, parts.Brokers,
-			c.conversations(), c.presence(), c.sessions(), c.systemMessages(), c.deadLetters())
+			c.conversations(), c.presence(), c.sessions(), c.systemMessages(), c.deadLetters(), c.audit())
 		c.admin("DROP DATABASE " + name + " WITH (FORCE)")
 	})
 	harness.PromiseEvents(t, parts.Brokers, c.prefix)
@@ -129,6 +129,7 @@ func (c *cluster) conversations() string  { return c.prefix + ".conversations" }
 func (c *cluster) presence() string       { return c.prefix + ".presence" }
 func (c *cluster) sessions() string       { return c.prefix + ".sessions" }
 func (c *cluster) systemMessages() string { return c.prefix + ".system-messages" }
+func (c *cluster) audit() string          { return c.prefix + ".audit" }
 func (c *cluster) deadLetters() string    { return c.prefix + ".system-messages.dlt" }
 
 // settings are those of a node, with more that count instead where they name the same variable.

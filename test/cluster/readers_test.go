@@ -62,9 +62,11 @@ func (c *cluster) live(ctx context.Context) (messages, events int) {
 	})
 	call(http.MethodPost, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusCreated)
 	call(http.MethodDelete, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusOK)
+	call(http.MethodPost, "/s2sapi/moderation/", s2sToken, map[string]any{"act": "mute", "user_id": 203, "actor": "alice"}, http.StatusOK)
 	ann.Close()
 	bob.Close()
-	const others = 6 // an invite, its cancel, a system message, a read mark, a block and its end
+	// An invite, its cancel, a system message, a read mark, a block and its end; and an act, in every partition.
+	const others = 6 + partitions
 	return 40, 40 + others
 }
 

@@ -61,9 +61,10 @@ func TestEveryExampleOfAsyncAPIFitsItsMessageAndNoOther(t *testing.T) {
 	for name := range d.Components.Messages {
 		for _, example := range d.examples(t, name) {
 			for other := range d.Components.Messages {
-				// A session may be anything, and so may a dead letter. What programs say looks like what users say, elsewhere.
+				// A session may be anything, and so may a dead letter. What programs say looks like what users say, elsewhere. An
+				// act is in the audit what it is among the conversations.
 				if other == "session" || other == "deadLetter" || name == "producedMessage" && other == "say" ||
-					(name == "say" || name == "deadLetter") && other == "producedMessage" {
+					(name == "say" || name == "deadLetter") && other == "producedMessage" || name == "act" && other == "event" {
 					continue
 				}
 				if err := d.Check(other, example); (err == nil) != (other == name) {
@@ -171,6 +172,8 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 		RetryAfter    int       `json:"retry_after_ms"`
 		Expires       time.Time `json:"expires_at"`
 		TokenExpires  time.Time `json:"token_expires_at"`
+		Until         time.Time
+		Reason        string
 	}
 	for message, write := range map[string]func() []byte{
 		"pong": func() []byte { return wire.PongFrame(f.Time) },
@@ -188,6 +191,9 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 			if f.RetryAfter > 0 {
 				data = wire.WithRetryAfter(data, time.Duration(f.RetryAfter)*time.Millisecond)
 			}
+			if f.Reason != "" {
+				data = wire.WithAct(data, f.Until, f.Reason)
+			}
 			return data
 		},
 		"sendStatus": func() []byte {
@@ -199,7 +205,7 @@ func TestTheExampleFramesAreWhatTheServerWrites(t *testing.T) {
 		},
 	} {
 		for _, example := range d.examples(t, message) {
-			f.FromID, f.RetryAfter, f.Expires, f.TokenExpires = nil, 0, time.Time{}, time.Time{}
+			f.FromID, f.RetryAfter, f.Expires, f.TokenExpires, f.Reason = nil, 0, time.Time{}, time.Time{}, ""
 			if err := json.Unmarshal(example, &f); err != nil {
 				t.Fatal(err)
 			}
@@ -282,7 +288,8 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 	}
 	classify(s.next(cat), toClients)
 
-	for _, channel := range []string{"conversations", "presence", "sessions"} {
+	s.post("/s2sapi/moderation/", `{"act":"end","user_id":299,"actor":"alice"}`, "", 200)
+	for _, channel := range []string{"conversations", "presence", "sessions", "audit"} {
 		names := slices.Collect(maps.Keys(d.Channels[channel].Messages))
 		ctx, cancel := context.WithTimeout(t.Context(), harness.FrameWait)
 		harness.Until(ctx, t, "records in "+channel, func() bool {
@@ -294,7 +301,7 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 		})
 		cancel()
 	}
-	for _, name := range append(toClients, "event", "presenceChanged", "session") {
+	for _, name := range append(toClients, "event", "presenceChanged", "session", "act") {
 		if !seen[name] {
 			t.Errorf("no %s was seen", name)
 		}

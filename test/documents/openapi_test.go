@@ -260,12 +260,15 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 	r.ask(200, "GET /api/chatting/invites/", one)
 
 	r.askHistory(one)
+	r.askModeration(one)
 	r.askTrial()
 
 	guarded := openREST(t, "CHATTING_S2S_TOKEN=0123456789abcdef")
 	guarded.ask(401, `POST `+system+` {"target_id":2,"message":"x"}`)
 	guarded.ask(404, `POST `+system+` {"target_id":2,"message":"x"}`, "Authorization: Bearer 0123456789abcdef")
 	guarded.ask(401, "DELETE /s2sapi/users/?user_id=2")
+	guarded.ask(401, `POST /s2sapi/moderation/ {"act":"mute","user_id":2,"actor":"alice"}`)
+	guarded.ask(401, "GET /s2sapi/moderation/?user_id=2")
 
 	limited := openREST(t, "CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=1")
 	for path, item := range r.doc.Paths.Map() {
@@ -424,6 +427,23 @@ func (r *rest) askHistory(one string) {
 	r.ask(403, "DELETE "+users+"?user_id=1", "X-Forwarded-For: 127.0.0.1")
 	r.ask(404, "DELETE "+users+"?user_id=99")
 	r.ask(200, "DELETE "+users+"?user_id=1")
+}
+
+// askModeration bans the user of a token, and looks at it.
+func (r *rest) askModeration(one string) {
+	r.t.Helper()
+	const path = "/s2sapi/moderation/"
+	r.ask(400, "GET "+path)
+	r.ask(403, "GET "+path+"?user_id=1", "X-Forwarded-For: 127.0.0.1")
+	r.ask(200, "GET "+path+"?user_id=1")
+	r.ask(403, "POST "+path+` {"act":"mute","user_id":1,"actor":"alice"}`, "X-Forwarded-For: 127.0.0.1")
+	r.ask(400, "POST "+path+` {"act":"unmute","user_id":1,"actor":"alice"}`)
+	r.ask(400, "POST "+path+` {"act":"mute","user_id":1,"actor":"alice","until":"tomorrow"}`)
+	r.ask(200, "POST "+path+` {"act":"mute","user_id":1,"actor":"alice"}`)
+	r.ask(200, "POST "+path+` {"act":"ban","user_id":1,"actor":"alice","until":"2031-01-02T03:04:05Z","reason":"fraud"}`)
+	r.ask(200, "GET "+path+"?user_id=1")
+	r.ask(403, "GET /api/chatting/friends/", one)
+	r.ask(200, "POST "+path+` {"act":"unban","user_id":1,"actor":"alice"}`)
 }
 
 // waitForHistory returns once the history has a message to user 2: it marks it as read.

@@ -19,6 +19,8 @@ type Frame struct {
 	To      int     `json:"to_id"`
 	Error   string  `json:"error"`
 	Code    string  `json:"code"`
+	Reason  string  `json:"reason"`
+	Until   string  `json:"until"`
 	Status  string  `json:"status"`
 	ID      string  `json:"id"`
 	Name    string  `json:"client_msg_id"`

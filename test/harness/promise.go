@@ -70,7 +70,7 @@ const maxComplaints = 5
 
 func validate(t *testing.T, schemas *Schemas, brokers, prefix string) {
 	t.Helper()
-	for _, topic := range []string{prefix + ".conversations", prefix + ".presence"} {
+	for _, topic := range []string{prefix + ".conversations", prefix + ".presence", prefix + ".audit"} {
 		wrong := 0
 		events := OneEventAnID{}
 		records := readWithin(t, validationLimit, brokers, topic)

@@ -41,8 +41,9 @@ type (
 		OwnMark bool
 		Unread  int
 	}
-	Closed struct{ Reason port.CloseReason }
-	Pong   struct{ Token string }
+	Closed      struct{ Reason port.CloseReason }
+	RefusedWith struct{ Code domain.Code }
+	Pong        struct{ Token string }
 )
 
 // Conn is an application.Connection that remembers what it was given.
@@ -197,6 +198,9 @@ func (c *Conn) AwaitRoom(ctx context.Context, bytes int) error {
 }
 
 func (c *Conn) Close(reason port.CloseReason) { c.add(Closed{reason}) }
+
+// Refuse implements application.Connection.
+func (c *Conn) Refuse(why error) { c.add(RefusedWith{domain.CodeOf(why)}) }
 
 func (c *Conn) All() []any {
 	c.mu.Lock()

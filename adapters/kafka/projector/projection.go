@@ -32,6 +32,7 @@ type projection struct {
 	next   int64
 	waits  bool
 	events []history.ProjectedEvent
+	acts   []history.StandingAct
 	// last is the last record that was read, be it an event or not, if there is one.
 	last    loggedRecord
 	hasLast bool
@@ -50,8 +51,10 @@ func (h *projection) record(r *recordbatch.StoredRecord) {
 	event, frame, err := h.partition.open(r.Key, value)
 	h.followBlocks(r, event, err)
 	switch {
+	case err != nil && h.act(r):
 	case err != nil:
 		h.skipped++
+	case h.reader.acts.Judge(event, domain.Place{Partition: r.Partition, Offset: r.Offset}, r.Time) != nil:
 	default:
 		verdict := h.invites.Apply(event, r.Time)
 		if verdict == domain.InviteVoid {
@@ -67,6 +70,19 @@ func (h *projection) record(r *recordbatch.StoredRecord) {
 	if h.reader.events >= maxProjected || h.reader.bytes >= maxProjectedBytes {
 		h.reader.write()
 	}
+}
+
+// act takes over a record that may be an act of the platform; false if it is none, or one that the database never gave out.
+func (h *projection) act(r *recordbatch.StoredRecord) bool {
+	if !kafka.IsAct(r.Value) {
+		return false
+	}
+	act, err := kafka.DecodeAct(r.Key, r.Value)
+	if err != nil || !h.reader.acts.Read(act, domain.Place{Partition: r.Partition, Offset: r.Offset}) {
+		return false
+	}
+	h.acts = append(h.acts, history.StandingAct{Offset: r.Offset, Act: act})
+	return true
 }
 
 // followBlocks notes what a record means for the changes of blocks that need not be kept. err tells that this version reads no
@@ -119,7 +135,7 @@ func (h *projection) batch() history.ProjectionBatch {
 		to.Last, to.Fingerprint = h.last.offset, h.last.fingerprint()
 	}
 	return history.ProjectionBatch{
-		From: h.at, To: to, Events: h.events, Retention: h.partition.projector.options.Retention, Supersedes: h.supersedes,
+		From: h.at, To: to, Events: h.events, Acts: h.acts, Retention: h.partition.projector.options.Retention, Supersedes: h.supersedes,
 	}
 }
 
@@ -136,6 +152,7 @@ func (h *projection) wrote(batch history.ProjectionBatch, err error) {
 	h.partition.progress.Store(&progress{next: batch.To.Next, stop: h.stop})
 	clear(h.events)
 	clear(h.supersedes)
+	h.acts = nil
 	h.at, h.events, h.skipped = batch.To, h.events[:0], 0
 }
 

@@ -18,6 +18,7 @@ import (
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/groups"
 	"chatting/application/history"
+	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/domain"
 )
@@ -29,6 +30,8 @@ type Options struct {
 	Group      string
 	Database   string // the id of the database, which all members of the group share
 	Store      history.ProjectionStore
+	// Acts are what the platform did to users; nil if nothing is known of that.
+	Acts moderation.Loaded
 	// Retention is how far the history reaches back.
 	Retention time.Duration
 	// Embedded tells that the broker is in this process. A log of an embedded broker that ends before what was projected was made
@@ -178,6 +181,9 @@ func (p *partition) run(ctx context.Context) {
 func (p *partition) follow(ctx context.Context) (moved bool, err error) {
 	at, err := p.locate(ctx)
 	if err != nil {
+		return false, err
+	}
+	if err := p.reader.loadActs(ctx); err != nil {
 		return false, err
 	}
 	invites, err := p.recall(ctx, at.Next.Offset)

@@ -2,10 +2,12 @@ package projector
 
 import (
 	"context"
+	"time"
 
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/history"
+	"chatting/application/moderation"
 	"chatting/domain"
 )
 
@@ -15,6 +17,8 @@ type reader struct {
 	projector *Projector
 	ctx       context.Context //nolint:containedctx // the generation's: it ends with it, as the reader does
 	tail      *logclient.Tail
+	// acts are what the platform did to users, as far as was read.
+	acts *moderation.Register
 	// of are the partitions that are read. waiting are those of which something is read and not yet written.
 	of      map[int]*projection
 	waiting []*projection
@@ -30,12 +34,22 @@ const (
 
 func newReader(ctx context.Context, p *Projector) *reader {
 	r := &reader{projector: p, ctx: ctx, of: make(map[int]*projection)}
+	r.acts = moderation.NewOldRegister(p.options.Partitions, time.Now)
 	r.tail = logclient.NewTail(p.cluster, logclient.TailOptions{
 		Topic: p.options.Topic, Handler: r, Through: r.write, Logger: p.options.Logger,
 		Interrupted: func(partition int) { r.of[partition].stop(errInterrupted) },
 		Rest:        p.options.Delay, Beats: p.options.beats,
 	})
 	return r
+}
+
+// loadActs takes over the acts that the store knows, and where they stand. Each partition does so once its place is known: by that
+// the store tells whether a place is one of this topic.
+func (r *reader) loadActs(ctx context.Context) error {
+	if r.projector.options.Acts == nil {
+		return nil
+	}
+	return r.acts.Load(ctx, r.projector.options.Acts)
 }
 
 // run reads until ctx ends, sooner than at the next beat if somebody wishes for it.

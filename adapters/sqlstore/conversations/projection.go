@@ -169,6 +169,9 @@ func (p *Projections) Project(ctx context.Context, batches ...history.Projection
 		if err := p.dialect.movePlaces(ctx, tx, batches); err != nil {
 			return err
 		}
+		if err := keepActs(ctx, tx, batches); err != nil {
+			return err
+		}
 		if err := deleteStretches(ctx, tx, batches); err != nil {
 			return err
 		}

@@ -156,7 +156,7 @@ export interface Status {
  * - "offline": it lost the connection and waits to connect again; or the page was left, and the browser keeps it: then it
  *   connects when the user goes back.
  * - "closed": it does nothing: before connect, after close, without a token, after the server replaced it by a newer
- *   connection (code 3409), and after the user was erased.
+ *   connection (code 3409), after the platform banned the user (code 3403), and after the user was erased.
  */
 export type State = "connecting" | "online" | "offline" | "closed";
 
@@ -210,7 +210,7 @@ export interface ChatEvents {
  * Why something was not done. The codes are those of the server (docs/protocol.md, "Errors", and the codes of refused
  * requests) and those of the client:
  *
- * - "replaced", "user_erased": the server closed the client meanwhile, as "closed".
+ * - "replaced", "banned", "user_erased": the server closed the client meanwhile, as "closed".
  * - "timeout": no answer in time. The message may still appear.
  * - "closed": close was called meanwhile. The message may still appear.
  * - "queue_full": too many messages wait.

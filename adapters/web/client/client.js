@@ -320,6 +320,7 @@ export class Chat {
     this.#end();
     if (code === 1009) this.#tooLong();
     this.#ended();
+    if (code === 3403) return this.#stop(code, reason, new ChatError("banned", "the platform has banned the user"));
     if (code === 3409) return this.#stop(code, reason, new ChatError("replaced", "a newer connection took the place"));
     if (reason === "user_erased") return this.#stop(code, reason, new ChatError(reason, "the user was erased"));
     if (code === 3401) {

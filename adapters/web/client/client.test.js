@@ -567,6 +567,17 @@ test("close code 3401 to a token that is a plain string: closed", async () => {
   assert.deepEqual([later.chat.state, later.of("error").map(({ code }) => code)], ["closed", ["token"]]);
 });
 
+test("close code 3403: closed, as the user is banned", async () => {
+  const it = await online();
+  const sent = it.chat.send(42, "1");
+  last().says({ type: "system_message", error: "You are banned.", code: "banned", to_id: 41, time: "2026-01-02T03:04:05.678Z", reason: "fraud" });
+  last().ends(3403, "banned");
+  await assert.rejects(sent, { code: "banned" });
+  assert.deepEqual(it.of("state").at(-1), { state: "closed", code: 3403, reason: "banned" });
+  await passes(600_000);
+  assert.equal(Socket.all.length, 1);
+});
+
 test("close code 3409: closed, until the application wants it", async () => {
   const it = await online();
   const sent = it.chat.send(42, "1");

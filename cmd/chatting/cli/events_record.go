@@ -132,6 +132,13 @@ func (r seenRecord) line(prefix string) string {
 	switch kind := r.shortKind(); {
 	case kind == "presence_changed":
 		fmt.Fprintf(&b, " %d %s", r.user("user_id"), r.text("status"))
+	case kind == "moderation":
+		fmt.Fprintf(&b, " %s -> %d %s", r.text("actor"), r.user("user_id"), r.text("act"))
+		for _, field := range []string{"until", "reason"} {
+			if text := r.text(field); text != "" {
+				b.WriteString(" " + text)
+			}
+		}
 	case kind == "system_message" && r.data["from_id"] == nil && r.data["to_id"] != nil:
 		fmt.Fprintf(&b, " %s -> %d %s", r.text("from"), r.user("to_id"), r.text("message"))
 		r.addRoom(&b)
@@ -217,7 +224,7 @@ func (f eventFilter) passes(r seenRecord) bool {
 
 // shortTypes are the types of our events, without prefix and version.
 var shortTypes = []string{
-	"chat_message", "invite_game", "system_message", "user_blocked", "user_unblocked", "read_mark", "presence_changed",
+	"chat_message", "invite_game", "system_message", "user_blocked", "user_unblocked", "read_mark", "presence_changed", "moderation",
 }
 
 // readTypes reads a list of types: those of ours in short, and others, or later versions, in full.

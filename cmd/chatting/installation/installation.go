@@ -85,7 +85,7 @@ func ProjectorOptions(cfg configs.Config) projector.Options {
 // Projector takes the log into the history. It runs as a member of the consumer group of the database with this id.
 func (i Installation) Projector(database string, notices *notice.Log, flushes *projector.Flushes) *projector.Projector {
 	options := ProjectorOptions(i.Config)
-	options.Database, options.Store, options.Flushes = database, i.Store.Projections, flushes
+	options.Database, options.Store, options.Flushes, options.Acts = database, i.Store.Projections, flushes, i.Store.Moderation
 	options.Logger, options.Notices = i.Logger, notices
 	return projector.New(i.Cluster, options)
 }

@@ -23,7 +23,7 @@ type inProcess struct {
 	addr, kafka, prefix string
 	dir                 string
 	metrics             string // the URL of the metrics; "" if there are none
-	hurried             bool // left before everything was done; to be read when the server has ended
+	hurried             bool   // left before everything was done; to be read when the server has ended
 }
 
 const (

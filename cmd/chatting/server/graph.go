@@ -28,7 +28,7 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 			lockDataDir, startBroker, newCluster, openStore, newInstallation, newAppenders, newConversations, newSessions,
 			newFlushes,
 			// The use cases.
-			newTokens, newBlocks, newPresence, newMessages, newInvites, newHistory, newLogins,
+			newTokens, newModeration, newBlocks, newPresence, newMessages, newInvites, newHistory, newLogins,
 			// The transports.
 			newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
 			// What the node itself does.

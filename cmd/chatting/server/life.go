@@ -48,6 +48,8 @@ type nodeParts struct {
 	Appenders    appenders
 	Flushes      *projector.Flushes
 
+	Moderation moderationParts
+
 	Blocks   blockParts
 	Presence presenceParts
 	Messages messageParts
@@ -97,6 +99,7 @@ func (n *node) starting() []step {
 		watched("appending to "+topics.Sessions, p.Appenders.sessions.Ended),
 		watched("appending to "+topics.Presence, p.Appenders.presence.Ended),
 		watched("appending to "+topics.DeadLetters, p.Appenders.deadLetters.Ended),
+		watched("appending to "+topics.Audit, p.Appenders.audit.Ended),
 		only(p.Tokens.Keys != nil, watched("loading the JWK set", p.Tokens.Keys.Ended)),
 		only(embedded, part("the embedded broker", p.Broker.watch)),
 		only(!embedded, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
@@ -108,6 +111,9 @@ func (n *node) starting() []step {
 		first(n.sealTokens),
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
 		only(!stores, first(p.Common.Store.Cursors.ForgetCursors)),
+
+		// What the platform did is known before the log is read.
+		first(n.loadActs),
 
 		// The sessions of all nodes are known before anybody is answered who is online.
 		first(p.Tails.open),
@@ -122,6 +128,7 @@ func (n *node) starting() []step {
 		// This node takes part.
 		endless("heartbeats and sessions", p.Presence.Set.Run),
 		endless("the relay of blocks", p.Blocks.Relay.Run),
+		endless("the relay of acts", p.Moderation.Relay.Run),
 		endless("the expiry of invites", p.Invites.Expire.Run),
 		endless("the reload of friends", p.Presence.Refresh.Run),
 		endless("the recheck of tokens", p.Logins.Recheck.Run),

@@ -150,7 +150,7 @@ func (p measured) readLimits(m *metrics.Metrics) {
 func (p measured) readLog(m *metrics.Metrics) {
 	for topic, appender := range map[string]*logclient.Appender{
 		"conversations": p.Appenders.conversations, "sessions": p.Appenders.sessions, "presence": p.Appenders.presence,
-		"dead_letters": p.Appenders.deadLetters,
+		"dead_letters": p.Appenders.deadLetters, "audit": p.Appenders.audit,
 	} {
 		m.Read(metrics.AppendQueueBytes, metrics.Known(appender.Queued), topic)
 		m.Read(metrics.AppendQueueLimit, metrics.Known(func() int { return appendQueueBytes }), topic)

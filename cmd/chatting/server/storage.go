@@ -98,7 +98,7 @@ func newInstallation(
 
 // appenders are those of the topics that a node writes.
 type appenders struct {
-	conversations, sessions, presence, deadLetters *logclient.Appender
+	conversations, sessions, presence, deadLetters, audit *logclient.Appender
 }
 
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
@@ -116,6 +116,7 @@ func newAppenders(
 	return appenders{
 		conversations: appendTo(names.Conversations, "conversations"), sessions: appendTo(names.Sessions, "sessions"),
 		presence: appendTo(names.Presence, "presence"), deadLetters: appendTo(names.DeadLetters, "dead_letters"),
+		audit: appendTo(names.Audit, "audit"),
 	}
 }
 
@@ -135,7 +136,7 @@ func newFlushes(sessions *kafka.Sessions) *projector.Flushes { return projector.
 
 // Close writes what is queued and ends the appenders, the last one first.
 func (a appenders) Close(ctx context.Context) error {
-	for _, appender := range []*logclient.Appender{a.deadLetters, a.presence, a.sessions, a.conversations} {
+	for _, appender := range []*logclient.Appender{a.audit, a.deadLetters, a.presence, a.sessions, a.conversations} {
 		appender.Close(ctx)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/projector"
 	"chatting/application/delivery"
+	"chatting/application/moderation"
 	"chatting/application/port"
 	"chatting/application/presence"
 	"chatting/domain"
@@ -22,6 +23,7 @@ type tails struct {
 	presence *presence.SetPresence
 	delivery *delivery.Delivery
 	flushes  *projector.Flushes
+	acts     *moderation.Register
 	names    kafka.TopicNames
 
 	sessions, conversations *logclient.Tail
@@ -31,10 +33,12 @@ type tails struct {
 }
 
 func newTails(
-	c common, cluster *logclient.Cluster, clock *nodeClock, p presenceParts, i inviteParts, l loginParts, flushes *projector.Flushes,
+	c common, cluster *logclient.Cluster, clock *nodeClock, acts moderationParts, p presenceParts, i inviteParts, l loginParts,
+	flushes *projector.Flushes,
 ) *tails {
 	t := &tails{
 		common: c, cluster: cluster, clock: clock, presence: p.Set, delivery: l.Delivery, flushes: flushes,
+		acts:  acts.Register,
 		names: kafka.NamesFor(c.Config.TopicPrefix),
 	}
 	i.List.CaughtUp = t.conversationsRead
@@ -64,6 +68,7 @@ func (t *tails) open(ctx context.Context) error {
 	}
 	for partition, at := range births {
 		t.delivery.Begins(partition, at)
+		t.acts.Begins(partition, at)
 	}
 	if err := t.judgeSince(ctx, at, recalled); err != nil {
 		return err
@@ -78,7 +83,8 @@ func (t *tails) open(ctx context.Context) error {
 	t.conversations = logclient.NewTail(t.cluster, logclient.TailOptions{
 		Topic: t.names.Conversations, From: recalled, Logger: t.common.Logger,
 		Handler: &kafka.ConversationTail{
-			Delivery: t.delivery, Log: t.common.Log, From: maps.Clone(ends), Logger: t.common.Logger,
+			Delivery: t.delivery, Log: t.common.Log, From: maps.Clone(ends), Acts: t.acts, Notices: t.common.Notices,
+			Logger:   t.common.Logger,
 			Observer: t.common.Observers.deliveries,
 		},
 	})

@@ -28,22 +28,23 @@ import (
 type apiParts struct {
 	fx.In
 
-	Common    common
-	Tokens    tokenParts
-	Blocks    blockParts
-	Presence  presenceParts
-	Messages  messageParts
-	Invites   inviteParts
-	History   historyParts
-	Logins    loginParts
-	Cluster   *logclient.Cluster
-	Appenders appenders
-	Readiness *readiness
-	Clock     *nodeClock
-	Rates     rates
-	Places    places
-	S2SToken  s2sToken
-	Bytes     *ledger.ByteLedger
+	Common     common
+	Tokens     tokenParts
+	Moderation moderationParts
+	Blocks     blockParts
+	Presence   presenceParts
+	Messages   messageParts
+	Invites    inviteParts
+	History    historyParts
+	Logins     loginParts
+	Cluster    *logclient.Cluster
+	Appenders  appenders
+	Readiness  *readiness
+	Clock      *nodeClock
+	Rates      rates
+	Places     places
+	S2SToken   s2sToken
+	Bytes      *ledger.ByteLedger
 }
 
 func newAPI(p apiParts) (*rest.API, error) {
@@ -51,6 +52,7 @@ func newAPI(p apiParts) (*rest.API, error) {
 	deps := rest.Deps{
 		Authenticate: p.Logins.Authenticate, Block: p.Blocks.Block, Friends: p.Presence.Friends, IsOnline: p.Presence.IsOnline,
 		Invites: p.Invites.List, SystemMessage: p.Messages.System, History: p.History.Read, Erase: p.History.Erase,
+		Moderate:    p.Moderation.Moderate,
 		Idempotency: idempotency{c.Store.Idempotency, c.Store.Clock},
 		Bytes:       p.Bytes, Now: c.Now, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
 		Ready: p.Readiness.ready, Checks: p.checks(),

@@ -96,10 +96,11 @@ type messageParts struct {
 	Mailboxes *messaging.Mailboxes
 }
 
-func newMessages(c common, b blockParts, p presenceParts, flushes *projector.Flushes) messageParts {
+func newMessages(c common, acts moderationParts, b blockParts, p presenceParts, flushes *projector.Flushes) messageParts {
 	m := messageParts{Echoes: newEchoes(c.Config, c.Log)}
 	m.Send = &messaging.SendMessage{
 		Log: m.Echoes, Online: p.Targets, Now: c.Now, NewID: c.NewID, EscapeHTML: c.Config.Chat.HTMLEscape, Hide: b.Hide,
+		Acts: acts.Register,
 	}
 	if c.Config.History.Enabled {
 		m.Send.Sent = c.Store.Undelivered
@@ -167,7 +168,7 @@ type historyParts struct {
 	Erase  *application.EraseUser
 }
 
-func newHistory(c common, b blockParts, p presenceParts, flushes *projector.Flushes) historyParts {
+func newHistory(c common, acts moderationParts, b blockParts, p presenceParts, flushes *projector.Flushes) historyParts {
 	h := historyParts{
 		Lag: history.NewLag(c.Store.Projections, c.Log, c.Config.Kafka.Partitions, c.Now, c.Logger),
 		Expire: &history.ExpireHistory{
@@ -176,7 +177,7 @@ func newHistory(c common, b blockParts, p presenceParts, flushes *projector.Flus
 		},
 		Erase: &application.EraseUser{
 			Eraser: c.Store.Eraser, Blocks: c.Store.Blocks, Log: b.Log, Sessions: c.Sessions, Ends: c.Log, Projected: c.Store.Projections,
-			Partitions: c.Config.Kafka.Partitions, Now: c.Now, Logger: c.Logger,
+			Partitions: c.Config.Kafka.Partitions, Now: c.Now, Logger: c.Logger, Acts: acts.Moderate,
 		},
 	}
 	if c.Config.History.Enabled {
@@ -207,22 +208,22 @@ type loginParts struct {
 }
 
 func newLogins(
-	c common, t tokenParts, b blockParts, p presenceParts, m messageParts, i inviteParts, rates rates,
+	c common, t tokenParts, acts moderationParts, b blockParts, p presenceParts, m messageParts, i inviteParts, rates rates,
 	cluster *logclient.Cluster, bytes *ledger.ByteLedger,
 ) loginParts {
 	served := delivery.NewDelivery(m.Echoes, i.Pending, c.Notices)
-	served.Versions = c.Store.Blocks
+	served.Versions, served.Acts = c.Store.Blocks, acts.Register
 	log := kafka.NewPast(cluster, pastOptions(c.Config, bytes, served.Live, c.Logger))
 	l := loginParts{
 		Delivery:     served,
-		Authenticate: &application.Authenticate{Tokens: t.Tokens, Users: c.Store.Users, Notices: c.Notices},
+		Authenticate: &application.Authenticate{Tokens: t.Tokens, Users: c.Store.Users, Acts: acts.Register, Notices: c.Notices},
 		Recheck:      newRecheckTokens(c, t.Rechecks),
 		// Who hides from a user is known with its friends.
 		Lookup: application.NewLoginLookup(c.Store.Users, t.Service == nil && b.Hide != nil),
 		Turns:  application.NewLoginTurns(served.Live),
 		Log:    log, Erasures: past.NewSharedErasures(c.Store.Erasures),
 	}
-	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Verdicts: served.Verdicts}
+	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Acts: acts.Register, Verdicts: served.Verdicts}
 	served.Tokens = delivery.NewResumeTokens(c.Config.Kafka.Partitions, c.Now)
 	if m.Stored != nil {
 		m.Stored.Past = l.Past

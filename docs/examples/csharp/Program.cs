@@ -67,7 +67,7 @@ sealed class Chat(Uri server, string token)
             if (stop.IsCancellationRequested) return 0;
             Console.Error.WriteLine($"(offline {code} {reason})");
             // An application gets a new token after 3401. This one has only the one.
-            if (code is 1000 or 3401 or 3409) return 1;
+            if (code is 1000 or 3401 or 3403 or 3409) return 1;
             if (code == 1009) TooLong();
             if (lived?.Elapsed >= Silence) fails.Clear();
             try

@@ -19,7 +19,7 @@ import httpx
 import websockets
 
 REMEMBERED = 8192  # ids of messages that were shown
-STOP = {1000, 3409}  # close codes after which a client does not connect again
+STOP = {1000, 3403, 3409}  # close codes after which a client does not connect again
 OUR_FAULT = {1002, 1003, 1007, 1008}  # which will happen again
 
 

@@ -1,0 +1,107 @@
+package kafka
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/recordbatch"
+	"chatting/adapters/wire"
+	"chatting/application/moderation"
+	"chatting/application/notice"
+	"chatting/domain"
+)
+
+// An act of the platform stands in every partition of the conversations, each time under the same id, so that what a user says can
+// be told to stand before or behind it. Its key is the user's id, which is no conversation's. The same event stands once in the
+// topic of the audit.
+
+// moderationType is the type of an act's event.
+const moderationType = typePrefix + wire.TypeModeration + typeSuffix
+
+// Acts is where acts are published: a moderation.Log.
+type Acts struct {
+	conversations, audit appender
+}
+
+// NewActs publishes acts to the conversations and to the audit. The caller closes the appenders.
+func NewActs(conversations, audit appender) *Acts { return &Acts{conversations, audit} }
+
+var _ moderation.Log = (*Acts)(nil)
+
+// AppendAct implements moderation.Log.
+func (a *Acts) AppendAct(act domain.Act, done func(error)) {
+	record := eventRecord([]byte(act.User.String()), EncodeAct(act))
+	all := &joinedOutcome{left: a.conversations.Partitions() + 1, done: done}
+	for partition := range a.conversations.Partitions() {
+		a.conversations.AppendAs(logclient.Owner{}, partition, record, all.add)
+	}
+	a.audit.AppendAs(logclient.Owner{}, a.audit.PartitionOf(record.Key), record, all.add)
+}
+
+// EncodeAct returns the value of an act's record.
+func EncodeAct(act domain.Act) []byte {
+	value := appendEnvelope(make([]byte, 0, sizeOfEvent+len(act.Reason)), act.ID, moderationType, act.User, act.Time)
+	value = append(value, dataFollows...)
+	return append(wire.AppendAct(value, act), '}')
+}
+
+var typeOfAct = []byte(wire.TypeModeration)
+
+// IsAct tells by the first headBytes of a value whether it may be an act.
+func IsAct(value []byte) bool {
+	_, kind, _ := bytes.Cut(value[:min(len(value), headBytes)], headOfType)
+	return bytes.HasPrefix(kind, typeOfAct)
+}
+
+// DecodeAct reads an act's record, which it does not trust: whether the act was given out, its id tells.
+func DecodeAct(key, value []byte) (act domain.Act, err error) {
+	r := wire.Read(value)
+	defer r.Close()
+	var e envelope
+	isThere := false
+	_, err = r.Object(func(name []byte) (err error) {
+		if string(name) != attributeNames[attributeData] || isThere {
+			return r.Field(name, attributeNames[:], e[:])
+		}
+		isThere = true
+		act, err = wire.ReadAct(r)
+		return err
+	})
+	if err == nil {
+		err = r.End()
+	}
+	var id [36]byte
+	switch {
+	case err != nil:
+		return domain.Act{}, fmt.Errorf("no act: %w", err)
+	case !isThere, string(e.text(attributeSpecVersion)) != specVersion, string(e.text(attributeType)) != moderationType,
+		!bytes.Equal(e.text(attributeID), act.ID.Append(id[:0])), string(key) != act.User.String():
+		return domain.Act{}, errors.New("no act: its envelope or its key says something else")
+	}
+	return act, nil
+}
+
+// actReader takes over the acts that stand in a partition.
+type actReader struct {
+	register *moderation.Register
+	notices  *notice.Log
+}
+
+// read takes over the act of a record whose key is no conversation's; false if it is not one.
+func (a actReader) read(r *recordbatch.StoredRecord) bool {
+	if a.register == nil || !IsAct(r.Value) {
+		return false
+	}
+	act, err := DecodeAct(r.Key, r.Value)
+	if err != nil {
+		return false
+	}
+	if !a.register.Read(act, domain.Place{Partition: r.Partition, Offset: r.Offset}) {
+		a.notices.Warn("an act of the platform that the database never gave out is ignored",
+			slog.Int("partition", r.Partition), slog.Int64("offset", r.Offset))
+	}
+	return true
+}

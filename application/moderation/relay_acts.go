@@ -1,0 +1,61 @@
+package moderation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"chatting/application/port"
+)
+
+// RelayActs publishes the acts that a crash, or an append without an outcome, left unpublished: at least once, under the same id.
+// Every node may run one.
+type RelayActs struct {
+	Outbox   Outbox
+	Log      Log
+	Register *Register
+	Now      port.Clock
+	Every    time.Duration
+	Logger   *slog.Logger
+}
+
+const (
+	// relayBatch bounds the users whose acts are published between two looks at the store.
+	relayBatch = 100
+	// relayAge is how old an act must be before the relay takes it: younger ones are just being published, most likely.
+	relayAge = 10 * time.Second
+	// relayTimeout bounds the publishing for one user.
+	relayTimeout = 30 * time.Second
+)
+
+// Run relays until ctx ends. Failures are logged and tried again in the next round.
+func (r *RelayActs) Run(ctx context.Context) {
+	ticker := time.NewTicker(r.Every)
+	defer ticker.Stop()
+	for {
+		if err := r.round(ctx); err != nil && ctx.Err() == nil {
+			r.Logger.Warn("acts are not published yet: will try again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// round publishes what is old enough, a batch at most. A user whose acts cannot be published holds up no other.
+func (r *RelayActs) round(ctx context.Context) error {
+	users, err := r.Outbox.Pending(ctx, r.Now.Stamp().Add(-relayAge), relayBatch)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, user := range users {
+		publishing, cancel := context.WithTimeout(ctx, relayTimeout)
+		failed = errors.Join(failed, Publish(publishing, r.Outbox, r.Log, r.Register, user))
+		cancel()
+	}
+	return failed
+}
