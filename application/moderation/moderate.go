@@ -118,6 +118,10 @@ func appendAct(ctx context.Context, log Log, places []int64, act domain.Act) err
 
 // Forgets ends what an erased user is muted for, and drops the reasons of all acts. A ban and a revocation stay: they are about the id.
 func (m *Moderate) Forgets(ctx context.Context, user domain.UserID) error {
+	// The store keeps the reasons of what is not published.
+	if err := m.publish(ctx, user); err != nil {
+		return err
+	}
 	_, err := m.Execute(ctx, Command{User: user, Kind: domain.ActUnmute, Actor: erasingActor})
 	if err != nil && domain.CodeOf(err) != domain.CodeNotInForce {
 		return err

@@ -344,6 +344,24 @@ func TestAnErasureEndsAMuteAndForgetsReasons(t *testing.T) {
 	}
 }
 
+func TestAnErasureForgetsTheReasonOfAnActThatWasLeft(t *testing.T) {
+	a, use := newActs()
+	a.failAudit = errAway
+	_, err := use.Execute(t.Context(), moderation.Command{User: 201, Kind: domain.ActBan, Reason: "fraud", Actor: "alice"})
+	porttest.WantCode(t, "the ban", err, domain.CodeUnavailable)
+	porttest.WantCode(t, "an erasure meanwhile", use.Forgets(t.Context(), 201), domain.CodeUnavailable)
+	if len(a.forgot) != 0 {
+		t.Error("reasons are forgotten beside one that is kept")
+	}
+	a.failAudit, a.failAdd = nil, domain.NewError(domain.CodeNotInForce, "no mute")
+	if err := use.Forgets(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if a.done() != 1 || !slices.Equal(a.forgot, []domain.UserID{201}) {
+		t.Errorf("%d acts are published, and the reasons of %v forgotten", a.done(), a.forgot)
+	}
+}
+
 func TestAForgedActIsNotRead(t *testing.T) {
 	a, use := newActs()
 	act, err := use.Execute(t.Context(), mute(201))
