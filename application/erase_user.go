@@ -43,7 +43,9 @@ type EraseUser struct {
 	Projected  history.ProjectedOffsets
 	Partitions int
 	// Acts ends what the user is muted for; nil if nobody is.
-	Acts   ErasedActs
+	Acts ErasedActs
+	// Users tells who was seen; needed with Acts.
+	Users  port.KnownUsers
 	Now    port.Clock
 	Logger *slog.Logger
 }
@@ -72,10 +74,8 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 	if err := port.AppendSessionAndWait(ctx, e.Sessions, domain.SessionRecord{Kind: domain.UserErased, User: user}); err != nil {
 		return err
 	}
-	if e.Acts != nil {
-		if err := e.Acts.Forgets(ctx, user); err != nil {
-			return err
-		}
+	if err := e.forgetActs(ctx, user); err != nil {
+		return err
 	}
 	end, err := history.NewProgress(history.FollowedLog{Projected: e.Projected, Ends: e.Ends, Partitions: e.Partitions}).NoteEnd(ctx)
 	if err != nil {
@@ -104,4 +104,19 @@ func (e *EraseUser) Execute(ctx context.Context, user domain.UserID) error {
 		}
 	}
 	return nil
+}
+
+// forgetActs comes before the user is forgotten: what fails behind that is not repeated. For a user who was never seen it does nothing.
+func (e *EraseUser) forgetActs(ctx context.Context, user domain.UserID) error {
+	if e.Acts == nil {
+		return nil
+	}
+	known, err := e.Users.Known(ctx, user)
+	switch {
+	case err != nil:
+		return err
+	case !known:
+		return port.ErrUnknownUser
+	}
+	return e.Acts.Forgets(ctx, user)
 }

@@ -184,6 +184,39 @@ func TestAnErasureThatFailedIsRepeated(t *testing.T) {
 	}
 }
 
+// forgetting are ErasedActs, and the users who are asked about.
+type forgetting struct {
+	port.KnownUsers
+
+	of     *eraser
+	forgot []domain.UserID
+}
+
+func (f *forgetting) Known(_ context.Context, user domain.UserID) (bool, error) {
+	return f.of.known[user], f.of.failing
+}
+
+func (f *forgetting) Forgets(_ context.Context, user domain.UserID) error {
+	f.forgot = append(f.forgot, user)
+	return f.of.failing
+}
+
+func TestOnlyWhoWasSeenHasActsForgotten(t *testing.T) {
+	erase, users, _, _ := erasing(t)
+	acts := &forgetting{of: users}
+	erase.Acts, erase.Users = acts, acts
+	porttest.WantCode(t, "a user who was never seen", erase.Execute(t.Context(), 203), domain.CodeUnknownUser)
+	users.failing = porttest.ErrRefused
+	porttest.WantCode(t, "without an answer", erase.Execute(t.Context(), 201), domain.CodeUnavailable)
+	if len(acts.forgot) != 0 {
+		t.Errorf("the acts on %v are forgotten", acts.forgot)
+	}
+	users.failing = nil
+	if err := erase.Execute(t.Context(), 201); err != nil || !slices.Equal(acts.forgot, []domain.UserID{201}) {
+		t.Errorf("the acts on %v are forgotten, %v", acts.forgot, err)
+	}
+}
+
 func TestWhoIsHereOnceItIsForgottenIsRememberedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := porttest.NewSessionTopic(porttest.SessionPartitions, time.Now)

@@ -31,14 +31,33 @@ func NewActs(conversations, audit appender) *Acts { return &Acts{conversations, 
 
 var _ moderation.Log = (*Acts)(nil)
 
+// AppendToAudit implements moderation.Log.
+func (a *Acts) AppendToAudit(act domain.Act, done func(error)) {
+	record := recordOfAct(act)
+	a.audit.AppendAs(logclient.Owner{}, a.audit.PartitionOf(record.Key), record, done)
+}
+
 // AppendAct implements moderation.Log.
-func (a *Acts) AppendAct(act domain.Act, done func(error)) {
-	record := eventRecord([]byte(act.User.String()), EncodeAct(act))
-	all := &joinedOutcome{left: a.conversations.Partitions() + 1, done: done}
+func (a *Acts) AppendAct(act domain.Act, places []int64, done func(error)) {
+	var lacking []int
 	for partition := range a.conversations.Partitions() {
+		if partition >= len(places) || places[partition] == domain.ActNowhere {
+			lacking = append(lacking, partition)
+		}
+	}
+	if len(lacking) == 0 {
+		done(nil)
+		return
+	}
+	record := recordOfAct(act)
+	all := &joinedOutcome{left: len(lacking), done: done}
+	for _, partition := range lacking {
 		a.conversations.AppendAs(logclient.Owner{}, partition, record, all.add)
 	}
-	a.audit.AppendAs(logclient.Owner{}, a.audit.PartitionOf(record.Key), record, all.add)
+}
+
+func recordOfAct(act domain.Act) recordbatch.Record {
+	return eventRecord([]byte(act.User.String()), EncodeAct(act))
 }
 
 // EncodeAct returns the value of an act's record.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,8 @@ func TestEventsComeBackAsTheyWent(t *testing.T) {
 	for _, event := range []domain.Event{
 		{Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(t, `<b>"hi"</b> & ' ü 😀`)}, ClientMessageID: `a"\b`},
 		{Body: domain.ChatMessage{From: 9, To: 9, Text: mustText(t, "")}},
+		{Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(t, "hi")}, Acts: 1},
+		{Body: domain.ChatMessage{From: 9, To: 10, Text: mustText(t, "hi")}, ClientMessageID: "m", Acts: math.MaxInt64},
 		{Body: domain.GameInvite{From: 10, To: 9, Status: domain.InviteOpened, Room: "r"}},
 		{Body: domain.GameInvite{From: 10, To: 9, Status: domain.InviteCancelled}},
 		{Body: domain.SystemMessage{To: 9, Text: mustText(t, "round 2"), Room: "r", Opponent: 8}},
@@ -56,6 +59,35 @@ func TestEventsComeBackAsTheyWent(t *testing.T) {
 		}
 		if _, hidden := event.Body.(domain.BlockChanged); hidden != (frame == nil) {
 			t.Errorf("%s: shown as %s", value, frame)
+		}
+	}
+}
+
+// Integers of CloudEvents have 32 bits, and a version is greater: it is a text, of one form.
+func TestTheVersionThatALoginKnewIsWrittenAsText(t *testing.T) {
+	event, _ := saidBy9(t, "hi")
+	event.Acts = 1_767_323_045_678
+	value, err := EncodeEvent(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const written = `,"acts":"1767323045678",`
+	if !bytes.Contains(value, []byte(written)) {
+		t.Fatalf("%s lacks %s", value, written)
+	}
+	own := newOwnMessages()
+	own.note(event, value)
+	if got, _, ok := own.take(referenceKey, bytes.Clone(value)); !ok || got != event {
+		t.Errorf("it is remembered as %+v, %t", got, ok)
+	}
+	for form, want := range map[string]int64{
+		`"1"`: 1, `"9223372036854775807"`: math.MaxInt64,
+		`1767323045678`: 0, `"01"`: 0, `"+1"`: 0, `"-1"`: 0, `"0"`: 0, `""`: 0, `" 1"`: 0, `"1.0"`: 0, `"1e3"`: 0, `"9223372036854775808"`: 0,
+		`"99999999999999999999"`: 0, `"x"`: 0, `null`: 0, `true`: 0, `["1"]`: 0,
+	} {
+		changed := bytes.Replace(value, []byte(written), []byte(`,"acts":`+form+`,`), 1)
+		if got, _, err := DecodeEvent(referenceKey, changed); err != nil || got.Acts != want {
+			t.Errorf("%s is read as %d, %v", form, got.Acts, err)
 		}
 	}
 }
@@ -169,6 +201,9 @@ func (nobodyWaits) Read(domain.EventID, error) {}
 
 func FuzzDecodeEvent(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","source":"/chatting","type":"chatting.chat_message.v1","subject":"9","time":"2026-11-23T12:45:19.712Z","datacontenttype":"application/json","data":{"type":"chat_message","message":"hello","from_id":9,"to_id":10,"time":"2026-11-23T12:45:19.712Z","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230"}}`))
+	for _, acts := range []string{`"1767323045678"`, `1767323045678`, `"01"`} {
+		f.Add([]byte(`{"specversion":"1.0","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230","type":"chatting.chat_message.v1","acts":` + acts + `,"data":{"type":"chat_message","message":"hello","from_id":9,"to_id":10,"time":"2026-11-23T12:45:19.712Z","id":"a1b90ad2-b63b-4d23-9053-16d9a9e54230"}}`))
+	}
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, value []byte) {
@@ -178,6 +213,9 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		if event.Body.Conversation() != domain.Between(9, 10) {
 			t.Errorf("accepted an event of another conversation: %s", value)
+		}
+		if event.Acts < 0 {
+			t.Errorf("a login knew the version %d: %s", event.Acts, value)
 		}
 		if _, isChange := event.Body.(domain.BlockChanged); isChange {
 			if shown != nil {

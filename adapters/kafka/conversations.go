@@ -126,6 +126,9 @@ func (t *ConversationTail) Record(r *recordbatch.StoredRecord) {
 	t.Log.sees(r.Partition, r.Offset+1)
 	if r.Offset == 0 {
 		t.Delivery.Begins(r.Partition, r.Time)
+		if t.Acts != nil {
+			t.Acts.Begins(r.Partition, r.Time)
+		}
 	}
 	conversation, ok := domain.ParseConversation(r.Key)
 	if !ok {

@@ -76,8 +76,9 @@ func appendExtensions(dst []byte, event domain.Event) []byte {
 		dst = strconv.AppendQuote(dst, string(name)) // printable ASCII: Go's quoting and JSON's are the same for it
 	}
 	if event.Acts > 0 {
-		dst = append(dst, `,"acts":`...)
+		dst = append(dst, `,"acts":"`...) // an integer of CloudEvents has 32 bits
 		dst = strconv.AppendInt(dst, event.Acts, 10)
+		dst = append(dst, '"')
 	}
 	if mark, ok := event.Body.(domain.ReadMark); ok {
 		dst = append(dst, `,"unread":`...)
@@ -128,7 +129,8 @@ const (
 var attributeNames = [...]string{
 	attributeSpecVersion: "specversion", attributeID: "id", attributeSource: "source", attributeType: "type",
 	attributeSubject: "subject", attributeTime: "time", attributeName: "clientmsgid",
-	attributeUnread: "unread", attributeReceipt: "receipt", attributeActs: "acts", attributeContentType: "datacontenttype", attributeData: "data",
+	attributeUnread: "unread", attributeReceipt: "receipt", attributeActs: "acts",
+	attributeContentType: "datacontenttype", attributeData: "data",
 }
 
 // envelope has the attributes of a CloudEvent as they were written; nil for those that are not there.
@@ -155,6 +157,17 @@ func (e *envelope) readMark(mark domain.ReadMark) (domain.Body, error) {
 		return nil, errors.New("a read mark whose unread is no integer")
 	}
 	return domain.NewReadMark(mark.Reader, mark.Partner, mark.Message, unread, string(e[attributeReceipt]) == "true")
+}
+
+// acts returns the version that the attribute acts has, in the only form in which it is written; 0 without one, or for another form.
+func (e *envelope) acts() int64 {
+	var written [20]byte
+	text := e.text(attributeActs)
+	version, ok := wire.Integer(text)
+	if !ok || version <= 0 || !bytes.Equal(text, strconv.AppendInt(written[:0], version, 10)) {
+		return 0
+	}
+	return version
 }
 
 func (e *envelope) text(attribute int) []byte {
@@ -211,9 +224,7 @@ func DecodeEvent(key domain.Conversation, value []byte) (domain.Event, []byte, e
 			return domain.Event{}, nil, err
 		}
 	}
-	if acts, ok := wire.Integer(e[attributeActs]); ok {
-		event.Acts = max(0, acts)
-	}
+	event.Acts = e.acts()
 	switch body := event.Body.(type) {
 	case domain.BlockChanged:
 		return event, nil, nil

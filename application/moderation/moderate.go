@@ -41,9 +41,11 @@ const MaxActs = 100_000
 
 // Log is where acts are published.
 type Log interface {
-	// AppendAct appends an act to every partition of the conversations, and to the audit. done is called once, when all of them have
-	// an outcome, with the first error if any: see port.ConversationLog.
-	AppendAct(act domain.Act, done func(error))
+	// AppendToAudit appends an act to the audit. done is called once: see port.ConversationLog.
+	AppendToAudit(act domain.Act, done func(error))
+	// AppendAct appends an act to the partitions of the conversations in which it has no place yet; to all of them if places is nil.
+	// done is called once, when all of them have an outcome, with the first error if any: see port.ConversationLog.
+	AppendAct(act domain.Act, places []int64, done func(error))
 }
 
 // Moderate carries out what the platform does to a user.
@@ -89,8 +91,7 @@ func Publish(ctx context.Context, outbox Outbox, log Log, register *Register, us
 		return err
 	}
 	for _, act := range acts {
-		err := async.Await(ctx, "The act could not be confirmed.", func(done func(error)) { log.AppendAct(act, done) })
-		if err != nil {
+		if err := appendAct(ctx, log, register.PlacesOf(act), act); err != nil {
 			return err
 		}
 		places, err := register.Await(ctx, act)
@@ -98,14 +99,32 @@ func Publish(ctx context.Context, outbox Outbox, log Log, register *Register, us
 			return err
 		}
 		if err := outbox.Published(ctx, act, places); err != nil {
-			return domain.WrapError(domain.CodeUnconfirmed, "The act could not be confirmed.", err)
+			return domain.WrapError(domain.CodeUnconfirmed, unconfirmed, err)
 		}
 	}
 	return nil
 }
 
+const unconfirmed = "The act could not be confirmed."
+
+// appendAct appends an act to the audit, and then where it has no place yet. Nothing is in force without its record in the audit, so
+// an act that has a place stands in the audit already.
+func appendAct(ctx context.Context, log Log, places []int64, act domain.Act) error {
+	if places == nil {
+		err := async.Await(ctx, unconfirmed, func(done func(error)) { log.AppendToAudit(act, done) })
+		if err != nil {
+			return err
+		}
+	}
+	return async.Await(ctx, unconfirmed, func(done func(error)) { log.AppendAct(act, places, done) })
+}
+
 // Forgets ends what an erased user is muted for, and drops the reasons of all acts. A ban and a revocation stay: they are about the id.
 func (m *Moderate) Forgets(ctx context.Context, user domain.UserID) error {
+	// The store keeps the reasons of what is not published.
+	if err := m.publish(ctx, user); err != nil {
+		return err
+	}
 	_, err := m.Execute(ctx, Command{User: user, Kind: domain.ActUnmute, Actor: erasingActor})
 	if err != nil && domain.CodeOf(err) != domain.CodeNotInForce {
 		return err

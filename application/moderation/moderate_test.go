@@ -32,7 +32,12 @@ type acts struct {
 	published map[int64][]int64 // the places of acts, by version
 	appended  int
 	// What the calls fail with.
-	failAdd, failAppend, failPublished, failLatest, failLatestOfSort error
+	failAdd, failAudit, failAppend, failPublished, failLatest, failLatestOfSort error
+
+	audited int
+	asked   [][]int64 // the places with which acts were appended
+	// away has a partition, but 0, take no act.
+	away bool
 	// unread has acts be appended that nobody reads.
 	unread  bool
 	forgot  []domain.UserID
@@ -130,19 +135,34 @@ func (a *acts) done() int {
 	return len(a.published)
 }
 
+func (a *acts) AppendToAudit(_ domain.Act, done func(error)) {
+	a.mu.Lock()
+	a.audited++
+	failed := a.failAudit
+	a.mu.Unlock()
+	done(failed)
+}
+
 // AppendAct has an act stand at the offsets 10 v and 10 v + 1, where v is its version.
-func (a *acts) AppendAct(act domain.Act, done func(error)) {
+func (a *acts) AppendAct(act domain.Act, places []int64, done func(error)) {
 	a.mu.Lock()
 	a.appended++
-	failed, unread := a.failAppend, a.unread
+	a.asked = append(a.asked, places)
+	failed, unread, away := a.failAppend, a.unread, a.away
 	a.mu.Unlock()
 	if failed == nil && !unread {
 		for p := range partitions {
+			if away && p > 0 {
+				failed = errAway
+				continue
+			}
 			a.register.Read(act, domain.Place{Partition: p, Offset: 10*act.Version + int64(p)})
 		}
 	}
 	done(failed)
 }
+
+var errAway = domain.NewError(domain.CodeUnavailable, "away")
 
 func mute(user domain.UserID) moderation.Command {
 	return moderation.Command{User: user, Kind: domain.ActMute, Reason: "spam", Actor: "alice"}
@@ -215,6 +235,69 @@ func TestWhatWasLeftIsPublishedBeforeALaterAct(t *testing.T) {
 		t.Errorf("%d appends, and %v is published", a.appended, a.published)
 	}
 	porttest.WantCode(t, "the next text", a.register.MaySend(201, 0), "")
+}
+
+func TestNothingIsInForceWithoutItsRecordInTheAudit(t *testing.T) {
+	a, use := newActs()
+	a.failAudit = errAway
+	_, err := use.Execute(t.Context(), mute(201))
+	porttest.WantCode(t, "without the audit", err, domain.CodeUnavailable)
+	if a.appended != 0 {
+		t.Error("the act stands in the conversations")
+	}
+	porttest.WantCode(t, "the next text", a.register.MaySend(201, 0), "")
+	a.failAudit = nil
+	if err := moderation.Publish(t.Context(), a, a, a.register, 201); err != nil {
+		t.Fatal(err)
+	}
+	porttest.WantCode(t, "once it is published", a.register.MaySend(201, 0), domain.CodeMuted)
+}
+
+func TestAnActIsWrittenAgainOnlyWhereItLacks(t *testing.T) {
+	a, use := newActs()
+	a.away = true
+	_, err := use.Execute(t.Context(), mute(201))
+	porttest.WantCode(t, "without a partition", err, domain.CodeUnavailable)
+	a.away = false
+	if err := moderation.Publish(t.Context(), a, a, a.register, 201); err != nil {
+		t.Fatal(err)
+	}
+	if a.audited != 1 {
+		t.Errorf("the audit has it %d times", a.audited)
+	}
+	if len(a.asked) != 2 || a.asked[0] != nil || !slices.Equal(a.asked[1], []int64{10, domain.ActNowhere}) {
+		t.Errorf("it is appended beside the places %v", a.asked)
+	}
+}
+
+func TestARelayThatFailsTriesLessAndLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, use := newActs()
+		a.failAudit = errAway
+		_, err := use.Execute(t.Context(), mute(201))
+		porttest.WantCode(t, "the act", err, domain.CodeUnavailable)
+		relay := &moderation.RelayActs{
+			Outbox: a, Log: a, Register: a.register, Now: a.now, Every: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		done := make(chan struct{})
+		go func() { defer close(done); relay.Run(ctx) }()
+		time.Sleep(time.Hour)
+		a.mu.Lock()
+		if a.audited > 70 {
+			t.Errorf("in an hour it tried %d times", a.audited)
+		}
+		a.failAudit = nil
+		a.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if a.done() != 1 {
+			t.Error("a minute after the audit is back, the act is not published")
+		}
+		stop()
+		<-done
+	})
 }
 
 func TestTheRelayPublishesWhatIsOldEnough(t *testing.T) {
@@ -310,6 +393,24 @@ func TestWhatIsInForceIsToldHoweverManyActsCameLater(t *testing.T) {
 	}
 }
 
+func TestAnErasureForgetsTheReasonOfAnActThatWasLeft(t *testing.T) {
+	a, use := newActs()
+	a.failAudit = errAway
+	_, err := use.Execute(t.Context(), moderation.Command{User: 201, Kind: domain.ActBan, Reason: "fraud", Actor: "alice"})
+	porttest.WantCode(t, "the ban", err, domain.CodeUnavailable)
+	porttest.WantCode(t, "an erasure meanwhile", use.Forgets(t.Context(), 201), domain.CodeUnavailable)
+	if len(a.forgot) != 0 {
+		t.Error("reasons are forgotten beside one that is kept")
+	}
+	a.failAudit, a.failAdd = nil, domain.NewError(domain.CodeNotInForce, "no mute")
+	if err := use.Forgets(t.Context(), 201); err != nil {
+		t.Fatal(err)
+	}
+	if a.done() != 1 || !slices.Equal(a.forgot, []domain.UserID{201}) {
+		t.Errorf("%d acts are published, and the reasons of %v forgotten", a.done(), a.forgot)
+	}
+}
+
 func TestAForgedActIsNotRead(t *testing.T) {
 	a, use := newActs()
 	act, err := use.Execute(t.Context(), mute(201))
@@ -363,6 +464,18 @@ func TestWhoIsBannedOrHasARevokedTokenStaysOut(t *testing.T) {
 	porttest.WantCode(t, "an old token", a.register.MayCome(202, time.Now().Add(-time.Minute)), domain.CodeUnauthenticated)
 	porttest.WantCode(t, "a token of an unknown age", a.register.MayCome(202, time.Time{}), domain.CodeUnauthenticated)
 	porttest.WantCode(t, "a new token", a.register.MayCome(202, later), "")
+}
+
+func TestAnActThatOnlyTheStoreHasStandsNowhere(t *testing.T) {
+	register := moderation.NewRegister(partitions, time.Now)
+	act := domain.Act{User: 201, Kind: domain.ActMute, Version: 3, Time: time.Now()}
+	kept := domain.PlacedAct{Act: act, Places: []int64{domain.ActNowhere, domain.ActNowhere}}
+	if err := register.Load(t.Context(), loaded{acts: []domain.PlacedAct{kept}}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if places := register.PlacesOf(act); places != nil {
+		t.Errorf("it stands at %v", places)
+	}
 }
 
 // loaded is what a store has.

@@ -2,6 +2,7 @@ package moderation
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,6 +151,18 @@ func (r *Register) Await(ctx context.Context, act domain.Act) ([]int64, error) {
 			return nil, domain.WrapError(domain.CodeUnconfirmed, "The act is not back from the log yet.", ctx.Err())
 		}
 	}
+}
+
+// PlacesOf returns where this node has read an act: its offset in each partition, domain.ActNowhere where it was not read; nil if it
+// was read nowhere.
+func (r *Register) PlacesOf(act domain.Act) []int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	places := r.acts.PlacesOf(act.User, act.Version)
+	if !slices.ContainsFunc(places, func(at int64) bool { return at != domain.ActNowhere }) {
+		return nil // the store had it
+	}
+	return places
 }
 
 // placesOf returns where an act stands, or a channel that is closed once more was read.

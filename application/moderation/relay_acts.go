@@ -10,7 +10,7 @@ import (
 )
 
 // RelayActs publishes the acts that a crash, or an append without an outcome, left unpublished: at least once, under the same id.
-// Every node runs one, as it also has the register forget.
+// Every node runs one, as it also has the register forget. After a round that failed it waits twice as long, a minute at most.
 type RelayActs struct {
 	Outbox   Outbox
 	Log      Log
@@ -27,21 +27,25 @@ const (
 	relayAge = 10 * time.Second
 	// relayTimeout bounds the publishing for one user.
 	relayTimeout = 30 * time.Second
+	// relayMaxWait bounds the time between two rounds that fail: each of them may write to the audit.
+	relayMaxWait = time.Minute
 )
 
 // Run relays until ctx ends. Failures are logged and tried again in the next round.
 func (r *RelayActs) Run(ctx context.Context) {
-	ticker := time.NewTicker(r.Every)
-	defer ticker.Stop()
+	wait := r.Every
 	for {
 		r.Register.Forget()
-		if err := r.round(ctx); err != nil && ctx.Err() == nil {
+		if err := r.round(ctx); err == nil {
+			wait = r.Every
+		} else if ctx.Err() == nil {
 			r.Logger.Warn("acts are not published yet: will try again", "error", err)
+			wait = max(r.Every, min(2*wait, relayMaxWait))
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(wait):
 		}
 	}
 }

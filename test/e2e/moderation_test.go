@@ -71,7 +71,7 @@ func (s *server) slip(from, to int, text string, acts int64) {
 	id, at := uuid.NewString(), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
 	known := ""
 	if acts > 0 {
-		known = fmt.Sprintf(`"acts":%d,`, acts)
+		known = fmt.Sprintf(`"acts":"%d",`, acts)
 	}
 	value := fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/chatting","type":"chatting.chat_message.v1","subject":"%d",`+
 		`"time":%q,%s"datacontenttype":"application/json","data":{"type":"chat_message","message":%q,"from_id":%[2]d,"to_id":%[6]d,`+

@@ -181,7 +181,7 @@ func newHistory(c common, acts moderationParts, b blockParts, p presenceParts, f
 		},
 		Erase: &application.EraseUser{
 			Eraser: c.Store.Eraser, Blocks: c.Store.Blocks, Log: b.Log, Sessions: c.Sessions, Ends: c.Log, Projected: c.Store.Projections,
-			Partitions: c.Config.Kafka.Partitions, Now: c.Now, Logger: c.Logger, Acts: acts.Moderate,
+			Partitions: c.Config.Kafka.Partitions, Now: c.Now, Logger: c.Logger, Acts: acts.Moderate, Users: c.Store.Users,
 		},
 	}
 	if c.Config.History.Enabled {
