@@ -63,7 +63,7 @@ func (t *tails) open(ctx context.Context) error {
 		return err
 	}
 	// Before the tail reads, and not before its place is known: an act from meanwhile stands behind that place.
-	if err := t.loadActs(ctx); err != nil {
+	if err := t.loadActs(ctx, at); err != nil {
 		return err
 	}
 	births, err := kafka.Births(ctx, t.cluster, t.names.Conversations, partitions)
