@@ -1,6 +1,6 @@
 # The commands of this repository. Each is written down once: here, or in the script that a target calls.
 .POSIX:
-.PHONY: quick build test lint fuzz ci cluster bench load generate release clean
+.PHONY: quick build test lint fuzz ci cluster faults bench load generate release clean
 
 # What to run before every commit: seconds, not minutes.
 quick: build
@@ -27,6 +27,10 @@ ci:
 # The cluster suite with its full counts: half an hour. Needs: eval "$(test/infra/up)"
 cluster:
 	CHATTING_TEST_SCALE=full go test -race -timeout 75m -v ./test/cluster
+
+# Three nodes, three brokers and PostgreSQL under 300 faults, for an hour: docs/reliability.md.
+faults:
+	go run ./test/storm
 
 # The Go benchmarks, with allocations.
 bench:

@@ -160,9 +160,8 @@ func TestABanOutlastsAMuteAndAnUnmute(t *testing.T) {
 }
 
 func TestWhatAnEndedConnectionSaysCountsNoMoreForAnHour(t *testing.T) {
-	a := newActs()
 	for _, kind := range []domain.ActKind{domain.ActEnd, domain.ActRevoke, domain.ActBan} {
-		a = newActs()
+		a := newActs()
 		act := a.stands(kind, time.Time{}, 10, 10)
 		if kind == domain.ActBan {
 			a.stands(domain.ActUnban, time.Time{}, 11, 11)

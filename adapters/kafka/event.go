@@ -129,7 +129,8 @@ const (
 var attributeNames = [...]string{
 	attributeSpecVersion: "specversion", attributeID: "id", attributeSource: "source", attributeType: "type",
 	attributeSubject: "subject", attributeTime: "time", attributeName: "clientmsgid",
-	attributeUnread: "unread", attributeReceipt: "receipt", attributeActs: "acts", attributeContentType: "datacontenttype", attributeData: "data",
+	attributeUnread: "unread", attributeReceipt: "receipt", attributeActs: "acts",
+	attributeContentType: "datacontenttype", attributeData: "data",
 }
 
 // envelope has the attributes of a CloudEvent as they were written; nil for those that are not there.

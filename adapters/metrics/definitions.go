@@ -140,10 +140,10 @@ var (
 	loginOutcomes = label{"outcome", []string{
 		"accepted", "no_token", "unauthenticated", "banned", "rate_limited", "unavailable", "unconfirmed", "internal",
 	}}
-	received = label{"type", []string{"login", "chat_message", "invite_game", "ping", "token_renewal", "refused"}}
+	received = label{"type", []string{"chat_message", "ping", "invite_game", "login", "token_renewal", "refused"}}
 	sent     = label{"type", []string{
-		"login", "chat_message", "invite_game", "system_message", "read_mark", "send_status", "pong", "token_renewed",
-		"token_expiring", "error",
+		"chat_message", "send_status", "pong", "read_mark", "system_message", "invite_game", "login", "error", "token_renewed",
+		"token_expiring",
 	}}
 	limits = label{"limit", []string{
 		"frames_per_second", "user_frames_per_second", "user_writes_per_second", "user_logins_per_second",

@@ -2,31 +2,39 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// counters returns the counters of a metric with one label, by its value. "other" is one of them. They are made once, so that who
-// counts hashes no labels.
-func (m *Metrics) counters(name Name) map[string]prometheus.Counter {
-	d := definitionOf(name)
+// counters are those of a metric with one label, in the order of the table, and last that of "other". They are made once. To look
+// for one hashes nothing: the table has few values, the frequent ones first, and equal strings mostly are the same constant.
+type counters []valueCounter
+
+type valueCounter struct {
+	value string
+	prometheus.Counter
+}
+
+func (m *Metrics) counters(name Name) (all counters) {
 	vec := m.counterVec(name)
-	all := map[string]prometheus.Counter{other: vec.WithLabelValues(other)}
-	for _, value := range d.labels[0].values {
-		all[value] = vec.WithLabelValues(value)
+	for _, value := range append(slices.Clone(definitionOf(name).labels[0].values), other) {
+		all = append(all, valueCounter{value, vec.WithLabelValues(value)})
 	}
 	return all
 }
 
-// count adds to the counter of a value, or to that of "other".
-func count(counters map[string]prometheus.Counter, value string, n int) {
-	c := counters[value]
-	if c == nil {
-		c = counters[other]
+// count adds 1 to the counter of a value, or to that of "other".
+func (c counters) count(value string) {
+	for i := range c {
+		if c[i].value == value {
+			c[i].Inc()
+			return
+		}
 	}
-	c.Add(float64(n))
+	c[len(c)-1].Inc()
 }
 
 func (m *Metrics) counterVec(name Name) *prometheus.CounterVec {
@@ -73,7 +81,7 @@ func (m *Metrics) histogramVec(name Name) *prometheus.HistogramVec {
 
 // Sockets measures what happens on WebSockets.
 type Sockets struct {
-	logins, received, sent   map[string]prometheus.Counter
+	logins, received, sent   counters
 	login, echo, failed      prometheus.Observer
 	bytesReceived, bytesSent prometheus.Counter
 }
@@ -90,7 +98,7 @@ func (m *Metrics) Sockets() *Sockets {
 
 // LoginEnded counts a login, and how long it took if it was accepted.
 func (s *Sockets) LoginEnded(outcome string, took time.Duration) {
-	count(s.logins, outcome, 1)
+	s.logins.count(outcome)
 	if outcome == "accepted" {
 		s.login.Observe(took.Seconds())
 	}
@@ -98,13 +106,13 @@ func (s *Sockets) LoginEnded(outcome string, took time.Duration) {
 
 // FrameReceived counts a frame of a client.
 func (s *Sockets) FrameReceived(kind string, bytes int) {
-	count(s.received, kind, 1)
+	s.received.count(kind)
 	s.bytesReceived.Add(float64(bytes))
 }
 
 // FrameSent counts a frame for a client.
 func (s *Sockets) FrameSent(kind string, bytes int) {
-	count(s.sent, kind, 1)
+	s.sent.count(kind)
 	s.bytesSent.Add(float64(bytes))
 }
 
@@ -194,8 +202,7 @@ func (d *Deliveries) Delivered(age time.Duration) { d.age.Observe(max(0, age).Se
 
 // Letters measures the ingest of system messages.
 type Letters struct {
-	outcomes map[string]prometheus.Counter
-	codes    map[string]prometheus.Counter
+	outcomes, codes counters
 }
 
 // Letters returns the instruments of the ingest. It is called once.
@@ -204,17 +211,17 @@ func (m *Metrics) Letters() *Letters {
 }
 
 // Delivered counts a system message that was delivered.
-func (l *Letters) Delivered() { count(l.outcomes, "delivered", 1) }
+func (l *Letters) Delivered() { l.outcomes.count("delivered") }
 
 // Buried counts one that became a dead letter with a code.
 func (l *Letters) Buried(code string) {
-	count(l.outcomes, "dead_letter", 1)
-	count(l.codes, code, 1)
+	l.outcomes.count("dead_letter")
+	l.codes.count(code)
 }
 
 // Queries measures the calls of the database.
 type Queries struct {
-	outcomes map[string]prometheus.Counter
+	outcomes counters
 	took     prometheus.Observer
 }
 
@@ -225,6 +232,6 @@ func (m *Metrics) Queries() *Queries {
 
 // Called counts a call by its outcome.
 func (q *Queries) Called(outcome string, took time.Duration) {
-	count(q.outcomes, outcome, 1)
+	q.outcomes.count(outcome)
 	q.took.Observe(took.Seconds())
 }

@@ -117,6 +117,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.http.Shutdown(ending) != nil {
 		_ = s.http.Close() // what is left of a long profile
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving metrics: %w", err)
+	}
 	return nil
 }

@@ -58,8 +58,8 @@ func (m *Metrics) Read(name Name, read func() (value float64, known bool), label
 	if d.kind == histogram || len(labels) != len(d.labels) {
 		panic(fmt.Sprintf("metrics: %s cannot be read with the labels %q", name, labels))
 	}
-	for i, l := range d.labels {
-		labels[i] = l.known(labels[i])
+	for i, value := range labels {
+		labels[i] = d.labels[i].known(value)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -106,7 +106,11 @@ func (m *Moderation) Add(ctx context.Context, act domain.Act) (domain.Act, error
 		if act.Version, _, err = database.Find[int64](ctx, tx, nextActVersion, act.User, at); err != nil {
 			return err
 		}
-		if err := m.admit(ctx, tx, act); err != nil {
+		old, err := oldActs(ctx, tx, act.Time)
+		if err != nil {
+			return err
+		}
+		if err := m.admit(ctx, tx, act, old); err != nil {
 			return err
 		}
 		sort := act.Kind.Sort()
@@ -126,11 +130,10 @@ func (m *Moderation) Add(ctx context.Context, act domain.Act) (domain.Act, error
 			at, ends); err != nil {
 			return err
 		}
-		old := act.Time.Add(-moderation.Lately).UnixMilli()
 		if _, err := tx.ExecContext(ctx, deleteOldPlaces, old); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, deleteOldActs, old)
+		_, err = tx.ExecContext(ctx, deleteOldActs, old)
 		return err
 	})
 	if err != nil {
@@ -139,13 +142,20 @@ func (m *Moderation) Add(ctx context.Context, act domain.Act) (domain.Act, error
 	return act, nil
 }
 
+// oldActs returns since when, in milliseconds, acts have counted no more that are deleted now. A clock that is ahead would delete
+// what is in force, and one that is behind the act that it has just asked for.
+func oldActs(ctx context.Context, tx *sqlx.Tx, now time.Time) (int64, error) {
+	clock, err := trustedClock(ctx, tx)
+	return min(now.UnixMilli(), clock.Limit(now).UnixMilli()) - moderation.Lately.Milliseconds(), err
+}
+
 var (
 	errManyActs   = domain.NewError(domain.CodeLimit, "Too many acts of the platform are in force, or were lately.")
 	errNotInForce = domain.NewError(domain.CodeNotInForce, "There is nothing in force to end.")
 )
 
-// admit tells whether there is room for an act, or, for one that ends another, whether there is that one.
-func (m *Moderation) admit(ctx context.Context, tx *sqlx.Tx, act domain.Act) error {
+// admit tells whether there is room for an act beside those that are not old, or, for one that ends another, whether there is that one.
+func (m *Moderation) admit(ctx context.Context, tx *sqlx.Tx, act domain.Act, old int64) error {
 	sort := act.Kind.Sort()
 	if sort != act.Kind {
 		row, found, err := database.Find[actRow](ctx, tx, selectLatestAct, act.User, sort)
@@ -157,7 +167,7 @@ func (m *Moderation) admit(ctx context.Context, tx *sqlx.Tx, act domain.Act) err
 		}
 		return nil
 	}
-	count, _, err := database.Find[int](ctx, tx, countActs, act.Time.Add(-moderation.Lately).UnixMilli(), m.max)
+	count, _, err := database.Find[int](ctx, tx, countActs, old, m.max)
 	if err != nil {
 		return err
 	}

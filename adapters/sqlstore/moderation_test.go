@@ -147,6 +147,17 @@ var moderationContract = map[string]func(*testing.T, testDB){
 		added(t, s, 203, domain.ActMute, moderation.Lately+time.Hour+time.Second, time.Time{})
 		wantLoaded(t, s, 0, "203 mute []")
 	},
+	"AClockThatLeapsDeletesNoActs": func(t *testing.T, d testDB) {
+		s := onClock(t, d, &wall{at: sqltest.Time})
+		wantClock(t, s, sqltest.Time, sqltest.Time, false)
+		added(t, s, 201, domain.ActBan, 0, sqltest.Time.Add(7*24*time.Hour))
+		added(t, s, 202, domain.ActRevoke, 0, time.Time{})
+		added(t, s, 203, domain.ActEnd, 2*domain.RevocationLength, time.Time{})
+		wantLoaded(t, s, 0, "201 ban []", "202 revoke []", "203 end []")
+		// Nor does one that is behind: it would delete its own.
+		added(t, s, 204, domain.ActEnd, -domain.RevocationLength, time.Time{})
+		wantLoaded(t, s, -domain.RevocationLength, "201 ban []", "202 revoke []", "203 end []", "204 end []")
+	},
 	"TheFirstPlaceOfAnActCounts": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		act := added(t, s, 201, domain.ActMute, 0, time.Time{})

@@ -169,9 +169,9 @@ func requestsTo(check checkOf) *requests {
 	return &requests{conn: c}
 }
 
-// BenchmarkSend compares what a message costs between its parsing and its use case, without a check and with one that passes at
+// BenchmarkCheck compares what a message costs between its parsing and its use case, without a check and with one that passes at
 // once. Without one it must cost no allocation.
-func BenchmarkSend(b *testing.B) {
+func BenchmarkCheck(b *testing.B) {
 	for name, check := range map[string]checkOf{"off": nil, "on": func(_ context.Context, c messaging.ChatCommand) (messaging.ChatCommand, error) {
 		return c, nil
 	}} {

@@ -88,8 +88,8 @@ func (r *requests) renew(req request) bool {
 	return true
 }
 
-// submit hands a command to its use case. began is when it was read, if somebody observes that. submit waits while too many have
-// no outcome; false when the connection closed meanwhile.
+// submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
+// began is when the command was read, if somebody observes that.
 func (r *requests) submit(req request, began time.Time) bool {
 	if !r.conn.reading.Claim() {
 		return false

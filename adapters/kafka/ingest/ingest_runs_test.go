@@ -151,7 +151,13 @@ func TestALetterStandsInThePartitionOfItsRecord(t *testing.T) {
 	_, cluster, _ := logtest.Controlled(t, 7)
 	dead := topictest.Appender(t, cluster, "log", 7)
 	defer dead.Close(brokertest.Context(t))
-	i := New(nil, Options{DeadLetters: dead, Logger: brokertest.Logger(t)})
+	var told outcomes
+	defer func() {
+		if want := (outcomes{DeadInvalidJSON, DeadInvalidJSON}); !slices.Equal(told, want) {
+			t.Errorf("an observer was told %q, want %q", told, want)
+		}
+	}()
+	i := New(nil, Options{DeadLetters: dead, Logger: brokertest.Logger(t), Observer: &told})
 	for partition, want := range map[int]int{3: 3, 12: 5} { // fewer partitions than of the messages
 		r := foreign("poison")
 		r.partition = partition
@@ -422,5 +428,19 @@ func TestAPartitionCommitsEachRunAndMakesRoom(t *testing.T) {
 	}
 	if p.underWay.TryAcquire(1) {
 		t.Error("what is not committed makes room")
+	}
+}
+
+// outcomes notes what an Observer is told, by one goroutine.
+type outcomes []string
+
+func (o *outcomes) Delivered()         { *o = append(*o, "delivered") }
+func (o *outcomes) Buried(code string) { *o = append(*o, code) }
+
+func TestAnObserverIsToldOfADelivery(t *testing.T) {
+	var told outcomes
+	i := New(nil, Options{Messages: &undeliverable{}, Logger: brokertest.Logger(t), Observer: &told})
+	if !i.deliver(t.Context(), foreign("x"), messaging.SystemMessageCommand{}) || !slices.Equal(told, outcomes{"delivered"}) {
+		t.Errorf("it was told %q", told)
 	}
 }

@@ -267,6 +267,42 @@ func TestAStartIn1970KeepsLoginsOutNoLongerThanALease(t *testing.T) {
 	}
 }
 
+// While a node waits for its clock, other nodes publish acts. It may wait for so long that it does not read those in the log.
+func TestActsFromBeforeTheClockIsRightAreKnown(t *testing.T) {
+	dir := t.TempDir()
+	s, end := serveOnClock(t, dir, 0)
+	s.until(t, "readiness", s.isReady(t))
+	s.until(t, "a time to compare with", func() bool {
+		at, _, err := s.store.Clock.ReferenceTime(t.Context())
+		return err == nil && !at.IsZero()
+	})
+	end()
+
+	s, _ = serveOnClock(t, dir, -domain.MaxLeap-time.Hour)
+	s.until(t, "the wait", func() bool { return s.log.has("the node does not serve before its clock is right") })
+	ban, err := domain.NewAct(1, domain.ActBan, time.Time{}, "", "alice", time.Now())
+	if err == nil {
+		ban, err = s.store.Moderation.Add(t.Context(), ban)
+	}
+	if err == nil {
+		err = s.store.Moderation.Published(t.Context(), ban, []int64{0, 0})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ahead.Store(0)
+	s.until(t, "readiness", s.isReady(t))
+	if client, err := harness.Connect(s.addr, s.token(t, 1)); err == nil {
+		client.Close()
+		t.Error("a user who is banned may log in")
+	}
+	client, err := harness.Connect(s.addr, s.token(t, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+}
+
 func TestWhatIsSaidWhileTheClockIsNotSetIsKept(t *testing.T) {
 	s, _ := serveOnClock(t, t.TempDir(), 0)
 	s.until(t, "readiness", s.isReady(t))

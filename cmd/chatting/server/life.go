@@ -82,6 +82,7 @@ func newNode(parts nodeParts) (*node, error) {
 		parts.Site.Mount(parts.API.App())
 	}
 	n := &node{parts: parts}
+	parts.Moderation.Register.OnEnd(n.endConnections)
 	n.background = &supervisor{logger: parts.Common.Logger, fail: n.fail}
 	return n, nil
 }
@@ -114,10 +115,7 @@ func (n *node) starting() []step {
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
 		only(!stores, first(p.Common.Store.Cursors.ForgetCursors)),
 
-		// What the platform did is known before the log is read.
-		first(n.loadActs),
-
-		// The sessions of all nodes are known before anybody is answered who is online.
+		// The sessions of all nodes, and what the platform did, are known before anybody is answered who is online.
 		first(p.Tails.open),
 		part("the tail of "+topics.Sessions, p.Tails.runSessions),
 		part("the tail of "+topics.Conversations, p.Tails.runConversations),

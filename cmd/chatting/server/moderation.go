@@ -30,15 +30,13 @@ func newModeration(c common, appenders appenders) moderationParts {
 }
 
 // loadActs takes over what the database knows; one that is away is waited for.
-func (n *node) loadActs(ctx context.Context) error {
-	p := n.parts
-	p.Moderation.Register.OnEnd(n.endConnections)
+func (t *tails) loadActs(ctx context.Context) error {
 	for {
-		err := p.Moderation.Register.Load(ctx, p.Common.Store.Moderation)
+		err := t.acts.Load(ctx, t.common.Store.Moderation)
 		if domain.CodeOf(err) != domain.CodeUnavailable || ctx.Err() != nil {
 			return err
 		}
-		p.Common.Logger.Warn("the acts of the platform cannot be loaded, will try again", "error", err)
+		t.common.Logger.Warn("the acts of the platform cannot be loaded, will try again", "error", err)
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():

@@ -45,8 +45,8 @@ func newTails(
 	return t
 }
 
-// open waits until the node's clock is right, and finds out where the tails begin to read. The tail of conversations delivers from
-// the end of the log on, and learns of the invites before it.
+// open waits until the node's clock is right, finds out where the tails begin to read, and loads the acts of the platform. The tail of
+// conversations delivers from the end of the log on, and learns of the invites before it.
 func (t *tails) open(ctx context.Context) error {
 	at, err := t.clock.await(ctx)
 	if err != nil {
@@ -60,6 +60,10 @@ func (t *tails) open(ctx context.Context) error {
 	}
 	recalled, ends, err := kafka.Lookback(ctx, t.cluster, t.names.Conversations, partitions, at, domain.InviteLookback+judgedBefore)
 	if err != nil {
+		return err
+	}
+	// Before the tail reads, and not before its place is known: an act from meanwhile stands behind that place.
+	if err := t.loadActs(ctx); err != nil {
 		return err
 	}
 	births, err := kafka.Births(ctx, t.cluster, t.names.Conversations, partitions)

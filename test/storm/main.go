@@ -1,0 +1,196 @@
+// Command storm runs three nodes of the server, three brokers and PostgreSQL under a schedule of faults, with clients that do as
+// docs/clients.md says, and then checks that nothing was lost, doubled, swapped or shown to the wrong user. docs/reliability.md
+// explains it.
+//
+//	go run ./test/storm -seed 7 -for 10m -faults 50
+//
+// The schedule depends on -seed, -for, -faults and -leave alone. Everything that it starts ends with it. It needs Linux and what
+// test/infra/up needs. Full disks need root.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"chatting/test/storm/plan"
+)
+
+// options are what the caller asks for.
+type options struct {
+	seed    uint64
+	length  time.Duration
+	faults  int
+	leave   []plan.Kind
+	rate    float64
+	users   int
+	offline string
+	race    bool
+	program string
+	dir     string
+	dry     bool
+}
+
+// folderVariable names the folder of a run to the process that does the work.
+const folderVariable = "STORM_FOLDER"
+
+func main() {
+	asked := parse()
+	if asked.dry {
+		faults, err := plan.New(asked.schedule())
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		fmt.Print(plan.Text(faults))
+		return
+	}
+	if dir := os.Getenv(folderVariable); dir != "" {
+		os.Exit(work(asked, dir))
+	}
+	os.Exit(guard(asked))
+}
+
+func parse() options {
+	var o options
+	var leave string
+	flag.Uint64Var(&o.seed, "seed", 0, "what the schedule is made from; 0: a random one")
+	flag.DurationVar(&o.length, "for", time.Hour, "for how long there are faults")
+	flag.IntVar(&o.faults, "faults", 300, "how many faults there are")
+	flag.StringVar(&leave, "leave", "", "kinds of faults to leave out, separated by commas")
+	flag.Float64Var(&o.rate, "rate", 30, "how many messages all users together send in a second")
+	flag.IntVar(&o.users, "users", 12, "how many users there are; every second one has two devices")
+	flag.StringVar(&o.offline, "offline", "", "chat.offline of the nodes; by default store for an odd seed, reject for an even one")
+	flag.BoolVar(&o.race, "race", false, "build the nodes with the race detector")
+	flag.StringVar(&o.program, "program", "", "a program of the nodes that is built already: their clocks do not leap")
+	flag.StringVar(&o.dir, "dir", "", "where the logs and histories are kept; by default in a new folder below /tmp")
+	flag.BoolVar(&o.dry, "dry", false, "print the schedule and do nothing")
+	flag.Parse()
+	for o.seed == 0 {
+		o.seed = rand.Uint64N(1_000_000)
+	}
+	for kind := range strings.SplitSeq(leave, ",") {
+		if kind != "" {
+			o.leave = append(o.leave, plan.Kind(kind))
+		}
+	}
+	if o.program != "" {
+		o.leave = append(o.leave, plan.Clock)
+	}
+	if o.offline == "" {
+		o.offline = "reject"
+		if o.seed%2 == 1 {
+			o.offline = "store"
+		}
+	}
+	return o
+}
+
+func (o options) schedule() plan.Options {
+	return plan.Options{Seed: o.seed, Faults: o.faults, Length: o.length, Nodes: nodeCount, Brokers: brokerCount, Leave: o.leave}
+}
+
+// guard runs the work in a process of its own, and clears up behind it however it ended: by itself, by a panic or by a signal.
+func guard(asked options) int {
+	dir := asked.dir
+	if dir == "" {
+		made, err := os.MkdirTemp("", "storm-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		dir = made
+	}
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer clearUp(dir)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	arguments := append(os.Args[1:len(os.Args):len(os.Args)], fmt.Sprint("-seed=", asked.seed))
+	child := exec.Command(os.Args[0], arguments...)
+	child.Env = append(os.Environ(), folderVariable+"="+dir)
+	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := child.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	group := child.Process.Pid
+	// The nodes are in the group of the process that started them.
+	defer func() { _ = syscall.Kill(-group, syscall.SIGKILL) }()
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	for interrupted := false; ; {
+		select {
+		case err := <-ended:
+			var exit *exec.ExitError
+			switch {
+			case err == nil:
+				return 0
+			case errors.As(err, &exit) && exit.ExitCode() >= 0:
+				return exit.ExitCode()
+			}
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		case <-signals:
+			if interrupted { // asked twice
+				_ = child.Process.Kill()
+				continue
+			}
+			interrupted = true
+			_ = child.Process.Signal(syscall.SIGTERM)
+		}
+	}
+}
+
+// clearUp ends brokers and PostgreSQL of a run, and unmounts its small disks. Logs and histories stay.
+func clearUp(dir string) {
+	p := &parts{dir: infraFolder(dir)}
+	if postgres, err := os.ReadFile(filepath.Join(p.dir, "postgres.dir")); err == nil {
+		p.pgData = filepath.Join(strings.TrimSpace(string(postgres)), "data")
+		_ = p.pausePostgres(syscall.SIGCONT) // or it could not be ended
+	}
+	unmount(dir)
+	if err := infra(context.Background(), dir, "down"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+// work is the run itself. It returns the exit code: 0 if no rule was broken, 1 if one was, 2 if the run could not be done.
+func work(asked options, dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if asked.race {
+		fmt.Println("the nodes are built with the race detector")
+	}
+	fmt.Printf("seed %d, %d faults in %s, chat.offline=%s, %d users, %.0f messages/s; files in %s\n",
+		asked.seed, asked.faults, asked.length, asked.offline, asked.users, asked.rate, dir)
+	s := &storm{asked: asked, dir: dir, began: time.Now()}
+	found, err := s.run(ctx)
+	if err != nil {
+		s.say("the run could not be done: %v", err)
+		return 2
+	}
+	if len(found) > 0 {
+		s.say("%d violations; repeat with: go run ./test/storm -seed %d -for %s -faults %d -offline %s", len(found), asked.seed, asked.length,
+			asked.faults, asked.offline)
+		return 1
+	}
+	s.say("no rule was broken")
+	return 0
+}

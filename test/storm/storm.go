@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+
+	"chatting/adapters/auth"
+	"chatting/domain"
+	"chatting/test/storm/check"
+	"chatting/test/storm/plan"
+)
+
+const (
+	topicPrefix = "storm"
+	secret      = "of the storm, and of nothing else"
+	// inviteLife is how long invites are pending.
+	inviteLife = 20 * time.Second
+	// healLimit is for how long everything may take to be right again.
+	healLimit = 4 * time.Minute
+)
+
+// storm is one run.
+type storm struct {
+	asked options
+	dir   string
+	began time.Time
+	at    *installation
+	// reached are the addresses of the nodes as clients reach them, through proxies.
+	reached []string
+	turn    atomic.Uint64
+	people  []*person
+	log     *logReader
+	last    *check.Run // what was judged last
+
+	saying sync.Mutex
+}
+
+// say prints a line with the time since the run began.
+func (s *storm) say(format string, arguments ...any) {
+	s.saying.Lock()
+	defer s.saying.Unlock()
+	fmt.Printf("%9.3fs  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, arguments...))
+}
+
+// run is the whole run: it returns what was wrong.
+func (s *storm) run(ctx context.Context) ([]check.Violation, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	var devices, acting sync.WaitGroup
+	defer devices.Wait()
+	defer cancel()
+	leaving, err := s.enter(ctx, &devices)
+	if err != nil {
+		return nil, err
+	}
+	schedule := s.asked.schedule()
+	if !s.at.parts.disks {
+		s.say("disks cannot be filled here: mounting needs root")
+		schedule.Leave = append(schedule.Leave, plan.Full)
+	}
+	faults, err := plan.New(schedule)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "schedule.txt"), []byte(plan.Text(faults)), 0o644); err != nil {
+		return nil, err
+	}
+	acts, stopActing := context.WithCancel(ctx)
+	defer acting.Wait()
+	defer stopActing()
+	for _, p := range s.people {
+		acting.Go(func() { p.talk(acts) })
+		acting.Go(func() { p.manage(acts) })
+	}
+	s.say("the faults begin")
+	if err := s.suffer(ctx, faults); err != nil {
+		return nil, err
+	}
+	s.say("the faults have ended")
+	stopActing()
+	acting.Wait()
+	return s.judge(ctx, leaving)
+}
+
+// start starts brokers, PostgreSQL, the proxies and the nodes.
+func (s *storm) start(ctx context.Context) error {
+	program := s.asked.program
+	if program == "" {
+		s.say("building the nodes")
+		built, err := build(ctx, s.dir, s.asked.race)
+		if err != nil {
+			return err
+		}
+		program = built
+	}
+	s.say("starting %d brokers and PostgreSQL", brokerCount)
+	parts, err := startParts(ctx, s.dir)
+	if err != nil {
+		return err
+	}
+	s.at = &installation{parts: parts}
+	proxies := newProxies()
+	for number := 1; number <= nodeCount; number++ {
+		if err := s.place(proxies, program, number); err != nil {
+			return err
+		}
+	}
+	s.say("starting %d nodes", nodeCount)
+	for _, n := range s.at.nodes {
+		if err := n.start(); err != nil {
+			return err
+		}
+	}
+	return s.awaitNodes(ctx)
+}
+
+// place prepares one node: its folder, its links and its settings.
+func (s *storm) place(proxies *toxiproxy.ApiServer, program string, number int) error {
+	p, i := s.at.parts, number-1
+	n := &node{number: number, program: program, dir: filepath.Join(s.dir, fmt.Sprint("node-", number)), http: freeAddress()}
+	if err := os.MkdirAll(n.dir, 0o755); err != nil {
+		return err
+	}
+	n.clock = filepath.Join(n.dir, "clock")
+	if err := os.WriteFile(n.clock, make([]byte, 8), 0o644); err != nil {
+		return err
+	}
+	reached, database := freeAddress(), freeAddress()
+	links := []struct {
+		name     string
+		into     *[]*link
+		from, to []string
+	}{
+		{"clients", &s.at.clients, []string{reached}, []string{n.http}},
+		{"brokers", &s.at.brokers, p.advertised[i][:], p.listeners[i][:]},
+		{"database", &s.at.database, []string{database}, []string{p.postgres}},
+	}
+	for _, l := range links {
+		opened, err := openLink(proxies, fmt.Sprint(l.name, "-", number), l.from, l.to)
+		if err != nil {
+			return err
+		}
+		*l.into = append(*l.into, opened)
+	}
+	n.settings = []string{
+		"CHATTING_KAFKA_BROKERS=" + strings.Join(p.advertised[i][:], ","),
+		"CHATTING_DATABASE_URL=" + strings.Replace(p.url, p.postgres, database, 1),
+		"CHATTING_TOPIC_PREFIX=" + topicPrefix, "CHATTING_JWT_SECRET=" + secret, "CHATTING_HTTP_ADDR=" + n.http,
+		"CHATTING_CHAT_OFFLINE=" + s.asked.offline, "CHATTING_INVITE_EXPIRES_AFTER=" + inviteLife.String(),
+		"CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0", "CHATTING_PRESENCE_HIDE_FROM_BLOCKED=true",
+	}
+	s.at.nodes = append(s.at.nodes, n)
+	s.reached = append(s.reached, reached)
+	return nil
+}
+
+func (s *storm) awaitNodes(ctx context.Context) error {
+	for _, n := range s.at.nodes {
+		for end := time.Now().Add(healLimit); !n.isReady(ctx); {
+			if time.Now().After(end) {
+				return fmt.Errorf("node %d is not ready after %s: %w", n.number, healLimit, errors.Join(ctx.Err()))
+			}
+			if !pause(ctx, 200*time.Millisecond) {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// stop ends the nodes and the proxies. The guard ends the rest.
+func (s *storm) stop() {
+	for _, n := range s.at.nodes {
+		_ = n.stop(9, time.Minute)
+	}
+	for _, links := range [][]*link{s.at.clients, s.at.brokers, s.at.database} {
+		for _, l := range links {
+			l.close()
+		}
+	}
+	if s.log != nil {
+		s.log.stop()
+	}
+}
+
+// nextPlace returns the nodes in turn, as a balancer does.
+func (s *storm) nextPlace() string { return s.reached[s.turn.Add(1)%uint64(len(s.reached))] }
+
+// enter logs all users in, makes them friends, and begins to read the log. Whoever has the function that it returns makes one user
+// leave.
+func (s *storm) enter(ctx context.Context, devices *sync.WaitGroup) (leave func(*person), err error) {
+	rest := newRESTClient(s.nextPlace, mint)
+	leaves := make(map[int64]context.CancelFunc)
+	histories := filepath.Join(s.dir, "histories")
+	if err := os.MkdirAll(histories, 0o755); err != nil {
+		return nil, err
+	}
+	users := int64(s.asked.users)
+	for id := int64(1); id <= users; id++ {
+		p := &person{
+			id: id, rest: rest, pace: time.Duration(float64(s.asked.users) / s.asked.rate * float64(time.Second)),
+			blocked: make(map[int64]bool), marks: make(map[int64][]string), asked: make(chan invitation, 1),
+		}
+		for _, step := range []int64{1, 2, users - 1, users - 2} { // their neighbours on a ring
+			p.partners = append(p.partners, 1+(id-1+step)%users)
+		}
+		stays, leave := context.WithCancel(ctx)
+		leaves[id] = leave
+		for number := 1; number <= 1+int(id%2); number++ {
+			d, file, err := newDevice(histories, id, number)
+			if err != nil {
+				return nil, err
+			}
+			d.token, d.place, d.rest, d.partners = mint(id), s.nextPlace, rest, p.partners
+			if number == 1 {
+				d.invited = func(from int64, room string) {
+					select {
+					case p.asked <- invitation{from, room}:
+					default: // it has one to answer: this one expires
+					}
+				}
+			}
+			p.devices = append(p.devices, d)
+			devices.Go(func() {
+				defer file.Close()
+				d.run(stays)
+			})
+		}
+		s.people = append(s.people, p)
+	}
+	if err := s.awaitDevices(ctx); err != nil {
+		return nil, err
+	}
+	for _, p := range s.people {
+		if err := p.befriend(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.log, err = readTopic(s.at.parts.direct, topicPrefix+".conversations")
+	return func(p *person) { leaves[p.id]() }, err
+}
+
+func (s *storm) awaitDevices(ctx context.Context) error {
+	for _, p := range s.people {
+		for _, d := range p.devices {
+			for end := time.Now().Add(healLimit); !d.isConnected(); {
+				if time.Now().After(end) {
+					return fmt.Errorf("device %d of user %d is not connected after %s", d.number, d.user, healLimit)
+				}
+				if !pause(ctx, 100*time.Millisecond) {
+					return ctx.Err()
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// mint makes a token that is good whatever a node's clock says.
+func mint(user int64) string {
+	minted, err := auth.MintHS256([]byte(secret), domain.UserID(user), 96*time.Hour, time.Now().Add(-48*time.Hour), auth.Required{})
+	if err != nil {
+		panic(err) // the secret and the user are good
+	}
+	return minted
+}
