@@ -12,6 +12,7 @@ import (
 	"chatting/application/invites"
 	"chatting/application/moderation"
 	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 	"chatting/test/brokertest"
 )
@@ -138,5 +139,30 @@ func TestAMessageThatWasKeptBackIsShownWhenItComesAgain(t *testing.T) {
 	shown := slices.DeleteFunc(conn.told, func(told string) bool { return told != "deliver" })
 	if len(shown) != 1 {
 		t.Errorf("it is shown %d times", len(shown))
+	}
+}
+
+// What stood in a hole was read by the node that published it.
+func TestAnActThatStoodInAHoleCountsBehindIt(t *testing.T) {
+	store := &storedActs{}
+	tail := moderated(t, store)
+	store.acts = []domain.PlacedAct{{Act: muteOf9(1, time.Now()), Places: []int64{115}}}
+	early, late := &attached{}, &attached{}
+	tail.Delivery.Attach(10, early)
+	tail.Reload = func() {
+		if len(early.closed) == 0 {
+			t.Error("connections stay open until the acts are loaded")
+		}
+		tail.Delivery.Attach(10, late)
+		if err := tail.Acts.Load(t.Context(), store); err != nil {
+			t.Error(err)
+		}
+	}
+	tail.Hole(0, 110, 120)
+	if judgedAt(tail, 114) != "" || judgedAt(tail, 120) != domain.CodeMuted {
+		t.Error("the act does not count where it stands")
+	}
+	if !slices.Equal(late.closed, []port.CloseReason{port.CloseHole}) {
+		t.Errorf("a connection that came meanwhile is closed with %v", late.closed)
 	}
 }

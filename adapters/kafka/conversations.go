@@ -104,7 +104,10 @@ type ConversationTail struct {
 	// changes it if the topic is made anew.
 	From map[int]int64
 	// Acts is told what the platform did to users; nil if nobody asks.
-	Acts    *moderation.Register
+	Acts *moderation.Register
+	// Reload has Acts know what stood in a hole, from elsewhere. It returns once they do, or the tail is to stop. If it is nil, acts that
+	// stood there do not count in that partition.
+	Reload  func()
 	Notices *notice.Log // about acts that are not real; needed with Acts
 	Logger  *slog.Logger
 	// Observer is told how old records are when they are delivered; nil: nobody is.
@@ -175,6 +178,10 @@ func (t *ConversationTail) Hole(partition int, from, to int64) {
 		}
 		t.Delivery.Restart(partition, to)
 	} else {
+		if t.Reload != nil {
+			t.Reload()
+			t.Delivery.CloseAll(port.CloseHole) // who logged in meanwhile did so without what is known now
+		}
 		t.Delivery.Passed(partition, to)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -440,7 +441,8 @@ func (r *rest) askModeration(one string) {
 	r.ask(400, "POST "+path+` {"act":"unmute","user_id":1,"actor":"alice"}`)
 	r.ask(400, "POST "+path+` {"act":"mute","user_id":1,"actor":"alice","until":"tomorrow"}`)
 	r.ask(200, "POST "+path+` {"act":"mute","user_id":1,"actor":"alice"}`)
-	r.ask(200, "POST "+path+` {"act":"ban","user_id":1,"actor":"alice","until":"2031-01-02T03:04:05Z","reason":"fraud"}`)
+	until := time.Now().UTC().AddDate(1, 0, 0).Format(time.RFC3339)
+	r.ask(200, "POST "+path+` {"act":"ban","user_id":1,"actor":"alice","until":"`+until+`","reason":"fraud"}`)
 	r.ask(200, "GET "+path+"?user_id=1")
 	r.ask(403, "GET /api/chatting/friends/", one)
 	r.ask(200, "POST "+path+` {"act":"unban","user_id":1,"actor":"alice"}`)

@@ -32,6 +32,7 @@ type onClock struct {
 	*inProcess
 	ahead atomic.Int64 // of the real one, as a time.Duration
 	store *sqlstore.Store
+	tails *tails
 	log   *lockedLog
 }
 
@@ -82,7 +83,7 @@ func serveOnClock(t *testing.T, dir string, ahead time.Duration, more ...string)
 	s.ahead.Store(int64(ahead))
 	var listener net.Listener
 	server := fx.New(
-		graphOf(cfg, slog.New(slog.NewTextHandler(s.log, nil))), fx.NopLogger, fx.Populate(&listener, &s.store),
+		graphOf(cfg, slog.New(slog.NewTextHandler(s.log, nil))), fx.NopLogger, fx.Populate(&listener, &s.store, &s.tails),
 		fx.Decorate(
 			func(port.Clock) port.Clock { return s.now },
 			func(h historyParts) historyParts {
@@ -267,6 +268,34 @@ func TestAStartIn1970KeepsLoginsOutNoLongerThanALease(t *testing.T) {
 	}
 }
 
+// banUnread bans a user by an act that this node does not read in the log.
+func (s *onClock) banUnread(t *testing.T, user domain.UserID) {
+	t.Helper()
+	ban, err := domain.NewAct(user, domain.ActBan, time.Time{}, "", "alice", time.Now())
+	if err == nil {
+		ban, err = s.store.Moderation.Add(t.Context(), ban)
+	}
+	if err == nil {
+		err = s.store.Moderation.Published(t.Context(), ban, []int64{0, 0})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestANodeLoadsActsAgainBehindAHole(t *testing.T) {
+	s, _ := serveOnClock(t, t.TempDir(), 0)
+	s.until(t, "readiness", s.isReady(t))
+	s.banUnread(t, 1)
+	if err := s.tails.acts.BanOf(1); err != nil {
+		t.Fatalf("the node has read what it was not told of: %v", err)
+	}
+	s.tails.delivering.Reload()
+	if got := domain.CodeOf(s.tails.acts.BanOf(1)); got != domain.CodeBanned {
+		t.Errorf("a user who is banned gets %q", got)
+	}
+}
+
 // While a node waits for its clock, other nodes publish acts. It may wait for so long that it does not read those in the log.
 func TestActsFromBeforeTheClockIsRightAreKnown(t *testing.T) {
 	dir := t.TempDir()
@@ -280,16 +309,7 @@ func TestActsFromBeforeTheClockIsRightAreKnown(t *testing.T) {
 
 	s, _ = serveOnClock(t, dir, -domain.MaxLeap-time.Hour)
 	s.until(t, "the wait", func() bool { return s.log.has("the node does not serve before its clock is right") })
-	ban, err := domain.NewAct(1, domain.ActBan, time.Time{}, "", "alice", time.Now())
-	if err == nil {
-		ban, err = s.store.Moderation.Add(t.Context(), ban)
-	}
-	if err == nil {
-		err = s.store.Moderation.Published(t.Context(), ban, []int64{0, 0})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.banUnread(t, 1)
 	s.ahead.Store(0)
 	s.until(t, "readiness", s.isReady(t))
 	if client, err := harness.Connect(s.addr, s.token(t, 1)); err == nil {

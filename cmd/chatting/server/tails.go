@@ -27,6 +27,7 @@ type tails struct {
 	names    kafka.TopicNames
 
 	sessions, conversations *logclient.Tail
+	delivering              *kafka.ConversationTail // the handler of conversations
 	// sessionsFrom is where the reading of the beats begins, and the ends are where the topics ended when the tails were opened.
 	sessionsFrom                  int64
 	sessionsEnd, conversationsEnd map[int]int64
@@ -84,13 +85,13 @@ func (t *tails) open(ctx context.Context) error {
 			Presence: t.presence, Notices: t.common.Notices, FlushWanted: t.flushes.Hear, Lost: t.lost,
 		},
 	})
+	t.delivering = &kafka.ConversationTail{
+		Delivery: t.delivery, Log: t.common.Log, From: maps.Clone(ends), Acts: t.acts, Notices: t.common.Notices,
+		Logger:   t.common.Logger,
+		Observer: t.common.Observers.deliveries,
+	}
 	t.conversations = logclient.NewTail(t.cluster, logclient.TailOptions{
-		Topic: t.names.Conversations, From: recalled, Logger: t.common.Logger,
-		Handler: &kafka.ConversationTail{
-			Delivery: t.delivery, Log: t.common.Log, From: maps.Clone(ends), Acts: t.acts, Notices: t.common.Notices,
-			Logger:   t.common.Logger,
-			Observer: t.common.Observers.deliveries,
-		},
+		Topic: t.names.Conversations, From: recalled, Logger: t.common.Logger, Handler: t.delivering,
 	})
 	return nil
 }
@@ -111,8 +112,24 @@ func (t *tails) judgeSince(ctx context.Context, at time.Time, recalled map[int]i
 	return nil
 }
 
-func (t *tails) runSessions(ctx context.Context) error      { return t.sessions.Run(ctx) }
-func (t *tails) runConversations(ctx context.Context) error { return t.conversations.Run(ctx) }
+func (t *tails) runSessions(ctx context.Context) error { return t.sessions.Run(ctx) }
+
+// runConversations reads the conversations. Behind a hole it waits for the database: nobody may be shown what an act that stood there
+// keeps back.
+func (t *tails) runConversations(ctx context.Context) error {
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	t.delivering.Reload = func() {
+		if err := t.loadActs(running); err != nil {
+			stop(err)
+		}
+	}
+	err := t.conversations.Run(running)
+	if running.Err() != nil && ctx.Err() == nil {
+		return context.Cause(running)
+	}
+	return err
+}
 
 // caughtUp waits until the tails have read what was there when they were opened.
 func (t *tails) caughtUp(ctx context.Context) error {
