@@ -154,7 +154,7 @@ func TestAnActThatStoodInAHoleCountsBehindIt(t *testing.T) {
 			t.Error("connections stay open until the acts are loaded")
 		}
 		tail.Delivery.Attach(10, late)
-		if err := tail.Acts.Load(t.Context(), store); err != nil {
+		if err := tail.Acts.Load(t.Context(), store, time.Now()); err != nil {
 			t.Error(err)
 		}
 	}
