@@ -32,7 +32,7 @@ func (s *storedActs) Acts(context.Context, time.Time) ([]domain.PlacedAct, error
 func moderated(t *testing.T, store *storedActs) *ConversationTail {
 	t.Helper()
 	register := moderation.NewRegister(1, time.Now)
-	if err := register.Load(t.Context(), store); err != nil {
+	if err := register.Load(t.Context(), store, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	notices := notice.NewLog(brokertest.Logger(t), time.Now)
@@ -154,7 +154,7 @@ func TestAnActThatStoodInAHoleCountsBehindIt(t *testing.T) {
 			t.Error("connections stay open until the acts are loaded")
 		}
 		tail.Delivery.Attach(10, late)
-		if err := tail.Acts.Load(t.Context(), store); err != nil {
+		if err := tail.Acts.Load(t.Context(), store, time.Now()); err != nil {
 			t.Error(err)
 		}
 	}

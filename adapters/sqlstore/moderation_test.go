@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -154,6 +156,8 @@ var moderationContract = map[string]func(*testing.T, testDB){
 		added(t, s, 202, domain.ActRevoke, 0, time.Time{})
 		added(t, s, 203, domain.ActEnd, 2*domain.RevocationLength, time.Time{})
 		wantLoaded(t, s, 0, "201 ban []", "202 revoke []", "203 end []")
+		// Nor does it leave out what counts when acts are loaded.
+		wantLoaded(t, s, 2*domain.RevocationLength, "201 ban []", "202 revoke []", "203 end []")
 		// Nor does one that is behind: it would delete its own.
 		added(t, s, 204, domain.ActEnd, -domain.RevocationLength, time.Time{})
 		wantLoaded(t, s, -domain.RevocationLength, "201 ban []", "202 revoke []", "203 end []", "204 end []")
@@ -214,4 +218,25 @@ var moderationContract = map[string]func(*testing.T, testDB){
 			}
 		}
 	},
+}
+
+// Each act deletes what is old, and most often nothing is.
+func TestDeletingOldActsReadsNoWholeTableOnSQLite(t *testing.T) {
+	s := newSQLiteDatabase(t).migrated(t)
+	for _, query := range []string{deleteOldPlaces, deleteOldActs} {
+		rows, err := s.db.Reader.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, 1)
+		sqltest.NoError(t, err)
+		plan := ""
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			sqltest.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
+			plan += detail + "\n"
+		}
+		sqltest.NoError(t, errors.Join(rows.Err(), rows.Close()))
+		if !strings.Contains(plan, "USING COVERING INDEX moderation_acts_ends_at") && !strings.Contains(plan, "USING INDEX moderation_acts_ends_at") ||
+			strings.Contains(plan, "SCAN") {
+			t.Errorf("%s\n%s", query, plan)
+		}
+	}
 }

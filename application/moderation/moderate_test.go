@@ -48,7 +48,7 @@ const partitions = 2
 func newActs() (*acts, *moderation.Moderate) {
 	a := &acts{now: time.Now, published: make(map[int64][]int64)}
 	a.register = moderation.NewRegister(partitions, a.now)
-	if err := a.register.Load(context.Background(), a); err != nil {
+	if err := a.register.Load(context.Background(), a, a.now()); err != nil {
 		panic(err)
 	}
 	return a, &moderation.Moderate{Store: a, Log: a, Register: a.register, Now: a.now}
@@ -421,7 +421,7 @@ func TestAnActThatOnlyTheStoreHasStandsNowhere(t *testing.T) {
 	register := moderation.NewRegister(partitions, time.Now)
 	act := domain.Act{User: 201, Kind: domain.ActMute, Version: 3, Time: time.Now()}
 	kept := domain.PlacedAct{Act: act, Places: []int64{domain.ActNowhere, domain.ActNowhere}}
-	if err := register.Load(t.Context(), loaded{acts: []domain.PlacedAct{kept}}); err != nil {
+	if err := register.Load(t.Context(), loaded{acts: []domain.PlacedAct{kept}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if places := register.PlacesOf(act); places != nil {
@@ -444,11 +444,11 @@ func (l loaded) Acts(_ context.Context, since time.Time) ([]domain.PlacedAct, er
 func TestARegisterBeginsWithWhatTheStoreHas(t *testing.T) {
 	register := moderation.NewRegister(partitions, time.Now)
 	away := errors.New("away")
-	if err := register.Load(t.Context(), loaded{err: away}); !errors.Is(err, away) {
+	if err := register.Load(t.Context(), loaded{err: away}, time.Now()); !errors.Is(err, away) {
 		t.Errorf("loading fails with %v", err)
 	}
 	act := domain.Act{User: 201, Kind: domain.ActMute, Version: 3, Time: time.Now().Add(-time.Hour)}
-	if err := register.Load(t.Context(), loaded{acts: []domain.PlacedAct{{Act: act, Places: []int64{5, domain.ActNowhere}}}}); err != nil {
+	if err := register.Load(t.Context(), loaded{acts: []domain.PlacedAct{{Act: act, Places: []int64{5, domain.ActNowhere}}}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	judged := func(partition int, offset int64) domain.Code {

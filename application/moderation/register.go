@@ -19,48 +19,45 @@ type Register struct {
 	// ended is told of acts that end connections, once each has begun to count here.
 	ended func(domain.Act)
 
-	// keepsAll has acts be kept that have long ended: a part of the log is read that may be old.
-	keepsAll bool
-
 	mu    sync.RWMutex
 	acts  domain.Acts
 	key   []byte
 	moved chan struct{} // closed when an act was read; nil while nobody waits
+	// clock is by what acts become old, and forgotten is up to when they were dropped the last time.
+	clock     domain.TrustedClock
+	forgotten time.Time
 }
 
-// Lately is for how long an act is remembered that ended, or was replaced: longer than the log usually is.
-const Lately = 30 * 24 * time.Hour
+const (
+	// Lately is for how long an act is remembered that ended, or was replaced: longer than the log usually is.
+	Lately = 30 * 24 * time.Hour
+	// forgetEvery is how often a register looks for acts to drop: it looks at all of them.
+	forgetEvery = time.Hour
+)
 
 // NewRegister returns a register without acts for a log with so many partitions. Load has to be called before it is asked.
 func NewRegister(partitions int, now port.Clock) *Register {
 	return &Register{now: now, acts: domain.NewActs(partitions), ended: func(domain.Act) {}}
 }
 
-// NewOldRegister is NewRegister for a reader of the log that may begin far back: it forgets nothing that it has read.
-func NewOldRegister(partitions int, now port.Clock) *Register {
-	r := NewRegister(partitions, now)
-	r.keepsAll = true
-	return r
-}
-
 // OnEnd has f called for each act that ends connections, after it counts here. It is called once, before anything is read. f runs in
 // the goroutine that reads, under no lock of the register.
 func (r *Register) OnEnd(f func(domain.Act)) { r.ended = f }
 
-// Load takes over what the store has. Acts that are committed later are read in the log. It may be called again. Errors:
-// CodeUnavailable.
-func (r *Register) Load(ctx context.Context, store Loaded) error {
+// Load takes over what the store has. Acts that are committed later are read in the log. It may be called again. now
+// is the time, or an earlier one if the clock cannot be trusted. Errors: CodeUnavailable.
+func (r *Register) Load(ctx context.Context, store Loaded, now time.Time) error {
 	key, err := store.Key(ctx)
 	if err != nil {
 		return err
 	}
-	acts, err := store.Acts(ctx, r.now().Add(-Lately))
+	acts, err := store.Acts(ctx, now.Add(-Lately))
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.key = key
+	r.key, r.clock = key, r.clock.Next(now)
 	for _, act := range acts {
 		r.acts.Add(act)
 	}
@@ -72,30 +69,59 @@ type Loaded interface {
 	// Key returns the secret by which acts that the store gave out are known: see domain.ActID.
 	Key(ctx context.Context) ([]byte, error)
 	// Acts returns the acts that counted at some time since, with the places in this log at which they are known to stand, in any
-	// order.
+	// order. A time that is ahead leaves out none that count.
 	Acts(ctx context.Context, since time.Time) ([]domain.PlacedAct, error)
 }
 
-// Read takes over an act that stands in the log. It is false, and nothing is done, for one that the store never gave out.
+// Read takes over an act that stands in the log. It is false, and nothing is done, for one that the store never gave out. It is also
+// false for one that is not known and older than Lately: it was forgotten, and somebody has written it again.
 func (r *Register) Read(act domain.Act, at domain.Place) bool {
+	r.mu.RLock()
+	when := r.clock.At
+	r.mu.RUnlock()
+	return r.ReadAsOf(act, at, when)
+}
+
+// ReadAsOf is Read for a reader that may be far behind. when is the time that the log has come to where it reads.
+func (r *Register) ReadAsOf(act domain.Act, at domain.Place, when time.Time) bool {
+	if now := r.now(); now.Before(when) {
+		when = now // records from clocks that are ahead make no act old
+	}
+	begins, ok := r.stands(act, at, when.Add(-Lately))
+	if begins && act.EndsConnections() {
+		r.ended(act)
+	}
+	return ok
+}
+
+// stands notes that an act stands at a place, unless it is not real, or is not known and from before a time. begins tells that it is
+// the newest act on its user.
+func (r *Register) stands(act domain.Act, at domain.Place, oldest time.Time) (begins, ok bool) {
 	r.mu.Lock()
-	if r.key == nil || domain.ActID(r.key, act) != act.ID {
-		r.mu.Unlock()
-		return false
+	defer r.mu.Unlock()
+	if r.key == nil || domain.ActID(r.key, act) != act.ID || act.Time.Before(oldest) && r.acts.PlacesOf(act.User, act.Version) == nil {
+		return false, false
 	}
-	begins := r.acts.VersionOf(act.User) < act.Version
-	if r.acts.Stands(act, at) && !r.keepsAll {
-		r.acts.Forget(r.now().Add(-Lately))
-	}
+	begins = r.acts.VersionOf(act.User) < act.Version
+	r.acts.Stands(act, at)
 	if r.moved != nil {
 		close(r.moved)
 		r.moved = nil
 	}
-	r.mu.Unlock()
-	if begins && act.EndsConnections() {
-		r.ended(act)
+	return begins, true
+}
+
+// Forget drops the acts that have counted no more for Lately, by a clock that did not leap. It is to be called every few seconds, so
+// that it sees how the clock goes, and drops acts once an hour. Without it a register forgets nothing.
+func (r *Register) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clock = r.clock.Next(r.now())
+	before := r.clock.At.Add(-Lately)
+	if before.Sub(r.forgotten).Abs() >= forgetEvery {
+		r.acts.Forget(before)
+		r.forgotten = before
 	}
-	return true
 }
 
 // Begins says when the first record of a partition was written, whose offset is 0: an act from before is from before the log.

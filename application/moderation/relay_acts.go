@@ -10,7 +10,7 @@ import (
 )
 
 // RelayActs publishes the acts that a crash, or an append without an outcome, left unpublished: at least once, under the same id.
-// Every node may run one. After a round that failed it waits twice as long, a minute at most.
+// Every node runs one, as it also has the register forget. After a round that failed it waits twice as long, a minute at most.
 type RelayActs struct {
 	Outbox   Outbox
 	Log      Log
@@ -35,6 +35,7 @@ const (
 func (r *RelayActs) Run(ctx context.Context) {
 	wait := r.Every
 	for {
+		r.Register.Forget()
 		if err := r.round(ctx); err == nil {
 			wait = r.Every
 		} else if ctx.Err() == nil {

@@ -33,6 +33,8 @@ type projection struct {
 	waits  bool
 	events []history.ProjectedEvent
 	acts   []history.StandingAct
+	// latest is the greatest time of a record that was read: by it an act is too old to be real.
+	latest time.Time
 	// last is the last record that was read, be it an event or not, if there is one.
 	last    loggedRecord
 	hasLast bool
@@ -48,6 +50,9 @@ func (h *projection) record(r *recordbatch.StoredRecord) {
 	value := bytes.Clone(r.Value)
 	h.last = loggedRecord{offset: r.Offset, at: r.Time, key: append(h.last.key[:0], r.Key...), value: value}
 	h.hasLast = true
+	if h.latest.Before(r.Time) {
+		h.latest = r.Time
+	}
 	event, frame, err := h.partition.open(r.Key, value)
 	h.followBlocks(r, event, err)
 	switch {
@@ -72,13 +77,13 @@ func (h *projection) record(r *recordbatch.StoredRecord) {
 	}
 }
 
-// act takes over a record that may be an act of the platform; false if it is none, or one that the database never gave out.
+// act takes over a record that may be an act of the platform; false if it is none, or one that the register refuses.
 func (h *projection) act(r *recordbatch.StoredRecord) bool {
 	if !kafka.IsAct(r.Value) {
 		return false
 	}
 	act, err := kafka.DecodeAct(r.Key, r.Value)
-	if err != nil || !h.reader.acts.Read(act, domain.Place{Partition: r.Partition, Offset: r.Offset}) {
+	if err != nil || !h.reader.acts.ReadAsOf(act, domain.Place{Partition: r.Partition, Offset: r.Offset}, h.latest) {
 		return false
 	}
 	h.acts = append(h.acts, history.StandingAct{Offset: r.Offset, Act: act})

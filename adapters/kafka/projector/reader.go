@@ -17,7 +17,7 @@ type reader struct {
 	projector *Projector
 	ctx       context.Context //nolint:containedctx // the generation's: it ends with it, as the reader does
 	tail      *logclient.Tail
-	// acts are what the platform did to users, as far as was read.
+	// acts are what the platform did to users, as far as was read. Nobody has them be forgotten: the log may be read from far back.
 	acts *moderation.Register
 	// of are the partitions that are read. waiting are those of which something is read and not yet written.
 	of      map[int]*projection
@@ -34,7 +34,7 @@ const (
 
 func newReader(ctx context.Context, p *Projector) *reader {
 	r := &reader{projector: p, ctx: ctx, of: make(map[int]*projection)}
-	r.acts = moderation.NewOldRegister(p.options.Partitions, time.Now)
+	r.acts = moderation.NewRegister(p.options.Partitions, time.Now)
 	r.tail = logclient.NewTail(p.cluster, logclient.TailOptions{
 		Topic: p.options.Topic, Handler: r, Through: r.write, Logger: p.options.Logger,
 		Interrupted: func(partition int) { r.of[partition].stop(errInterrupted) },
@@ -49,7 +49,7 @@ func (r *reader) loadActs(ctx context.Context) error {
 	if r.projector.options.Acts == nil {
 		return nil
 	}
-	return r.acts.Load(ctx, r.projector.options.Acts)
+	return r.acts.Load(ctx, r.projector.options.Acts, time.Now())
 }
 
 // run reads until ctx ends, sooner than at the next beat if somebody wishes for it.

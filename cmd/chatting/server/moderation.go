@@ -30,9 +30,9 @@ func newModeration(c common, appenders appenders) moderationParts {
 }
 
 // loadActs takes over what the database knows; one that is away is waited for.
-func (t *tails) loadActs(ctx context.Context) error {
+func (t *tails) loadActs(ctx context.Context, at time.Time) error {
 	for {
-		err := t.acts.Load(ctx, t.common.Store.Moderation)
+		err := t.acts.Load(ctx, t.common.Store.Moderation, at)
 		if domain.CodeOf(err) != domain.CodeUnavailable || ctx.Err() != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type tails struct {
 
 	sessions, conversations *logclient.Tail
 	delivering              *kafka.ConversationTail // the handler of conversations
+	openedAt                time.Time               // when the tails were opened, by a clock that was right
 	// sessionsFrom is where the reading of the beats begins, and the ends are where the topics ended when the tails were opened.
 	sessionsFrom                  int64
 	sessionsEnd, conversationsEnd map[int]int64
@@ -64,7 +65,7 @@ func (t *tails) open(ctx context.Context) error {
 		return err
 	}
 	// Before the tail reads, and not before its place is known: an act from meanwhile stands behind that place.
-	if err := t.loadActs(ctx); err != nil {
+	if err := t.loadActs(ctx, at); err != nil {
 		return err
 	}
 	births, err := kafka.Births(ctx, t.cluster, t.names.Conversations, partitions)
@@ -78,7 +79,7 @@ func (t *tails) open(ctx context.Context) error {
 	if err := t.judgeSince(ctx, at, recalled); err != nil {
 		return err
 	}
-	t.sessionsFrom, t.sessionsEnd, t.conversationsEnd = from[0], to, ends
+	t.openedAt, t.sessionsFrom, t.sessionsEnd, t.conversationsEnd = at, from[0], to, ends
 	t.sessions = logclient.NewTail(t.cluster, logclient.TailOptions{
 		Topic: t.names.Sessions, From: from, Logger: t.common.Logger,
 		Handler: &kafka.SessionTail{
@@ -120,7 +121,7 @@ func (t *tails) runConversations(ctx context.Context) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	t.delivering.Reload = func() {
-		if err := t.loadActs(running); err != nil {
+		if err := t.loadActs(running, t.openedAt); err != nil {
 			stop(err)
 		}
 	}
