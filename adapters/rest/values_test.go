@@ -21,7 +21,7 @@ import (
 func TestEveryCodeHasTheStatusThatIsDocumented(t *testing.T) {
 	want := map[domain.Code]int{
 		"bad_json": 400, "bad_frame": 400, "bad_target": 400, "bad_message": 400, "too_long": 400, "self": 400, "not_blocked": 400, "not_watched": 400, "limit": 400,
-		"bad_act": 400, "not_in_force": 400, "muted": 403, "banned": 403,
+		"bad_act": 400, "not_in_force": 400, "muted": 403, "banned": 403, "text_refused": 403,
 		"unauthenticated": 401, "not_invited": 403, "no_user_or_offline": 404, "unknown_user": 404, "unknown_message": 404, "invite_ended": 409,
 		"idempotency_key_in_progress": 409, "idempotency_key_reused": 422, "mailbox_full": 429, "rate_limited": 429, "internal": 500, "unavailable": 503, "unconfirmed": 503,
 	}
