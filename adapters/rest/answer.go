@@ -28,6 +28,7 @@ var statuses = map[domain.Code]int{
 	domain.CodeNotInForce:      http.StatusBadRequest,
 	domain.CodeMuted:           http.StatusForbidden,
 	domain.CodeBanned:          http.StatusForbidden,
+	domain.CodeTextRefused:     http.StatusForbidden,
 	domain.CodeUnauthenticated: http.StatusUnauthorized,
 	domain.CodeNoUserOrOffline: http.StatusNotFound,
 	domain.CodeUnknownUser:     http.StatusNotFound,

@@ -24,7 +24,7 @@ const partitions = 16
 // actEvent is an event of the log: a text, or an act with its version.
 type actEvent struct {
 	Type string
-	Acts int64 // of a text: the newest act that its sender's login knew
+	Acts int64 `json:",string"` // of a text: the newest act that its sender's login knew
 	Data struct {
 		Message, Act string
 		From         int `json:"from_id"`

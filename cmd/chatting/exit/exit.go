@@ -100,7 +100,8 @@ func OfAnswer(code domain.Code) Code {
 	case domain.CodeBadJSON, domain.CodeBadFrame, domain.CodeBadTarget, domain.CodeBadMessage, domain.CodeTooLong,
 		domain.CodeNoUserOrOffline, domain.CodeMailboxFull, domain.CodeInviteEnded, domain.CodeNotInvited, domain.CodeUnauthenticated,
 		domain.CodeUnknownUser, domain.CodeUnknownMessage, domain.CodeSelf, domain.CodeNotBlocked, domain.CodeNotWatched,
-		domain.CodeLimit, domain.CodeKeyReused:
+		domain.CodeLimit, domain.CodeKeyReused, domain.CodeBadAct, domain.CodeNotInForce, domain.CodeMuted, domain.CodeBanned,
+		domain.CodeTextRefused:
 		return Refused
 	default:
 		return Failed
