@@ -1,13 +1,14 @@
 package sqlstore
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"chatting/application/history"
 	"chatting/application/moderation"
@@ -257,16 +258,15 @@ var moderationContract = map[string]func(*testing.T, testDB){
 func TestDeletingOldActsReadsNoWholeTableOnSQLite(t *testing.T) {
 	s := newSQLiteDatabase(t).migrated(t)
 	for _, query := range []string{deleteOldPlaces, deleteOldActs} {
-		rows, err := s.db.Reader.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, 1)
-		sqltest.NoError(t, err)
-		plan := ""
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			sqltest.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
-			plan += detail + "\n"
+		var steps []struct {
+			ID, Parent, NotUsed int
+			Detail              string
 		}
-		sqltest.NoError(t, errors.Join(rows.Err(), rows.Close()))
+		sqltest.NoError(t, sqlx.SelectContext(t.Context(), s.db.Reader, &steps, "EXPLAIN QUERY PLAN "+query, 1))
+		plan := ""
+		for _, step := range steps {
+			plan += step.Detail + "\n"
+		}
 		if !strings.Contains(plan, "USING COVERING INDEX moderation_acts_ends_at") && !strings.Contains(plan, "USING INDEX moderation_acts_ends_at") ||
 			strings.Contains(plan, "SCAN") {
 			t.Errorf("%s\n%s", query, plan)

@@ -15,7 +15,8 @@ type Store interface {
 	Outbox
 	// Add keeps an act, which is then not published yet, in one transaction. It gives the act its version, which is greater than
 	// those of all acts on the user before, and its id (domain.ActID). Errors: CodeLimit if MaxActs acts count, or did lately, of
-	// mutes and bans or of the others, whichever this one is, and it does not end another; CodeNotInForce for an unmute or unban of a user who is not muted or banned; CodeUnavailable.
+	// mutes and bans or of the others, whichever this one is, and it does not end another; CodeNotInForce for an unmute or unban
+	// of a user who is not muted or banned; CodeUnavailable.
 	Add(ctx context.Context, act domain.Act) (domain.Act, error)
 	// LatestOf returns the latest acts on a user, newest first, at most limit.
 	LatestOf(ctx context.Context, user domain.UserID, limit int) ([]domain.Act, error)
