@@ -78,6 +78,25 @@ func set(t *testing.T, addresses []string, topic, name, value string) {
 			t.Fatal(resource.Error)
 		}
 	}
+	// A broker learns of it from the controller, a moment after the answer.
+	brokertest.WaitUntil(t, func() bool { return settingOf(t, addresses, topic, name) == value })
+}
+
+func settingOf(t *testing.T, addresses []string, topic, name string) string {
+	t.Helper()
+	client := kafkago.Client{Addr: kafkago.TCP(addresses...)}
+	answer, err := client.DescribeConfigs(brokertest.Context(t), &kafkago.DescribeConfigsRequest{
+		Resources: []kafkago.DescribeConfigRequestResource{{
+			ResourceType: kafkago.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(answer.Resources) != 1 || len(answer.Resources[0].ConfigEntries) != 1 {
+		return ""
+	}
+	return answer.Resources[0].ConfigEntries[0].ConfigValue
 }
 
 // topicsOn lists the topics of a cluster.
