@@ -60,7 +60,7 @@ func actOf(body wire.Fields) (moderation.Command, error) {
 		if !needed && value.IsAbsent() {
 			return ""
 		}
-		text, complaint := value.AsText()
+		text, complaint := value.AsString()
 		if complaint != "" {
 			wrong[field] = []string{complaint}
 		}

@@ -164,5 +164,13 @@ func (v Value) AsText() (s, complaint string) {
 	return s, ""
 }
 
+// AsString is AsText for fields that the original server does not have: a number is no text.
+func (v Value) AsString() (s, complaint string) {
+	if v.kind == jsontext.KindNumber {
+		return "", sentenceString
+	}
+	return v.AsText()
+}
+
 // isPythonSpace tells whether Python's str.strip takes r off: the separators 0x1c to 0x1f, too.
 func isPythonSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }

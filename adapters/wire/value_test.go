@@ -81,6 +81,17 @@ func TestATextIsTrimmedAndANumberIsItsLiteral(t *testing.T) {
 	}
 }
 
+func TestAStringIsNoNumber(t *testing.T) {
+	if got, complaint := fieldOf(t, `" m "`).AsString(); got != "m" || complaint != "" {
+		t.Errorf("a text is %q, %q", got, complaint)
+	}
+	for literal, want := range map[string]string{`5`: sentenceString, `true`: sentenceString, `null`: sentenceNull, `""`: sentenceBlank} {
+		if got, complaint := fieldOf(t, literal).AsString(); got != "" || complaint != want {
+			t.Errorf("%s is %q, %q, want %q", literal, got, complaint, want)
+		}
+	}
+}
+
 func lone(unit uint16) string {
 	return fmt.Sprintf("Surrogate characters are not allowed: U+%X.", unit)
 }
