@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,10 +41,10 @@ func TestAUserThatIsErasedOverOneNodeIsGoneFromAll(t *testing.T) {
 		}
 		return a.status, string(a.body)
 	}
-	const messages, nothing = "/api/chatting/messages/?target_id=1", `{"messages":[],"next":null}`
+	const messages, nothing = "/api/chatting/messages/?target_id=1", `{"messages":[],` // the history may be behind
 	harness.Until(ctx, t, "the history has the message", func() bool {
 		status, body := ask(nodes[1], http.MethodGet, messages)
-		return status == http.StatusOK && body != nothing
+		return status == http.StatusOK && !strings.HasPrefix(body, nothing)
 	})
 
 	if status, body := ask(nodes[0], http.MethodDelete, "/s2sapi/users/?user_id=1"); status != http.StatusOK {
@@ -51,7 +52,7 @@ func TestAUserThatIsErasedOverOneNodeIsGoneFromAll(t *testing.T) {
 	}
 	done := time.Now()
 	for _, node := range nodes {
-		if status, body := ask(node, http.MethodGet, messages); status != http.StatusOK || body != nothing {
+		if status, body := ask(node, http.MethodGet, messages); status != http.StatusOK || !strings.HasPrefix(body, nothing) {
 			t.Errorf("%s still shows %d %s", node.HTTP, status, body)
 		}
 	}
