@@ -42,7 +42,7 @@ func TestAServerWhoseListOfTopicsIsLostBringsItBackOrSaysSo(t *testing.T) {
 	}
 	move("topics.json", "lost")
 	move("kept.json", "lost too")
-	cannotStart(t, dir, "topics.json")
+	cannotStart(t, dir, 1, "topics.json")
 	move("lost", "topics.json")
 	startServer(t, dir)
 }
@@ -56,7 +56,7 @@ func TestAServerDoesNotPutItsBrokerOnANetworkCardUnasked(t *testing.T) {
 	for _, address := range addresses {
 		if network, ok := address.(*net.IPNet); ok && network.IP.IsGlobalUnicast() {
 			remote := "CHATTING_EMBEDDED_KAFKA_ADDR=" + net.JoinHostPort(network.IP.String(), "0")
-			cannotStart(t, t.TempDir(), "embedded_kafka.allow_remote", remote)
+			cannotStart(t, t.TempDir(), 1, "embedded_kafka.allow_remote", remote)
 			harness.StartNode(t, t.TempDir(), embedded(remote, "CHATTING_EMBEDDED_KAFKA_ALLOW_REMOTE=true")...)
 			return
 		}
@@ -64,12 +64,12 @@ func TestAServerDoesNotPutItsBrokerOnANetworkCardUnasked(t *testing.T) {
 	t.Skip("this machine has no address but loopback")
 }
 
-// cannotStart runs a server in dir and expects that it ends with code 1 and one line that says what is wrong.
-func cannotStart(t *testing.T, dir, says string, settings ...string) {
+// cannotStart runs a server in dir and expects that it ends with a code (docs/cli.md) and one line that says what is wrong.
+func cannotStart(t *testing.T, dir string, want int, says string, settings ...string) {
 	t.Helper()
 	code, out := (&server{t: t, dir: dir}).ends(settings)
-	if code != 1 {
-		t.Errorf("it ended with %d", code)
+	if code != want {
+		t.Errorf("it ended with %d, not %d", code, want)
 	}
 	var complaints []string
 	for line := range strings.Lines(out) {

@@ -146,17 +146,20 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range map[string]struct{ dir, environ, says string }{
-		"port in use":        {t.TempDir(), "CHATTING_HTTP_ADDR=" + running.HTTP, running.HTTP + " is in use"},
-		"broker port in use": {t.TempDir(), "CHATTING_EMBEDDED_KAFKA_ADDR=" + running.Kafka, running.Kafka + " is in use"},
-		"locked data":        {running.dir, "CHATTING_LOG_LEVEL=info", "in use by another"},
-		"data is a file":     {t.TempDir(), "CHATTING_DATA_DIR=" + file, file},
-		"short secret":       {t.TempDir(), "CHATTING_JWT_SECRET=short", "32"},
-		"unknown variable":   {t.TempDir(), "CHATTING_HTTP_ADRR=:1", "CHATTING_HTTP_ADDR"},
-		"bad public key":     {t.TempDir(), "CHATTING_JWT_PUBLIC_KEY_FILE=" + file, "PEM"},
-		"unreadable secret":  {t.TempDir(), "CHATTING_JWT_SECRET_FILE=/nowhere/secret", "/nowhere/secret"},
+	for name, c := range map[string]struct {
+		dir, environ, says string
+		code               int
+	}{
+		"port in use":        {t.TempDir(), "CHATTING_HTTP_ADDR=" + running.HTTP, running.HTTP + " is in use", 1},
+		"broker port in use": {t.TempDir(), "CHATTING_EMBEDDED_KAFKA_ADDR=" + running.Kafka, running.Kafka + " is in use", 1},
+		"locked data":        {running.dir, "CHATTING_LOG_LEVEL=info", "in use by another", 1},
+		"data is a file":     {t.TempDir(), "CHATTING_DATA_DIR=" + file, file, 1},
+		"short secret":       {t.TempDir(), "CHATTING_JWT_SECRET=short", "32", 3},
+		"unknown variable":   {t.TempDir(), "CHATTING_HTTP_ADRR=:1", "CHATTING_HTTP_ADDR", 3},
+		"bad public key":     {t.TempDir(), "CHATTING_JWT_PUBLIC_KEY_FILE=" + file, "PEM", 1},
+		"unreadable secret":  {t.TempDir(), "CHATTING_JWT_SECRET_FILE=/nowhere/secret", "/nowhere/secret", 3},
 	} {
-		t.Run(name, func(t *testing.T) { cannotStart(t, c.dir, c.says, c.environ) })
+		t.Run(name, func(t *testing.T) { cannotStart(t, c.dir, c.code, c.says, c.environ) })
 	}
 }
 
