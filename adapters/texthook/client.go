@@ -7,13 +7,13 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/sony/gobreaker/v2"
 	"golang.org/x/sync/semaphore"
 
+	"chatting/adapters/questions"
 	"chatting/application/messaging"
 	"chatting/application/notice"
 	"chatting/application/port"
@@ -24,8 +24,7 @@ const (
 	// failuresUntilPause is how many questions in a row have no answer before the hook is left alone for a while.
 	failuresUntilPause = 10
 	// defaultPause is for how long it is left alone.
-	defaultPause   = 5 * time.Second
-	maxHeaderBytes = 64 << 10
+	defaultPause = 5 * time.Second
 )
 
 // Options say where the hook is and how it is treated.
@@ -48,21 +47,12 @@ type Options struct {
 // Client implements messaging.TextHook. It is safe for concurrent use.
 type Client struct {
 	url, bearer string
-	timeout     time.Duration
+	asker       *questions.Asker
 	now         port.Clock
-	http        *http.Client
 	turns       *semaphore.Weighted
 	circuit     *gobreaker.CircuitBreaker[verdict]
 	// given are the latest answers about named messages.
 	given *lru.Cache[question, string]
-
-	// ctx ends with Close.
-	ctx    context.Context
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
 }
 
 var _ messaging.TextHook = (*Client)(nil)
@@ -85,27 +75,20 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		url: base.String(), timeout: o.Timeout, now: o.Now, http: newHTTP(o.Concurrency),
+		url: base.String(), asker: newAsker(o), now: o.Now,
 		turns: semaphore.NewWeighted(int64(o.Concurrency)), circuit: newCircuit(o), given: given,
 	}
 	if o.Token != "" {
 		c.bearer = "Bearer " + o.Token
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil
 }
 
-func newHTTP(concurrency int) *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns = 0
-	transport.MaxIdleConnsPerHost = concurrency // every connection can be used again
-	transport.MaxResponseHeaderBytes = maxHeaderBytes
-	transport.DisableCompression = true // what an answer unpacks to is not for the hook to say
-	return &http.Client{
-		Transport: transport,
-		// A redirect is no answer. To follow it could carry a text and the token to another host.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+func newAsker(o Options) *questions.Asker {
+	asker := questions.New(o.Timeout, o.Concurrency)
+	// What an answer unpacks to is not for the hook to say.
+	asker.HTTP.Transport.(*http.Transport).DisableCompression = true
+	return asker
 }
 
 // newCircuit returns what leaves a hook alone that does not answer. After the pause one question is asked, and its answer
@@ -133,32 +116,7 @@ func newCircuit(o Options) *gobreaker.CircuitBreaker[verdict] {
 
 // Close ends the questions under way, waits until they have ended and closes idle connections. Who asks later gets
 // CodeUnavailable.
-func (c *Client) Close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.cancel()
-	c.running.Wait()
-	c.http.CloseIdleConnections()
-}
-
-// begin begins a question that Close ends and waits for. Its context ends with ctx, and after the timeout. The caller calls
-// end. After Close begin returns false.
-func (c *Client) begin(ctx context.Context) (asking context.Context, end func(), ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, nil, false
-	}
-	c.running.Add(1)
-	asking, cancel := context.WithTimeout(ctx, c.timeout)
-	stop := context.AfterFunc(c.ctx, cancel)
-	return asking, func() {
-		stop()
-		cancel()
-		c.running.Done()
-	}, true
-}
+func (c *Client) Close() { c.asker.Close() }
 
 var (
 	errClosed = errors.New("the client is closed")
@@ -177,7 +135,7 @@ func (c *Client) Ask(ctx context.Context, command messaging.ChatCommand) (domain
 	if text, known := c.recall(about, command.Text); known {
 		return text, nil
 	}
-	ctx, end, ok := c.begin(ctx)
+	ctx, end, ok := c.asker.Begin(ctx)
 	if !ok {
 		return domain.Text{}, unavailable(errClosed)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"chatting/adapters/questions"
 	"chatting/application/messaging"
 	"chatting/application/notice"
 	"chatting/domain"
@@ -199,7 +200,7 @@ var misbehaving = map[string]http.HandlerFunc{
 	"nested":          answer(`{"action":` + strings.Repeat("[", 100_000)),
 	"a huge answer":   answer(pass + strings.Repeat(" ", maxAnswerBytes)),
 	"a huge header": func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X", strings.Repeat("x", 2*maxHeaderBytes))
+		w.Header().Set("X", strings.Repeat("x", 2*questions.MaxHeaderBytes))
 		answer(pass)(w, r)
 	},
 	"the text itself":  func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) },

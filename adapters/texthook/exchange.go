@@ -66,7 +66,7 @@ func (c *Client) post(ctx context.Context, command messaging.ChatCommand) (verdi
 	if c.bearer != "" {
 		request.Header.Set("Authorization", c.bearer)
 	}
-	response, err := c.http.Do(request)
+	response, err := c.asker.HTTP.Do(request)
 	if err != nil {
 		return verdict{}, netcause.Of(err)
 	}

@@ -24,8 +24,8 @@ func TestLimitsAreThoseOfTheOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if c.timeout != 2*time.Second {
-		t.Errorf("a question may take %v", c.timeout)
+	if c.asker.Timeout != 2*time.Second {
+		t.Errorf("a question may take %v", c.asker.Timeout)
 	}
 	if !c.verifyTurns.TryAcquire(64) || c.verifyTurns.TryAcquire(1) || !c.friendsTurns.TryAcquire(64) || c.friendsTurns.TryAcquire(1) {
 		t.Error("not 64 questions of each kind at the same time")
@@ -97,7 +97,7 @@ func TestCloseWaitsForEachKindOfQuestion(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c := newClient(t, Options{URL: "http://127.0.0.1", Timeout: time.Hour})
-			c.http.Transport = &slowToEnd{}
+			c.asker.HTTP.Transport = &slowToEnd{}
 			ended := make(chan error, 1)
 			go func() { ended <- question(t, c) }()
 			synctest.Wait()

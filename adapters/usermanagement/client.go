@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"chatting/adapters/netcause"
+	"chatting/adapters/questions"
 	"chatting/application"
 	"chatting/application/presence"
 	"chatting/domain"
@@ -31,7 +31,6 @@ const (
 	maxVerifyBytes  = 64 << 10
 	maxFriendsBytes = 1 << 20
 	maxFriends      = 2 * presence.MaxFriends
-	maxHeaderBytes  = 64 << 10
 	maxCached       = 10_000
 	// maxWaiting bounds the verifications that wait for their turn; further ones are refused at once.
 	maxWaiting = 4096
@@ -56,9 +55,8 @@ type Options struct {
 type Client struct {
 	verifyURL  string
 	friendsURL string
-	timeout    time.Duration
+	asker      *questions.Asker
 	cacheFor   time.Duration
-	http       *http.Client
 
 	verifyTurns  *semaphore.Weighted
 	pending      *semaphore.Weighted
@@ -66,14 +64,6 @@ type Client struct {
 
 	verified *lru.Cache[tokenHash, verification]
 	same     singleflight.Group
-
-	// ctx ends with Close. Verifications run under it, because none belongs to a single caller.
-	ctx    context.Context
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
 }
 
 var (
@@ -99,58 +89,22 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConns = 0
-	transport.MaxIdleConnsPerHost = 3 * o.Concurrency // every connection can be used again: of logins, friends lists and rechecks
-	transport.MaxResponseHeaderBytes = maxHeaderBytes
-	ctx, cancel := context.WithCancel(context.Background())
 	return &Client{
 		verifyURL:  base.JoinPath(verifyPath).String(),
 		friendsURL: base.JoinPath(friendsPath).String(),
-		timeout:    o.Timeout,
-		cacheFor:   o.CacheFor,
-		http: &http.Client{
-			Transport: transport,
-			// A redirect is an answer like any other: to follow it could carry a token to another host.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		// Every connection can be used again: of logins, friends lists and rechecks.
+		asker:        questions.New(o.Timeout, 3*o.Concurrency),
+		cacheFor:     o.CacheFor,
 		verifyTurns:  semaphore.NewWeighted(int64(o.Concurrency)),
 		pending:      semaphore.NewWeighted(int64(o.Concurrency) + maxWaiting),
 		friendsTurns: semaphore.NewWeighted(int64(o.Concurrency)),
 		verified:     verified,
-		ctx:          ctx,
-		cancel:       cancel,
 	}, nil
 }
 
 // Close ends the questions under way, waits until they have ended and closes idle connections. Whoever asks later gets
 // CodeUnavailable.
-func (c *Client) Close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.cancel()
-	c.running.Wait()
-	c.http.CloseIdleConnections()
-}
-
-// begin begins a question that Close ends and waits for. Its context ends with ctx, and after the timeout. The caller calls
-// end. After Close begin returns false.
-func (c *Client) begin(ctx context.Context) (question context.Context, end func(), ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, nil, false
-	}
-	c.running.Add(1)
-	question, cancel := context.WithTimeout(ctx, c.timeout)
-	stop := context.AfterFunc(c.ctx, cancel)
-	return question, func() {
-		stop()
-		cancel()
-		c.running.Done()
-	}, true
-}
+func (c *Client) Close() { c.asker.Close() }
 
 var (
 	errClosed   = errors.New("the client is closed")
@@ -168,7 +122,7 @@ func (c *Client) get(ctx context.Context, address, token string, limit int64) (s
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	response, err := c.http.Do(request)
+	response, err := c.asker.HTTP.Do(request)
 	if err != nil {
 		return 0, nil, netcause.Of(err)
 	}

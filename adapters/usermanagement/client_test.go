@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"chatting/adapters/questions"
 	"chatting/domain"
 )
 
@@ -254,7 +255,7 @@ func TestNoAnswerIsUnavailable(t *testing.T) {
 			return "HTTP/1.1 200 OK\r\nA: b\r\n" + line + "\r\n\r\n"
 		}), patient},
 		"huge header": {raw(t, func(string) string {
-			return "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX: " + strings.Repeat("x", 2*maxHeaderBytes) + "\r\n\r\n{\"id\":201}"
+			return "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nX: " + strings.Repeat("x", 2*questions.MaxHeaderBytes) + "\r\n\r\n{\"id\":201}"
 		}), patient},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // remembered. Every failure is CodeUnavailable: no answer within the timeout, another status than 200, an entry without
 // a good id, more than maxFriends entries or maxFriendsBytes.
 func (c *Client) Friends(ctx context.Context, user domain.UserID) ([]domain.UserID, error) {
-	ctx, end, ok := c.begin(ctx)
+	ctx, end, ok := c.asker.Begin(ctx)
 	if !ok {
 		return nil, noFriends(errClosed)
 	}

@@ -225,7 +225,7 @@ func TestAGoodAnswerIsBelievedFromItsQuestionOnAndNotLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, Options{URL: "http://127.0.0.1", CacheFor: 5 * time.Second})
 		transport := &bubbleTransport{status: 200}
-		c.http.Transport = transport
+		c.asker.HTTP.Transport = transport
 		verify := func(asked int, code domain.Code) {
 			t.Helper()
 			_, err := c.Verify(t.Context(), goodToken)

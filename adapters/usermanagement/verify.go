@@ -65,7 +65,7 @@ func (c *Client) Verify(ctx context.Context, token string) (application.Identity
 
 // verify waits for its turn, asks the service and remembers a good answer.
 func (c *Client) verify(token string, hash tokenHash) (domain.UserID, error) {
-	ctx, end, ok := c.begin(c.ctx)
+	ctx, end, ok := c.asker.Begin(c.asker.Context())
 	if !ok {
 		return 0, unavailable(errClosed)
 	}
@@ -93,7 +93,7 @@ func (c *Client) Recheck(ctx context.Context, token string) (application.Identit
 	if !sendable(token) {
 		return application.Identity{}, errMalformed
 	}
-	ctx, end, ok := c.begin(ctx)
+	ctx, end, ok := c.asker.Begin(ctx)
 	if !ok {
 		return application.Identity{}, unavailable(errClosed)
 	}

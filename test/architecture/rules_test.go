@@ -48,6 +48,7 @@ var layers = map[string]layer{
 	"adapters/wire":       {module: []string{"domain"}, libraries: true, only: jsonLibrary},
 	"adapters/asset":      {libraries: true},
 	"adapters/netcause":   {},
+	"adapters/questions":  {},
 	"adapters/network":    {},
 	"adapters/ownerfiles": {},
 	"adapters/ws/rfc6455": {},
@@ -71,7 +72,7 @@ var layers = map[string]layer{
 	"adapters/metrics": {libraries: true},
 	"adapters": {
 		module: []string{
-			"domain", "application", "adapters/asset", "adapters/netcause", "adapters/network", "adapters/origins", "adapters/ownerfiles", "adapters/problem",
+			"domain", "application", "adapters/asset", "adapters/netcause", "adapters/network", "adapters/origins", "adapters/ownerfiles", "adapters/problem", "adapters/questions",
 			"adapters/wire", "migrations",
 		},
 		libraries: true,
