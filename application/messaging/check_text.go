@@ -93,7 +93,7 @@ func (c *CheckText) sent(ctx context.Context, command ChatCommand) (text domain.
 	defer cancel()
 	text, sent, err = c.Sent.SentText(ctx, command.Sender, command.Target, id)
 	if err != nil {
-		return domain.Text{}, false, domain.WrapError(domain.CodeUnavailable, "Whether the message is stored cannot be told now.", err)
+		return domain.Text{}, false, errUntold(err)
 	}
 	return text, sent, nil
 }

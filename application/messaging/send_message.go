@@ -63,9 +63,9 @@ type Acts interface {
 }
 
 // Execute sends a message. Calls for one sender and target keep their order. done is called exactly once: with nil when the
-// message is durable; CodeNoUserOrOffline if the target cannot be reached; CodeMuted or CodeBanned if the
-// platform keeps the sender from it, also if the record was read behind such an act; CodeMailboxFull if too much of the sender's waits
-// for the target, and not yet this message; else as port.ConversationLog.Append says.
+// message is durable; CodeNoUserOrOffline if the target cannot be reached; CodeMuted or CodeBanned if an act of the platform keeps
+// the sender from it, also one that stands before the record in the log; CodeMailboxFull if too much of the sender's waits for the
+// target, and not yet this message; else as port.ConversationLog.Append says.
 //
 // A message that its sender named, and that the history has, was sent before, when the target could be reached. It is appended again,
 // as the same event, also if the target is offline by now: its sender may have lost the echo.
@@ -130,12 +130,17 @@ func unlessSent(ctx context.Context, sent SentMessages, sender, target domain.Us
 	}
 	switch has, err := sent.HasMessage(ctx, sender, target, named); {
 	case err != nil:
-		return domain.WrapError(domain.CodeUnavailable, "Whether the message is stored cannot be told now.", err)
+		return errUntold(err)
 	case has:
 		return nil
 	default:
 		return refusal
 	}
+}
+
+// errUntold is the error for a history that does not tell what was sent before.
+func errUntold(cause error) error {
+	return domain.WrapError(domain.CodeUnavailable, "Whether the message is stored cannot be told now.", cause)
 }
 
 // mayStore returns nil if a message to a user who is offline is stored.
