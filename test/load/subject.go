@@ -100,7 +100,8 @@ func (l *load) makeSubjects() {
 				settings: []string{
 					"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_JWT_SECRET=" + key, fmt.Sprintf("CHATTING_HISTORY_ENABLED=%t", k.history),
 					"CHATTING_TOPIC_PREFIX=" + id, "CHATTING_DATA_DIR=" + filepath.Join(l.dir, id), "CHATTING_LIMIT_CONNECTIONS=0",
-					"CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0", "CHATTING_S2S_TOKEN=" + key,
+					"CHATTING_LIMIT_FRAMES_PER_SECOND=0", "CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0",
+					"CHATTING_LIMIT_ADDRESS_HTTP_CONNECTIONS=0", "CHATTING_S2S_TOKEN=" + key,
 				},
 			}
 			s.prepare = func(context.Context) error {

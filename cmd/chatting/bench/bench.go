@@ -7,9 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -31,12 +34,20 @@ type Target struct {
 	began time.Time
 	// first returns what the login of a user names beside its token; nil for nothing.
 	first func(user int) login
+	// again counts connections that were cut before the answer to their login, each of which the client then opens anew; if it is nil,
+	// such a login has failed.
+	again *atomic.Int64
 }
 
 const (
 	loginTimeout  = 30 * time.Second // of one login, from its first packet on
 	closeTimeout  = 5 * time.Second  // for the server's answer to a close
 	progressEvery = time.Second
+
+	// lossWait is the longest wait before a client whose connection was cut opens it anew, as docs/clients.md says. It doubles up to
+	// lossTries times, and the login has failed if the next connection is cut, too.
+	lossWait  = 500 * time.Millisecond
+	lossTries = 5
 )
 
 // errCancelled is the end of a run that was interrupted before anything was measured.
@@ -63,7 +74,7 @@ func (t *Target) logIn(ctx context.Context, n int, done func(user int, c *client
 					first = t.first(user)
 				}
 				begun := time.Now()
-				c, err := t.dial(ctx, user, first)
+				c, err := t.dialAgain(ctx, user, first)
 				if ctx.Err() != nil && err != nil {
 					return // it was given up, and says nothing of the server
 				}
@@ -85,6 +96,28 @@ func (t *Target) logIn(ctx context.Context, n int, done func(user int, c *client
 			t.progress("logging in: %d of %d", min(int(next.Load()), n), n)
 		}
 	}
+}
+
+// dialAgain is dial, which is repeated for a connection that was cut if Target.again counts that.
+func (t *Target) dialAgain(ctx context.Context, user int, first login) (*client, error) {
+	for try := 0; ; try++ {
+		c, err := t.dial(ctx, user, first)
+		if t.again == nil || try == lossTries || !wasCut(err) {
+			return c, err
+		}
+		t.again.Add(1)
+		select {
+		case <-time.After(rand.N(lossWait << try)):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// wasCut tells whether a connection ended without a word: a server that has too many connections lets some go that have not asked for
+// anything yet.
+func wasCut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (t *Target) progress(format string, args ...any) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -45,6 +46,9 @@ type ResumesReport struct {
 	Processes []ProcessReport  `json:"processes,omitempty"`
 	Failed    map[string]int64 `json:"failed"` // logins that were refused, by reason
 	Closed    map[string]int64 `json:"closed_connections"`
+	// Again counts connections that the server cut before it had answered their login, and that were opened anew. The times above begin
+	// with the first.
+	Again int64 `json:"again"`
 	// Unrecovered are logins whose answer says that the client has to read the history itself.
 	Unrecovered int64 `json:"unrecovered"`
 	Missing     int64 `json:"missing"` // messages that were missed and not replayed
@@ -78,6 +82,7 @@ func (r Resumes) Run(ctx context.Context) (*ResumesReport, error) {
 	run := &resumeRun{
 		Resumes: r, returners: make([]*returner, r.Users), more: make(chan struct{}, 1), caughtUp: newHistogram(),
 	}
+	run.again = new(atomic.Int64)
 	if err := run.miss(ctx); err != nil {
 		return nil, err
 	}
@@ -208,6 +213,7 @@ func (r *resumeRun) comeBack(ctx context.Context) (*ResumesReport, error) {
 		crowd  []*client
 		logins = newHistogram()
 	)
+	r.again.Store(0)
 	_ = r.logIn(ctx, r.Users, func(user int, c *client, took time.Duration, err error) error { // every failure is counted
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -224,6 +230,7 @@ func (r *resumeRun) comeBack(ctx context.Context) (*ResumesReport, error) {
 		return nil
 	})
 	defer dropAll(crowd)
+	report.Again = r.again.Load()
 	due := 2 * r.Missed * (len(crowd) - int(report.Unrecovered))
 	report.Missing = int64(r.await(ctx, due))
 	took := time.Since(r.began)
@@ -267,6 +274,7 @@ func (t *ResumesReport) WriteText(w io.Writer) error {
 	for _, p := range t.Processes {
 		lines.row(fmt.Sprintf("process %d", p.PID), "%.0f µs of CPU a resume, %.1f MiB of memory", p.CPU, p.ResidentMiB)
 	}
+	lines.row("again", "%d", t.Again)
 	lines.row("unrecovered", "%d", t.Unrecovered)
 	lines.row("missing", "%d", t.Missing)
 	lines.row("doubled", "%d", t.Doubled)

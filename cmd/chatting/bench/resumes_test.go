@@ -56,6 +56,27 @@ func TestFaultsOfResumesAreCounted(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatIsCutBeforeItsLoginIsOpenedAnew(t *testing.T) {
+	s := newChatServer(t)
+	logins := 0
+	s.refuse = func(user int64) int {
+		if user != 102 {
+			return 0
+		}
+		if logins++; logins == 2 || logins == 3 { // the first is from before the cut
+			return reset
+		}
+		return 0
+	}
+	r, err := resumesOf(s).Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Fault() != nil || r.Again != 2 || r.Login.Count != 4 || r.CaughtUp.Count != 4 {
+		t.Errorf("fault %v: %+v", r.Fault(), r)
+	}
+}
+
 func TestWhatIsNotReplayedIsMissing(t *testing.T) {
 	s := newChatServer(t)
 	s.replay = func(user int64, shown []string) ([]string, bool) {
