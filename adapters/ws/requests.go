@@ -10,6 +10,7 @@ import (
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/messaging"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -25,6 +26,8 @@ type requests struct {
 	acts     int64 // the newest act on the user that the login knew
 	throttle throttle
 	badJSON  int // frames in a row
+	// trace is the span of the connection's upgrade; "" if that is not recorded.
+	trace domain.TraceParent
 }
 
 // handle takes a frame; false when it ended the connection.
@@ -91,10 +94,13 @@ func (r *requests) renew(req request) bool {
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
 // began is when the command was read, if somebody observes that.
 func (r *requests) submit(req request, began time.Time) bool {
+	span := r.traced(req)
 	if !r.conn.reading.Claim() {
+		span.End(errEnded)
 		return false
 	}
 	done := func(err error) {
+		defer span.End(err)
 		guard(r.conn.server.deps.Notices, func() { r.settle(req, err) }, r.conn.abort)
 		if observer := r.conn.server.deps.Observer; observer != nil {
 			observer.Answered(err == nil, time.Since(began))
@@ -103,14 +109,23 @@ func (r *requests) submit(req request, began time.Time) bool {
 	switch req.kind {
 	case invite:
 		r.conn.server.deps.Invites.Execute(invites.Command{
-			Sender: r.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name,
+			Sender: r.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name, Trace: span.Parent(),
 		}, done)
 	default:
 		r.send(messaging.ChatCommand{
-			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name, Acts: r.acts,
+			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name, Acts: r.acts, Trace: span.Parent(),
 		}, done)
 	}
 	return true
+}
+
+// traced begins the span of a command. It ends with the command's outcome.
+func (r *requests) traced(req request) port.Span {
+	name := port.SpanFrameMessage
+	if req.kind == invite {
+		name = port.SpanFrameInvite
+	}
+	return r.conn.server.deps.Traces.RootLinked(name, r.trace)
 }
 
 // send sends a message, after the check if there is one.

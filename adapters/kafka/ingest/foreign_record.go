@@ -301,6 +301,31 @@ func (r *foreignRecord) producerHeader(name string) (value string, ok bool) {
 	return "", false
 }
 
+// The headers and the attribute by which a producer says which span a record is part of: those of the record itself count before
+// those of the event in it.
+const (
+	traceHeader = "traceparent"
+	ceTrace     = eventHeaderPrefix + traceHeader
+)
+
+// trace returns what the producer says of the span that the record is part of; "" for nothing.
+func (r *foreignRecord) trace() domain.TraceParent {
+	for _, header := range []string{traceHeader, ceTrace} {
+		if said, _ := r.producerHeader(header); said != "" {
+			return domain.NewTraceParent(said)
+		}
+	}
+	// Anything may stand there. It is of interest only if it is a text.
+	var event struct {
+		Trace any `json:"traceparent"`
+	}
+	if shapeOf(r.value) != shapeEvent || json.Unmarshal(r.value, &event) != nil {
+		return ""
+	}
+	said, _ := event.Trace.(string)
+	return domain.NewTraceParent(said)
+}
+
 // header returns the last header of exactly this name.
 func (r *foreignRecord) header(name string) (value string, ok bool) {
 	for i := len(r.headers) - 1; i >= 0; i-- {

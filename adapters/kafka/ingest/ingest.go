@@ -22,6 +22,7 @@ import (
 	"chatting/application/async"
 	"chatting/application/messaging"
 	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -49,6 +50,8 @@ type Options struct {
 	Notices *notice.Log
 	// Observer is told what becomes of the records; nil: nobody is.
 	Observer Observer
+	// Traces has the spans of records.
+	Traces port.Traces
 }
 
 // Observer is told what becomes of records. Its methods are called by many goroutines and must not block.
@@ -260,7 +263,7 @@ func (p *partition) deliverAll(ctx context.Context, records []foreignRecord) boo
 			continue
 		}
 		target := command.Message.To
-		chains[target] = append(chains[target], func() { settle(p.ingest.deliver(ctx, record, command)) })
+		chains[target] = append(chains[target], func() { settle(p.ingest.take(ctx, record, command)) })
 	}
 	for _, chain := range chains {
 		all.Go(func() {
@@ -271,6 +274,19 @@ func (p *partition) deliverAll(ctx context.Context, records []foreignRecord) boo
 	}
 	all.Wait()
 	return left.Load() == 0
+}
+
+// take is deliver in a span.
+func (i *Ingest) take(ctx context.Context, record foreignRecord, command messaging.SystemMessageCommand) bool {
+	if !i.options.Traces.IsOn() {
+		return i.deliver(ctx, record, command)
+	}
+	span := i.options.Traces.Root(port.SpanIngest, record.trace())
+	span.SetPlace(record.topic, domain.Place{Partition: record.partition, Offset: record.offset})
+	span.SetEvent(command.ID)
+	settled := i.deliver(span.In(ctx), record, command)
+	span.EndAs("", false)
+	return settled
 }
 
 // deliver delivers one record, or makes it a dead letter. It tries until it has done either, or ctx ends: then it is false.

@@ -58,6 +58,7 @@ func newAPI(p apiParts) (*rest.API, error) {
 		Ready: p.Readiness.ready, Checks: p.checks(),
 		Background: func() rest.Background { return background(c.Config, p.History.Lag, p.Cluster, c.Now()) },
 		Observer:   c.Observers.requests,
+		Traces:     c.Traces,
 	}
 	if c.Config.IsTrial() {
 		deps.TrialUsers = &application.MakeTrialUser{Users: c.Store.Users, NewToken: p.Tokens.trialToken}
@@ -144,7 +145,7 @@ func newSockets(
 		Checks: checks,
 		Ready:  ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
 		Notices: c.Notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
-		Observer: c.Observers.sockets,
+		Observer: c.Observers.sockets, Traces: c.Traces,
 	})
 }
 
