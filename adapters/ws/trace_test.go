@@ -13,15 +13,15 @@ import (
 	"chatting/test/porttest"
 )
 
-// commands take down the messages that are sent.
-type commands struct {
+// sentCommands take down the messages that are sent.
+type sentCommands struct {
 	Messages
 
 	mu   sync.Mutex
 	sent []messaging.ChatCommand
 }
 
-func (c *commands) Execute(command messaging.ChatCommand, done func(error)) {
+func (c *sentCommands) Execute(command messaging.ChatCommand, done func(error)) {
 	c.mu.Lock()
 	c.sent = append(c.sent, command)
 	c.mu.Unlock()
@@ -42,7 +42,7 @@ func TestALoginIsPartOfItsUpgradeAndEachCommandIsATraceOfItsOwn(t *testing.T) {
 			})
 		})
 		tracer := &porttest.Tracer{}
-		sent := &commands{Messages: f.deps.Messages}
+		sent := &sentCommands{Messages: f.deps.Messages}
 		f.deps.Traces, f.deps.Messages = port.NewTraces(tracer), sent
 		c := f.login(t, 7)
 		for _, frame := range []string{
@@ -65,7 +65,7 @@ func TestALoginIsPartOfItsUpgradeAndEachCommandIsATraceOfItsOwn(t *testing.T) {
 
 func TestWithoutTracesACommandIsPartOfNone(t *testing.T) {
 	f := serve(t, Options{}, newChat())
-	sent := &commands{Messages: f.deps.Messages}
+	sent := &sentCommands{Messages: f.deps.Messages}
 	f.deps.Messages = sent
 	c := f.login(t, 7)
 	c.send(`{"target_id":7,"message":"x"}`)

@@ -76,13 +76,14 @@ func (t *Tracer) Told() (told []string) {
 }
 
 // Find returns the first span of a name; it panics without one.
-func (t *Tracer) Find(name string) Span {
+func (t *Tracer) Find(name string) *Span {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var names []string
 	for _, s := range t.spans {
 		if s.Name == name {
-			return *s
+			copied := *s
+			return &copied
 		}
 		names = append(names, s.Name)
 	}

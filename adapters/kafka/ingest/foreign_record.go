@@ -301,19 +301,17 @@ func (r *foreignRecord) producerHeader(name string) (value string, ok bool) {
 	return "", false
 }
 
-// The headers and the attribute by which a producer says which span a record is part of: those of the record itself count before
-// those of the event in it.
-const (
-	traceHeader = "traceparent"
-	ceTrace     = eventHeaderPrefix + traceHeader
-)
+// traceHeader is the header, and the attribute of a CloudEvent, by which a producer says which span a record is part of. The header
+// counts before the attribute.
+const traceHeader = "traceparent"
 
 // trace returns what the producer says of the span that the record is part of; "" for nothing.
 func (r *foreignRecord) trace() domain.TraceParent {
-	for _, header := range []string{traceHeader, ceTrace} {
-		if said, _ := r.producerHeader(header); said != "" {
-			return domain.NewTraceParent(said)
-		}
+	if said, ok := r.producerHeader(traceHeader); ok {
+		return domain.NewTraceParent(said)
+	}
+	if said, ok := r.eventHeader(eventHeaderPrefix + traceHeader); ok {
+		return domain.NewTraceParent(said)
 	}
 	// Anything may stand there. It is of interest only if it is a text.
 	var event struct {
