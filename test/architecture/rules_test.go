@@ -57,6 +57,12 @@ var layers = map[string]layer{
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
 	"adapters/origins": {libraries: true},
 	"adapters/problem": {module: []string{"domain"}},
+	// How requests are read and answers written, whoever asks.
+	"adapters/rest/exchange": {module: []string{"adapters/problem", "adapters/wire"}, libraries: true},
+	// The platform's servers know nothing of users' paths, and nothing of the gate in front of them.
+	"adapters/rest/platform": {
+		module: []string{"domain", "application", "adapters/rest/exchange", "adapters/wire"}, libraries: true,
+	},
 	// It serves files, and knows nothing of what they describe.
 	"adapters/apidocs": {module: []string{"docs", "adapters/asset"}, libraries: true},
 	// The parts of the embedded broker, from the ground up.
@@ -322,6 +328,8 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"wire, a library", good("adapters/wire", "github.com/gofiber/fiber/v2"), "nothing but"},
 		{"wire, JSON", good("adapters/wire", "chatting/domain", jsonLibrary+"/jsontext"), ""},
 		{"problem, a library", good("adapters/problem", jsonLibrary), "no libraries"},
+		{"what the platform's servers ask for, the gate", good("adapters/rest/platform", "chatting/adapters/rest"), "may not know"},
+		{"exchange, a use case", good("adapters/rest/exchange", "chatting/application"), "may not know"},
 		{"origins, the domain", good("adapters/origins", "chatting/domain"), "may not know"},
 
 		{"configs, a library", good("configs", "go.yaml.in/yaml/v3"), ""},

@@ -12,6 +12,7 @@ import (
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/origins"
 	"chatting/adapters/rest"
+	"chatting/adapters/rest/platform"
 	"chatting/adapters/sqlstore"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
@@ -51,10 +52,12 @@ func newAPI(p apiParts) (*rest.API, error) {
 	c := p.Common
 	deps := rest.Deps{
 		Authenticate: p.Logins.Authenticate, Block: p.Blocks.Block, Friends: p.Presence.Friends, IsOnline: p.Presence.IsOnline,
-		Invites: p.Invites.List, SystemMessage: p.Messages.System, History: p.History.Read, Erase: p.History.Erase,
-		Moderate:    p.Moderation.Moderate,
-		Idempotency: idempotency{c.Store.Idempotency, c.Store.Clock},
-		Bytes:       p.Bytes, Now: c.Now, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
+		Invites: p.Invites.List, History: p.History.Read,
+		Platform: platform.Deps{
+			SystemMessage: p.Messages.System, Idempotency: idempotency{c.Store.Idempotency, c.Store.Clock}, Erase: p.History.Erase,
+			Moderate: p.Moderation.Moderate, Now: c.Now, Notices: c.Notices,
+		},
+		Bytes: p.Bytes, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
 		Ready: p.Readiness.ready, Checks: p.checks(),
 		Background: func() rest.Background { return background(c.Config, p.History.Lag, p.Cluster, c.Now()) },
 		Observer:   c.Observers.requests,
@@ -115,7 +118,7 @@ type idempotency struct {
 	clock *sqlstore.Clock
 }
 
-// Begin implements rest.IdempotencyStore.
+// Begin implements platform.IdempotencyStore.
 func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte, now time.Time) (int, []byte, bool, error) {
 	if at, err := i.clock.Time(ctx); err == nil { // else Begin fails, too
 		now = at
