@@ -52,6 +52,9 @@ var layers = map[string]layer{
 	"adapters/network":    {},
 	"adapters/ownerfiles": {},
 	"adapters/ws/rfc6455": {},
+	// What clients send, and how much of it. Neither knows connections.
+	"adapters/ws/frames":   {module: []string{"domain", "application/port", "adapters/wire"}},
+	"adapters/ws/throttle": {module: []string{"domain"}, libraries: true, only: "golang.org/x/time/rate"},
 	// A connection, whatever is said on it. The ledger bounds its bytes.
 	"adapters/ws/socket": {module: []string{"adapters/ws/rfc6455", "application/ledger"}, libraries: true},
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
@@ -308,6 +311,8 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"socket, the chat", good("adapters/ws/socket", "chatting/adapters/ws"), "may not know"},
 		{"socket, the domain", good("adapters/ws/socket", "chatting/domain"), "may not know"},
 		{"socket, frames of the chat", good("adapters/ws/socket", "chatting/adapters/wire"), "may not know"},
+		{"frames of clients, the connection", good("adapters/ws/frames", "chatting/adapters/ws"), "may not know"},
+		{"throttle, a use case", good("adapters/ws/throttle", "chatting/application"), "may not know"},
 		{"adapter's subpackage, its parent's sibling", good("adapters/kafka/batch", "chatting/adapters/ws"), "may not know"},
 		{"adapter, another adapter", good("adapters/ws", "chatting/adapters/rest"), "may not know"},
 		{"adapter, one whose name begins alike", good("adapters/ws", "chatting/adapters/wsx"), "may not know"},

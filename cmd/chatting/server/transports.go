@@ -16,6 +16,7 @@ import (
 	"chatting/adapters/sqlstore"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/ledger"
 	"chatting/application/notice"
@@ -146,7 +147,7 @@ func newSockets(
 	return ws.New(socketOptions(c.Config, places), ws.Deps{
 		Checks: checks,
 		Ready:  ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
-		Notices: c.Notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+		Notices: c.Notices, Logins: logins, Rates: throttle.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 		Observer: c.Observers.sockets,
 	})
 }
