@@ -21,9 +21,7 @@ func traced(t *testing.T) (*world, *porttest.Tracer) {
 	tracer := &porttest.Tracer{}
 	w := newWorld(t, func(w *world, _ *Options, d *Deps) {
 		d.Traces = port.NewTraces(tracer)
-		system := *d.SystemMessage
-		system.Traces = d.Traces
-		d.SystemMessage = &system
+		d.Platform.SystemMessage.Traces = d.Traces
 	})
 	return w, tracer
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/ws/throttle"
 	"chatting/application/messaging"
 	"chatting/application/port"
 	"chatting/domain"
@@ -35,7 +36,7 @@ func TestALoginIsPartOfItsUpgradeAndEachCommandIsATraceOfItsOwn(t *testing.T) {
 	)
 	for _, of := range []domain.TraceParent{upgrade, unsampled, ""} {
 		chat := newChat()
-		f := serveOn(t, Options{}, chat, Rates{}, func(app *fiber.App) {
+		f := serveOn(t, Options{}, chat, throttle.Rates{}, func(app *fiber.App) {
 			app.Use(func(c *fiber.Ctx) error {
 				c.SetUserContext(port.WithTrace(c.UserContext(), of))
 				return c.Next()

@@ -31,6 +31,7 @@ import (
 	"chatting/adapters/usermanagement"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/messaging"
@@ -283,7 +284,7 @@ func TestRatesAreTheConfiguredOnes(t *testing.T) {
 			"writes":          {func() time.Duration { return rates.userWrites.Take(7, 1) }, 2 * 103},
 			"logins":          {logins(rates.userLogins), 2*104 + 1}, // and the one that each address has
 			"address logins":  {func() time.Duration { return rates.addressLogins.Take(address, 1) }, 2 * 105},
-			"refused answers": {func() time.Duration { return rates.refusals.Take(7, 1) }, ws.MaxRefusals},
+			"refused answers": {func() time.Duration { return rates.refusals.Take(7, 1) }, throttle.MaxRefusals},
 			"records of the log": {func() time.Duration {
 				if rates.mayReadPast(7, 1) && rates.mayReadPast(8, 0) {
 					return 0
