@@ -1,6 +1,8 @@
 package tracing
 
 import (
+	"slices"
+
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -21,6 +23,11 @@ type definition struct {
 // ofRecord is what is said of a span about a record of the log.
 var ofRecord = []port.SpanKey{port.KeyTopic, port.KeyPartition, port.KeyOffset, port.KeyEvent}
 
+// with returns keys, and one more.
+func with(keys []port.SpanKey, more port.SpanKey) []port.SpanKey {
+	return append(slices.Clone(keys), more)
+}
+
 // onLog is what is said of each span about the log.
 func onLog(operation string) []attribute.KeyValue {
 	return []attribute.KeyValue{
@@ -39,14 +46,14 @@ var definitions = map[port.SpanName]definition{
 	port.SpanSendMessage:   {kind: trace.SpanKindInternal, keys: []port.SpanKey{port.KeyError}},
 	port.SpanInvite:        {kind: trace.SpanKindInternal},
 	port.SpanSystemMessage: {kind: trace.SpanKindInternal, keys: []port.SpanKey{port.KeyError}},
-	port.SpanIngest:        {kind: trace.SpanKindConsumer, remote: true, fixed: onLog("process"), keys: ofRecord},
+	port.SpanIngest:        {kind: trace.SpanKindConsumer, remote: true, fixed: onLog("process"), keys: with(ofRecord, port.KeyError)},
 	port.SpanAppend: {
 		kind: trace.SpanKindProducer, fixed: onLog("send"),
 		keys: []port.SpanKey{port.KeyTopic, port.KeyPartition, port.KeyEvent, port.KeyError},
 	},
 	port.SpanDeliver: {kind: trace.SpanKindConsumer, remote: true, fixed: onLog("process"), keys: ofRecord},
 	port.SpanProject: {
-		kind: trace.SpanKindConsumer, remote: true, fixed: onLog("process"), keys: append(ofRecord[:len(ofRecord):len(ofRecord)], port.KeyError),
+		kind: trace.SpanKindConsumer, remote: true, fixed: onLog("process"), keys: with(ofRecord, port.KeyError),
 	},
 }
 

@@ -263,7 +263,7 @@ func (p *partition) deliverAll(ctx context.Context, records []foreignRecord) boo
 			continue
 		}
 		target := command.Message.To
-		chains[target] = append(chains[target], func() { settle(p.ingest.take(ctx, record, command)) })
+		chains[target] = append(chains[target], func() { settle(p.ingest.deliver(ctx, record, command)) })
 	}
 	for _, chain := range chains {
 		all.Go(func() {
@@ -276,21 +276,11 @@ func (p *partition) deliverAll(ctx context.Context, records []foreignRecord) boo
 	return left.Load() == 0
 }
 
-// take is deliver in a span.
-func (i *Ingest) take(ctx context.Context, record foreignRecord, command messaging.SystemMessageCommand) bool {
-	if !i.options.Traces.IsOn() {
-		return i.deliver(ctx, record, command)
-	}
-	span := i.options.Traces.Root(port.SpanIngest, record.trace())
-	span.SetPlace(record.topic, domain.Place{Partition: record.partition, Offset: record.offset})
-	span.SetEvent(command.ID)
-	settled := i.deliver(span.In(ctx), record, command)
-	span.EndAs("", false)
-	return settled
-}
-
 // deliver delivers one record, or makes it a dead letter. It tries until it has done either, or ctx ends: then it is false.
 func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command messaging.SystemMessageCommand) bool {
+	span := i.begin(&record, command)
+	defer span.EndAs("", false)
+	ctx = span.In(ctx)
 	retry := logclient.Backoff{}
 	for ctx.Err() == nil {
 		err := i.send(ctx, command)
@@ -304,12 +294,24 @@ func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command mess
 			return false
 		}
 		if refused := permanent(err); refused != nil {
+			span.SetText(port.KeyError, refused.code)
 			return i.bury(ctx, record, refused)
 		}
 		i.waits.Do(func() { i.options.Logger.Warn("system messages cannot be delivered now, trying again", "error", err) })
 		retry.Wait(ctx)
 	}
 	return false
+}
+
+// begin begins the span of a record.
+func (i *Ingest) begin(record *foreignRecord, command messaging.SystemMessageCommand) port.Span {
+	if !i.options.Traces.IsOn() {
+		return port.Span{} // nobody looks for the trace of the record
+	}
+	span := i.options.Traces.Root(port.SpanIngest, record.trace())
+	span.SetPlace(record.topic, domain.Place{Partition: record.partition, Offset: record.offset})
+	span.SetEvent(command.ID)
+	return span
 }
 
 // send hands a message to the use case, a second time where its user seems to be offline.

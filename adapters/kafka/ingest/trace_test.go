@@ -1,12 +1,18 @@
 package ingest
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"chatting/application/messaging"
+	"chatting/application/port"
 	"chatting/domain"
+	"chatting/test/brokertest"
+	"chatting/test/porttest"
 )
 
 func TestWhichTraceARecordIsPartOf(t *testing.T) {
@@ -47,6 +53,53 @@ func TestWhichTraceARecordIsPartOf(t *testing.T) {
 		}
 		if _, refused := record.systemMessage(); refused != nil && what != "no JSON" {
 			t.Errorf("%s: the message is refused: %v", what, refused)
+		}
+	}
+}
+
+// traced is a use case that takes down the span that it is called in.
+type traced struct {
+	spans []domain.TraceParent
+	fail  []error
+}
+
+func (m *traced) Execute(ctx context.Context, _ messaging.SystemMessageCommand) (domain.Event, error) {
+	m.spans = append(m.spans, port.TraceOf(ctx))
+	if len(m.fail) == 0 {
+		return domain.Event{}, nil
+	}
+	err := m.fail[0]
+	m.fail = m.fail[1:]
+	return domain.Event{}, err
+}
+
+// All attempts to deliver a record are one span.
+func TestTheSpanOfARecordEndsWhenItIsDelivered(t *testing.T) {
+	const sender = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	record := foreignRecord{topic: "topic", partition: 2, offset: 40, headers: []kafkago.Header{textHeader("traceparent", sender)}}
+	id := domain.DerivedID("test", "x")
+	for what, traces := range map[string]*porttest.Tracer{"on": {}, "off": nil} {
+		options := Options{Messages: &traced{fail: []error{domain.NewError(domain.CodeUnavailable, "away")}}, Logger: brokertest.Logger(t)}
+		if traces != nil {
+			options.Traces = port.NewTraces(traces)
+		}
+		if !New(nil, options).deliver(t.Context(), record, messaging.SystemMessageCommand{ID: id}) {
+			t.Fatal("it is not delivered")
+		}
+		spans := options.Messages.(*traced).spans
+		if traces == nil {
+			if !slices.Equal(spans, []domain.TraceParent{"", ""}) {
+				t.Errorf("%s: it is sent in %q", what, spans)
+			}
+			continue
+		}
+		span := traces.Find("ingest")
+		if !slices.Equal(traces.Told(), []string{"…/ingest"}) || !slices.Equal(spans, []domain.TraceParent{span.Parent(), span.Parent()}) {
+			t.Errorf("%s: recorded %q, and sent in %q", what, traces.Told(), spans)
+		}
+		if span.Start.Parent != sender || span.Attributes[port.KeyTopic] != "topic" || span.Attributes[port.KeyPartition] != "2" ||
+			span.Attributes[port.KeyOffset] != "40" || span.Attributes[port.KeyEvent] != id.String() {
+			t.Errorf("it says %+v", span)
 		}
 	}
 }
