@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/adapters/wire"
 	"chatting/application/delivery"
@@ -67,7 +68,7 @@ func (c *Conversations) Append(event domain.Event, done func(error)) {
 		span.SetNumber(port.KeyPartition, int64(partition))
 	}
 	c.own.note(event, value)
-	owner := logclient.OwnedBy(int64(event.Body.Actor()))
+	owner := appending.OwnedBy(int64(event.Body.Actor()))
 	c.appender.AppendAs(owner, partition, eventRecord(key, value), done)
 }
 

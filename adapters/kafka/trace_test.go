@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/delivery"
 	"chatting/application/invites"
@@ -134,7 +134,7 @@ type kept struct {
 	done []func(error)
 }
 
-func (k *kept) AppendAs(owner logclient.Owner, partition int, r recordbatch.Record, done func(error)) {
+func (k *kept) AppendAs(owner appending.Owner, partition int, r recordbatch.Record, done func(error)) {
 	k.appended.AppendAs(owner, partition, r, done)
 	k.done = append(k.done, done)
 }

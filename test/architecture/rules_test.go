@@ -310,6 +310,7 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"log client, its own subpackage", good("adapters/kafka/logclient", "chatting/adapters/kafka/logclient/recordbatch", "net"), ""},
 		{"below the log client, the client", good("adapters/kafka/logclient/groups", "chatting/adapters/kafka/logclient"), ""},
 		{"log client, its parent", good("adapters/kafka/logclient", "chatting/adapters/kafka"), "may not know"},
+		{"appending to the log, the client", good("adapters/kafka/logclient/appending", "chatting/adapters/kafka/logclient"), ""},
 		{"log client, the domain", good("adapters/kafka/logclient", "chatting/domain"), "may not know"},
 		{"below the log client, a use case", good("adapters/kafka/logclient/groups", "chatting/application"), "may not know"},
 		{"the history in the database, its users", good("adapters/sqlstore/conversations", "chatting/adapters/sqlstore"), "may not know"},

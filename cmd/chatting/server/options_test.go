@@ -22,6 +22,7 @@ import (
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/limits"
 	"chatting/adapters/rest"
@@ -54,7 +55,7 @@ type received struct {
 	hook        texthook.Options
 	tracing     tracing.Options
 	keys        auth.Options
-	appender    logclient.AppenderOptions
+	appender    appending.AppenderOptions
 	projector   projector.Options
 	topics      kafka.TopicSetup
 	cluster     logclient.ClusterOptions

@@ -148,7 +148,8 @@ func newSockets(
 	return ws.New(socketOptions(c.Config, places), ws.Deps{
 		Checks: checks,
 		Ready:  ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
-		Notices: c.Notices, Logins: logins, Rates: throttle.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+		Notices: c.Notices, Logins: logins,
+		Rates:    throttle.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
 		Observer: c.Observers.sockets, Traces: c.Traces,
 	})
 }
