@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"chatting/application/port"
@@ -55,15 +54,4 @@ var definitions = map[port.SpanName]definition{
 	port.SpanProject: {
 		kind: trace.SpanKindConsumer, remote: true, fixed: onLog("process"), keys: with(ofRecord, port.KeyError),
 	},
-}
-
-// End implements port.Recording.
-func (r recording) End(failure string, fault bool) {
-	if failure != "" {
-		r.SetText(port.KeyError, failure)
-	}
-	if fault {
-		r.span.SetStatus(codes.Error, "")
-	}
-	r.span.End()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -125,7 +126,7 @@ func (t *Tracing) Begin(start port.SpanStart) port.Recording {
 		return nil
 	}
 	d := definitions[start.Name]
-	options := append(make([]trace.SpanStartOption, 0, 4), trace.WithSpanKind(d.kind), trace.WithAttributes(d.fixed...))
+	options := append(make([]trace.SpanStartOption, 0, 3), trace.WithSpanKind(d.kind))
 	if !start.At.IsZero() {
 		options = append(options, trace.WithTimestamp(start.At))
 	}
@@ -137,7 +138,9 @@ func (t *Tracing) Begin(start port.SpanStart) port.Recording {
 		ctx = trace.ContextWithSpanContext(ctx, contextOf(start.Parent, d.remote))
 	}
 	_, span := t.tracer.Start(ctx, string(start.Name), options...)
-	return recording{span}
+	r := &recording{span: span}
+	r.said = append(r.room[:0], d.fixed...)
+	return r
 }
 
 // isWanted decides whether a span is recorded: as its parent is, or else by chance.
@@ -164,26 +167,42 @@ func contextOf(parent domain.TraceParent, remote bool) trace.SpanContext {
 	})
 }
 
-// recording is a span of the library.
-type recording struct{ span trace.Span }
+// recording is a span of the library. What is said of it reaches the library at its end: each time costs.
+type recording struct {
+	span trace.Span
+	said []attribute.KeyValue
+	room [8]attribute.KeyValue
+}
 
 // Parent implements port.Recording.
-func (r recording) Parent() domain.TraceParent {
+func (r *recording) Parent() domain.TraceParent {
 	at := r.span.SpanContext()
 	return domain.TraceParentOf(at.TraceID(), at.SpanID())
 }
 
 // Rename implements port.Recording.
-func (r recording) Rename(name string) { r.span.SetName(name) }
+func (r *recording) Rename(name string) { r.span.SetName(name) }
 
 // SetText implements port.Recording.
-func (r recording) SetText(key port.SpanKey, value string) {
-	r.span.SetAttributes(attribute.String(string(key), value))
+func (r *recording) SetText(key port.SpanKey, value string) {
+	r.said = append(r.said, attribute.String(string(key), value))
 }
 
 // SetNumber implements port.Recording.
-func (r recording) SetNumber(key port.SpanKey, value int64) {
-	r.span.SetAttributes(attribute.Int64(string(key), value))
+func (r *recording) SetNumber(key port.SpanKey, value int64) {
+	r.said = append(r.said, attribute.Int64(string(key), value))
+}
+
+// End implements port.Recording.
+func (r *recording) End(failure string, fault bool) {
+	if failure != "" {
+		r.SetText(port.KeyError, failure)
+	}
+	if fault {
+		r.span.SetStatus(codes.Error, "")
+	}
+	r.span.SetAttributes(r.said...)
+	r.span.End()
 }
 
 // newClient returns what speaks to the collector.
