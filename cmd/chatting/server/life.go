@@ -188,7 +188,7 @@ func (n *node) closing() []step {
 		only(p.Tokens.Service != nil, step{do: done(p.Tokens.Service.Close)}),
 		only(p.Tokens.Keys != nil, step{do: done(p.Tokens.Keys.Close)}),
 		only(p.DataLock.DirLock != nil, step{name: "unlocking the data directory", do: failing(p.DataLock.Close)}),
-		only(p.Tracing != nil, step{do: closeTracing(p.Tracing, p.Common.Logger)}),
+		only(p.Tracing != nil, step{do: lastSpans(p.Tracing.Close, p.Common.Logger)}),
 		only(p.Metrics != nil, step{name: "closing the listener of metrics", do: failing(p.Metrics.Close)}),
 		{do: done(func() { _ = p.Listener.Close() })}, // it is closed already, unless the app never served
 	}

@@ -43,15 +43,15 @@ func newTraces(recorder *tracing.Tracing) port.Traces {
 	return port.NewTraces(recorder)
 }
 
-// lastSpans bounds how long a server that leaves waits for the collector to take what is left.
-const lastSpans = 2 * time.Second
+// lastSpansTimeout bounds how long a server that leaves waits for the collector to take what is left.
+const lastSpansTimeout = 2 * time.Second
 
-// closeTracing sends the last spans. That they are lost is logged, and is no failure of the server.
-func closeTracing(recorder *tracing.Tracing, logger *slog.Logger) func(context.Context) error {
+// lastSpans is the step that sends the last spans. That they are lost is logged, and is no failure of the server.
+func lastSpans(send func(context.Context) error, logger *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, lastSpans)
+		ctx, cancel := context.WithTimeout(ctx, lastSpansTimeout)
 		defer cancel()
-		if err := recorder.Close(ctx); err != nil {
+		if err := send(ctx); err != nil {
 			logger.Warn("the last spans are not with the collector", "error", err)
 		}
 		return nil
