@@ -150,11 +150,11 @@ func TestFramesOverTheRateOfTheirConnectionAreCounted(t *testing.T) {
 	var counts Counts
 	counts.roster = newRoster(0, 0)
 	limited := throttle{rates: &Rates{}, counts: &counts, frames: rate.NewLimiter(0, 1)}
-	limited.message(7, 1)
+	limited.message(time.Now(), 7, 1)
 	if got := counts.Refusals().ConnectionFrames; got != 0 {
 		t.Errorf("%d are counted before there was one", got)
 	}
-	limited.message(7, 1)
+	limited.message(time.Now(), 7, 1)
 	limited.control(7, true)
 	if got := counts.Refusals().ConnectionFrames; got != 2 {
 		t.Errorf("%d are counted, want 2", got)

@@ -73,11 +73,10 @@ type throttle struct {
 }
 
 // message counts a message of size bytes: as one frame, and another for every 4 KiB, so that the rates bound bytes as well; never
-// as more than may be sent at once. It returns 0, or after how long the message would not be over a rate.
-func (t *throttle) message(user domain.UserID, size int) time.Duration {
+// as more than may be sent at once. now is when it was read. It returns 0, or after how long the message would not be over a rate.
+func (t *throttle) message(now time.Time, user domain.UserID, size int) time.Duration {
 	cost := 1 + size/costBytes
 	if t.frames != nil {
-		now := time.Now()
 		own := min(cost, t.frames.Burst())
 		if !t.frames.AllowN(now, own) {
 			t.counts.overRate.Add(1)
