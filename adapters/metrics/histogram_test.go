@@ -15,7 +15,9 @@ import (
 func TestDurationsAreServedAsTheLibraryWould(t *testing.T) {
 	m := New("v1")
 	ours := m.family(DeliveryDuration).with()
-	observed := []time.Duration{0, 1, 2, 3, 500 * time.Microsecond, 500*time.Microsecond + 1, time.Second, time.Second + 1, 10 * time.Second, time.Hour}
+	observed := []time.Duration{
+		0, 1, 2, 3, 500 * time.Microsecond, 500*time.Microsecond + 1, time.Second, time.Second + 1, 10 * time.Second, time.Hour,
+	}
 	for shift := range 60 {
 		observed = append(observed, 1<<shift, 1<<shift+1, 1<<shift-1)
 	}

@@ -169,7 +169,29 @@ func (r *run) suffer(ctx context.Context, t trouble) (missing []string, err erro
 	if err := r.begin(ctx, t); err != nil {
 		return nil, err
 	}
-	waits, others := slices.Clone(t.fires), make(map[string]bool)
+	waits, err := r.awaitFiring(ctx, t, began)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range waits {
+		missing = append(missing, fmt.Sprintf("%s %s does not fire: %s", e.alert, e.instance, t.name))
+	}
+	ended = true
+	if err := r.end(ctx, t); err != nil {
+		return nil, err
+	}
+	r.say("ended:  %s", t.name)
+	over := time.Now()
+	if err := r.awaitQuiet(ctx, t.name, over.Add(endLimit), t.fires...); err != nil {
+		missing = append(missing, err.Error())
+	}
+	return missing, r.at.AwaitReady(ctx, healLimit)
+}
+
+// awaitFiring waits until the alerts of a fault fire, at most for fireLimit, and returns those that do not.
+func (r *run) awaitFiring(ctx context.Context, t trouble, began time.Time) (waits []expected, err error) {
+	waits = slices.Clone(t.fires)
+	others := make(map[string]bool)
 	for end := time.Now().Add(fireLimit); len(waits) > 0 && time.Now().Before(end); {
 		alerts, err := r.prom.Alerts(ctx)
 		if err != nil {
@@ -189,19 +211,7 @@ func (r *run) suffer(ctx context.Context, t trouble) (missing []string, err erro
 			return nil, ctx.Err()
 		}
 	}
-	for _, e := range waits {
-		missing = append(missing, fmt.Sprintf("%s %s does not fire: %s", e.alert, e.instance, t.name))
-	}
-	ended = true
-	if err := r.end(ctx, t); err != nil {
-		return nil, err
-	}
-	r.say("ended:  %s", t.name)
-	over := time.Now()
-	if err := r.awaitQuiet(ctx, t.name, over.Add(endLimit), t.fires...); err != nil {
-		missing = append(missing, err.Error())
-	}
-	return missing, r.at.AwaitReady(ctx, healLimit)
+	return waits, nil
 }
 
 func (r *run) begin(ctx context.Context, t trouble) error {

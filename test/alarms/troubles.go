@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	_ "github.com/lib/pq" // the driver
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chatting/test/alarms/watch"
@@ -150,7 +152,11 @@ func (r *run) databaseTroubles() []trouble {
 		},
 		{
 			name: "the disk of PostgreSQL is full", disks: true, faults: []plan.Fault{of(plan.Full, plan.Database, 0)},
-			fires: []expected{{"ChattingDatabaseUnavailable", ""}, {"ChattingHistoryStandsStill", ""}},
+			fires: []expected{{"ChattingDatabaseUnavailable", ""}},
+		},
+		{
+			name: "PostgreSQL takes no writes", begin: r.takeNoWrites, end: r.takeWrites,
+			fires: []expected{{"ChattingHistoryStandsStill", ""}},
 		},
 	}
 }
@@ -225,6 +231,24 @@ func (r *run) writeNonsense(ctx context.Context) error {
 	}
 	defer client.Close()
 	return client.ProduceSync(ctx, &kgo.Record{Topic: topicPrefix + ".system-messages", Value: []byte("nonsense")}).FirstErr()
+}
+
+// takeNoWrites makes PostgreSQL what a replica is: it answers, and refuses writes.
+func (r *run) takeNoWrites(ctx context.Context) error { return r.setReadOnly(ctx, "on") }
+
+func (r *run) takeWrites(ctx context.Context) error { return r.setReadOnly(ctx, "off") }
+
+func (r *run) setReadOnly(ctx context.Context, on string) error {
+	db, err := sql.Open("postgres", r.at.Postgres())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "ALTER SYSTEM SET default_transaction_read_only = "+on); err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "SELECT pg_reload_conf()")
+	return err
 }
 
 func (r *run) askMuch(context.Context) error {

@@ -127,5 +127,8 @@ func (i *Installation) Reached() []string { return i.reached }
 // Brokers are the addresses of the brokers that go through no proxy, from broker 1 on.
 func (i *Installation) Brokers() []string { return i.parts.direct }
 
+// Postgres is a URL of PostgreSQL that goes through no proxy. Its user may do everything.
+func (i *Installation) Postgres() string { return i.parts.url }
+
 // HasDisks tells whether disks can be filled: mounting needs root.
 func (i *Installation) HasDisks() bool { return i.parts.disks }
