@@ -43,7 +43,8 @@ func (r *requests) handle(data []byte) bool {
 	} else {
 		r.badJSON = 0
 	}
-	if wait := r.throttle.Message(r.user, len(data)); wait > 0 {
+	now := time.Now()
+	if wait := r.throttle.Message(now, r.user, len(data)); wait > 0 {
 		r.conn.server.deps.Notices.Warn("frame refused: over the rate", r.who(), r.conn.from())
 		if !r.throttle.MayRefuse(r.user) {
 			r.conn.server.deps.Notices.Warn("connection closed: it kept sending over the rate", r.who(), r.conn.from())
@@ -52,9 +53,7 @@ func (r *requests) handle(data []byte) bool {
 		}
 		err = domain.NewRateLimited("Too many frames.", wait)
 	}
-	var began time.Time
 	if observer := r.conn.server.deps.Observer; observer != nil {
-		began = time.Now()
 		observer.FrameReceived(receivedKind(req, err), len(data))
 	}
 	if err != nil {
@@ -70,7 +69,7 @@ func (r *requests) handle(data []byte) bool {
 		}
 		return true
 	default:
-		return r.submit(req, began)
+		return r.submit(req, now)
 	}
 }
 
@@ -94,7 +93,7 @@ func (r *requests) renew(req frames.Request) bool {
 }
 
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
-// began is when the command was read, if somebody observes that.
+// began is when the command was read.
 func (r *requests) submit(req frames.Request, began time.Time) bool {
 	span := r.traced(req)
 	if !r.conn.reading.Claim() {

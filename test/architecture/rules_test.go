@@ -103,11 +103,15 @@ var layers = map[string]layer{
 	// cmd/chatting and cmd/chatting/cli may import what is below cmd. The others say what they may.
 	"cmd": {module: inner, libraries: true},
 	"cmd/chatting/server": {
-		module: append([]string{"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/logging"}, inner...), libraries: true,
+		module: append([]string{
+			"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/logging", "cmd/chatting/servicemanager",
+		}, inner...),
+		libraries: true,
 	},
-	"cmd/chatting/installation": {module: append([]string{"cmd/chatting/exit"}, inner...), libraries: true},
-	"cmd/chatting/exit":         {module: []string{"domain"}},
-	"cmd/chatting/terminal":     {module: []string{"cmd/chatting/logging"}},
+	"cmd/chatting/servicemanager": {libraries: true, only: "github.com/coreos/go-systemd"},
+	"cmd/chatting/installation":   {module: append([]string{"cmd/chatting/exit"}, inner...), libraries: true},
+	"cmd/chatting/exit":           {module: []string{"domain"}},
+	"cmd/chatting/terminal":       {module: []string{"cmd/chatting/logging"}},
 	"cmd/chatting/talk": {
 		module: []string{
 			"domain", "adapters/netcause", "cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/terminal", "configs",

@@ -12,6 +12,7 @@ import (
 	"chatting/application"
 	"chatting/application/notice"
 	"chatting/application/port"
+	"chatting/cmd/chatting/servicemanager"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -32,7 +33,7 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 			// The transports.
 			newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
 			// What the node itself does.
-			newReadiness, newNodeClock, newTails, newConsumers, newServiceManager, newNode,
+			newReadiness, newNodeClock, newTails, newConsumers, servicemanager.New, newNode,
 		),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
 		fx.Invoke(readState),

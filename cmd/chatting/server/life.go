@@ -21,6 +21,7 @@ import (
 	"chatting/adapters/ws"
 	"chatting/application"
 	"chatting/cmd/chatting/installation"
+	"chatting/cmd/chatting/servicemanager"
 )
 
 // node is a server that lives: it starts the parts of the graph, and stops and closes them.
@@ -69,7 +70,7 @@ type nodeParts struct {
 	Readiness *readiness
 	Tails     *tails
 	Consumers *consumers
-	Manager   *serviceManager
+	Manager   *servicemanager.Manager
 	Shutdown  fx.Shutdowner
 }
 
@@ -149,8 +150,8 @@ func (n *node) starting() []step {
 		first(p.Readiness.wait),
 		part("the ingest of system messages", p.Consumers.ingest),
 		first(n.announce),
-		first(p.Manager.ready),
-		only(p.Manager.patience > 0, endless("the signs of life for the service manager", p.Manager.watch)),
+		first(p.Manager.Ready),
+		only(p.Manager.IsWatching(), endless("the signs of life for the service manager", p.Manager.Watch)),
 	}
 }
 
@@ -160,7 +161,7 @@ func (n *node) leaving() []step {
 	p := n.parts
 	return []step{
 		{do: done(n.background.stopping)},
-		{do: done(p.Manager.stopping)},
+		{do: done(p.Manager.Stopping)},
 		{do: done(p.API.SetDraining)},
 		{do: done(p.Presence.Set.Freeze)},
 		{name: "closing sockets", do: within(socketsShare, p.Sockets.Shutdown)},
