@@ -117,6 +117,7 @@ func TestASpanIsRecordedIfItsParentIs(t *testing.T) {
 			"a parent that is":           {traces.Root(port.SpanRequest, sampled).IsRecorded(), true},
 			"a parent that is not":       {traces.Root(port.SpanRequest, unsampled).IsRecorded(), false},
 			"an ingest, below one":       {traces.Root(port.SpanIngest, sampled).IsRecorded(), true},
+			"an ingest, below one not":   {traces.Root(port.SpanIngest, unsampled).IsRecorded(), false},
 			"a child of no parent":       {traces.Child(port.SpanAppend, "").IsRecorded(), false},
 			"a child of one that is":     {traces.Child(port.SpanAppend, sampled).IsRecorded(), true},
 			"a child of one that is not": {traces.Child(port.SpanAppend, unsampled).IsRecorded(), false},
