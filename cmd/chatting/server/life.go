@@ -88,10 +88,11 @@ func newNode(parts nodeParts) (*node, error) {
 }
 
 // starting is the life of a node from its start to its first user, in order. The health paths are served at once. The node waits for
-// a broker that is away; a database that is away ends the process.
+// a broker that is away, and for a database that goes away; one that is away before that ends the process.
 func (n *node) starting() []step {
 	p, topics := n.parts, n.parts.Tails.names
 	embedded, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
+	patient := databaseWait{p.Common.Logger, databaseWaitEvery}.patient
 	return []step{
 		endless("held back log lines", p.Common.Notices.Run),
 		endless("the counts of logins", p.LoginLog.Run),
@@ -108,12 +109,12 @@ func (n *node) starting() []step {
 		only(!embedded, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
 
 		// The database has this program's schema and belongs to the configured log, whose topics are there.
-		first(p.Installation.Claim),
+		patient(p.Installation.Claim),
 		part("the beat on the database", p.Installation.Beat),
-		first(p.Consumers.recognise),
-		first(n.sealTokens),
+		patient(p.Consumers.recognise),
+		patient(n.sealTokens),
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
-		only(!stores, first(p.Common.Store.Cursors.ForgetCursors)),
+		only(!stores, patient(p.Common.Store.Cursors.ForgetCursors)),
 
 		// The sessions of all nodes, and what the platform did, are known before anybody is answered who is online.
 		first(p.Tails.open),
