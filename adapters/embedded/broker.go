@@ -276,6 +276,25 @@ func (b *Broker) checkFiles() {
 // cannot be read, which Start reports. No broker need run on it.
 func Partitions(dir, topic string) int { return logdir.Partitions(dir, topic) }
 
+// Life is one of the log's lives. Of each, Began is where the partitions of a topic ended at its beginning.
+type Life = logdir.Life
+
+// BeginLife notes that a server begins to serve users on the log, whose places in a topic it is going to give away, and returns the
+// lives that are known, this one first.
+func (b *Broker) BeginLife(topic string, partitions int) ([]Life, error) {
+	began := make([]int64, partitions)
+	for _, of := range b.cluster.PartitionInfos(topic) {
+		if int(of.Partition) < partitions {
+			began[of.Partition] = of.HighWatermark
+		}
+	}
+	lives, err := logdir.BeginLife(b.dir, began)
+	if err != nil {
+		return nil, cannotUse(b.dir, err)
+	}
+	return lives, nil
+}
+
 // Dial connects the server itself to its broker, inside the process: whatever clients do, such connections get a place,
 // and what they carry counts for none of the clients' bounds. It has the signature of net.Dialer.DialContext; there is
 // one broker, so that network and address decide nothing.

@@ -133,11 +133,14 @@ func (i Installation) logName(ctx context.Context) (string, error) {
 }
 
 // ResumeKey returns the key of the resume tokens of the claimed log. All nodes have it, also after the history was made anew; another
-// log of the same database has another one.
-func (i Installation) ResumeKey(ctx context.Context) (key domain.ResumeKey, err error) {
+// log of the same database has another one. life is that of an embedded log, and "" for other brokers.
+func (i Installation) ResumeKey(ctx context.Context, life string) (key domain.ResumeKey, err error) {
 	log, err := i.logName(ctx)
 	if err != nil {
 		return key, err
+	}
+	if life != "" {
+		log += "/" + life
 	}
 	secret, err := i.Store.Blocks.Secret(ctx, "resume tokens of "+log)
 	copy(key[:], secret)

@@ -42,7 +42,7 @@ func TestALogThatIsAdoptedHasAnotherKeyOfResumeTokens(t *testing.T) {
 	}
 	key := func() domain.ResumeKey {
 		t.Helper()
-		key, err := Installation{Store: store}.ResumeKey(t.Context())
+		key, err := Installation{Store: store}.ResumeKey(t.Context(), "")
 		if err != nil || key == (domain.ResumeKey{}) {
 			t.Fatalf("the key is %x, %v", key, err)
 		}
@@ -55,6 +55,9 @@ func TestALogThatIsAdoptedHasAnotherKeyOfResumeTokens(t *testing.T) {
 	before := key()
 	if key() != before {
 		t.Error("the key changes by itself")
+	}
+	if life, err := (Installation{Store: store}).ResumeKey(t.Context(), "life"); err != nil || life == before {
+		t.Errorf("a life of the log has the same key (%v)", err)
 	}
 	log.ClusterID = "c2"
 	if err := store.Installation.MoveToLog(t.Context(), sqlstore.LogMove{To: log, Generation: 2, Ends: []int64{0}}); err != nil {

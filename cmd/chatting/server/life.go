@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/fx"
 
+	"chatting/adapters/embedded"
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/projector"
@@ -28,6 +29,8 @@ type node struct {
 	// background runs the parts that starting names.
 	background *supervisor
 	cancel     context.CancelFunc
+	// lives are those of the embedded log, this node's first.
+	lives []embedded.Life
 }
 
 // nodeParts are the parts that a node starts or stops. They are made in this order, with what each of them needs before it: what is
@@ -91,7 +94,7 @@ func newNode(parts nodeParts) (*node, error) {
 // a broker that is away, and for a database that goes away; one that is away before that ends the process.
 func (n *node) starting() []step {
 	p, topics := n.parts, n.parts.Tails.names
-	embedded, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
+	inside, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
 	patient := databaseWait{p.Common.Logger, databaseWaitEvery}.patient
 	return []step{
 		endless("held back log lines", p.Common.Notices.Run),
@@ -105,13 +108,14 @@ func (n *node) starting() []step {
 		watched("appending to "+topics.DeadLetters, p.Appenders.deadLetters.Ended),
 		watched("appending to "+topics.Audit, p.Appenders.audit.Ended),
 		only(p.Tokens.Keys != nil, watched("loading the JWK set", p.Tokens.Keys.Ended)),
-		only(embedded, part("the embedded broker", p.Broker.watch)),
-		only(!embedded, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
+		only(inside, part("the embedded broker", p.Broker.watch)),
+		only(!inside, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
 
 		// The database has this program's schema and belongs to the configured log, whose topics are there.
 		patient(p.Installation.Claim),
 		part("the beat on the database", p.Installation.Beat),
 		patient(p.Consumers.recognise),
+		only(inside, first(n.beginLife)),
 		patient(n.sealTokens),
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
 		only(!stores, patient(p.Common.Store.Cursors.ForgetCursors)),
@@ -124,7 +128,7 @@ func (n *node) starting() []step {
 		endless("the lookup of block versions", p.Logins.Delivery.Run),
 		first(p.Tails.caughtUp),
 		first(p.Tails.suspectEarlier),
-		only(embedded, first(p.Presence.Set.BuryOthers)),
+		only(inside, first(p.Presence.Set.BuryOthers)),
 
 		// This node takes part.
 		endless("heartbeats and sessions", p.Presence.Set.Run),
@@ -278,15 +282,6 @@ func (n *node) depart(ctx context.Context) error {
 		return nil
 	}
 	return n.parts.Presence.Set.Depart(ctx, n.parts.Common.Config.Presence.LeaveGrace)
-}
-
-// sealTokens has this node's resume tokens be those of the claimed log.
-func (n *node) sealTokens(ctx context.Context) error {
-	key, err := n.parts.Installation.ResumeKey(ctx)
-	if err == nil {
-		n.parts.Logins.Delivery.Tokens.SealWith(key)
-	}
-	return err
 }
 
 // announce says in one line that the node serves, what is embedded, and what that is not for.
