@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// leaverVariable makes the test below the one that is killed.
+// leaverVariable makes the test below the one that is killed. It names the server.
 const leaverVariable = "HARNESS_TEST_LEAVES_A_SERVER"
 
 // TestAServerEndsWithTestsThatAreKilled runs itself, has that start a server, which here is a shell, and kills it. The shell has the
 // other end of a pipe, which is closed once all who have it are gone.
 func TestAServerEndsWithTestsThatAreKilled(t *testing.T) {
-	if os.Getenv(leaverVariable) != "" {
-		program := filepath.Join(t.TempDir(), "server")
-		if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"server $$\"\nread nothing\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
+	if program := os.Getenv(leaverVariable); program != "" {
 		server := exec.Command(program)
 		server.Stdin, server.Stdout = os.Stdin, os.Stdout
 		n := launch(t, server)
 		t.Fatalf("the server of pid %d ended: %v", n.PID, <-n.ended)
+	}
+	program := filepath.Join(t.TempDir(), "server")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho \"server $$\"\nread nothing\n"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	held, stdin, err := os.Pipe() // nobody writes to it: the shell waits
 	if err != nil {
@@ -38,7 +38,7 @@ func TestAServerEndsWithTestsThatAreKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
-	tests.Env = append(os.Environ(), leaverVariable+"=1")
+	tests.Env = append(os.Environ(), leaverVariable+"="+program)
 	tests.Stdin, tests.Stdout, tests.Stderr = held, writer, t.Output()
 	if err := tests.Start(); err != nil {
 		t.Fatal(err)
