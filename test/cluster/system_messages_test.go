@@ -226,7 +226,7 @@ func TestABrokerThatIsAwayCostsNoSystemMessage(t *testing.T) {
 	c := newCluster(t, parts.Parts)
 	nodes := c.startAll(2)
 	clients := connectAll(t, []int{1, 2, 3, 4}, func(user int) *harness.Node { return nodes[user%2] })
-	const each = 2000
+	const each = 400
 	var want []string
 	var poison []kafka.Message
 	for _, client := range clients {

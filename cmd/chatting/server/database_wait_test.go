@@ -2,69 +2,18 @@ package server
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"testing"
-	"testing/synctest"
 
 	"go.uber.org/fx"
 	"go.uber.org/goleak"
 
-	"chatting/adapters/sqlstore"
-	"chatting/domain"
 	"chatting/test/harness"
 	"chatting/test/sqltest"
 )
-
-func TestAStartRepeatsOnlyWhatTheDatabaseDidNotAnswer(t *testing.T) {
-	away := domain.NewError(domain.CodeUnavailable, "The database is not available.")
-	moved := domain.WrapError(domain.CodeUnavailable, "The database is not available.", &sqlstore.OtherLogError{})
-	for name, row := range map[string]struct {
-		answers []error
-		want    error
-	}{
-		"it answers":            {[]error{nil}, nil},
-		"it answers in the end": {[]error{away, away, nil}, nil},
-		"another failure":       {[]error{io.EOF}, io.EOF},
-		"a failure in the end":  {[]error{away, io.EOF}, io.EOF},
-		"another log":           {[]error{moved}, moved},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var log lockedLog
-				asked := 0
-				err := databaseWait{slog.New(slog.NewTextHandler(&log, nil)), databaseWaitEvery}.run(t.Context(), func(context.Context) error {
-					asked++
-					return row.answers[asked-1]
-				})
-				if !errors.Is(err, row.want) || asked != len(row.answers) {
-					t.Errorf("asked %d times, it comes to %v", asked, err)
-				}
-				if said := log.count("waiting for the database"); said != min(1, len(row.answers)-1) {
-					t.Errorf("it was said %d times", said)
-				}
-			})
-		})
-	}
-}
-
-func TestWaitingForTheDatabaseIsSaidOnceAMinuteAndEndsWithTheStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log lockedLog
-		ctx, stop := context.WithTimeout(t.Context(), 2*databaseWaitRepeat+databaseWaitRepeat/2)
-		defer stop()
-		err := databaseWait{slog.New(slog.NewTextHandler(&log, nil)), databaseWaitEvery}.run(ctx, func(context.Context) error {
-			return domain.NewError(domain.CodeUnavailable, "The database is not available.")
-		})
-		if !errors.Is(err, context.DeadlineExceeded) || log.count("waiting for the database") != 3 {
-			t.Errorf("%v after\n%s", err, log.String())
-		}
-	})
-}
 
 // TestANodeWaitsForADatabaseThatDropsItsConnectionsWhileItStarts: between its first word with the database and the next one.
 func TestANodeWaitsForADatabaseThatDropsItsConnectionsWhileItStarts(t *testing.T) {

@@ -99,7 +99,9 @@ func newNode(parts nodeParts) (*node, error) {
 func (n *node) starting() []step {
 	p, topics := n.parts, n.parts.Tails.names
 	inside, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
-	patient := databaseWait{p.Common.Logger, databaseWaitEvery}.patient
+	patient := func(do func(context.Context) error) step { // the database may go away meanwhile
+		return first(func(ctx context.Context) error { return installation.Patiently(ctx, p.Common.Logger, do) })
+	}
 	return []step{
 		endless("held back log lines", p.Common.Notices.Run),
 		endless("the counts of logins", p.LoginLog.Run),
@@ -287,6 +289,21 @@ func (n *node) depart(ctx context.Context) error {
 		return nil
 	}
 	return n.parts.Presence.Set.Depart(ctx, n.parts.Common.Config.Presence.LeaveGrace)
+}
+
+// beginLife notes that this server begins a life of the embedded log.
+func (n *node) beginLife(context.Context) (err error) {
+	n.lives, err = n.parts.Broker.BeginLife(n.parts.Tails.names.Conversations, n.parts.Common.Config.Kafka.Partitions)
+	return err
+}
+
+// sealTokens has this node's resume tokens be those of the claimed log.
+func (n *node) sealTokens(ctx context.Context) error {
+	key, earlier, err := n.parts.Installation.ResumeKeys(ctx, n.lives)
+	if err == nil {
+		n.parts.Logins.Delivery.Tokens.SealWith(key, earlier...)
+	}
+	return err
 }
 
 // announce says in one line that the node serves, what is embedded, and what that is not for.
