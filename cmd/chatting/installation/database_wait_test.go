@@ -49,7 +49,7 @@ func TestAStartRepeatsOnlyWhatTheDatabaseDidNotAnswer(t *testing.T) {
 func TestWaitingForTheDatabaseIsSaidOnceAMinuteAndEndsWithTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		ctx, stop := context.WithTimeout(t.Context(), 2*databaseWaitRepeat+databaseWaitRepeat/2)
+		ctx, stop := context.WithTimeout(t.Context(), 2*databaseWaitRepeat+databaseWaitEvery*9/2) // ends while it waits
 		defer stop()
 		err := Patiently(ctx, slog.New(slog.NewTextHandler(&log, nil)), func(context.Context) error {
 			return domain.NewError(domain.CodeUnavailable, "The database is not available.")
