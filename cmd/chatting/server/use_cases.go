@@ -230,6 +230,8 @@ func newLogins(
 		Log:    log, Erasures: past.NewSharedErasures(c.Store.Erasures),
 	}
 	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Acts: acts.Register, Verdicts: served.Verdicts}
+	l.Past.Repeats = newRepeats(c, acts, log, served.Verdicts, rates)
+	served.Repeats = l.Past.Repeats
 	served.Tokens = delivery.NewResumeTokens(c.Config.Kafka.Partitions, c.Now)
 	if m.Stored != nil {
 		m.Stored.Past = l.Past
@@ -248,6 +250,25 @@ func newLogins(
 	return l
 }
 
+// newRepeats tells what stands in the log once more.
+func newRepeats(c common, acts moderationParts, log past.Log, verdicts *past.Verdicts, rates rates) *past.Repeats {
+	repeats := &past.Repeats{Log: log, Acts: acts.Register, Verdicts: verdicts}
+	repeats.MayRead = func(user domain.UserID, records int64) bool {
+		return rates.mayReadPast(user, min(records, int64(c.Config.Resume.LogRecords)))
+	}
+	if c.Config.History.Enabled {
+		repeats.History, repeats.Progress = c.Store.Undelivered, historyProgress(c)
+	}
+	return repeats
+}
+
+// historyProgress tells how far the history is, for those who do not wait for it.
+func historyProgress(c common) *history.Progress {
+	return history.NewProgress(history.FollowedLog{
+		Projected: c.Store.Projections, Ends: c.Log.Readable(), Partitions: c.Config.Kafka.Partitions,
+	})
+}
+
 // newResumption lets clients take up where they stopped.
 func newResumption(
 	c common, tokens *delivery.ResumeTokens, past *past.Past, bytes *ledger.ByteLedger, rates rates,
@@ -258,9 +279,7 @@ func newResumption(
 	}
 	if c.Config.History.Enabled {
 		options.Missed, options.Retention = c.Store.Undelivered, c.Config.History.Retention
-		options.History = history.NewProgress(history.FollowedLog{
-			Projected: c.Store.Projections, Ends: c.Log.Readable(), Partitions: c.Config.Kafka.Partitions,
-		})
+		options.History = historyProgress(c)
 	}
 	return replay.NewResumption(options)
 }
