@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/adapters/wire"
 	"chatting/application/delivery"
@@ -55,7 +56,7 @@ func (c *Conversations) Append(event domain.Event, done func(error)) {
 	}
 	key := event.Body.Conversation().AppendKey(make([]byte, 0, 40))
 	c.own.note(event, value)
-	owner := logclient.OwnedBy(int64(event.Body.Actor()))
+	owner := appending.OwnedBy(int64(event.Body.Actor()))
 	c.appender.AppendAs(owner, c.appender.PartitionOf(key), eventRecord(key, value), done)
 }
 

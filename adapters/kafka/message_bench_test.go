@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/messaging"
 	"chatting/domain"
@@ -33,7 +33,7 @@ func BenchmarkSendMessage(b *testing.B) {
 // discarded is an appender that takes everything.
 type discarded struct{ *appended }
 
-func (discarded) AppendAs(logclient.Owner, int, recordbatch.Record, func(error)) {}
+func (discarded) AppendAs(appending.Owner, int, recordbatch.Record, func(error)) {}
 
 // BenchmarkOpenRecord is what a node does with a record that has a receiver here, after reading it.
 func BenchmarkOpenRecord(b *testing.B) {

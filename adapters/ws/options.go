@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/ledger"
@@ -135,7 +136,7 @@ type Deps struct {
 	Notices *notice.Log
 	// Logins logs who logs in and out; nil for no log.
 	Logins *application.LoginLog
-	Rates  Rates
+	Rates  throttle.Rates
 	// Observer is told what happens on the connections; nil: nobody is.
 	Observer Observer
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/frames"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/messaging"
@@ -23,13 +25,13 @@ type requests struct {
 	session  Session // nil before the login
 	user     domain.UserID
 	acts     int64 // the newest act on the user that the login knew
-	throttle throttle
+	throttle throttle.Throttle
 	badJSON  int // frames in a row
 }
 
 // handle takes a frame; false when it ended the connection.
 func (r *requests) handle(data []byte) bool {
-	req, err := parseFrame(data, r.conn.features)
+	req, err := frames.Parse(data, r.conn.features)
 	if domain.CodeOf(err) == domain.CodeBadJSON {
 		if r.badJSON++; r.badJSON >= maxBadJSON {
 			r.conn.out.Close(closeBadJSON, "")
@@ -39,9 +41,9 @@ func (r *requests) handle(data []byte) bool {
 		r.badJSON = 0
 	}
 	now := time.Now()
-	if wait := r.throttle.message(now, r.user, len(data)); wait > 0 {
+	if wait := r.throttle.Message(now, r.user, len(data)); wait > 0 {
 		r.conn.server.deps.Notices.Warn("frame refused: over the rate", r.who(), r.conn.from())
-		if !r.throttle.mayRefuse(r.user) {
+		if !r.throttle.MayRefuse(r.user) {
 			r.conn.server.deps.Notices.Warn("connection closed: it kept sending over the rate", r.who(), r.conn.from())
 			r.conn.out.Close(closeRate, "")
 			return false
@@ -55,10 +57,10 @@ func (r *requests) handle(data []byte) bool {
 		r.refuse(req, err)
 		return true
 	}
-	switch req.kind {
-	case renewal:
+	switch req.Kind {
+	case frames.Renewal:
 		return r.renew(req)
-	case ping:
+	case frames.Ping:
 		if !r.session.Pong() {
 			r.conn.out.send(wire.PongFrame(r.conn.server.deps.Now()))
 		}
@@ -69,12 +71,12 @@ func (r *requests) handle(data []byte) bool {
 }
 
 // renew takes another token of the same user. One that cannot be checked now leaves the earlier one in force.
-func (r *requests) renew(req request) bool {
+func (r *requests) renew(req frames.Request) bool {
 	var (
 		identity application.Identity
 		err      error
 	)
-	r.conn.checking(func(ctx context.Context) { identity, err = r.session.Renew(ctx, req.token) })
+	r.conn.checking(func(ctx context.Context) { identity, err = r.session.Renew(ctx, req.Token) })
 	switch domain.CodeOf(err) {
 	case "":
 		r.conn.renewed(identity.Expires)
@@ -89,7 +91,7 @@ func (r *requests) renew(req request) bool {
 
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
 // began is when the command was read.
-func (r *requests) submit(req request, began time.Time) bool {
+func (r *requests) submit(req frames.Request, began time.Time) bool {
 	if !r.conn.reading.Claim() {
 		return false
 	}
@@ -99,14 +101,14 @@ func (r *requests) submit(req request, began time.Time) bool {
 			observer.Answered(err == nil, time.Since(began))
 		}
 	}
-	switch req.kind {
-	case invite:
+	switch req.Kind {
+	case frames.Invite:
 		r.conn.server.deps.Invites.Execute(invites.Command{
-			Sender: r.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name,
+			Sender: r.user, Target: req.Target, Status: req.Status, Room: req.Room, ClientMessageID: req.Name,
 		}, done)
 	default:
 		r.send(messaging.ChatCommand{
-			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name, Acts: r.acts,
+			Sender: r.user, Target: req.Target, Text: req.Text, ClientMessageID: req.Name, Acts: r.acts,
 		}, done)
 	}
 	return true
@@ -136,7 +138,7 @@ func (r *requests) check(command messaging.ChatCommand) (messaging.ChatCommand, 
 }
 
 // settle takes the outcome of an append.
-func (r *requests) settle(req request, err error) {
+func (r *requests) settle(req frames.Request, err error) {
 	if err != nil {
 		r.refuse(req, err)
 	}
@@ -146,13 +148,13 @@ func (r *requests) settle(req request, err error) {
 }
 
 // refuse answers a frame with an error frame.
-func (r *requests) refuse(req request, err error) {
+func (r *requests) refuse(req frames.Request, err error) {
 	code := domain.CodeOf(err)
 	var sentence string
 	var classified *domain.Error
 	switch {
 	case code == domain.CodeNoUserOrOffline:
-		sentence = errOffline.Message
+		sentence = frames.ErrOffline.Message
 	case code != domain.CodeInternal && errors.As(err, &classified):
 		sentence = classified.Message
 	default:
@@ -160,7 +162,7 @@ func (r *requests) refuse(req request, err error) {
 		// How far it came is not known, which is what this code says.
 		code, sentence = domain.CodeUnconfirmed, "The server failed."
 	}
-	answer := wire.ErrorFrame(r.user, code, sentence, req.sentTarget, req.name, r.conn.server.deps.Now())
+	answer := wire.ErrorFrame(r.user, code, sentence, req.SentTarget, req.Name, r.conn.server.deps.Now())
 	if after := domain.RetryAfterOf(err); after > 0 {
 		answer = wire.WithRetryAfter(answer, after)
 	}

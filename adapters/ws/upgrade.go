@@ -69,7 +69,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	if s.deps.Ready != nil && s.deps.Ready() != nil {
 		return refuseForNow(c, "The server is starting.")
 	}
-	if wait := s.deps.Rates.loginWait(client); wait > 0 {
+	if wait := s.deps.Rates.LoginWait(client); wait > 0 {
 		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", client))
 		s.refusedUpgrade(client, "too many logins from its address")
 		c.Set(fiber.HeaderRetryAfter, problem.RetryAfter(wait))

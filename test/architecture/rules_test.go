@@ -52,11 +52,20 @@ var layers = map[string]layer{
 	"adapters/network":    {},
 	"adapters/ownerfiles": {},
 	"adapters/ws/rfc6455": {},
+	// What clients send, and how much of it. Neither knows connections.
+	"adapters/ws/frames":   {module: []string{"domain", "application/port", "adapters/wire"}},
+	"adapters/ws/throttle": {module: []string{"domain"}, libraries: true, only: "golang.org/x/time/rate"},
 	// A connection, whatever is said on it. The ledger bounds its bytes.
 	"adapters/ws/socket": {module: []string{"adapters/ws/rfc6455", "application/ledger"}, libraries: true},
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
 	"adapters/origins": {libraries: true},
 	"adapters/problem": {module: []string{"domain"}},
+	// How requests are read and answers written, whoever asks.
+	"adapters/rest/exchange": {module: []string{"adapters/problem", "adapters/wire"}, libraries: true},
+	// The platform's servers know nothing of users' paths, and nothing of the gate in front of them.
+	"adapters/rest/platform": {
+		module: []string{"domain", "application", "adapters/rest/exchange", "adapters/wire"}, libraries: true,
+	},
 	// It serves files, and knows nothing of what they describe.
 	"adapters/apidocs": {module: []string{"docs", "adapters/asset"}, libraries: true},
 	// The parts of the embedded broker, from the ground up.
@@ -292,6 +301,7 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"log client, its own subpackage", good("adapters/kafka/logclient", "chatting/adapters/kafka/logclient/recordbatch", "net"), ""},
 		{"below the log client, the client", good("adapters/kafka/logclient/groups", "chatting/adapters/kafka/logclient"), ""},
 		{"log client, its parent", good("adapters/kafka/logclient", "chatting/adapters/kafka"), "may not know"},
+		{"appending to the log, the client", good("adapters/kafka/logclient/appending", "chatting/adapters/kafka/logclient"), ""},
 		{"log client, the domain", good("adapters/kafka/logclient", "chatting/domain"), "may not know"},
 		{"below the log client, a use case", good("adapters/kafka/logclient/groups", "chatting/application"), "may not know"},
 		{"the history in the database, its users", good("adapters/sqlstore/conversations", "chatting/adapters/sqlstore"), "may not know"},
@@ -302,6 +312,8 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"socket, the chat", good("adapters/ws/socket", "chatting/adapters/ws"), "may not know"},
 		{"socket, the domain", good("adapters/ws/socket", "chatting/domain"), "may not know"},
 		{"socket, frames of the chat", good("adapters/ws/socket", "chatting/adapters/wire"), "may not know"},
+		{"frames of clients, the connection", good("adapters/ws/frames", "chatting/adapters/ws"), "may not know"},
+		{"throttle, a use case", good("adapters/ws/throttle", "chatting/application"), "may not know"},
 		{"adapter's subpackage, its parent's sibling", good("adapters/kafka/batch", "chatting/adapters/ws"), "may not know"},
 		{"adapter, another adapter", good("adapters/ws", "chatting/adapters/rest"), "may not know"},
 		{"adapter, one whose name begins alike", good("adapters/ws", "chatting/adapters/wsx"), "may not know"},
@@ -322,6 +334,8 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"wire, a library", good("adapters/wire", "github.com/gofiber/fiber/v2"), "nothing but"},
 		{"wire, JSON", good("adapters/wire", "chatting/domain", jsonLibrary+"/jsontext"), ""},
 		{"problem, a library", good("adapters/problem", jsonLibrary), "no libraries"},
+		{"what the platform's servers ask for, the gate", good("adapters/rest/platform", "chatting/adapters/rest"), "may not know"},
+		{"exchange, a use case", good("adapters/rest/exchange", "chatting/application"), "may not know"},
 		{"origins, the domain", good("adapters/origins", "chatting/domain"), "may not know"},
 
 		{"configs, a library", good("configs", "go.yaml.in/yaml/v3"), ""},

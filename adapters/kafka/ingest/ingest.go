@@ -17,6 +17,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/groups"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/async"
@@ -40,7 +41,7 @@ type Options struct {
 	// Messages delivers.
 	Messages SystemMessages
 	// DeadLetters appends to the topic of what cannot be delivered.
-	DeadLetters *logclient.Appender
+	DeadLetters *appending.Appender
 	// Presence waits until this node knows of everybody who was online when it was called: a user may have logged in on
 	// another node a moment ago. Only then is a user taken to be offline.
 	Presence func(ctx context.Context) error

@@ -81,6 +81,7 @@ func newNode(parts nodeParts) (*node, error) {
 	if parts.Site != nil {
 		parts.Site.Mount(parts.API.App())
 	}
+	parts.Connections.PaceWhile(parts.Logins.Delivery.Live)
 	n := &node{parts: parts}
 	parts.Moderation.Register.OnEnd(n.endConnections)
 	n.background = &supervisor{logger: parts.Common.Logger, fail: n.fail}

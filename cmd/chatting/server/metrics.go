@@ -14,6 +14,7 @@ import (
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/ingest"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
 	"chatting/adapters/sqlstore/database"
@@ -29,14 +30,14 @@ type observers struct {
 
 	sockets    ws.Observer
 	requests   rest.Observer
-	appends    func(topic string) logclient.AppendObserver // never nil
+	appends    func(topic string) appending.AppendObserver // never nil
 	deliveries kafka.DeliveryObserver
 	letters    ingest.Observer
 	database   database.Observer
 }
 
 func newObservers(own identity, cfg configs.Config) observers {
-	o := observers{appends: func(string) logclient.AppendObserver { return nil }}
+	o := observers{appends: func(string) appending.AppendObserver { return nil }}
 	if !cfg.Metrics.Enabled {
 		return o
 	}
@@ -44,7 +45,7 @@ func newObservers(own identity, cfg configs.Config) observers {
 	log := m.Log()
 	return observers{
 		metrics: m, sockets: m.Sockets(), requests: m.Requests(), deliveries: m.Deliveries(), letters: m.Letters(),
-		database: m.Queries(), appends: func(topic string) logclient.AppendObserver { return log.To(topic) },
+		database: m.Queries(), appends: func(topic string) appending.AppendObserver { return log.To(topic) },
 	}
 }
 
@@ -148,7 +149,7 @@ func (p measured) readLimits(m *metrics.Metrics) {
 }
 
 func (p measured) readLog(m *metrics.Metrics) {
-	for topic, appender := range map[string]*logclient.Appender{
+	for topic, appender := range map[string]*appending.Appender{
 		"conversations": p.Appenders.conversations, "sessions": p.Appenders.sessions, "presence": p.Appenders.presence,
 		"dead_letters": p.Appenders.deadLetters, "audit": p.Appenders.audit,
 	} {

@@ -22,6 +22,7 @@ import (
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/limits"
 	"chatting/adapters/rest"
@@ -30,6 +31,7 @@ import (
 	"chatting/adapters/usermanagement"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/messaging"
@@ -51,7 +53,7 @@ type received struct {
 	service     usermanagement.Options
 	hook        texthook.Options
 	keys        auth.Options
-	appender    logclient.AppenderOptions
+	appender    appending.AppenderOptions
 	projector   projector.Options
 	topics      kafka.TopicSetup
 	cluster     logclient.ClusterOptions
@@ -274,7 +276,7 @@ func TestRatesAreTheConfiguredOnes(t *testing.T) {
 			"writes":          {func() time.Duration { return rates.userWrites.Take(7, 1) }, 2 * 103},
 			"logins":          {logins(rates.userLogins), 2*104 + 1}, // and the one that each address has
 			"address logins":  {func() time.Duration { return rates.addressLogins.Take(address, 1) }, 2 * 105},
-			"refused answers": {func() time.Duration { return rates.refusals.Take(7, 1) }, ws.MaxRefusals},
+			"refused answers": {func() time.Duration { return rates.refusals.Take(7, 1) }, throttle.MaxRefusals},
 			"records of the log": {func() time.Duration {
 				if rates.mayReadPast(7, 1) && rates.mayReadPast(8, 0) {
 					return 0

@@ -11,6 +11,7 @@ import (
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/texthook"
 	"chatting/application"
+	"chatting/application/async"
 	"chatting/application/blocks"
 	"chatting/application/delivery"
 	"chatting/application/history"
@@ -203,7 +204,7 @@ type loginParts struct {
 	Authenticate *application.Authenticate
 	Recheck      *application.RecheckTokens
 	Lookup       *application.LoginLookup
-	Turns        *application.LoginTurns
+	Turns        *async.Turns
 	Login        *application.Login
 	// Past reads the log for logins, from Log.
 	Past     *past.Past
@@ -283,6 +284,6 @@ func resumeBounds(cfg configs.Config) replay.ResumeBounds {
 func pastOptions(cfg configs.Config, bytes *ledger.ByteLedger, live func() bool, logger *slog.Logger) kafka.PastOptions {
 	return kafka.PastOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Records: cfg.Resume.LogRecords, Bytes: cfg.Resume.LogBytes,
-		Ledger: bytes, Live: live, Logger: logger,
+		Ledger: bytes, Live: live, Turns: application.NewLoginTurns(live), Logger: logger,
 	}
 }

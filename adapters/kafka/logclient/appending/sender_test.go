@@ -1,22 +1,18 @@
-package logclient
+package appending
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/produce"
-	"github.com/segmentio/kafka-go/protocol/rawproduce"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/test/brokertest"
 )
@@ -133,53 +129,9 @@ func TestAProducerWhoseEpochsAreUsedUpTakesAnotherID(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatNeverLeftCountsAsNeverSent(t *testing.T) {
-	dial := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("refused")}
-	for _, c := range []struct {
-		err  error
-		want bool
-	}{
-		{&rawproduce.Error{Err: kafkago.UnknownTopicOrPartition}, true}, // it knows no leader
-		{fmt.Errorf("produce: %w", kafkago.BrokerNotAvailable), true},
-		{fmt.Errorf("produce: %w", dial), true},
-		{&net.OpError{Op: "read", Net: "tcp", Err: io.EOF}, false},
-		{&net.OpError{Op: "write", Net: "tcp", Err: io.EOF}, false},
-		{io.ErrUnexpectedEOF, false},
-		{context.DeadlineExceeded, false},
-		{kafkago.LeaderNotAvailable, false},
-	} {
-		if got := neverSent(c.err); got != c.want {
-			t.Errorf("%v: never sent: %t", c.err, got)
-		}
-	}
-}
-
-func TestAttemptsAreSpacedFromTwentyMillisecondsToHalfASecond(t *testing.T) {
-	var b Backoff
-	for i, want := range []time.Duration{20, 40, 80, 160, 320, 500, 500, 500} {
-		if got := b.next(); got != want*time.Millisecond {
-			t.Errorf("pause %d is %s", i, got)
-		}
-	}
-	synctest.Test(t, func(t *testing.T) {
-		b, began := Backoff{count: 9}, time.Now()
-		b.Wait(t.Context())
-		if took := time.Since(began); took <= 250*time.Millisecond || took > 500*time.Millisecond {
-			t.Errorf("a pause of half a second takes %s", took)
-		}
-		ended, end := context.WithCancel(t.Context())
-		end()
-		began = time.Now()
-		b.Wait(ended)
-		if took := time.Since(began); took != 0 {
-			t.Errorf("with its context ended it takes %s", took)
-		}
-	})
-}
-
 // A broker that has a batch, and whose answer to an earlier attempt was lost, says that it is a duplicate.
 func TestTheNextMessageAfterADuplicateIsNotLost(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
 		appender, topic := answeredAppender(t, cluster, func(n int64) brokertest.Answer {
 			return []brokertest.Answer{{Code: kafkago.DuplicateSequenceNumber}, {}}[min(n, 1)]
 		})
@@ -192,8 +144,8 @@ func TestTheNextMessageAfterADuplicateIsNotLost(t *testing.T) {
 
 // The sequence of a partition wraps after two billion records.
 func TestRecordsAreAppendedOnceAcrossTheWrapOfTheSequence(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
-		if cluster.options.Embedded {
+	eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
+		if cluster.Options().Embedded {
 			t.Skip("the embedded broker takes no new producer at another sequence than 0")
 		}
 		topic := testTopic(t, cluster, 1)
@@ -212,8 +164,7 @@ func TestRecordsAreAppendedOnceAcrossTheWrapOfTheSequence(t *testing.T) {
 		if got := s.stamp.Sequence; got != 1 {
 			t.Errorf("the next sequence is %d", got)
 		}
-		tail, log := startTail(t, cluster, topic, 1)
-		if got := fmt.Sprint(waitForValues(t, tail, log, 0, 3)); got != "[a b c]" {
+		if got := fmt.Sprint(logOf(t, cluster, topic, 1)[0]); got != "[a b c]" {
 			t.Errorf("the log holds %s", got)
 		}
 	})

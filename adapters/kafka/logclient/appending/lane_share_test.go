@@ -1,14 +1,15 @@
-package logclient
+package appending
 
 import (
 	"testing"
 	"time"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/test/brokertest"
 )
 
 func TestWhatExpiresInTheQueueFreesItsOwnersShare(t *testing.T) {
-	l := newLane(NewCluster(ClusterOptions{Brokers: []string{"127.0.0.1:1"}}), AppenderOptions{
+	l := newLane(logclient.NewCluster(logclient.ClusterOptions{Brokers: []string{"127.0.0.1:1"}}), AppenderOptions{
 		Deadline: time.Second, QueueBytes: 1000, Logger: brokertest.Logger(t),
 	}, 0)
 	append100 := func(of Owner) (err error) {

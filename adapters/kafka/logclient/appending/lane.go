@@ -1,4 +1,4 @@
-package logclient
+package appending
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 )
 
@@ -71,7 +72,7 @@ const (
 	maxBatchRecords = 1000
 )
 
-func newLane(cluster *Cluster, options AppenderOptions, partition int) *lane {
+func newLane(cluster *logclient.Cluster, options AppenderOptions, partition int) *lane {
 	return &lane{
 		sender:   &sender{cluster: cluster, topic: options.Topic, partition: partition},
 		deadline: options.Deadline, queueBytes: options.QueueBytes, failed: options.Failed,
@@ -300,7 +301,7 @@ func (l *lane) deliver(ctx context.Context, b *batch) *AppendError {
 // conclude takes a batch on from the result of an attempt, as deliver does.
 func (l *lane) conclude(ctx context.Context, b *batch, result sendResult) *AppendError {
 	records := len(b.pending)
-	retry := Backoff{}
+	retry := logclient.Backoff{}
 	for {
 		switch {
 		case result.verdict == verdictAppended:
@@ -335,8 +336,8 @@ func (l *lane) conclude(ctx context.Context, b *batch, result sendResult) *Appen
 
 // pause waits before the next attempt. It ends at the deadline of a batch that was never sent: with another attempt under way,
 // that would count as one that may have been.
-func (l *lane) pause(ctx context.Context, b *batch, retry *Backoff) {
-	again, late := retry.timer(), time.NewTimer(time.Until(b.since.Add(l.deadline)))
+func (l *lane) pause(ctx context.Context, b *batch, retry *logclient.Backoff) {
+	again, late := retry.Timer(), time.NewTimer(time.Until(b.since.Add(l.deadline)))
 	defer again.Stop()
 	defer late.Stop()
 	if b.maybeSent {

@@ -1,4 +1,7 @@
-package ws
+// Package frames reads what clients send: the first frame, which logs in, and the requests that follow. It turns bytes into values,
+// or into the classified error that the client gets. What becomes of a request is not here, and neither are the bytes of frames on
+// the connection (rfc6455) and the frames that clients get (wire).
+package frames
 
 import (
 	"bytes"
@@ -10,28 +13,29 @@ import (
 	"chatting/domain"
 )
 
-// requestKind is what a frame of a logged-in client asks for.
-type requestKind int
+// Kind is what a frame of a logged-in client asks for.
+type Kind int
 
+// The kinds. A refused frame has none.
 const (
-	message requestKind = iota + 1
-	invite
-	renewal
-	ping
+	Message Kind = iota + 1
+	Invite
+	Renewal
+	Ping
 )
 
-// request is a frame of a logged-in client.
-type request struct {
-	kind   requestKind // 0 on refused frames
-	target domain.UserID
-	text   domain.Text         // of a message
-	status domain.InviteStatus // of an invite
-	room   domain.RoomID       // of an invite, "" where none is named
-	token  string              // of a renewal
-	// sentTarget is target_id as the client sent it, nil for none, and name its client_msg_id, "" for none or a malformed one.
+// Request is a frame of a logged-in client.
+type Request struct {
+	Kind   Kind // 0 on refused frames
+	Target domain.UserID
+	Text   domain.Text         // of a message
+	Status domain.InviteStatus // of an invite
+	Room   domain.RoomID       // of an invite, "" where none is named
+	Token  string              // of a renewal
+	// SentTarget is target_id as the client sent it, nil for none, and Name its client_msg_id, "" for none or a malformed one.
 	// Refused frames have them too, as far as they were read.
-	sentTarget json.RawMessage
-	name       domain.ClientMessageID
+	SentTarget json.RawMessage
+	Name       domain.ClientMessageID
 }
 
 var (
@@ -46,23 +50,24 @@ var (
 	errNoTarget    = domain.NewError(domain.CodeBadTarget, "target_id is missing.")
 	errBadRoom     = domain.NewError(domain.CodeBadFrame, "room_id must be a string.")
 	errBadTarget   = domain.NewError(domain.CodeBadTarget, "target_id must be an integer.")
-	errOffline     = domain.NewError(domain.CodeNoUserOrOffline, "No User or Offline")
+	// ErrOffline is for a target that is no user. The answer for a user who is offline has the same sentence.
+	ErrOffline = domain.NewError(domain.CodeNoUserOrOffline, "No User or Offline")
 )
 
-// parseFrame reads a frame of a logged-in client, which has named the features; data is valid UTF-8. An error is the
+// Parse reads a frame of a logged-in client, which has named the features; data is valid UTF-8. An error is the
 // classified answer to the client, as the contract's tables say. What the request holds is copied from data.
 //
 // A frame with a message is a chat message, whatever its type says. A field that is null is absent, with two exceptions: a null
 // target is nobody, as in the original server, and a null token alone is a bad token.
-func parseFrame(data []byte, has features) (request, error) {
+func Parse(data []byte, has Features) (Request, error) {
 	f, err := split(data)
 	if err != nil {
-		return request{}, err
+		return Request{}, err
 	}
-	req := request{sentTarget: bytes.Clone(f.target)}
+	req := Request{SentTarget: bytes.Clone(f.target)}
 	var errName error
 	if f.name != nil {
-		req.name, errName = parseName(f.name)
+		req.Name, errName = parseName(f.name)
 	}
 	switch {
 	case wire.LoneSurrogate(f.message) != 0:
@@ -71,16 +76,16 @@ func parseFrame(data []byte, has features) (request, error) {
 		return req, errSurrogate
 	case f.token != nil && !isPresent(f.target) && f.message == nil && f.kind == nil:
 		// What is no string is no token: the session says so of the empty one.
-		req.kind = renewal
+		req.Kind = Renewal
 		token, _ := wire.Text(f.token)
-		req.token = string(token)
+		req.Token = string(token)
 		return req, nil
 	}
 	kind, _ := wire.Text(f.kind)
 	switch {
 	case f.message != nil || string(kind) == wire.TypeInvite:
 	case string(kind) == wire.TypePing:
-		req.kind = ping
+		req.Kind = Ping
 		return req, nil
 	default:
 		return req, errNoContent
@@ -90,7 +95,7 @@ func parseFrame(data []byte, has features) (request, error) {
 	}
 	target, errTarget := parseTarget(f.target)
 	switch {
-	case errTarget != nil && !errors.Is(errTarget, errOffline):
+	case errTarget != nil && !errors.Is(errTarget, ErrOffline):
 		return req, errTarget
 	case f.message != nil:
 		err = req.readMessage(f)
@@ -104,33 +109,33 @@ func parseFrame(data []byte, has features) (request, error) {
 		err = errTarget
 	}
 	if err != nil {
-		req.kind = 0
+		req.Kind = 0
 		return req, err
 	}
-	req.target = target
+	req.Target = target
 	return req, nil
 }
 
-func (r *request) readMessage(f fields) (err error) {
-	r.kind = message
+func (r *Request) readMessage(f fields) (err error) {
+	r.Kind = Message
 	s, ok := wire.Text(f.message)
 	if !ok {
 		return errBadMessage
 	}
-	r.text, err = domain.NewText(string(s))
+	r.Text, err = domain.NewText(string(s))
 	return err
 }
 
-func (r *request) readInvite(f fields, has features) (err error) {
-	r.kind = invite
+func (r *Request) readInvite(f fields, has Features) (err error) {
+	r.Kind = Invite
 	status, _ := wire.Text(f.status)
 	_, answers := has[port.FeatureInvites]
 	if answers { // of others it is ignored, as by the original server
-		if r.room, err = parseRoom(f.room); err != nil && string(status) != string(domain.InviteOpened) {
+		if r.Room, err = parseRoom(f.room); err != nil && string(status) != string(domain.InviteOpened) {
 			return err
 		}
 	}
-	r.status, err = domain.NewAskedStatus(string(status), answers)
+	r.Status, err = domain.NewAskedStatus(string(status), answers)
 	return err
 }
 
@@ -153,7 +158,7 @@ func parseName(raw []byte) (domain.ClientMessageID, error) {
 
 // parseTarget reads a target_id: a JSON number with an integral value, in any notation (202, 202.0, 2.02e2), or a string with a
 // decimal integer and blanks around it. Unlike in REST, a string has no fraction: the original server's socket took none. It
-// returns errOffline for null, and for integers that are no user: zero, negative, beyond int64.
+// returns ErrOffline for null, and for integers that are no user: zero, negative, beyond int64.
 func parseTarget(raw []byte) (domain.UserID, error) {
 	var n int64
 	var ok bool
@@ -164,58 +169,58 @@ func parseTarget(raw []byte) (domain.UserID, error) {
 	case c == '-' || c >= '0' && c <= '9':
 		n, ok = wire.IntegerOfNumber(string(raw))
 	case c == 'n':
-		return 0, errOffline
+		return 0, ErrOffline
 	}
 	if !ok {
 		return 0, errBadTarget
 	}
 	target := wire.UserOf(n)
 	if target == wire.Nobody {
-		return 0, errOffline
+		return 0, ErrOffline
 	}
 	return target, nil
 }
 
-// loginRequest is the first frame of a client.
-type loginRequest struct {
-	token    string
-	features features
-	resume   *string // the resume token; nil if none is named, empty for what is no string
+// Login is the first frame of a client.
+type Login struct {
+	Token    string
+	Features Features
+	Resume   *string // the resume token; nil if none is named, empty for what is no string
 }
 
-// parseLogin reads the first frame; false if it has no token. Unknown fields and features are ignored.
-func parseLogin(data []byte) (loginRequest, bool) {
+// ParseLogin reads the first frame; false if it has no token. Unknown fields and features are ignored.
+func ParseLogin(data []byte) (Login, bool) {
 	f, _ := split(data) // empty for what is no object
 	if f.halfSurrogate {
-		return loginRequest{}, false
+		return Login{}, false
 	}
 	token, ok := wire.Text(f.token)
-	first := loginRequest{token: string(token), features: parseFeatures(f.features)}
+	first := Login{Token: string(token), Features: parseFeatures(f.features)}
 	if f.resume != nil {
 		text, _ := wire.Text(f.resume)
 		resume := string(text)
-		first.resume = &resume
+		first.Resume = &resume
 	}
 	return first, ok && len(token) > 0
 }
 
-// features are those that a client named at login; nil for none.
-type features map[port.Feature]struct{}
+// Features are those that a client named at login; nil for none.
+type Features map[port.Feature]struct{}
 
 // parseFeatures reads a list of names and leaves out those that the server does not know. Anything but a list of strings is
 // ignored: a malformed wish is not worth a login.
-func parseFeatures(raw []byte) features {
+func parseFeatures(raw []byte) Features {
 	var names []string
 	if json.Unmarshal(raw, &names) != nil {
 		return nil
 	}
-	var known features
+	var known Features
 	for _, name := range names {
 		switch feature := port.Feature(name); feature {
 		case port.FeatureInvites, port.FeatureReadMarks, port.FeatureReceipts, port.FeatureResume, port.FeatureStringIDs,
 			port.FeatureTokenRenewal:
 			if known == nil {
-				known = make(features)
+				known = make(Features)
 			}
 			known[feature] = struct{}{}
 		}
@@ -299,7 +304,7 @@ func split(data []byte) (fields, error) {
 	return f, nil
 }
 
-// dropNulls takes out what is null. Of target_id and token, null is kept: parseFrame says what it means.
+// dropNulls takes out what is null. Of target_id and token, null is kept: Parse says what it means.
 func (f *fields) dropNulls() {
 	for _, value := range []*[]byte{&f.features, &f.resume, &f.message, &f.kind, &f.status, &f.room, &f.name} {
 		if !isPresent(*value) {

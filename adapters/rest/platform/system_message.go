@@ -1,4 +1,4 @@
-package rest
+package platform
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/adapters/wire"
 	"chatting/application/messaging"
 	"chatting/domain"
@@ -28,20 +29,20 @@ func (m systemMessages) post(ctx context.Context, c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	body, err := readFields(c)
+	body, err := exchange.ReadFields(c)
 	if err != nil {
 		return err
 	}
 	message, err := body.SystemMessage()
 	if err != nil {
-		return asAnswer(err)
+		return exchange.AsAnswer(err)
 	}
 	if key == "" {
 		sent, err := m.send(ctx, messaging.SystemMessageCommand{Message: message})
 		if err != nil {
 			return err
 		}
-		return send(c, http.StatusOK, json.RawMessage(sent))
+		return exchange.Send(c, http.StatusOK, json.RawMessage(sent))
 	}
 	digest := fingerprint(message)
 	// A repeated request is the same event on every node and after every crash. The message is part of the name: after an
@@ -54,7 +55,7 @@ func (m systemMessages) post(ctx context.Context, c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return send(c, status, json.RawMessage(sent))
+	return exchange.Send(c, status, json.RawMessage(sent))
 }
 
 // send returns the frame of the durable event.
@@ -72,7 +73,7 @@ func (m systemMessages) send(ctx context.Context, command messaging.SystemMessag
 	return wire.EncodeEvent(event)
 }
 
-var errOffline = detail(http.StatusNotFound, "No User or Offline")
+var errOffline = exchange.Detail(http.StatusNotFound, "No User or Offline")
 
 // fingerprint tells messages apart by what they mean: a repetition may be spelled differently.
 func fingerprint(message domain.SystemMessage) [sha256.Size]byte {

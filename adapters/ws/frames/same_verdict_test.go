@@ -1,4 +1,4 @@
-package ws
+package frames
 
 import (
 	"bytes"
@@ -112,7 +112,7 @@ func referenceSplit(data []byte) (fields, error) {
 	return f, nil
 }
 
-// referenceSet notes a member of the frame. Of target_id and token, null is kept: parseFrame says what it means.
+// referenceSet notes a member of the frame. Of target_id and token, null is kept: Parse says what it means.
 func referenceSet(f *fields, key string, value []byte) {
 	known := f.field([]byte(key))
 	if known != nil && (isPresent(value) || known == &f.target || known == &f.token) {

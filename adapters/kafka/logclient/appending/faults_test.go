@@ -1,4 +1,4 @@
-package logclient
+package appending
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/test/brokertest"
 )
@@ -179,12 +180,13 @@ type faultRun struct {
 }
 
 // appendThroughFaults appends to every partition from one goroutine each, in bursts, while produce requests suffer.
-func appendThroughFaults(t *testing.T, cluster *Cluster, seed uint64, unstamped bool) faultRun {
+func appendThroughFaults(t *testing.T, cluster *logclient.Cluster, seed uint64, unstamped bool) faultRun {
 	const partitions, each = 8, 400
 	topic := testTopic(t, cluster, partitions)
 	network := &faultyNetwork{t: t, rand: rand.New(rand.NewPCG(seed, 1))}
-	faulty := NewCluster(cluster.options)
-	faulty.transport.Dial = network.dial
+	options := cluster.Options()
+	options.Dial = network.dial
+	faulty := logclient.NewCluster(options)
 	t.Cleanup(func() { faulty.Close(); network.done.Wait() })
 	appender := NewAppender(faulty, AppenderOptions{
 		Topic: topic, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
@@ -217,18 +219,7 @@ func appendThroughFaults(t *testing.T, cluster *Cluster, seed uint64, unstamped 
 	appender.Close(brokertest.Context(t))
 	network.arriveAll()
 	run.faults = network.faults.Load()
-	tail, log := startTail(t, cluster, topic, partitions)
-	ends, err := Ends(brokertest.Context(t), cluster, topic, partitions)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tail.WaitFor(brokertest.Context(t), ends); err != nil {
-		t.Fatal(err)
-	}
-	run.logs = make(map[int][]string)
-	for p := range partitions {
-		run.logs[p] = log.of(p)
-	}
+	run.logs = logOf(t, cluster, topic, partitions)
 	return run
 }
 
@@ -267,7 +258,7 @@ func (r faultRun) violations() []string {
 
 func TestFaultsNeitherLoseNorDoubleNorReorderRecords(t *testing.T) {
 	t.Parallel() // it waits for answers that never come
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
 		run := appendThroughFaults(t, cluster, 7, false)
 		acknowledged := 0
 		for _, outcomes := range run.outcomes {
@@ -290,7 +281,7 @@ func TestFaultsNeitherLoseNorDoubleNorReorderRecords(t *testing.T) {
 // The test above could miss what it looks for. So it is run without the stamp, which is what prevents it.
 func TestWithoutTheStampFaultsDoubleRecords(t *testing.T) {
 	t.Parallel()
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
 		run := appendThroughFaults(t, cluster, 7, true)
 		violations := run.violations()
 		t.Logf("%d faults, %d violations", run.faults, len(violations))

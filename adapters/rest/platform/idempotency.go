@@ -1,4 +1,4 @@
-package rest
+package platform
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/application/notice"
 	"chatting/application/port"
 )
@@ -89,7 +90,7 @@ func idempotencyKey(c *fiber.Ctx) (string, error) {
 	}
 	key, ok := parseIdempotencyKey(string(all[0]))
 	if len(all) > 1 || !ok {
-		return "", refusedAs(http.StatusBadRequest,
+		return "", exchange.Problem(http.StatusBadRequest,
 			"Idempotency-Key must be one string of 1 to 255 printable ASCII characters.")
 	}
 	return key, nil

@@ -1,4 +1,4 @@
-package logclient
+package appending
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package ws
+package frames
 
 import (
 	"errors"
@@ -20,9 +20,9 @@ func TestATargetIsAnIntegerInWhateverWayItIsWritten(t *testing.T) {
 		}
 	}
 	for raw, want := range map[string]error{
-		`0`: errOffline, `-0`: errOffline, `0.0`: errOffline, `-7`: errOffline, `-7.0`: errOffline, `-70e-1`: errOffline, `0e5`: errOffline, `0e-5`: errOffline, `1e19`: errOffline,
-		`9223372036854775808`: errOffline, `99999999999999999999`: errOffline, `1e400`: errOffline, `10e9223372036854775807`: errOffline, `1e99999999999999999999`: errOffline,
-		`null`: errOffline, `"0"`: errOffline, `"-0"`: errOffline, `"-7"`: errOffline, `"9223372036854775808"`: errOffline, `"-9223372036854775809"`: errOffline,
+		`0`: ErrOffline, `-0`: ErrOffline, `0.0`: ErrOffline, `-7`: ErrOffline, `-7.0`: ErrOffline, `-70e-1`: ErrOffline, `0e5`: ErrOffline, `0e-5`: ErrOffline, `1e19`: ErrOffline,
+		`9223372036854775808`: ErrOffline, `99999999999999999999`: ErrOffline, `1e400`: ErrOffline, `10e9223372036854775807`: ErrOffline, `1e99999999999999999999`: ErrOffline,
+		`null`: ErrOffline, `"0"`: ErrOffline, `"-0"`: ErrOffline, `"-7"`: ErrOffline, `"9223372036854775808"`: ErrOffline, `"-9223372036854775809"`: ErrOffline,
 		`1.5`: errBadTarget, `-1.5`: errBadTarget, `15e-1`: errBadTarget, `7e-1`: errBadTarget, `0.01e1`: errBadTarget, `10e-2`: errBadTarget, `1.5e-9223372036854775808`: errBadTarget,
 		`1e-99999999999999999999`: errBadTarget, `""`: errBadTarget, `" "`: errBadTarget, `"+"`: errBadTarget, `"-"`: errBadTarget, `"+-7"`: errBadTarget, `"--7"`: errBadTarget, `"7-"`: errBadTarget,
 		`"7.0"`: errBadTarget, `"7e0"`: errBadTarget, `"7 7"`: errBadTarget, `"x"`: errBadTarget, `"-x"`: errBadTarget, `true`: errBadTarget, `false`: errBadTarget, `[7]`: errBadTarget, `{"a":7}`: errBadTarget,
@@ -54,25 +54,25 @@ func TestOfSeveralFaultsOneIsAnswered(t *testing.T) {
 		`{"target_id":7,"message":"m","\ud800":1}`:                                 domain.CodeBadFrame,
 		`{"target_id":7,"type":"invite_game","status":"invite","client_msg_id":5}`: domain.CodeBadMessage,
 	} {
-		got, err := parseFrame([]byte(sent), features{port.FeatureInvites: {}})
-		if code := domain.CodeOf(err); code != want || err != nil && (got.kind != 0 || got.target != 0) {
+		got, err := Parse([]byte(sent), Features{port.FeatureInvites: {}})
+		if code := domain.CodeOf(err); code != want || err != nil && (got.Kind != 0 || got.Target != 0) {
 			t.Errorf("%s: %q, want %q; %+v", sent, code, want, got)
 		}
 	}
-	got, _ := parseFrame([]byte(`{"target_id":" 7x ","message":"m","client_msg_id":"n"}`), nil)
-	if string(got.sentTarget) != `" 7x "` || got.name != "n" {
+	got, _ := Parse([]byte(`{"target_id":" 7x ","message":"m","client_msg_id":"n"}`), nil)
+	if string(got.SentTarget) != `" 7x "` || got.Name != "n" {
 		t.Errorf("a refused frame is %+v", got)
 	}
-	got, _ = parseFrame([]byte(`{"token":"a\u0062"}`), nil)
-	if got.kind != renewal || got.token != "ab" {
+	got, _ = Parse([]byte(`{"token":"a\u0062"}`), nil)
+	if got.Kind != Renewal || got.Token != "ab" {
 		t.Errorf("a renewal is %+v", got)
 	}
 }
 
 func TestALoginMayNotHaveHalfASurrogatePair(t *testing.T) {
 	for _, sent := range []string{`{"token":"x\ud800"}`, `{"token":"x","y":"\udc00"}`} {
-		if first, ok := parseLogin([]byte(sent)); ok {
-			t.Errorf("%s is a login with %q", sent, first.token)
+		if first, ok := ParseLogin([]byte(sent)); ok {
+			t.Errorf("%s is a login with %q", sent, first.Token)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package rest
+package exchange
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 	"chatting/adapters/wire"
 )
 
-// readFields reads the request's body, JSON or form-encoded. An empty body has no fields, whatever its type. If a name comes
+// ReadFields reads the request's body, JSON or form-encoded. An empty body has no fields, whatever its type. If a name comes
 // twice, the last counts, as in the original server. Its error is an answer.
-func readFields(c *fiber.Ctx) (wire.Fields, error) {
+func ReadFields(c *fiber.Ctx) (wire.Fields, error) {
 	body := c.Request().Body()
 	if len(body) == 0 {
 		return wire.Fields{}, nil
@@ -24,26 +24,26 @@ func readFields(c *fiber.Ctx) (wire.Fields, error) {
 	// Fiber's c.Body() would inflate a body to any size. The header is a list over all its lines.
 	encoding := string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderContentEncoding), []byte(", ")))
 	if !isIdentity(encoding) {
-		return nil, detail(http.StatusUnsupportedMediaType, fmt.Sprintf(`Unsupported content encoding "%s" in request.`, encoding))
+		return nil, Detail(http.StatusUnsupportedMediaType, fmt.Sprintf(`Unsupported content encoding "%s" in request.`, encoding))
 	}
 	contentType := string(c.Request().Header.ContentType())
 	switch mediaType, _, _ := mime.ParseMediaType(contentType); mediaType {
-	case jsonType:
+	case JSONType:
 		parsed, err := wire.ParseBody(body)
-		return parsed, asAnswer(err)
+		return parsed, AsAnswer(err)
 	case fiber.MIMEApplicationForm:
 		return parseForm(string(body)), nil
 	default:
-		return nil, detail(http.StatusUnsupportedMediaType, fmt.Sprintf(`Unsupported media type "%s" in request.`, contentType))
+		return nil, Detail(http.StatusUnsupportedMediaType, fmt.Sprintf(`Unsupported media type "%s" in request.`, contentType))
 	}
 }
 
-// readOptional is readFields for a body that may be left out. Clients also write null for a body that is not set.
-func readOptional(c *fiber.Ctx) (wire.Fields, error) {
+// ReadOptional is ReadFields for a body that may be left out. Clients also write null for a body that is not set.
+func ReadOptional(c *fiber.Ctx) (wire.Fields, error) {
 	if string(bytes.Trim(c.Request().Body(), " \t\r\n")) == "null" {
 		return wire.Fields{}, nil
 	}
-	return readFields(c)
+	return ReadFields(c)
 }
 
 // isIdentity tells whether a list of codings changes nothing.
@@ -56,16 +56,16 @@ func isIdentity(codings string) bool {
 	return true
 }
 
-// asAnswer returns the answer to a body that wire refuses; nil for nil.
-func asAnswer(err error) error {
+// AsAnswer returns the answer to a body that wire refuses; nil for nil.
+func AsAnswer(err error) error {
 	var invalid wire.InvalidError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &invalid):
-		return &answer{http.StatusBadRequest, invalid}
+		return Invalid(invalid)
 	default:
-		return detail(http.StatusBadRequest, err.Error())
+		return Detail(http.StatusBadRequest, err.Error())
 	}
 }
 
@@ -80,17 +80,17 @@ func parseForm(body string) wire.Fields {
 	return parsed
 }
 
-// queryValue returns a parameter of the query as a form would hold it.
-func queryValue(c *fiber.Ctx, name string) wire.Value {
-	text, given := queryText(c, name)
+// QueryValue returns a parameter of the query as a form would hold it.
+func QueryValue(c *fiber.Ctx, name string) wire.Value {
+	text, given := QueryText(c, name)
 	if !given {
 		return wire.Value{}
 	}
 	return wire.TextValue(text)
 }
 
-// queryText returns the text of a parameter of the query. If it comes twice, the last counts.
-func queryText(c *fiber.Ctx, name string) (text string, given bool) {
+// QueryText returns the text of a parameter of the query. If it comes twice, the last counts.
+func QueryText(c *fiber.Ctx, name string) (text string, given bool) {
 	all := c.Context().QueryArgs().PeekMulti(name)
 	if len(all) == 0 {
 		return "", false

@@ -1,8 +1,12 @@
-package ws
+// Package throttle counts what a connection and its user send against their rates, and says when it is too much. What then happens
+// to a frame or a connection is decided by its caller; the counters themselves, which nodes share among connections, come from
+// outside.
+package throttle
 
 import (
 	"math"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -26,7 +30,7 @@ type AddressRate interface {
 
 // Rates bound what users and addresses may do over all their connections to the server. A rate that is nil bounds nothing.
 type Rates struct {
-	// Frames bounds the frames of a user. They are counted as those of a connection are: see Options.FramesPerSecond.
+	// Frames bounds the frames of a user. They are counted as those of a connection are: see Throttle.Message.
 	Frames UserRate
 	// Refusals bounds how many frames of a user may be refused for being over a rate, before its connections that send such
 	// frames are closed.
@@ -35,16 +39,16 @@ type Rates struct {
 	Logins AddressRate
 }
 
-// takeLogin counts a login from an address and returns 0, or after how long it may come.
-func (r *Rates) takeLogin(address netip.Addr) time.Duration {
+// TakeLogin counts a login from an address and returns 0, or after how long it may come.
+func (r *Rates) TakeLogin(address netip.Addr) time.Duration {
 	if r.Logins == nil || !address.IsValid() {
 		return 0
 	}
 	return r.Logins.Take(address, 1)
 }
 
-// loginWait returns after how long a login may come from an address; 0 if it may now.
-func (r *Rates) loginWait(address netip.Addr) time.Duration {
+// LoginWait returns after how long a login may come from an address; 0 if it may now.
+func (r *Rates) LoginWait(address netip.Addr) time.Duration {
 	if r.Logins == nil || !address.IsValid() {
 		return 0
 	}
@@ -64,49 +68,51 @@ const (
 	costBytes = 4 << 10
 )
 
-// throttle counts what one connection sends, for itself and for its user. It belongs to the reading goroutine.
-type throttle struct {
-	rates   *Rates
-	counts  *Counts
-	frames  *rate.Limiter // nil for no limit
+// Throttle counts what one connection sends, for itself and for its user. It belongs to the reading goroutine.
+type Throttle struct {
+	Rates  *Rates
+	Frames *rate.Limiter // nil for no limit
+	// OverRate counts what was over the rate of Frames.
+	OverRate *atomic.Uint64
+
 	refused *rate.Limiter // of frames over a rate; nil until there was one
 }
 
-// message counts a message of size bytes: as one frame, and another for every 4 KiB, so that the rates bound bytes as well; never
+// Message counts a message of size bytes: as one frame, and another for every 4 KiB, so that the rates bound bytes as well; never
 // as more than may be sent at once. now is when it was read. It returns 0, or after how long the message would not be over a rate.
-func (t *throttle) message(now time.Time, user domain.UserID, size int) time.Duration {
+func (t *Throttle) Message(now time.Time, user domain.UserID, size int) time.Duration {
 	cost := 1 + size/costBytes
-	if t.frames != nil {
-		own := min(cost, t.frames.Burst())
-		if !t.frames.AllowN(now, own) {
-			t.counts.overRate.Add(1)
-			missing := float64(own) - t.frames.TokensAt(now)
-			return max(1, time.Duration(math.Ceil(missing/float64(t.frames.Limit())*float64(time.Second))))
+	if t.Frames != nil {
+		own := min(cost, t.Frames.Burst())
+		if !t.Frames.AllowN(now, own) {
+			t.OverRate.Add(1)
+			missing := float64(own) - t.Frames.TokensAt(now)
+			return max(1, time.Duration(math.Ceil(missing/float64(t.Frames.Limit())*float64(time.Second))))
 		}
 	}
 	return t.ofUser(user, cost)
 }
 
-// control counts a control frame; false if the connection has to be closed for it. One over the user's rate is taken unless the
+// Control counts a control frame; false if the connection has to be closed for it. One over the user's rate is taken unless the
 // connection sends many: another connection may be to blame.
-func (t *throttle) control(user domain.UserID, loggedIn bool) bool {
-	if t.frames != nil && !t.frames.Allow() {
-		t.counts.overRate.Add(1)
+func (t *Throttle) Control(user domain.UserID, loggedIn bool) bool {
+	if t.Frames != nil && !t.Frames.Allow() {
+		t.OverRate.Add(1)
 		return false
 	}
-	return !loggedIn || t.ofUser(user, 1) == 0 || t.mayRefuse(user)
+	return !loggedIn || t.ofUser(user, 1) == 0 || t.MayRefuse(user)
 }
 
 // ofUser counts n frames for the user.
-func (t *throttle) ofUser(user domain.UserID, n int) time.Duration {
-	if t.rates.Frames == nil {
+func (t *Throttle) ofUser(user domain.UserID, n int) time.Duration {
+	if t.Rates.Frames == nil {
 		return 0
 	}
-	return t.rates.Frames.Take(user, n)
+	return t.Rates.Frames.Take(user, n)
 }
 
-// mayRefuse counts a frame over a rate; false if the connection has to be closed for it.
-func (t *throttle) mayRefuse(user domain.UserID) bool {
+// MayRefuse counts a frame over a rate; false if the connection has to be closed for it.
+func (t *Throttle) MayRefuse(user domain.UserID) bool {
 	if t.refused == nil {
 		t.refused = rate.NewLimiter(RefusalsPerSecond, MaxRefusals)
 	}
@@ -114,6 +120,6 @@ func (t *throttle) mayRefuse(user domain.UserID) bool {
 	if !t.refused.AllowN(now, 1) {
 		return false
 	}
-	r := t.rates.Refusals
+	r := t.Rates.Refusals
 	return r == nil || r.Take(user, 1) == 0 || t.refused.TokensAt(now) >= MaxRefusals-refusalsInNeed
 }

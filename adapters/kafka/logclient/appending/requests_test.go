@@ -1,4 +1,4 @@
-package logclient
+package appending
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/test/brokertest"
 )
@@ -248,7 +249,7 @@ func TestTroubleOfOnePartitionKeepsNobodyElseWaiting(t *testing.T) {
 // While its answer is not there, others go without it.
 func TestARequestThatTakesLongIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cluster := NewCluster(ClusterOptions{
+		cluster := logclient.NewCluster(logclient.ClusterOptions{
 			Brokers: []string{"broker:9092"}, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()

@@ -1,4 +1,4 @@
-package rest
+package platform
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/adapters/wire"
 	"chatting/application/moderation"
 	"chatting/domain"
@@ -28,7 +29,7 @@ var actFields = []struct {
 
 // post carries out an act, and answers with it once it counts on all nodes.
 func (m moderationAPI) post(ctx context.Context, c *fiber.Ctx) error {
-	body, err := readFields(c)
+	body, err := exchange.ReadFields(c)
 	if err != nil {
 		return err
 	}
@@ -39,17 +40,17 @@ func (m moderationAPI) post(ctx context.Context, c *fiber.Ctx) error {
 	act, err := m.use.Execute(ctx, command)
 	for _, wrong := range actFields {
 		if errors.Is(err, wrong.err) {
-			return refused(wrong.field, err.Error())
+			return exchange.Refused(wrong.field, err.Error())
 		}
 	}
 	switch domain.CodeOf(err) {
 	case "":
 	case domain.CodeNotInForce, domain.CodeLimit:
-		return refused("act", err.Error())
+		return exchange.Refused("act", err.Error())
 	default:
 		return err
 	}
-	return send(c, http.StatusOK, json.RawMessage(wire.AppendAct(nil, act)))
+	return exchange.Send(c, http.StatusOK, json.RawMessage(wire.AppendAct(nil, act)))
 }
 
 // actOf reads the fields of a request. Every field that is wrong is named.
@@ -84,19 +85,19 @@ func actOf(body wire.Fields) (moderation.Command, error) {
 		}
 	}
 	if len(wrong) > 0 {
-		return command, &answer{http.StatusBadRequest, wrong}
+		return command, exchange.Invalid(wrong)
 	}
 	return command, nil
 }
 
 // get answers what is in force for a user, and the latest acts.
 func (m moderationAPI) get(ctx context.Context, c *fiber.Ctx) error {
-	user, complaint := queryValue(c, "user_id").AsUser()
+	user, complaint := exchange.QueryValue(c, "user_id").AsUser()
 	if complaint == "" && user == wire.Nobody {
 		complaint = domain.ErrActUser.Message
 	}
 	if complaint != "" {
-		return refused("user_id", complaint)
+		return exchange.Refused("user_id", complaint)
 	}
 	standing, err := m.use.StandingOf(ctx, user)
 	if err != nil {
@@ -111,5 +112,5 @@ func (m moderationAPI) get(ctx context.Context, c *fiber.Ctx) error {
 	for _, act := range standing.Acts {
 		answer.Acts = append(answer.Acts, wire.AppendAct(nil, act))
 	}
-	return send(c, http.StatusOK, answer)
+	return exchange.Send(c, http.StatusOK, answer)
 }

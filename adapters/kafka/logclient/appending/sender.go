@@ -1,11 +1,9 @@
-package logclient
+package appending
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"math"
-	"net"
 	"sync"
 	"time"
 
@@ -14,12 +12,13 @@ import (
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 )
 
 // sender sends stamped batches to one partition, under a producer id of its own. It is for one goroutine at a time.
 type sender struct {
-	cluster   *Cluster
+	cluster   *logclient.Cluster
 	topic     string
 	partition int
 	stamp     recordbatch.Stamp // of the next batch, once known
@@ -97,7 +96,7 @@ func send(ctx context.Context, parcels []parcel) []sendResult {
 		Topics: []rawproduce.RequestTopic{{Topic: first.topic, Partitions: partitions}},
 	})
 	if err != nil {
-		return all(sendResult{maybeSent: !neverSent(err), err: err})
+		return all(sendResult{maybeSent: !logclient.NeverSent(err), err: err})
 	}
 	if cap(*buffer) <= 2*maxRequestBytes {
 		requestBuffers.Put(buffer)
@@ -105,7 +104,7 @@ func send(ctx context.Context, parcels []parcel) []sendResult {
 	for i, p := range parcels {
 		results[i] = p.sender.judge(response, len(p.records))
 		if results[i].verdict != verdictAppended {
-			first.cluster.failures.refused.Add(1)
+			first.cluster.CountRefused()
 		}
 	}
 	return results
@@ -115,7 +114,7 @@ func send(ctx context.Context, parcels []parcel) []sendResult {
 func (s *sender) codeFor(response kafkago.Response) (kafkago.Error, error) {
 	answer, ok := response.(*produce.Response)
 	if !ok || len(answer.Topics) != 1 {
-		return 0, errAnswer
+		return 0, logclient.ErrAnswer
 	}
 	code, found := kafkago.Error(0), 0
 	for _, p := range answer.Topics[0].Partitions {
@@ -124,7 +123,7 @@ func (s *sender) codeFor(response kafkago.Response) (kafkago.Error, error) {
 		}
 	}
 	if found != 1 {
-		return 0, errAnswer
+		return 0, logclient.ErrAnswer
 	}
 	return code, nil
 }
@@ -164,7 +163,7 @@ func (s *sender) judge(response kafkago.Response, count int) sendResult {
 
 // introduce asks for a producer id. A coordinator that is still loading (code 14) is asked again by the next attempt.
 func (s *sender) introduce(ctx context.Context) error {
-	response, err := s.cluster.client.InitProducerID(ctx, &kafkago.InitProducerIDRequest{
+	response, err := s.cluster.Client().InitProducerID(ctx, &kafkago.InitProducerIDRequest{
 		ProducerID: -1, ProducerEpoch: -1,
 	})
 	if err != nil {
@@ -192,14 +191,4 @@ func (s *sender) bump() {
 	}
 	s.stamp.Epoch++
 	s.stamp.Sequence = 0
-}
-
-// neverSent tells whether an attempt failed before its request could have left: no connection, or no known leader.
-func neverSent(err error) bool {
-	var routing *rawproduce.Error
-	if errors.As(err, &routing) || errors.Is(err, kafkago.BrokerNotAvailable) {
-		return true
-	}
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
 }

@@ -1,4 +1,4 @@
-package logclient
+package appending
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 const (
 	maxRequests = 4
 	slowRequest = 5 * time.Millisecond
+	// leadersAge is how old what is known of leaders may be.
+	leadersAge = 100 * time.Millisecond
 	// maxRequestBytes is up to how many bytes a request takes further batches.
 	maxRequestBytes = 1 << 20
 )
@@ -24,7 +26,12 @@ type shipment struct {
 }
 
 // signal has run look at the lanes.
-func (a *Appender) signal() { nudge(a.wake) }
+func (a *Appender) signal() {
+	select {
+	case a.wake <- struct{}{}:
+	default: // it will
+	}
+}
 
 // run sends what lanes have queued until all are closed and empty, or ctx ends, which it does only after they were closed.
 func (a *Appender) run(ctx context.Context) {
@@ -100,7 +107,7 @@ func (a *Appender) dispatch(ctx context.Context, sending *sync.WaitGroup, ready 
 
 // leaderOf returns who led a partition a moment ago. If that has changed, the request fails before it is sent.
 func (a *Appender) leaderOf(ctx context.Context, partition int) (leader int, known bool) {
-	if now := time.Now(); a.leaders == nil || now.Sub(a.leadersAt) >= leaderPoll {
+	if now := time.Now(); a.leaders == nil || now.Sub(a.leadersAt) >= leadersAge {
 		a.leaders, a.leadersAt = a.cluster.Leaders(ctx, a.options.Topic), now
 	}
 	leader, known = a.leaders[partition]

@@ -1,4 +1,4 @@
-package logclient
+package appending
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/test/brokertest"
 )
@@ -105,7 +106,7 @@ func TestABatchIsGivenUpAtItsDeadlineOnlyIfItWasNeverSent(t *testing.T) {
 func TestALogThatIsAwayIsUnavailableAtTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const deadline = 5 * time.Second
-		cluster := NewCluster(ClusterOptions{
+		cluster := logclient.NewCluster(logclient.ClusterOptions{
 			Brokers: []string{"broker:9092"}, Dial: func(context.Context, string, string) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 			},
@@ -134,7 +135,7 @@ func TestALogThatIsAwayIsUnavailableAtTheDeadline(t *testing.T) {
 func TestAnAttemptThatHangsDoesNotHoldUpTheDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const deadline = attemptTimeout / 3
-		cluster := NewCluster(ClusterOptions{
+		cluster := logclient.NewCluster(logclient.ClusterOptions{
 			Brokers: []string{"broker:9092"}, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -175,6 +176,15 @@ func TestABatchThatWasSurelyNotSentIsUnavailableAtTheEnd(t *testing.T) {
 	}
 }
 
+// longPauses returns a Backoff that has come to its longest pauses.
+func longPauses() *logclient.Backoff {
+	b := new(logclient.Backoff)
+	for range 9 {
+		b.Timer().Stop()
+	}
+	return b
+}
+
 func TestAPauseBetweenAttemptsDoesNotHoldUpTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const deadline = 100 * time.Millisecond
@@ -195,7 +205,7 @@ func TestAPauseBetweenAttemptsDoesNotHoldUpTheDeadline(t *testing.T) {
 		go func() { defer close(ran); a.run(running) }()
 		time.Sleep(50 * time.Millisecond)
 		add("waits")
-		l.pause(t.Context(), b, &Backoff{count: 9})
+		l.pause(t.Context(), b, longPauses())
 		if took := time.Since(began); took <= 200*time.Millisecond {
 			t.Errorf("the pause ended after %s", took)
 		}
@@ -205,13 +215,13 @@ func TestAPauseBetweenAttemptsDoesNotHoldUpTheDeadline(t *testing.T) {
 			t.Errorf("told %q, want %q", told, want)
 		}
 		b.maybeSent, b.since, began = false, time.Now(), time.Now()
-		if l.pause(t.Context(), b, &Backoff{count: 9}); time.Since(began) != deadline {
+		if l.pause(t.Context(), b, longPauses()); time.Since(began) != deadline {
 			t.Errorf("with a batch that was never sent, the pause ended after %s", time.Since(began))
 		}
 		ended, end := context.WithCancel(t.Context())
 		end()
 		b.since, began = time.Now(), time.Now()
-		if l.pause(ended, b, &Backoff{count: 9}); time.Since(began) != 0 {
+		if l.pause(ended, b, longPauses()); time.Since(began) != 0 {
 			t.Errorf("with its context ended, the pause ended after %s", time.Since(began))
 		}
 	})

@@ -1,4 +1,7 @@
-package logclient
+// Package appending appends to a Kafka log: an Appender that is idempotent and keeps the order of each partition. It has the queues,
+// the batches and their stamps, the requests that batches share, and the outcome of each append. How brokers are reached is in
+// package logclient, and so is reading; what the records mean is nobody's business here.
+package appending
 
 import (
 	"context"
@@ -6,8 +9,7 @@ import (
 	"log/slog"
 	"time"
 
-	kafkago "github.com/segmentio/kafka-go"
-
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 )
 
@@ -62,7 +64,7 @@ func (e *AppendError) Unwrap() error { return e.Cause }
 // what is appended meanwhile is the next batch.
 type Appender struct {
 	options AppenderOptions
-	cluster *Cluster
+	cluster *logclient.Cluster
 	numbers []int
 	lanes   []*lane
 	abort   context.CancelFunc
@@ -75,13 +77,13 @@ type Appender struct {
 }
 
 // NewAppender starts an appender. It dials at the first append. The caller must Close it.
-func NewAppender(cluster *Cluster, options AppenderOptions) *Appender {
+func NewAppender(cluster *logclient.Cluster, options AppenderOptions) *Appender {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
 	ctx, abort := context.WithCancel(context.Background())
 	a := &Appender{
-		options: options, cluster: cluster, numbers: PartitionNumbers(options.Partitions), abort: abort, ended: make(chan struct{}),
+		options: options, cluster: cluster, numbers: logclient.PartitionNumbers(options.Partitions), abort: abort, ended: make(chan struct{}),
 		wake: make(chan struct{}, 1),
 	}
 	for partition := range options.Partitions {
@@ -106,13 +108,7 @@ func (a *Appender) Topic() string { return a.options.Topic }
 func (a *Appender) Partitions() int { return len(a.lanes) }
 
 // PartitionOf returns the partition of a key.
-func (a *Appender) PartitionOf(key []byte) int { return PartitionOf(key, a.numbers) }
-
-// PartitionOf returns the partition of a key among numbers. It is the Java client's, murmur2 of the key, so that others who
-// write the topic with a standard client write to the same partition.
-func PartitionOf(key []byte, numbers []int) int {
-	return kafkago.Murmur2Balancer{Consistent: true}.Balance(kafkago.Message{Key: key}, numbers...)
-}
+func (a *Appender) PartitionOf(key []byte) int { return logclient.PartitionOf(key, a.numbers) }
 
 // Append queues a record for a partition and returns at once; the appender stamps it. done is called once, with nil or an error
 // by Options.Failed, and must not block.

@@ -1,4 +1,4 @@
-package ws
+package frames
 
 import (
 	"bytes"
@@ -17,24 +17,24 @@ func TestFramesOfClients(t *testing.T) {
 	deep := strings.Repeat("[", 20000)
 	for _, test := range []struct {
 		sent   string
-		kind   requestKind
+		kind   Kind
 		target domain.UserID
 		text   string
 		code   domain.Code
 	}{
-		{sent: `{"target_id":202,"message":"hello"}`, kind: message, target: 202, text: "hello"},
-		{sent: ` { "message" : "a\"}\\" , "target_id" : 1 } `, kind: message, target: 1, text: `a"}\`},
-		{sent: `{"target_id":202,"message":""}`, kind: message, target: 202},
+		{sent: `{"target_id":202,"message":"hello"}`, kind: Message, target: 202, text: "hello"},
+		{sent: ` { "message" : "a\"}\\" , "target_id" : 1 } `, kind: Message, target: 1, text: `a"}\`},
+		{sent: `{"target_id":202,"message":""}`, kind: Message, target: 202},
 		{sent: "{\"target_id\":202,\"message\":\" \n\"}", code: domain.CodeBadJSON},
-		{sent: `{"target_id":202,"message":"  "}`, kind: message, target: 202, text: "  "},
-		{sent: `{"target_id":"202","message":"x"}`, kind: message, target: 202, text: "x"},
-		{sent: `{"target_id":" 202\t","message":"x"}`, kind: message, target: 202, text: "x"},
-		{sent: `{"target_id":" 202\n ","message":"x"}`, kind: message, target: 202, text: "x"},
-		{sent: `{"target_id":"+0202","message":"x"}`, kind: message, target: 202, text: "x"},
-		{sent: `{"target_id":202.0,"message":"x"}`, kind: message, target: 202, text: "x"},
-		{sent: `{"target_id":2.02e2,"message":"x"}`, kind: message, target: 202, text: "x"},
-		{sent: `{"target_id":20200e-2,"message":"x"}`, kind: message, target: 202, text: "x"},
-		{sent: `{"target_id":9223372036854775807,"message":"x"}`, kind: message, target: 9223372036854775807, text: "x"},
+		{sent: `{"target_id":202,"message":"  "}`, kind: Message, target: 202, text: "  "},
+		{sent: `{"target_id":"202","message":"x"}`, kind: Message, target: 202, text: "x"},
+		{sent: `{"target_id":" 202\t","message":"x"}`, kind: Message, target: 202, text: "x"},
+		{sent: `{"target_id":" 202\n ","message":"x"}`, kind: Message, target: 202, text: "x"},
+		{sent: `{"target_id":"+0202","message":"x"}`, kind: Message, target: 202, text: "x"},
+		{sent: `{"target_id":202.0,"message":"x"}`, kind: Message, target: 202, text: "x"},
+		{sent: `{"target_id":2.02e2,"message":"x"}`, kind: Message, target: 202, text: "x"},
+		{sent: `{"target_id":20200e-2,"message":"x"}`, kind: Message, target: 202, text: "x"},
+		{sent: `{"target_id":9223372036854775807,"message":"x"}`, kind: Message, target: 9223372036854775807, text: "x"},
 		{sent: `{"target_id":9223372036854775808,"message":"x"}`, code: domain.CodeNoUserOrOffline},
 		{sent: `{"target_id":"99999999999999999999","message":"x"}`, code: domain.CodeNoUserOrOffline},
 		{sent: `{"target_id":1e999999999999,"message":"x"}`, code: domain.CodeNoUserOrOffline},
@@ -80,44 +80,44 @@ func TestFramesOfClients(t *testing.T) {
 		{sent: `{"target_id":7,"target_id":7,"message":"x"}`, code: domain.CodeBadFrame},
 		{sent: `{"target_id":7,"message":"x","z":1,"z":1}`, code: domain.CodeBadFrame},
 		{sent: `{"target_id":7,"message":"x","\u006dessage":"y"}`, code: domain.CodeBadFrame},
-		{sent: `{"target_id":7,"\u006dessage":"x"}`, kind: message, target: 7, text: "x"},
-		{sent: `{"target_id":7,"message":"\ud83d\ude00\\ud800"}`, kind: message, target: 7, text: "😀" + `\ud800`},
+		{sent: `{"target_id":7,"\u006dessage":"x"}`, kind: Message, target: 7, text: "x"},
+		{sent: `{"target_id":7,"message":"\ud83d\ude00\\ud800"}`, kind: Message, target: 7, text: "😀" + `\ud800`},
 		{sent: `{"target_id":7,"message":"\ud800"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"\ude00\ud83d"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"\ud83dx"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"\ud83d\n"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"\ud83d\ud83d\ude00"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"x","y":"\uDBFF"}`, code: domain.CodeBadFrame},
-		{sent: `{"target_id":7,"message":"x","type":"invite_game","from_id":1,"to_id":[{"message":1,"message":2}],"status":0}`, kind: message, target: 7, text: "x"},
-		{sent: `{"target_id":7,"message":"x","token":5}`, kind: message, target: 7, text: "x"},
-		{sent: `{"target_id":7,"message":"x","client_msg_id":"a b~"}`, kind: message, target: 7, text: "x"},
+		{sent: `{"target_id":7,"message":"x","type":"invite_game","from_id":1,"to_id":[{"message":1,"message":2}],"status":0}`, kind: Message, target: 7, text: "x"},
+		{sent: `{"target_id":7,"message":"x","token":5}`, kind: Message, target: 7, text: "x"},
+		{sent: `{"target_id":7,"message":"x","client_msg_id":"a b~"}`, kind: Message, target: 7, text: "x"},
 		{sent: `{"target_id":7,"message":"x","client_msg_id":""}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"x","client_msg_id":"é"}`, code: domain.CodeBadMessage},
 		{sent: `{"target_id":7,"message":"x","client_msg_id":"` + strings.Repeat("x", 65) + `"}`, code: domain.CodeBadMessage},
-		{sent: `{"target_id":7,"type":"invite_game","status":"invite","room_id":"mine"}`, kind: invite, target: 7},
-		{sent: `{"target_id":"7","type":"invite_game","status":"cancel"}`, kind: invite, target: 7},
+		{sent: `{"target_id":7,"type":"invite_game","status":"invite","room_id":"mine"}`, kind: Invite, target: 7},
+		{sent: `{"target_id":"7","type":"invite_game","status":"cancel"}`, kind: Invite, target: 7},
 		{sent: `{"target_id":7,"type":"invite_game","status":"accept"}`, code: domain.CodeBadFrame},
 		{sent: `{"target_id":7,"type":"invite_game"}`, code: domain.CodeBadFrame},
 		{sent: `{"target_id":null,"type":"invite_game","status":"invite"}`, code: domain.CodeNoUserOrOffline},
 		{sent: `{"type":"invite_game","status":"invite"}`, code: domain.CodeBadTarget},
-		{sent: `{"token":"x"}`, kind: renewal},
-		{sent: `{"token":5,"features":[]}`, kind: renewal},
+		{sent: `{"token":"x"}`, kind: Renewal},
+		{sent: `{"token":5,"features":[]}`, kind: Renewal},
 		{sent: `{"token":"x","message":"x"}`, code: domain.CodeBadTarget},
-		{sent: `{"type":"ping"}`, kind: ping},
-		{sent: `{"type":"ping","target_id":"x","token":"x","status":5,"client_msg_id":5}`, kind: ping},
+		{sent: `{"type":"ping"}`, kind: Ping},
+		{sent: `{"type":"ping","target_id":"x","token":"x","status":5,"client_msg_id":5}`, kind: Ping},
 		{sent: `{"type":"ping","message":"x"}`, code: domain.CodeBadTarget},
-		{sent: `{"type":"ping","target_id":7,"message":"x"}`, kind: message, target: 7, text: "x"},
+		{sent: `{"type":"ping","target_id":7,"message":"x"}`, kind: Message, target: 7, text: "x"},
 		{sent: `{"type":"Ping"}`, code: domain.CodeBadFrame},
 		{sent: `{"type":["ping"]}`, code: domain.CodeBadFrame},
 		{sent: `{"type":"pong"}`, code: domain.CodeBadFrame},
 	} {
 		name := test.sent[:min(len(test.sent), 120)]
-		got, err := parseFrame([]byte(test.sent), nil)
+		got, err := Parse([]byte(test.sent), nil)
 		if code := domain.CodeOf(err); code != test.code {
 			t.Errorf("%s: code %q, want %q", name, code, test.code)
 			continue
 		}
-		if err == nil && (got.kind != test.kind || got.target != test.target || got.text.String() != test.text) {
+		if err == nil && (got.Kind != test.kind || got.Target != test.target || got.Text.String() != test.text) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -132,8 +132,8 @@ func TestAFieldThatIsNullIsAbsent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req, err := parseFrame(data, features{port.FeatureInvites: {}})
-		req.sentTarget = nil
+		req, err := Parse(data, Features{port.FeatureInvites: {}})
+		req.SentTarget = nil
 		return fmt.Sprintf("%+v, %v", req, err)
 	}
 	for name, frame := range map[string]map[string]any{
@@ -171,25 +171,25 @@ func TestAFieldThatIsNullIsAbsent(t *testing.T) {
 		}
 	}
 	for _, first := range []string{`{"token":"t","features":null,"target_id":null,"message":null}`, `{"token":"t"}`} {
-		if got, ok := parseLogin([]byte(first)); got.token != "t" || got.features != nil || got.resume != nil || !ok {
+		if got, ok := ParseLogin([]byte(first)); got.Token != "t" || got.Features != nil || got.Resume != nil || !ok {
 			t.Errorf("%s is the login %+v, %t", first, got, ok)
 		}
 	}
-	if _, ok := parseLogin([]byte(`{"token":null}`)); ok {
+	if _, ok := ParseLogin([]byte(`{"token":null}`)); ok {
 		t.Error("a null token is a login")
 	}
 }
 
 func TestWhatNeedsAFeatureNamesIt(t *testing.T) {
 	for _, status := range []string{"accept", "decline"} {
-		_, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q}`, status), nil)
+		_, err := Parse(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q}`, status), nil)
 		if domain.CodeOf(err) != domain.CodeBadFrame || !strings.Contains(err.Error(), status+" needs the feature invites") {
 			t.Errorf("%s: %v", status, err)
 		}
 	}
 	// A feature would not help these.
 	for _, status := range []string{"expired", "dance", ""} {
-		_, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q}`, status), nil)
+		_, err := Parse(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q}`, status), nil)
 		if domain.CodeOf(err) != domain.CodeBadFrame || strings.Contains(err.Error(), "feature") {
 			t.Errorf("%s: %v", status, err)
 		}
@@ -207,8 +207,8 @@ func TestALoginNeedsATokenAndNothingElse(t *testing.T) {
 		`{"Token":"x"}`:                           false,
 		`["x"]`:                                   false,
 	} {
-		if first, ok := parseLogin([]byte(sent)); ok != want || (ok && first.token != "x") {
-			t.Errorf("%s: %q %t", sent, first.token, ok)
+		if first, ok := ParseLogin([]byte(sent)); ok != want || (ok && first.Token != "x") {
+			t.Errorf("%s: %q %t", sent, first.Token, ok)
 		}
 	}
 }
@@ -224,20 +224,20 @@ func TestALoginNamesWhereItsClientStopped(t *testing.T) {
 		`{"token":"x","resume":["AAAA"]}`:          text(""),
 		`{"token":"x","resume":"a","features":[]}`: text("a"),
 	} {
-		first, ok := parseLogin([]byte(sent))
-		if !ok || (first.resume == nil) != (want == nil) || want != nil && *first.resume != *want {
+		first, ok := ParseLogin([]byte(sent))
+		if !ok || (first.Resume == nil) != (want == nil) || want != nil && *first.Resume != *want {
 			t.Errorf("%s: %+v, %t", sent, first, ok)
 		}
 	}
 }
 
 func TestALoginNamesTheFeaturesThatAreKnown(t *testing.T) {
-	first, _ := parseLogin([]byte(`{"token":"x","features":["string_ids","read_marks","x","receipts","resume","invites","read_marks"]}`))
-	want := features{
+	first, _ := ParseLogin([]byte(`{"token":"x","features":["string_ids","read_marks","x","receipts","resume","invites","read_marks"]}`))
+	want := Features{
 		port.FeatureInvites: {}, port.FeatureResume: {}, port.FeatureReadMarks: {}, port.FeatureReceipts: {}, port.FeatureStringIDs: {},
 	}
-	if !maps.Equal(first.features, want) {
-		t.Errorf("%v", first.features)
+	if !maps.Equal(first.Features, want) {
+		t.Errorf("%v", first.Features)
 	}
 }
 
@@ -250,18 +250,18 @@ func TestARoomAndAnAnswerAreHeededOnConnectionsThatAskedForThem(t *testing.T) {
 		`{"token":"x","features":"invites"}`:            false,
 		`{"token":"x"}`:                                 false,
 	} {
-		first, ok := parseLogin([]byte(login))
+		first, ok := ParseLogin([]byte(login))
 		if !ok {
 			t.Fatalf("%s is no login", login)
 		}
 		for status, known := range map[string]bool{"invite": true, "cancel": true, "accept": asked, "decline": asked, "expired": false} {
-			got, err := parseFrame(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q,"room_id":%q}`, status, room), first.features)
+			got, err := Parse(fmt.Appendf(nil, `{"target_id":7,"type":"invite_game","status":%q,"room_id":%q}`, status, room), first.Features)
 			want := domain.RoomID("")
 			if asked {
 				want = room
 			}
 			switch {
-			case known && (err != nil || got.room != want || string(got.status) != status):
+			case known && (err != nil || got.Room != want || string(got.Status) != status):
 				t.Errorf("%s, then %s: %+v, %v", login, status, got, err)
 			case !known && domain.CodeOf(err) != domain.CodeBadFrame:
 				t.Errorf("%s, then %s: %v", login, status, err)
@@ -283,8 +283,8 @@ func FuzzParseFrame(f *testing.F) {
 			return // refused before
 		}
 		before := bytes.Clone(data)
-		req, err := parseFrame(data, nil)
-		if _, ok := parseLogin(data); ok && !json.Valid(data) {
+		req, err := Parse(data, nil)
+		if _, ok := ParseLogin(data); ok && !json.Valid(data) {
 			t.Fatal("a login that is no JSON")
 		}
 		if !bytes.Equal(before, data) {
@@ -300,38 +300,38 @@ func FuzzParseFrame(f *testing.F) {
 			}
 			return
 		}
-		if req.sentTarget != nil && !bytes.Equal(req.sentTarget, object["target_id"]) {
-			t.Fatalf("target %q, sent %q", req.sentTarget, object["target_id"])
+		if req.SentTarget != nil && !bytes.Equal(req.SentTarget, object["target_id"]) {
+			t.Fatalf("target %q, sent %q", req.SentTarget, object["target_id"])
 		}
 		if err != nil {
-			if req.kind != 0 {
+			if req.Kind != 0 {
 				t.Fatal("a refused frame with a kind")
 			}
 			return
 		}
-		switch req.kind {
-		case message:
+		switch req.Kind {
+		case Message:
 			var sent string
-			if json.Unmarshal(object["message"], &sent) != nil || sent != req.text.String() {
-				t.Fatalf("text %q, sent %s", req.text, object["message"])
+			if json.Unmarshal(object["message"], &sent) != nil || sent != req.Text.String() {
+				t.Fatalf("text %q, sent %s", req.Text, object["message"])
 			}
-		case invite, renewal, ping:
+		case Invite, Renewal, Ping:
 			if isPresent(object["message"]) {
 				t.Fatal("a message was not taken for one")
 			}
 		default:
-			t.Fatalf("kind %d", req.kind)
+			t.Fatalf("kind %d", req.Kind)
 		}
-		if (req.kind == renewal || req.kind == ping) != (req.target == 0) || req.target < 0 {
-			t.Fatalf("kind %d with target %d", req.kind, req.target)
+		if (req.Kind == Renewal || req.Kind == Ping) != (req.Target == 0) || req.Target < 0 {
+			t.Fatalf("kind %d with target %d", req.Kind, req.Target)
 		}
-		if req.kind == ping {
+		if req.Kind == Ping {
 			return // its target_id is not looked at
 		}
 		// A number in plain notation must be read as encoding/json reads it.
 		var plain int64
-		if json.Unmarshal(object["target_id"], &plain) == nil && int64(req.target) != plain {
-			t.Fatalf("target %d, sent %s", req.target, object["target_id"])
+		if json.Unmarshal(object["target_id"], &plain) == nil && int64(req.Target) != plain {
+			t.Fatalf("target %d, sent %s", req.Target, object["target_id"])
 		}
 	})
 }

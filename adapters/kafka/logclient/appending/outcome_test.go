@@ -1,4 +1,4 @@
-package logclient
+package appending
 
 import (
 	"context"
@@ -12,16 +12,18 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/test/brokertest"
 )
 
 // answeredAppender is an appender to one partition over a network that replaces answers, and the topic.
-func answeredAppender(t *testing.T, cluster *Cluster, replace func(n int64) brokertest.Answer) (*Appender, string) {
+func answeredAppender(t *testing.T, cluster *logclient.Cluster, replace func(n int64) brokertest.Answer) (*Appender, string) {
 	t.Helper()
 	topic := testTopic(t, cluster, 1)
-	answering := NewCluster(cluster.options)
-	answering.transport.Dial = brokertest.DialAnswering(topic, replace)
+	options := cluster.Options()
+	options.Dial = brokertest.DialAnswering(topic, replace)
+	answering := logclient.NewCluster(options)
 	t.Cleanup(answering.Close)
 	appender := NewAppender(answering, AppenderOptions{
 		Topic: topic, Partitions: 1, Deadline: time.Hour, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
@@ -45,7 +47,7 @@ func TestABatchThatADeposedLeaderMayHaveIsNotGivenUp(t *testing.T) {
 		kafkago.NotLeaderForPartition, kafkago.UnknownTopicOrPartition, kafkago.KafkaStorageError,
 	} {
 		t.Run(fmt.Sprint(int(code)), func(t *testing.T) {
-			eachBroker(t, func(t *testing.T, cluster *Cluster) {
+			eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
 				var deposed atomic.Bool
 				deposed.Store(true)
 				var answered atomic.Int64
@@ -81,7 +83,7 @@ func idle(l *lane) bool {
 func TestARefusalAfterALostAnswerDoesNotCostTheNextRecord(t *testing.T) {
 	for _, code := range []kafkago.Error{kafkago.TopicAuthorizationFailed, kafkago.InvalidProducerEpoch} {
 		t.Run(fmt.Sprint(int(code)), func(t *testing.T) {
-			eachBroker(t, func(t *testing.T, cluster *Cluster) {
+			eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
 				appender, topic := answeredAppender(t, cluster, func(n int64) brokertest.Answer {
 					return []brokertest.Answer{{Drop: true}, {Code: code}, {}}[min(n, 2)]
 				})
@@ -95,24 +97,16 @@ func TestARefusalAfterALostAnswerDoesNotCostTheNextRecord(t *testing.T) {
 }
 
 // expectNextIsAppended appends "next" until it is acknowledged, and expects the log to hold "first" and "next", once.
-func expectNextIsAppended(t *testing.T, cluster *Cluster, appender *Appender, topic string) {
+func expectNextIsAppended(t *testing.T, cluster *logclient.Cluster, appender *Appender, topic string) {
 	t.Helper()
 	brokertest.WaitUntil(t, func() bool { return <-appendOne(appender, "next") == nil })
-	tail, log := startTail(t, cluster, topic, 1)
-	ends, err := Ends(brokertest.Context(t), cluster, topic, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tail.WaitFor(brokertest.Context(t), ends); err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprint(log.of(0)); got != "[first next]" {
+	if got := fmt.Sprint(logOf(t, cluster, topic, 1)[0]); got != "[first next]" {
 		t.Errorf("the log holds %s, not [first next]", got)
 	}
 }
 
 func TestWhatWasNotSentWhenTheAppenderIsCutIsReportedAsNotSent(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
 		sent := make(chan struct{}, 1)
 		release := make(chan struct{})
 		appender, _ := answeredAppender(t, cluster, func(int64) brokertest.Answer {
@@ -137,18 +131,19 @@ func TestWhatWasNotSentWhenTheAppenderIsCutIsReportedAsNotSent(t *testing.T) {
 }
 
 func TestABrokerThatIsAwayIsLoggedOnceAndItsReturnToo(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
+	eachBroker(t, func(t *testing.T, cluster *logclient.Cluster) {
 		topic := testTopic(t, cluster, 1)
 		var away atomic.Bool
 		away.Store(true)
-		unreachable := NewCluster(cluster.options)
-		dial := unreachable.transport.Dial
-		unreachable.transport.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		options := cluster.Options()
+		dial := options.Dial
+		options.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			if away.Load() {
 				return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 			}
 			return dial(ctx, network, address)
 		}
+		unreachable := logclient.NewCluster(options)
 		t.Cleanup(unreachable.Close)
 		lines := make(chan string, 100)
 		appender := NewAppender(unreachable, AppenderOptions{
