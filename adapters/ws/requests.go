@@ -12,6 +12,7 @@ import (
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/messaging"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -27,6 +28,8 @@ type requests struct {
 	acts     int64 // the newest act on the user that the login knew
 	throttle throttle.Throttle
 	badJSON  int // frames in a row
+	// trace is the span of the connection's upgrade; "" if that is not recorded.
+	trace domain.TraceParent
 }
 
 // handle takes a frame; false when it ended the connection.
@@ -92,7 +95,9 @@ func (r *requests) renew(req frames.Request) bool {
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
 // began is when the command was read.
 func (r *requests) submit(req frames.Request, began time.Time) bool {
+	span := r.traced(req)
 	if !r.conn.reading.Claim() {
+		span.End(errEnded)
 		return false
 	}
 	done := func(err error) {
@@ -100,18 +105,28 @@ func (r *requests) submit(req frames.Request, began time.Time) bool {
 		if observer := r.conn.server.deps.Observer; observer != nil {
 			observer.Answered(err == nil, time.Since(began))
 		}
+		span.End(err)
 	}
 	switch req.Kind {
 	case frames.Invite:
 		r.conn.server.deps.Invites.Execute(invites.Command{
-			Sender: r.user, Target: req.Target, Status: req.Status, Room: req.Room, ClientMessageID: req.Name,
+			Sender: r.user, Target: req.Target, Status: req.Status, Room: req.Room, ClientMessageID: req.Name, Trace: span.Parent(),
 		}, done)
 	default:
 		r.send(messaging.ChatCommand{
-			Sender: r.user, Target: req.Target, Text: req.Text, ClientMessageID: req.Name, Acts: r.acts,
+			Sender: r.user, Target: req.Target, Text: req.Text, ClientMessageID: req.Name, Acts: r.acts, Trace: span.Parent(),
 		}, done)
 	}
 	return true
+}
+
+// traced begins the span of a command. It ends with the command's outcome.
+func (r *requests) traced(req frames.Request) port.Span {
+	name := port.SpanFrameMessage
+	if req.Kind == frames.Invite {
+		name = port.SpanFrameInvite
+	}
+	return r.conn.server.deps.Traces.RootLinked(name, r.trace)
 }
 
 // send sends a message, after the check if there is one.
