@@ -69,10 +69,10 @@ func (t trouble) expects(a watch.Alert) bool {
 	return slices.ContainsFunc(t.fires, func(e expected) bool { return a.Is(e.alert, e.instance) })
 }
 
-// everyNode returns the same fault of each node's link.
-func everyNode(kind plan.Kind, part plan.Part, amount int) (faults []plan.Fault) {
-	for number := 1; number <= 3; number++ {
-		faults = append(faults, plan.Fault{Kind: kind, Target: plan.Target{Part: part, Number: number}, Amount: amount})
+// late has everything be late by so many milliseconds, each way, on the link of each node to a part.
+func late(part plan.Part, by int) (faults []plan.Fault) {
+	for number := 1; number <= site.NodeCount; number++ {
+		faults = append(faults, plan.Fault{Kind: plan.Latency, Target: plan.Target{Part: part, Number: number}, Amount: by})
 	}
 	return faults
 }
@@ -128,7 +128,7 @@ func (r *run) brokerTroubles() []trouble {
 			fires:  []expected{{"ChattingAppendsFail", ""}},
 		},
 		{
-			name: "every answer of a broker is late", faults: everyNode(plan.Latency, plan.BrokerLink, 700),
+			name: "every answer of a broker is late", faults: late(plan.BrokerLink, 700),
 			fires: []expected{{"ChattingAppendsSlow", ""}, {"ChattingEchoesSlow", ""}},
 		},
 		{
@@ -147,7 +147,7 @@ func (r *run) databaseTroubles() []trouble {
 			},
 		},
 		{
-			name: "PostgreSQL is slow", faults: everyNode(plan.Latency, plan.DatabaseLink, 400), begin: r.askMuch, end: r.askLess,
+			name: "PostgreSQL is slow", faults: late(plan.DatabaseLink, 400), begin: r.askMuch, end: r.askLess,
 			fires: []expected{{"ChattingDatabasePoolExhausted", ""}},
 		},
 		{
@@ -267,7 +267,7 @@ func (r *run) fillNode(ctx context.Context) error {
 	if err := r.crowd.come(ctx, addr, crowdSize); err != nil {
 		return err
 	}
-	r.crowd.knock(ctx, addr, connectionsLimit)
+	r.crowd.knock(ctx, addr)
 	return r.crowd.beginMessages()
 }
 
