@@ -24,7 +24,7 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(own, cfg, logger),
 		fx.Provide(
-			clock, ids, notice.NewLog, application.NewLoginLog, newObservers,
+			clock, ids, notice.NewLog, application.NewLoginLog, newObservers, newTracing, newTraces,
 			// The brokers, the database, and what is written to them.
 			lockDataDir, startBroker, newCluster, openStore, newInstallation, newAppenders, newConversations, newSessions,
 			newFlushes,
@@ -54,6 +54,8 @@ type common struct {
 	Logger   *slog.Logger
 	// Observers are what parts report to.
 	Observers observers
+	// Traces have the spans of parts.
+	Traces port.Traces
 }
 
 func clock() port.Clock { return time.Now }

@@ -16,6 +16,7 @@ import (
 	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
 	"chatting/adapters/texthook"
+	"chatting/adapters/tracing"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
 	"chatting/application"
@@ -40,6 +41,7 @@ type nodeParts struct {
 	Listener    net.Listener       // the port
 	Connections *httpconn.Listener // what is accepted there
 	Metrics     *metrics.Server    // nil if they are switched off
+	Tracing     *tracing.Tracing   // nil if it is switched off
 	DataLock    dataLock
 	Tokens      tokenParts
 	TextHook    *texthook.Client // nil if it is switched off
@@ -187,6 +189,7 @@ func (n *node) closing() []step {
 		only(p.Tokens.Service != nil, step{do: done(p.Tokens.Service.Close)}),
 		only(p.Tokens.Keys != nil, step{do: done(p.Tokens.Keys.Close)}),
 		only(p.DataLock.DirLock != nil, step{name: "unlocking the data directory", do: failing(p.DataLock.Close)}),
+		only(p.Tracing != nil, step{do: lastSpans(p.Tracing.Close, p.Common.Logger)}),
 		only(p.Metrics != nil, step{name: "closing the listener of metrics", do: failing(p.Metrics.Close)}),
 		{do: done(func() { _ = p.Listener.Close() })}, // it is closed already, unless the app never served
 	}
