@@ -36,6 +36,8 @@ type run struct {
 	at    *site.Installation
 	prom  *watch.Prometheus
 	crowd crowd
+	// unlock ends the session of PostgreSQL that locks a table; nil if there was none.
+	unlock func() error
 
 	saying sync.Mutex
 
