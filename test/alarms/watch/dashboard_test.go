@@ -8,7 +8,9 @@ import (
 
 func TestAPanelThatShowsNothingHasToSaySo(t *testing.T) {
 	value := Series{Values: []Sample{{Time: 1, Value: 2}}}
-	nothing := func() Series { return Series{Values: []Sample{{Time: 1, Value: math.NaN()}, {Time: 2, Value: math.Inf(1)}}} }
+	nothing := func() Series {
+		return Series{Values: []Sample{{Time: 1, Value: math.NaN()}, {Time: 2, Value: math.Inf(1)}}}
+	}
 	d := &Dashboard{Panels: []Panel{
 		{Title: "full", Targets: []Target{{Expr: "a", Series: drawn([]Series{nothing(), value})}}},
 		{Title: "blank", Targets: []Target{{Expr: "b", Series: drawn([]Series{value})}, {Expr: "c", Series: drawn([]Series{nothing()})}}},
