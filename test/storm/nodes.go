@@ -164,7 +164,7 @@ const clockVariable = "STORM_CLOCK"
 
 // build makes the nodes' program. Nothing of it is in the ordinary one: the wrong clock is in a copy of Go's package time, which
 // takes the place of Go's own for this build alone.
-func build(ctx context.Context, dir string, race bool) (program string, err error) {
+func build(ctx context.Context, dir string, race bool, sabotaged string) (program string, err error) {
 	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env: %w", err)
@@ -179,21 +179,22 @@ func build(ctx context.Context, dir string, race bool) (program string, err erro
 		return "", fmt.Errorf("the package time of this Go is unknown: it does not say %q", asks)
 	}
 	changed := strings.ReplaceAll(string(source), asks, asks+"\tsec += stormLeap()\n")
-	files := map[string]string{"time.go": changed, "storm_leap.go": leapSource}
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for name, content := range files {
-		path := filepath.Join(dir, "overlay-"+name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+	files := map[string]string{filepath.Join(package_, "time.go"): changed, filepath.Join(package_, "storm_leap.go"): leapSource}
+	if sabotaged != "" {
+		path, text, err := sabotages[sabotaged].changed()
+		if err != nil {
 			return "", err
 		}
-		overlay.Replace[filepath.Join(package_, name)] = path
+		files[path] = text
 	}
-	encoded, err := json.Marshal(overlay)
+	overlay := newOverlay(dir)
+	for path, text := range files {
+		if err := overlay.replace(path, text); err != nil {
+			return "", err
+		}
+	}
+	listed, err := overlay.write()
 	if err != nil {
-		return "", err
-	}
-	listed := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(listed, encoded, 0o644); err != nil {
 		return "", err
 	}
 	program = filepath.Join(dir, "chatting")
@@ -205,6 +206,32 @@ func build(ctx context.Context, dir string, race bool) (program string, err erro
 		return "", fmt.Errorf("go build: %w: %s", err, said)
 	}
 	return program, nil
+}
+
+// overlay has files take the place of others in a build. Its own are in dir.
+type overlay struct {
+	dir     string
+	Replace map[string]string
+}
+
+func newOverlay(dir string) *overlay { return &overlay{dir, make(map[string]string)} }
+
+// replace has a text take the place of a file's.
+func (o *overlay) replace(path, text string) error {
+	path = filepath.Clean(path)
+	own := filepath.Join(o.dir, fmt.Sprintf("overlay-%d-%s", len(o.Replace), filepath.Base(path)))
+	o.Replace[path] = own
+	return os.WriteFile(own, []byte(text), 0o644)
+}
+
+// write writes what go build wants to know, and returns where.
+func (o *overlay) write() (listed string, err error) {
+	encoded, err := json.Marshal(o)
+	if err != nil {
+		return "", err
+	}
+	listed = filepath.Join(o.dir, "overlay.json")
+	return listed, os.WriteFile(listed, encoded, 0o644)
 }
 
 // leapSource is added to the package time. The file is mapped, so that a leap takes effect at once.

@@ -100,7 +100,7 @@ func (s *storm) start(ctx context.Context) error {
 	program := s.asked.program
 	if program == "" {
 		s.say("building the nodes")
-		built, err := build(ctx, s.dir, s.asked.race)
+		built, err := build(ctx, s.dir, s.asked.race, s.asked.sabotage)
 		if err != nil {
 			return err
 		}
