@@ -107,20 +107,22 @@ func (d *Delivery) detach(a *Attachment) {
 	})
 }
 
-// Apply delivers the next record of the log. Records of one partition come in their order. Frames may wait for Flush.
-func (d *Delivery) Apply(record port.Record) {
+// Apply delivers the next record of the log. Records of one partition come in their order. Frames may wait for Flush. It tells whether
+// one of the record's users is here.
+func (d *Delivery) Apply(record port.Record) (here bool) {
 	conversation := record.Conversation()
 	d.mu.RLock()
 	low, high := d.users[conversation.Low()], d.users[conversation.High()]
 	d.mu.RUnlock()
-	here := low != nil || high != nil
+	here = low != nil || high != nil
 	if !here && !record.ConcernsInvites() {
-		return
+		return false
 	}
 	d.open(record, low, high)
 	if here {
 		d.Tokens.reached(record.Place().Partition, record.Place().Offset+1)
 	}
+	return here
 }
 
 // open shows what a record says to those of its users that are here.

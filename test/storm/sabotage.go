@@ -21,8 +21,10 @@ type sabotage struct {
 	breaks check.Rule
 }
 
-// sabotages by what -sabotage calls them.
-var sabotages = map[string]sabotage{
+// sabotageList has sabotages by what -sabotage calls them.
+type sabotageList map[string]sabotage
+
+var sabotages = sabotageList{
 	"drop": {
 		what: "a connection is not given some of the frames",
 		file: "application/delivery/attachment.go",
@@ -61,19 +63,23 @@ var sabotages = map[string]sabotage{
 	},
 }
 
-// sabotageNames lists them.
-func sabotageNames() []string { return slices.Sorted(maps.Keys(sabotages)) }
+// names lists them.
+func (l sabotageList) names() string { return strings.Join(slices.Sorted(maps.Keys(l)), ", ") }
 
-// changed returns the path and the new text of the file that a sabotage changes.
-func (s sabotage) changed() (path, text string, err error) {
+// changed returns the text of the file that a sabotage changes, by its path; nothing for "".
+func (l sabotageList) changed(name string) (map[string]string, error) {
+	if name == "" {
+		return nil, nil
+	}
+	broken := l[name]
 	_, here, _, _ := runtime.Caller(0)
-	path = filepath.Join(filepath.Dir(here), "..", "..", filepath.FromSlash(s.file))
+	path := filepath.Join(filepath.Dir(here), "..", "..", filepath.FromSlash(broken.file))
 	source, err := os.ReadFile(path)
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	if n := strings.Count(string(source), s.from); n != 1 {
-		return "", "", fmt.Errorf("%s has %d places that say %q, not one", s.file, n, s.from)
+	if n := strings.Count(string(source), broken.from); n != 1 {
+		return nil, fmt.Errorf("%s has %d places that say %q, not one", broken.file, n, broken.from)
 	}
-	return path, strings.Replace(string(source), s.from, s.to, 1), nil
+	return map[string]string{path: strings.Replace(string(source), broken.from, broken.to, 1)}, nil
 }

@@ -5,21 +5,25 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"chatting/test/storm/site"
 )
 
 // Each sabotage is a change that the compiler takes. That a run goes red with it is seen by hand: see docs/reliability.md.
 func TestSabotagesFitTheServer(t *testing.T) {
-	overlay := newOverlay(t.TempDir())
-	for name, s := range sabotages {
-		path, text, err := s.changed()
-		if err == nil {
-			err = overlay.replace(path, text)
-		}
+	overlay := site.NewOverlay(t.TempDir())
+	for name := range sabotages {
+		changed, err := sabotages.changed(name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+		for path, text := range changed {
+			if err := overlay.Put(path, text); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	listed, err := overlay.write()
+	listed, err := overlay.Write()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/texthook"
 	"chatting/application"
+	"chatting/application/async"
 	"chatting/application/blocks"
 	"chatting/application/delivery"
 	"chatting/application/history"
@@ -104,12 +105,12 @@ func newMessages(
 	m := messageParts{Echoes: newEchoes(c.Config, c.Log), Check: newCheck(c, hook)}
 	m.Send = &messaging.SendMessage{
 		Log: m.Echoes, Online: p.Targets, Now: c.Now, NewID: c.NewID, EscapeHTML: c.Config.Chat.HTMLEscape, Hide: b.Hide,
-		Acts: acts.Register,
+		Acts: acts.Register, Traces: c.Traces,
 	}
 	if c.Config.History.Enabled {
 		m.Send.Sent = c.Store.Undelivered
 	}
-	m.System = &messaging.SendSystemMessage{Log: c.Log, Online: p.Targets, Now: c.Now, NewID: c.NewID}
+	m.System = &messaging.SendSystemMessage{Log: c.Log, Online: p.Targets, Now: c.Now, NewID: c.NewID, Traces: c.Traces}
 	if c.Config.Chat.Offline == configs.OfflineStore {
 		m.Stored = replay.NewStoredMessages(c.Store.Cursors, c.Store.Undelivered, followedLog(c, flushes), c.Logger)
 		m.Mailboxes = messaging.NewMailboxes(c.Store.Undelivered, mailboxBounds(c.Config))
@@ -159,6 +160,7 @@ func newInvites(c common, b blockParts, p presenceParts, m messageParts) inviteP
 		Pending: pending,
 		Invite: &invites.Invite{
 			Log: m.Echoes, Online: p.Targets, Invites: pending, Now: c.Now, NewID: c.NewID, Life: c.Config.Invite.ExpiresAfter, Hide: b.Hide,
+			Traces: c.Traces,
 		},
 		Expire: &invites.ExpireInvites{Invites: pending, Log: c.Log, Now: c.Now, Salt: int(c.NewID()[0])},
 		List:   &invites.PendingInvites{Invites: pending, Blocks: c.Store.Blocks, Now: c.Now},
@@ -203,7 +205,7 @@ type loginParts struct {
 	Authenticate *application.Authenticate
 	Recheck      *application.RecheckTokens
 	Lookup       *application.LoginLookup
-	Turns        *application.LoginTurns
+	Turns        *async.Turns
 	Login        *application.Login
 	// Past reads the log for logins, from Log.
 	Past     *past.Past
@@ -302,6 +304,6 @@ func resumeBounds(cfg configs.Config) replay.ResumeBounds {
 func pastOptions(cfg configs.Config, bytes *ledger.ByteLedger, live func() bool, logger *slog.Logger) kafka.PastOptions {
 	return kafka.PastOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Records: cfg.Resume.LogRecords, Bytes: cfg.Resume.LogBytes,
-		Ledger: bytes, Live: live, Logger: logger,
+		Ledger: bytes, Live: live, Turns: application.NewLoginTurns(live), Logger: logger,
 	}
 }
