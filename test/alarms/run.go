@@ -117,7 +117,7 @@ func (r *run) start(ctx context.Context) error {
 	program := r.asked.program
 	if program == "" {
 		r.say("building the nodes")
-		built, err := site.Build(ctx, r.dir, false)
+		built, err := site.Build(ctx, r.dir, false, nil)
 		if err != nil {
 			return err
 		}
