@@ -210,6 +210,9 @@ func (i *installation) stop() error {
 	if i.db != nil {
 		_ = i.db.Close()
 	}
+	if i.samples.file != nil {
+		failed = errors.Join(failed, i.samples.file.Close())
+	}
 	if i.remove != nil {
 		failed = errors.Join(failed, i.remove())
 	}

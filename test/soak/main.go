@@ -28,6 +28,7 @@ type options struct {
 	rate    float64
 	program string
 	dir     string
+	again   string
 }
 
 func main() {
@@ -39,10 +40,15 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 20, "how many users come to each installation in a second")
 	flag.StringVar(&o.program, "program", "", "a server that is built already, by an earlier run")
 	flag.StringVar(&o.dir, "dir", "", "where data, logs, samples and profiles are kept; by default a new folder below /tmp")
+	flag.StringVar(&o.again, "again", "", "judge what a run has left in this folder once more, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	faults, err := run(ctx, &o)
+	do := run
+	if o.again != "" {
+		do = judgeAgain
+	}
+	faults, err := do(ctx, &o)
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "soak:", err)
@@ -62,7 +68,10 @@ func run(ctx context.Context, o *options) (faults int, err error) {
 	installations := []*installation{embedded(o), cluster(o)}
 	for _, i := range installations {
 		defer func() { err = errors.Join(err, i.stop()) }()
-		if err := i.start(ctx); err != nil {
+		if err := errors.Join(i.start(ctx), i.open(o.dir)); err != nil {
+			return 0, err
+		}
+		if err := i.rest(ctx, before); err != nil {
 			return 0, err
 		}
 	}
@@ -79,12 +88,27 @@ func run(ctx context.Context, o *options) (faults int, err error) {
 		say("interrupted: what is known so far")
 	}
 	for _, i := range installations {
-		faults += i.samples.report(i.name, os.Stdout)
+		if i.samples.err == nil {
+			i.samples.err = i.rest(ctx, after)
+		}
 		if i.samples.err != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", i.name, i.samples.err))
 		}
+		faults += i.samples.report(i.name, os.Stdout)
 	}
 	return faults, err
+}
+
+// judgeAgain judges an earlier run.
+func judgeAgain(_ context.Context, o *options) (faults int, err error) {
+	for _, name := range []string{"embedded", "cluster"} {
+		s, err := readSamples(filepath.Join(o.again, name+".tsv"))
+		if err != nil {
+			return 0, err
+		}
+		faults += s.report(name, os.Stdout)
+	}
+	return faults, nil
 }
 
 // prepare makes the folder and builds the server.

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -24,32 +24,98 @@ import (
 // sampleLimit is how long measuring an installation once may take.
 const sampleLimit = 2 * time.Minute
 
+// before and after are the times of the samples that are taken while no users are here.
+const (
+	before = -1
+	after  = math.MaxInt32
+)
+
+// restLimit is how long it may take until nothing of the users is left.
+const restLimit = 2 * time.Minute
+
 // samples are what was measured of an installation, by name.
 type samples struct {
-	series map[string][]growth.Point
-	file   *os.File // a line for each number: minute, name, value
-	missed int      // how often an installation did not answer in time
-	err    error    // why the measurements cannot be relied on
+	series        map[string][]growth.Point
+	before, after map[string]float64 // while no users are here
+	file          *os.File           // a line for each number: minute, name, value
+	missed        int                // how often an installation did not answer in time
+	err           error              // why the measurements cannot be relied on
+}
+
+func newSamples() samples {
+	return samples{series: make(map[string][]growth.Point), before: make(map[string]float64), after: make(map[string]float64)}
+}
+
+// open makes the file of the installation's samples.
+func (i *installation) open(dir string) (err error) {
+	i.samples = newSamples()
+	i.samples.file, err = os.Create(filepath.Join(dir, i.name+".tsv"))
+	return err
 }
 
 func (s *samples) add(at float64, name string, value float64) {
-	s.series[name] = append(s.series[name], growth.Point{At: at, Value: value})
+	s.keep(at, name, value)
 	if _, err := fmt.Fprintf(s.file, "%.3f\t%s\t%g\n", at, name, value); err != nil {
 		s.err = err
+	}
+}
+
+func (s *samples) keep(at float64, name string, value float64) {
+	switch at {
+	case before:
+		s.before[name] = value
+	case after:
+		s.after[name] = value
+	default:
+		s.series[name] = append(s.series[name], growth.Point{At: at, Value: value})
+	}
+}
+
+// readSamples reads what an earlier run has left.
+func readSamples(path string) (samples, error) {
+	s := newSamples()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return s, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(fields) != 3 {
+			return s, fmt.Errorf("%s has a line %q", path, line)
+		}
+		at, atErr := strconv.ParseFloat(fields[0], 64)
+		value, valueErr := strconv.ParseFloat(fields[2], 64)
+		if err := errors.Join(atErr, valueErr); err != nil {
+			return s, err
+		}
+		s.keep(at, fields[1], value)
+	}
+	return s, nil
+}
+
+// rest measures the installation while no users are here. It waits until nothing of them is left, for restLimit at most: what is left
+// then is seen.
+func (i *installation) rest(ctx context.Context, at float64) error {
+	limit, cancel := context.WithTimeout(ctx, restLimit)
+	defer cancel()
+	for {
+		found := make(map[string]float64)
+		if err := i.look(ctx, found); err != nil {
+			return err
+		}
+		left := slices.ContainsFunc(i.nodes, func(n *node) bool { return found[fmt.Sprintf("node %d gauge users", n.number)] > 0 })
+		if !left || !pause(limit, 2*time.Second) {
+			for name, value := range found {
+				i.samples.add(at, name, value)
+			}
+			return nil
+		}
 	}
 }
 
 // measure measures the installation until ctx ends. It keeps a profile of each node's heap from a third on, from two thirds on, and
 // at the end, and at the end one of its goroutines.
 func (i *installation) measure(ctx context.Context, o *options) {
-	i.samples.series = make(map[string][]growth.Point)
-	file, err := os.Create(filepath.Join(o.dir, i.name+".tsv"))
-	if err != nil {
-		i.samples.err = err
-		return
-	}
-	defer file.Close()
-	i.samples.file = file
 	began := time.Now()
 	ticker := time.NewTicker(o.every)
 	defer ticker.Stop()
@@ -69,7 +135,14 @@ func (i *installation) measure(ctx context.Context, o *options) {
 			default:
 			}
 		}
-		if err := i.sample(ctx, time.Since(began).Minutes()); err != nil && ctx.Err() == nil {
+		found := make(map[string]float64)
+		at := time.Since(began).Minutes()
+		switch err := i.look(ctx, found); {
+		case err == nil:
+			for name, value := range found {
+				i.samples.add(at, name, value)
+			}
+		case ctx.Err() == nil:
 			say("%s: measuring: %v", i.name, err)
 			i.samples.missed++
 		}
@@ -80,10 +153,10 @@ func (i *installation) measure(ctx context.Context, o *options) {
 	}
 }
 
-func (i *installation) sample(ctx context.Context, at float64) error {
+// look measures everything once.
+func (i *installation) look(ctx context.Context, found map[string]float64) error {
 	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
 	defer cancel()
-	found := make(map[string]float64)
 	for _, n := range i.nodes {
 		if err := n.sample(ctx, found); err != nil {
 			return fmt.Errorf("node %d: %w", n.number, err)
@@ -96,13 +169,9 @@ func (i *installation) sample(ctx context.Context, at float64) error {
 		if err := i.sampleTopics(ctx, found); err != nil {
 			return fmt.Errorf("the topics: %w", err)
 		}
-	} else if err := sampleFiles(i.dataDir, found); err != nil {
-		return err
+		return nil
 	}
-	for name, value := range found {
-		i.samples.add(at, name, value)
-	}
-	return nil
+	return sampleFiles(i.dataDir, found)
 }
 
 // sample reads a node's metrics, after a collection of garbage, and what the system knows of its process.
@@ -294,69 +363,4 @@ func (i *installation) profile(which string) {
 			}
 		}
 	}
-}
-
-// kept are the tables that docs/operations.md says grow with the users who come, for longer than a run lasts.
-var kept = []string{
-	"users", "friends", "friend_lists", "blocks", "block_changes", "delivered_cursors", "erasures", "moderated_users",
-}
-
-// ruleOf says how a quantity may behave.
-func ruleOf(name string) growth.Rule {
-	switch {
-	case strings.HasPrefix(name, "rows of "):
-		if slices.Contains(kept, strings.TrimPrefix(name, "rows of ")) {
-			return growth.Rule{Kind: growth.Kept, Floor: 100, Share: 0.05}
-		}
-		return growth.Rule{Floor: 100}
-	case strings.HasPrefix(name, "data dir chatting.db,"), name == "database, bytes":
-		return growth.Rule{Kind: growth.Kept, Floor: 4 << 20, Share: 0.05}
-	case strings.HasPrefix(name, "data dir "), strings.HasPrefix(name, "topic "):
-		return growth.Rule{Floor: 4 << 20, Share: 0.1}
-	case strings.HasSuffix(name, " heap after GC, bytes"):
-		return growth.Rule{Floor: 1 << 20, Share: 0.05}
-	case strings.HasSuffix(name, " RSS, bytes"):
-		return growth.Rule{Floor: 16 << 20, Share: 0.1}
-	case strings.HasSuffix(name, " goroutines"), strings.HasSuffix(name, " open files"):
-		return growth.Rule{Floor: 15, Share: 0.1}
-	case strings.HasSuffix(name, " threads"):
-		return growth.Rule{Floor: 5, Share: 0.1}
-	case strings.HasSuffix(name, " metric series"):
-		return growth.Rule{Floor: 30}
-	case strings.HasSuffix(name, "bytes"):
-		return growth.Rule{Floor: 1 << 20, Share: 0.25}
-	}
-	return growth.Rule{Floor: 20, Share: 0.25}
-}
-
-// report prints a table of all that was measured, and returns how much of it grows.
-func (s *samples) report(name string, out io.Writer) (faults int) {
-	fmt.Fprintf(out, "\n%s: measured %d times, missed %d times\n", name, len(s.series["rows of users"]), s.missed)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "quantity\tfirst half\tsecond half\tlevel\tmay\t\t")
-	names := make([]string, 0, len(s.series))
-	for quantity := range s.series {
-		names = append(names, quantity)
-	}
-	slices.Sort(names)
-	for _, quantity := range names {
-		points, rule := s.series[quantity], ruleOf(quantity)
-		if len(points) < len(s.series["rows of users"])/2 { // it came late, such as a label
-			continue
-		}
-		v := growth.Judge(points, rule)
-		if v.Level == 0 && v.First == 0 && v.Second == 0 {
-			continue
-		}
-		may := "be steady"
-		if rule.Kind == growth.Kept {
-			may = "grow as users come"
-		}
-		fmt.Fprintf(table, "%s\t%+.0f\t%+.0f\t%.0f\t%s\t%s\t\n", quantity, v.First, v.Second, v.Level, may, strings.ToUpper(v.Fault))
-		if v.Fault != "" {
-			faults++
-		}
-	}
-	_ = table.Flush()
-	return faults
 }

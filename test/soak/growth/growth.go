@@ -46,7 +46,7 @@ const certainty = 4
 const settling = 0.25
 
 // faster is by how much what is kept may grow more in the second half than in the first.
-const faster = 1.35
+const faster = 2
 
 // MinPoints is how many points a judgement needs.
 const MinPoints = 8
