@@ -283,7 +283,7 @@ func TestBlocksAndInvitesShowInTheHeadOfTheirRecords(t *testing.T) {
 	if ConcernsInvites(nil) || ConcernsInvites([]byte("{")) {
 		t.Error("what is no event concerns invites")
 	}
-	if _, _, err := (conversationRecord{record: &recordbatch.StoredRecord{}, conversation: domain.Between(9, 10)}).Open(); err == nil {
+	if _, _, err := (&conversationRecord{record: &recordbatch.StoredRecord{}, conversation: domain.Between(9, 10)}).Open(); err == nil {
 		t.Error("a record without a value opens")
 	}
 }

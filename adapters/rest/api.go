@@ -54,7 +54,7 @@ func New(options Options, deps Deps) (*API, error) {
 		edge: &edge{
 			log: log, requests: deps.Logger, held: held, cors: &crossOrigin{CORS: cors, log: log},
 			bodies: newLongBodies(options, token), bodyLimit: options.BodyLimit, headerLimit: options.HeaderLimit,
-			observer: deps.Observer,
+			observer: deps.Observer, traces: deps.Traces,
 		},
 		users: &userGate{
 			authenticator: deps.Authenticate, askers: newAskers(options.UserConcurrency), writes: deps.Writes, logins: deps.Logins,

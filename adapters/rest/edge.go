@@ -15,6 +15,7 @@ import (
 	"chatting/adapters/problem"
 	"chatting/adapters/rest/exchange"
 	"chatting/application/async"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -26,6 +27,7 @@ type edge struct {
 	cors     *crossOrigin
 	bodies   *longBodies
 	observer Observer // nil for none
+	traces   port.Traces
 
 	bodyLimit, headerLimit int
 }
@@ -34,6 +36,7 @@ type edge struct {
 // request: its route, and nothing else that the client wrote.
 func (e *edge) observe(c *fiber.Ctx) error {
 	start := time.Now()
+	defer e.trace(c)()
 	err := e.recovered(c)
 	if err == nil && isOurs(c) {
 		err = e.held.holdAnswer(c)

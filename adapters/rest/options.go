@@ -15,6 +15,7 @@ import (
 	"chatting/application/invites"
 	"chatting/application/ledger"
 	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/application/presence"
 	"chatting/domain"
 )
@@ -97,6 +98,8 @@ type Deps struct {
 	Logins AddressRate
 	// Observer is told of each request; nil: nobody is.
 	Observer Observer
+	// Traces has the spans of requests.
+	Traces port.Traces
 }
 
 // Observer is told of requests. Its method is called by many goroutines and must not block.

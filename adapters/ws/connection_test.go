@@ -256,7 +256,7 @@ func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
 	s, r := newStuck(t, Options{}), &notedRate{wait: 5}
 	s.server.deps.Rates.Frames = r
 	for _, size := range []int{0, 4095, 4096, 8191, 8192, 65536} {
-		if wait := s.throttle.Message(7, size); wait != 5 {
+		if wait := s.throttle.Message(time.Now(), 7, size); wait != 5 {
 			t.Errorf("%d bytes wait for %v", size, wait)
 		}
 	}
@@ -266,11 +266,11 @@ func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
 	// A connection's own rate: never more than may be sent at once, and the user's is not asked beyond it.
 	r.taken, r.wait = nil, 0
 	s.throttle.Frames = rate.NewLimiter(rate.Every(time.Hour), 4)
-	if wait := s.throttle.Message(7, 8<<10); wait != 0 {
+	if wait := s.throttle.Message(time.Now(), 7, 8<<10); wait != 0 {
 		t.Errorf("the first waits for %v", wait)
 	}
 	for size, hours := range map[int]time.Duration{8 << 10: 2, 64 << 10: 3} {
-		if wait := s.throttle.Message(7, size); wait > hours*time.Hour || wait < hours*time.Hour-10*time.Minute {
+		if wait := s.throttle.Message(time.Now(), 7, size); wait > hours*time.Hour || wait < hours*time.Hour-10*time.Minute {
 			t.Errorf("%d bytes wait for %v, want %d h", size, wait, hours)
 		}
 	}

@@ -58,9 +58,11 @@ func (r *reader) logIn(data []byte) bool {
 		identity application.Identity
 		err      error
 	)
+	span := r.server.deps.Traces.Root(port.SpanLogin, r.trace)
 	r.checking(func(ctx context.Context) {
-		session, identity, err = r.server.deps.Login(ctx, first.Token, &r.connection)
+		session, identity, err = r.server.deps.Login(span.In(ctx), first.Token, &r.connection)
 	})
+	span.End(err)
 	r.observeLogin(outcomeOf(err), began)
 	if err != nil {
 		r.loginFailed(err)

@@ -151,11 +151,11 @@ func TestFramesOverTheRateOfTheirConnectionAreCounted(t *testing.T) {
 	var counts Counts
 	counts.roster = newRoster(0, 0)
 	limited := throttle.Throttle{Rates: &throttle.Rates{}, OverRate: &counts.overRate, Frames: rate.NewLimiter(0, 1)}
-	limited.Message(7, 1)
+	limited.Message(time.Now(), 7, 1)
 	if got := counts.Refusals().ConnectionFrames; got != 0 {
 		t.Errorf("%d are counted before there was one", got)
 	}
-	limited.Message(7, 1)
+	limited.Message(time.Now(), 7, 1)
 	limited.Control(7, true)
 	if got := counts.Refusals().ConnectionFrames; got != 2 {
 		t.Errorf("%d are counted, want 2", got)

@@ -119,7 +119,7 @@ type Invites interface {
 	Execute(command invites.Command, done func(error))
 }
 
-// Deps are what a Server calls. All but Ready, Checks, Logins, Rates and Observer are needed.
+// Deps are what a Server calls. All but Ready, Checks, Logins, Rates, Observer and Traces are needed.
 type Deps struct {
 	// Ready returns an error while nobody can log in yet. Until then upgrades are refused. nil: everybody can, from the start.
 	Ready func() error
@@ -139,4 +139,6 @@ type Deps struct {
 	Rates  throttle.Rates
 	// Observer is told what happens on the connections; nil: nobody is.
 	Observer Observer
+	// Traces has the spans of logins and frames.
+	Traces port.Traces
 }

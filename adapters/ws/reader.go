@@ -28,9 +28,10 @@ type reader struct {
 }
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
-func (s *Server) start(inner *websocket.Conn, sock *socket.Conn, address netip.Addr, release func()) {
-	r := s.newReader(inner, sock, address)
-	if tcp, ok := sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+func (s *Server) start(inner *websocket.Conn, h handover, release func()) {
+	r := s.newReader(inner, h.sock, h.client)
+	r.trace = h.trace
+	if tcp, ok := h.sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(systemBuffer) // without it more waits in the system, which is no harm to one connection
 	}
 	inner.SetReadLimit(int64(s.options.MaxFrame))

@@ -12,6 +12,7 @@ import (
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/messaging"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -27,6 +28,8 @@ type requests struct {
 	acts     int64 // the newest act on the user that the login knew
 	throttle throttle.Throttle
 	badJSON  int // frames in a row
+	// trace is the span of the connection's upgrade; "" if that is not recorded.
+	trace domain.TraceParent
 }
 
 // handle takes a frame; false when it ended the connection.
@@ -40,7 +43,8 @@ func (r *requests) handle(data []byte) bool {
 	} else {
 		r.badJSON = 0
 	}
-	if wait := r.throttle.Message(r.user, len(data)); wait > 0 {
+	now := time.Now()
+	if wait := r.throttle.Message(now, r.user, len(data)); wait > 0 {
 		r.conn.server.deps.Notices.Warn("frame refused: over the rate", r.who(), r.conn.from())
 		if !r.throttle.MayRefuse(r.user) {
 			r.conn.server.deps.Notices.Warn("connection closed: it kept sending over the rate", r.who(), r.conn.from())
@@ -49,9 +53,7 @@ func (r *requests) handle(data []byte) bool {
 		}
 		err = domain.NewRateLimited("Too many frames.", wait)
 	}
-	var began time.Time
 	if observer := r.conn.server.deps.Observer; observer != nil {
-		began = time.Now()
 		observer.FrameReceived(receivedKind(req, err), len(data))
 	}
 	if err != nil {
@@ -67,7 +69,7 @@ func (r *requests) handle(data []byte) bool {
 		}
 		return true
 	default:
-		return r.submit(req, began)
+		return r.submit(req, now)
 	}
 }
 
@@ -91,9 +93,11 @@ func (r *requests) renew(req frames.Request) bool {
 }
 
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
-// began is when the command was read, if somebody observes that.
+// began is when the command was read.
 func (r *requests) submit(req frames.Request, began time.Time) bool {
+	span := r.traced(req)
 	if !r.conn.reading.Claim() {
+		span.End(errEnded)
 		return false
 	}
 	done := func(err error) {
@@ -101,18 +105,28 @@ func (r *requests) submit(req frames.Request, began time.Time) bool {
 		if observer := r.conn.server.deps.Observer; observer != nil {
 			observer.Answered(err == nil, time.Since(began))
 		}
+		span.End(err)
 	}
 	switch req.Kind {
 	case frames.Invite:
 		r.conn.server.deps.Invites.Execute(invites.Command{
-			Sender: r.user, Target: req.Target, Status: req.Status, Room: req.Room, ClientMessageID: req.Name,
+			Sender: r.user, Target: req.Target, Status: req.Status, Room: req.Room, ClientMessageID: req.Name, Trace: span.Parent(),
 		}, done)
 	default:
 		r.send(messaging.ChatCommand{
-			Sender: r.user, Target: req.Target, Text: req.Text, ClientMessageID: req.Name, Acts: r.acts,
+			Sender: r.user, Target: req.Target, Text: req.Text, ClientMessageID: req.Name, Acts: r.acts, Trace: span.Parent(),
 		}, done)
 	}
 	return true
+}
+
+// traced begins the span of a command. It ends with the command's outcome.
+func (r *requests) traced(req frames.Request) port.Span {
+	name := port.SpanFrameMessage
+	if req.Kind == frames.Invite {
+		name = port.SpanFrameInvite
+	}
+	return r.conn.server.deps.Traces.RootLinked(name, r.trace)
 }
 
 // send sends a message, after the check if there is one.

@@ -18,6 +18,8 @@ type CheckText struct {
 	// FailOpen lets a text pass that the hook gives no answer about. Else such a text is refused.
 	FailOpen bool
 	Notices  *notice.Log
+	// Traces has the spans of questions.
+	Traces port.Traces
 }
 
 // TextHook asks the platform about texts.
@@ -48,7 +50,7 @@ var (
 // is sent again with the text that it has in the log: it was shown, and can neither be refused any more nor get another text.
 // So the history is asked only about the few texts that do not pass as they are.
 func (c *CheckText) Execute(ctx context.Context, command ChatCommand) (ChatCommand, error) {
-	text, err := c.Hook.Ask(ctx, command)
+	text, err := c.ask(ctx, command)
 	if err == nil && text == command.Text {
 		return command, nil
 	}
@@ -70,6 +72,14 @@ func (c *CheckText) Execute(ctx context.Context, command ChatCommand) (ChatComma
 	}
 	command.Text = text
 	return command, nil
+}
+
+// ask asks the platform.
+func (c *CheckText) ask(ctx context.Context, command ChatCommand) (domain.Text, error) {
+	span := c.Traces.Child(port.SpanCheckText, command.Trace)
+	text, err := c.Hook.Ask(span.In(ctx), command)
+	span.End(err)
+	return text, err
 }
 
 // unanswered decides on a text about which there is no answer.

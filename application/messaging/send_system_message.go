@@ -15,6 +15,8 @@ type SendSystemMessage struct {
 	NewID  port.IDs
 	// Stored is as that of SendMessage.
 	Stored port.KnownUsers
+	// Traces has the spans of system messages.
+	Traces port.Traces
 }
 
 // SystemMessageCommand asks to deliver Message. ID makes a repetition harmless; the zero ID lets a new one be made.
@@ -25,7 +27,16 @@ type SystemMessageCommand struct {
 
 // Execute returns the event once it is durable. Errors: CodeNoUserOrOffline, CodeUnavailable, CodeUnconfirmed (also when
 // ctx ends first). Blocks do not stop system messages.
+//
+// It is part of the span of ctx.
 func (s *SendSystemMessage) Execute(ctx context.Context, command SystemMessageCommand) (domain.Event, error) {
+	ctx, span := s.Traces.Within(ctx, port.SpanSystemMessage)
+	event, err := s.send(ctx, command)
+	span.End(err)
+	return event, err
+}
+
+func (s *SendSystemMessage) send(ctx context.Context, command SystemMessageCommand) (domain.Event, error) {
 	if !s.Online.Online(command.Message.To) {
 		if err := mayStore(ctx, s.Stored, command.Message.To); err != nil {
 			return domain.Event{}, err

@@ -79,6 +79,10 @@ var layers = map[string]layer{
 	},
 	// It alone knows the library of Prometheus. The others report to interfaces of their own.
 	"adapters/metrics": {libraries: true},
+	// It alone knows the library of OpenTelemetry. The others begin spans by a port.
+	"adapters/tracing": {
+		module: []string{"domain", "adapters/netcause", "application/notice", "application/port"}, libraries: true,
+	},
 	"adapters": {
 		module: []string{
 			"domain", "application", "adapters/asset", "adapters/netcause", "adapters/network", "adapters/origins", "adapters/ownerfiles", "adapters/problem", "adapters/questions",
@@ -99,11 +103,15 @@ var layers = map[string]layer{
 	// cmd/chatting and cmd/chatting/cli may import what is below cmd. The others say what they may.
 	"cmd": {module: inner, libraries: true},
 	"cmd/chatting/server": {
-		module: append([]string{"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/logging"}, inner...), libraries: true,
+		module: append([]string{
+			"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/logging", "cmd/chatting/servicemanager",
+		}, inner...),
+		libraries: true,
 	},
-	"cmd/chatting/installation": {module: append([]string{"cmd/chatting/exit"}, inner...), libraries: true},
-	"cmd/chatting/exit":         {module: []string{"domain"}},
-	"cmd/chatting/terminal":     {module: []string{"cmd/chatting/logging"}},
+	"cmd/chatting/servicemanager": {libraries: true, only: "github.com/coreos/go-systemd"},
+	"cmd/chatting/installation":   {module: append([]string{"cmd/chatting/exit"}, inner...), libraries: true},
+	"cmd/chatting/exit":           {module: []string{"domain"}},
+	"cmd/chatting/terminal":       {module: []string{"cmd/chatting/logging"}},
 	"cmd/chatting/talk": {
 		module: []string{
 			"domain", "adapters/netcause", "cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/terminal", "configs",
@@ -133,6 +141,9 @@ var wiring = []string{"go.uber.org/fx", "go.uber.org/dig"}
 
 // prometheus is imported by the package of the metrics only: parts have interfaces of their own for what they report.
 const prometheus = "github.com/prometheus"
+
+// openTelemetry is imported by the package of the traces only: use cases and parts begin spans by package port.
+const openTelemetry = "go.opentelemetry.io"
 
 // namesOfNothing are package names that say where code was put, not what it is.
 var namesOfNothing = []string{"common", "util", "utils", "model", "models", "helper", "helpers", "type", "types", "misc", "shared"}
@@ -190,6 +201,8 @@ func (l layer) refuses(folder, importer, imported string) string {
 		return "wired in the server only"
 	case folder != "adapters/metrics" && folder != "test" && below(imported, prometheus):
 		return "known to the metrics only"
+	case folder != "adapters/tracing" && folder != "test" && below(imported, openTelemetry):
+		return "known to the traces only"
 	case imported == "testing" && folder != "test":
 		return "not in what users run"
 	case standard(imported):
@@ -328,6 +341,10 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"server, Prometheus", good("cmd/chatting/server", "github.com/prometheus/client_golang/prometheus"), "metrics only"},
 		{"metrics, Prometheus", good("adapters/metrics", "github.com/prometheus/client_golang/prometheus"), ""},
 		{"metrics, a use case", good("adapters/metrics", "chatting/application"), "may not know"},
+		{"adapter, OpenTelemetry", good("adapters/kafka", "go.opentelemetry.io/otel/trace"), "traces only"},
+		{"server, OpenTelemetry", good("cmd/chatting/server", "go.opentelemetry.io/otel/sdk/trace"), "traces only"},
+		{"traces, OpenTelemetry and the port", good("adapters/tracing", "go.opentelemetry.io/otel", "chatting/application/port"), ""},
+		{"traces, a use case", good("adapters/tracing", "chatting/application/messaging"), "may not know"},
 		{"wire, another adapter", good("adapters/wire", "chatting/adapters/ws"), "may not know"},
 		{"wire, a use case", good("adapters/wire", "chatting/application"), "may not know"},
 		{"adapter, wire", good("adapters/kafka", "chatting/adapters/wire"), ""},

@@ -69,10 +69,17 @@ func LaunchProgram(t *testing.T, program, dir string, settings ...string) *Launc
 	t.Helper()
 	TrackSources(t)
 	promiseOf(t, dir, settings)
-	n := &Launched{Node: &Node{ended: make(chan error, 1)}, announced: make(chan struct{})}
-	n.process = exec.Command(program)
-	n.process.Dir = dir
-	n.process.Env = Environ(settings...)
+	process := exec.Command(program)
+	process.Dir = dir
+	process.Env = Environ(settings...)
+	return launch(t, process)
+}
+
+// launch starts a server, which writes its log to standard error.
+func launch(t *testing.T, process *exec.Cmd) *Launched {
+	t.Helper()
+	n := &Launched{Node: &Node{process: process, ended: make(chan error, 1)}, announced: make(chan struct{})}
+	DiesWithTests(n.process)
 	stderr, err := n.process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

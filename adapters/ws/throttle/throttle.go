@@ -79,11 +79,10 @@ type Throttle struct {
 }
 
 // Message counts a message of size bytes: as one frame, and another for every 4 KiB, so that the rates bound bytes as well; never
-// as more than may be sent at once. It returns 0, or after how long the message would not be over a rate.
-func (t *Throttle) Message(user domain.UserID, size int) time.Duration {
+// as more than may be sent at once. now is when it was read. It returns 0, or after how long the message would not be over a rate.
+func (t *Throttle) Message(now time.Time, user domain.UserID, size int) time.Duration {
 	cost := 1 + size/costBytes
 	if t.Frames != nil {
-		now := time.Now()
 		own := min(cost, t.Frames.Burst())
 		if !t.Frames.AllowN(now, own) {
 			t.OverRate.Add(1)

@@ -10,16 +10,19 @@ import (
 
 	"go.uber.org/fx"
 
+	"chatting/adapters/embedded"
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
 	"chatting/adapters/texthook"
+	"chatting/adapters/tracing"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
 	"chatting/application"
 	"chatting/cmd/chatting/installation"
+	"chatting/cmd/chatting/servicemanager"
 )
 
 // node is a server that lives: it starts the parts of the graph, and stops and closes them.
@@ -28,6 +31,8 @@ type node struct {
 	// background runs the parts that starting names.
 	background *supervisor
 	cancel     context.CancelFunc
+	// lives are those of the embedded log, this node's first.
+	lives []embedded.Life
 }
 
 // nodeParts are the parts that a node starts or stops. They are made in this order, with what each of them needs before it: what is
@@ -39,6 +44,7 @@ type nodeParts struct {
 	Listener    net.Listener       // the port
 	Connections *httpconn.Listener // what is accepted there
 	Metrics     *metrics.Server    // nil if they are switched off
+	Tracing     *tracing.Tracing   // nil if it is switched off
 	DataLock    dataLock
 	Tokens      tokenParts
 	TextHook    *texthook.Client // nil if it is switched off
@@ -67,7 +73,7 @@ type nodeParts struct {
 	Readiness *readiness
 	Tails     *tails
 	Consumers *consumers
-	Manager   *serviceManager
+	Manager   *servicemanager.Manager
 	Shutdown  fx.Shutdowner
 }
 
@@ -89,10 +95,13 @@ func newNode(parts nodeParts) (*node, error) {
 }
 
 // starting is the life of a node from its start to its first user, in order. The health paths are served at once. The node waits for
-// a broker that is away; a database that is away ends the process.
+// a broker that is away, and for a database that goes away; one that is away before that ends the process.
 func (n *node) starting() []step {
 	p, topics := n.parts, n.parts.Tails.names
-	embedded, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
+	inside, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
+	patient := func(do func(context.Context) error) step { // the database may go away meanwhile
+		return first(func(ctx context.Context) error { return installation.Patiently(ctx, p.Common.Logger, do) })
+	}
 	return []step{
 		endless("held back log lines", p.Common.Notices.Run),
 		endless("the counts of logins", p.LoginLog.Run),
@@ -105,16 +114,17 @@ func (n *node) starting() []step {
 		watched("appending to "+topics.DeadLetters, p.Appenders.deadLetters.Ended),
 		watched("appending to "+topics.Audit, p.Appenders.audit.Ended),
 		only(p.Tokens.Keys != nil, watched("loading the JWK set", p.Tokens.Keys.Ended)),
-		only(embedded, part("the embedded broker", p.Broker.watch)),
-		only(!embedded, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
+		only(inside, part("the embedded broker", p.Broker.watch)),
+		only(!inside, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
 
 		// The database has this program's schema and belongs to the configured log, whose topics are there.
-		first(p.Installation.Claim),
+		patient(p.Installation.Claim),
 		part("the beat on the database", p.Installation.Beat),
-		first(p.Consumers.recognise),
-		first(n.sealTokens),
+		patient(p.Consumers.recognise),
+		only(inside, first(n.beginLife)),
+		patient(n.sealTokens),
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
-		only(!stores, first(p.Common.Store.Cursors.ForgetCursors)),
+		only(!stores, patient(p.Common.Store.Cursors.ForgetCursors)),
 
 		// The sessions of all nodes, and what the platform did, are known before anybody is answered who is online.
 		first(p.Tails.open),
@@ -124,7 +134,7 @@ func (n *node) starting() []step {
 		endless("the lookup of block versions", p.Logins.Delivery.Run),
 		first(p.Tails.caughtUp),
 		first(p.Tails.suspectEarlier),
-		only(embedded, first(p.Presence.Set.BuryOthers)),
+		only(inside, first(p.Presence.Set.BuryOthers)),
 
 		// This node takes part.
 		endless("heartbeats and sessions", p.Presence.Set.Run),
@@ -147,8 +157,8 @@ func (n *node) starting() []step {
 		first(p.Readiness.wait),
 		part("the ingest of system messages", p.Consumers.ingest),
 		first(n.announce),
-		first(p.Manager.ready),
-		only(p.Manager.patience > 0, endless("the signs of life for the service manager", p.Manager.watch)),
+		first(p.Manager.Ready),
+		only(p.Manager.IsWatching(), endless("the signs of life for the service manager", p.Manager.Watch)),
 	}
 }
 
@@ -158,7 +168,7 @@ func (n *node) leaving() []step {
 	p := n.parts
 	return []step{
 		{do: done(n.background.stopping)},
-		{do: done(p.Manager.stopping)},
+		{do: done(p.Manager.Stopping)},
 		{do: done(p.API.SetDraining)},
 		{do: done(p.Presence.Set.Freeze)},
 		{name: "closing sockets", do: within(socketsShare, p.Sockets.Shutdown)},
@@ -186,6 +196,7 @@ func (n *node) closing() []step {
 		only(p.Tokens.Service != nil, step{do: done(p.Tokens.Service.Close)}),
 		only(p.Tokens.Keys != nil, step{do: done(p.Tokens.Keys.Close)}),
 		only(p.DataLock.DirLock != nil, step{name: "unlocking the data directory", do: failing(p.DataLock.Close)}),
+		only(p.Tracing != nil, step{do: lastSpans(p.Tracing.Close, p.Common.Logger)}),
 		only(p.Metrics != nil, step{name: "closing the listener of metrics", do: failing(p.Metrics.Close)}),
 		{do: done(func() { _ = p.Listener.Close() })}, // it is closed already, unless the app never served
 	}
@@ -280,11 +291,17 @@ func (n *node) depart(ctx context.Context) error {
 	return n.parts.Presence.Set.Depart(ctx, n.parts.Common.Config.Presence.LeaveGrace)
 }
 
+// beginLife notes that this server begins a life of the embedded log.
+func (n *node) beginLife(context.Context) (err error) {
+	n.lives, err = n.parts.Broker.BeginLife(n.parts.Tails.names.Conversations, n.parts.Common.Config.Kafka.Partitions)
+	return err
+}
+
 // sealTokens has this node's resume tokens be those of the claimed log.
 func (n *node) sealTokens(ctx context.Context) error {
-	key, err := n.parts.Installation.ResumeKey(ctx)
+	key, earlier, err := n.parts.Installation.ResumeKeys(ctx, n.lives)
 	if err == nil {
-		n.parts.Logins.Delivery.Tokens.SealWith(key)
+		n.parts.Logins.Delivery.Tokens.SealWith(key, earlier...)
 	}
 	return err
 }

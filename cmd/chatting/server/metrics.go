@@ -18,6 +18,7 @@ import (
 	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
 	"chatting/adapters/sqlstore/database"
+	"chatting/adapters/tracing"
 	"chatting/adapters/ws"
 	"chatting/application/ledger"
 	"chatting/cmd/chatting/installation"
@@ -88,6 +89,7 @@ type measured struct {
 	Presence    presenceParts
 	History     historyParts
 	Readiness   *readiness
+	Tracing     *tracing.Tracing
 }
 
 // readState has the state of the parts read at each scrape. Nothing of it waits for a broker or the database.
@@ -103,6 +105,7 @@ func readState(p measured) {
 	p.readHistory(m)
 	p.readPresence(m)
 	p.readDatabase(m)
+	p.readTracing(m)
 }
 
 // flag is 1 for true.
@@ -213,6 +216,19 @@ func (p measured) readPresence(m *metrics.Metrics) {
 	m.Read(metrics.NodesAlive, metrics.Known(func() int { return set.Stats().Nodes }))
 	m.Read(metrics.NodeBurials, metrics.Known(func() uint64 { return set.Stats().Burials }))
 	m.Read(metrics.Rebirths, metrics.Known(func() uint64 { return set.Stats().Rebirths }))
+}
+
+func (p measured) readTracing(m *metrics.Metrics) {
+	if p.Tracing == nil {
+		return
+	}
+	for outcome, count := range map[string]func(tracing.Counts) uint64{
+		"sent":    func(c tracing.Counts) uint64 { return c.Sent },
+		"failed":  func(c tracing.Counts) uint64 { return c.Failed },
+		"dropped": func(c tracing.Counts) uint64 { return c.Dropped },
+	} {
+		m.Read(metrics.Spans, metrics.Known(func() uint64 { return count(p.Tracing.Counts()) }), outcome)
+	}
 }
 
 func (p measured) readDatabase(m *metrics.Metrics) {

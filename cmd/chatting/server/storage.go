@@ -127,8 +127,10 @@ func appenderOptions(cfg configs.Config, topic string) appending.AppenderOptions
 	}
 }
 
-func newConversations(cluster *logclient.Cluster, appenders appenders) *kafka.Conversations {
-	return kafka.NewConversations(cluster, appenders.conversations)
+func newConversations(cluster *logclient.Cluster, appenders appenders, traces port.Traces) *kafka.Conversations {
+	log := kafka.NewConversations(cluster, appenders.conversations)
+	log.Traces = traces
+	return log
 }
 
 func newSessions(appenders appenders) *kafka.Sessions { return kafka.NewSessions(appenders.sessions) }

@@ -10,6 +10,7 @@ import (
 	"chatting/application/messaging"
 	"chatting/application/notice"
 	"chatting/application/port"
+	"chatting/cmd/chatting/exit"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -22,7 +23,7 @@ func newTextHook(cfg configs.Config, notices *notice.Log, now port.Clock) (*text
 	options := textHookOptions(cfg)
 	options.Notices, options.Now = notices, now
 	hook, err := texthook.New(options)
-	return hook, configs.CausedBy("hook.url", err)
+	return hook, exit.With(exit.Usage, configs.CausedBy("hook.url", err))
 }
 
 func textHookOptions(cfg configs.Config) texthook.Options {
@@ -36,7 +37,7 @@ func newCheck(c common, hook *texthook.Client) *messaging.CheckText {
 	if hook == nil {
 		return nil
 	}
-	check := &messaging.CheckText{Hook: hook, FailOpen: c.Config.Hook.OnFailure == configs.HookOpen, Notices: c.Notices}
+	check := &messaging.CheckText{Hook: hook, FailOpen: c.Config.Hook.OnFailure == configs.HookOpen, Notices: c.Notices, Traces: c.Traces}
 	if c.Config.History.Enabled {
 		check.Sent = sentTexts{c.Store.Undelivered}
 	}

@@ -62,6 +62,7 @@ func newAPI(p apiParts) (*rest.API, error) {
 		Ready: p.Readiness.ready, Checks: p.checks(),
 		Background: func() rest.Background { return background(c.Config, p.History.Lag, p.Cluster, c.Now()) },
 		Observer:   c.Observers.requests,
+		Traces:     c.Traces,
 	}
 	if c.Config.IsTrial() {
 		deps.TrialUsers = &application.MakeTrialUser{Users: c.Store.Users, NewToken: p.Tokens.trialToken}
@@ -149,7 +150,7 @@ func newSockets(
 		Ready:  ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
 		Notices: c.Notices, Logins: logins,
 		Rates:    throttle.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
-		Observer: c.Observers.sockets,
+		Observer: c.Observers.sockets, Traces: c.Traces,
 	})
 }
 

@@ -1,4 +1,4 @@
-package main
+package site
 
 import (
 	"context"
@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// node is one place of the cluster, with the process that is there now.
-type node struct {
-	number   int
+// Node is one place of the cluster, with the process that is there now.
+type Node struct {
+	Number   int
 	program  string
 	dir      string
 	settings []string
-	http     string // where the process listens
+	HTTP     string // where the process listens
 	clock    string // the file from which the process reads by how much its clock is wrong
 
 	mu      sync.Mutex
@@ -34,8 +34,8 @@ type node struct {
 	crashes []string      // how processes ended otherwise
 }
 
-// start starts a process in the node's place.
-func (n *node) start() error {
+// Start starts a process in the node's place.
+func (n *Node) Start() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.wanted = true
@@ -43,7 +43,7 @@ func (n *node) start() error {
 }
 
 // launch starts a process. mu is held.
-func (n *node) launch() error {
+func (n *Node) launch() error {
 	log, err := os.OpenFile(filepath.Join(n.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -75,13 +75,13 @@ func (n *node) launch() error {
 const refusal = 1
 
 // again starts a node whose process has ended by itself, a second later, as systemd would.
-func (n *node) again(ended *exec.Cmd) {
+func (n *Node) again(ended *exec.Cmd) {
 	n.mu.Lock()
 	lost := n.wanted && n.process == ended
 	if lost && ended.ProcessState.ExitCode() == refusal {
 		n.ends++
 	} else if lost {
-		n.crashes = append(n.crashes, fmt.Sprintf("node %d crashed: %s", n.number, ended.ProcessState))
+		n.crashes = append(n.crashes, fmt.Sprintf("node %d crashed: %s", n.Number, ended.ProcessState))
 	}
 	n.mu.Unlock()
 	if !lost {
@@ -94,12 +94,12 @@ func (n *node) again(ended *exec.Cmd) {
 		return
 	}
 	if err := n.launch(); err != nil {
-		n.crashes = append(n.crashes, fmt.Sprintf("node %d does not start: %v", n.number, err))
+		n.crashes = append(n.crashes, fmt.Sprintf("node %d does not start: %v", n.Number, err))
 	}
 }
 
-// signal sends a signal to the process that is there.
-func (n *node) signal(signal syscall.Signal) error {
+// Signal sends a signal to the process that is there.
+func (n *Node) Signal(signal syscall.Signal) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.process.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -108,12 +108,15 @@ func (n *node) signal(signal syscall.Signal) error {
 	return nil
 }
 
-// stop ends the process with a signal, and waits for its end. One that does not end in time is killed, which is an error.
-func (n *node) stop(signal syscall.Signal, limit time.Duration) error {
+// Stop ends the process with a signal, and waits for its end. One that does not end in time is killed, which is an error.
+func (n *Node) Stop(signal syscall.Signal, limit time.Duration) error {
 	n.mu.Lock()
 	n.wanted = false
 	process, ended := n.process, n.ended
 	n.mu.Unlock()
+	if process == nil {
+		return nil // it was never started
+	}
 	_ = process.Process.Signal(signal)
 	select {
 	case <-ended:
@@ -121,22 +124,29 @@ func (n *node) stop(signal syscall.Signal, limit time.Duration) error {
 	case <-time.After(limit):
 		_ = process.Process.Kill()
 		<-ended
-		return fmt.Errorf("node %d did not end within %s of %s", n.number, limit, signal)
+		return fmt.Errorf("node %d did not end within %s of %s", n.Number, limit, signal)
 	}
 }
 
-// losses returns how often a process ended by itself and said why, and how others ended.
-func (n *node) losses() (ends int, crashes []string) {
+// PID is the id of the process that is there.
+func (n *Node) PID() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.process.Process.Pid
+}
+
+// Losses returns how often a process ended by itself and said why, and how others ended.
+func (n *Node) Losses() (ends int, crashes []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.ends, slices.Clone(n.crashes)
 }
 
-// isReady asks the node itself, not through a proxy.
-func (n *node) isReady(ctx context.Context) bool {
+// IsReady asks the node itself, not through a proxy.
+func (n *Node) IsReady(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.http+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/readyz", nil)
 	if err != nil {
 		return false
 	}
@@ -149,7 +159,7 @@ func (n *node) isReady(ctx context.Context) bool {
 }
 
 // leap sets by how many seconds the node's clock is wrong.
-func (n *node) leap(seconds int) error {
+func (n *Node) leap(seconds int) error {
 	file, err := os.OpenFile(n.clock, os.O_WRONLY, 0)
 	if err != nil {
 		return err
@@ -162,9 +172,9 @@ func (n *node) leap(seconds int) error {
 // clockVariable names the file to a node's program.
 const clockVariable = "STORM_CLOCK"
 
-// build makes the nodes' program. Nothing of it is in the ordinary one: the wrong clock is in a copy of Go's package time, which
+// Build makes the nodes' program. Nothing of it is in the ordinary one: the wrong clock is in a copy of Go's package time, which
 // takes the place of Go's own for this build alone.
-func build(ctx context.Context, dir string, race bool) (program string, err error) {
+func Build(ctx context.Context, dir string, race bool) (program string, err error) {
 	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env: %w", err)

@@ -1,29 +1,19 @@
-package main
+package site
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"syscall"
 	"time"
 
 	"chatting/test/storm/plan"
 )
 
-// installation is everything that faults are done to.
-type installation struct {
-	parts *parts
-	nodes []*node
-	// clients, brokers and database are the links of each node.
-	clients, brokers, database []*link
-}
-
 // leaveLimit is for how long a node may take to leave after SIGTERM, and to be ready after its start. Faults last meanwhile.
 const leaveLimit = 90 * time.Second
 
-// begin begins a fault. A rolling restart is done when it returns.
-func (i *installation) begin(ctx context.Context, f plan.Fault) error {
+// Begin begins a fault. A rolling restart is done when it returns.
+func (i *Installation) Begin(ctx context.Context, f plan.Fault) error {
 	n := f.Target.Number - 1
 	switch f.Target.Part {
 	case plan.Node:
@@ -42,18 +32,18 @@ func (i *installation) begin(ctx context.Context, f plan.Fault) error {
 	return fmt.Errorf("there is no %s", f.Target)
 }
 
-func (i *installation) beginAtNode(ctx context.Context, f plan.Fault) error {
+func (i *Installation) beginAtNode(ctx context.Context, f plan.Fault) error {
 	if f.Kind == plan.Rolling {
 		return i.roll(ctx)
 	}
 	n := i.nodes[f.Target.Number-1]
 	switch f.Kind {
 	case plan.Kill:
-		return n.stop(syscall.SIGKILL, leaveLimit)
+		return n.Stop(syscall.SIGKILL, leaveLimit)
 	case plan.Restart:
-		return n.stop(syscall.SIGTERM, leaveLimit)
+		return n.Stop(syscall.SIGTERM, leaveLimit)
 	case plan.Pause:
-		return n.signal(syscall.SIGSTOP)
+		return n.Signal(syscall.SIGSTOP)
 	case plan.Clock:
 		return n.leap(f.Amount)
 	}
@@ -61,17 +51,17 @@ func (i *installation) beginAtNode(ctx context.Context, f plan.Fault) error {
 }
 
 // roll restarts every node, one after the other: each is given time to get ready before the next one leaves.
-func (i *installation) roll(ctx context.Context) error {
+func (i *Installation) roll(ctx context.Context) error {
 	for _, n := range i.nodes {
-		if err := n.stop(syscall.SIGTERM, leaveLimit); err != nil {
+		if err := n.Stop(syscall.SIGTERM, leaveLimit); err != nil {
 			return err
 		}
-		if err := n.start(); err != nil {
+		if err := n.Start(); err != nil {
 			return err
 		}
 		// With another fault that lasts it may not get ready.
-		for end := time.Now().Add(20 * time.Second); !n.isReady(ctx) && time.Now().Before(end); {
-			if !pause(ctx, 100*time.Millisecond) {
+		for end := time.Now().Add(20 * time.Second); !n.IsReady(ctx) && time.Now().Before(end); {
+			if !Pause(ctx, 100*time.Millisecond) {
 				return ctx.Err()
 			}
 		}
@@ -79,7 +69,7 @@ func (i *installation) roll(ctx context.Context) error {
 	return nil
 }
 
-func (i *installation) beginAtBroker(f plan.Fault) error {
+func (i *Installation) beginAtBroker(f plan.Fault) error {
 	n := f.Target.Number
 	switch f.Kind {
 	case plan.Kill:
@@ -94,7 +84,7 @@ func (i *installation) beginAtBroker(f plan.Fault) error {
 	return fmt.Errorf("a broker cannot have a %s", f.Kind)
 }
 
-func (i *installation) beginAtDatabase(f plan.Fault) error {
+func (i *Installation) beginAtDatabase(f plan.Fault) error {
 	switch f.Kind {
 	case plan.Kill:
 		return i.parts.stopPostgres(syscall.SIGKILL)
@@ -108,8 +98,8 @@ func (i *installation) beginAtDatabase(f plan.Fault) error {
 	return fmt.Errorf("a database cannot have a %s", f.Kind)
 }
 
-// end ends a fault.
-func (i *installation) end(ctx context.Context, f plan.Fault) error {
+// End ends a fault.
+func (i *Installation) End(ctx context.Context, f plan.Fault) error {
 	n := f.Target.Number - 1
 	switch f.Target.Part {
 	case plan.Node:
@@ -128,21 +118,21 @@ func (i *installation) end(ctx context.Context, f plan.Fault) error {
 	return nil
 }
 
-func (i *installation) endAtNode(f plan.Fault) error {
+func (i *Installation) endAtNode(f plan.Fault) error {
 	if f.Kind == plan.Rolling {
 		return nil
 	}
 	n := i.nodes[f.Target.Number-1]
 	switch f.Kind {
 	case plan.Pause:
-		return n.signal(syscall.SIGCONT)
+		return n.Signal(syscall.SIGCONT)
 	case plan.Clock:
 		return n.leap(0)
 	}
-	return n.start()
+	return n.Start()
 }
 
-func (i *installation) endAtBroker(f plan.Fault) error {
+func (i *Installation) endAtBroker(f plan.Fault) error {
 	switch f.Kind {
 	case plan.Pause:
 		return i.parts.signal(brokerName(f.Target.Number), syscall.SIGCONT)
@@ -158,7 +148,7 @@ func (i *installation) endAtBroker(f plan.Fault) error {
 	return i.parts.startBroker(f.Target.Number)
 }
 
-func (i *installation) endAtDatabase(f plan.Fault) error {
+func (i *Installation) endAtDatabase(f plan.Fault) error {
 	switch f.Kind {
 	case plan.Pause:
 		return i.parts.pausePostgres(syscall.SIGCONT)
@@ -168,35 +158,4 @@ func (i *installation) endAtDatabase(f plan.Fault) error {
 		}
 	}
 	return i.parts.startPostgres()
-}
-
-// suffer does what the schedule says, each fault at its time, and returns when all have ended. What cannot be done ends it.
-func (s *storm) suffer(ctx context.Context, faults []plan.Fault) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	began := time.Now()
-	var all sync.WaitGroup
-	for _, f := range faults {
-		all.Go(func() {
-			if !pause(ctx, f.At-time.Since(began)) {
-				return
-			}
-			s.say("begins: %s", f)
-			if err := s.at.begin(ctx, f); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("%s: %w", f, err))
-			}
-			pause(ctx, f.At+f.For-time.Since(began))
-			// Also if the run was interrupted: what is stopped has to go on.
-			if err := s.at.end(context.WithoutCancel(ctx), f); err != nil {
-				cancel(fmt.Errorf("the end of %s: %w", f, err))
-				return
-			}
-			s.say("ended:  %s", f)
-		})
-	}
-	all.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return ctx.Err()
 }

@@ -1,4 +1,4 @@
-package main
+package site
 
 import (
 	"bytes"
@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	nodeCount   = 3
-	brokerCount = 3
+	NodeCount   = 3
+	BrokerCount = 3
 	// diskSize is that of the disks which can be filled, in bytes.
 	diskSize = 768 << 20
 	// diskName tells them from other file systems.
@@ -34,7 +34,7 @@ func infraFolder(dir string) string { return filepath.Join(dir, "infra") }
 // infra runs a script of test/infra on the run's own folder.
 func infra(ctx context.Context, dir, script string, arguments ...string) error {
 	_, here, _, _ := runtime.Caller(0)
-	command := exec.CommandContext(ctx, filepath.Join(filepath.Dir(here), "..", "infra", script), arguments...)
+	command := exec.CommandContext(ctx, filepath.Join(filepath.Dir(here), "..", "..", "infra", script), arguments...)
 	command.Env = append(os.Environ(), "CHATTING_TEST_INFRA_DIR="+infraFolder(dir))
 	if said, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("test/infra/%s: %w: %s", script, err, said)
@@ -48,7 +48,7 @@ type parts struct {
 	// direct are the addresses of the brokers that go through no proxy, from broker 1 on.
 	direct []string
 	// listeners are, for each node and broker, where the broker listens, and advertised where it says that it does.
-	listeners, advertised [nodeCount][brokerCount]string
+	listeners, advertised [NodeCount][BrokerCount]string
 	// postgres is the address of PostgreSQL, and url how the test's own client connects.
 	postgres, url string
 	pgData        string
@@ -57,7 +57,7 @@ type parts struct {
 
 // startParts starts them, and gives every broker a listener for each node, so that each node has a way of its own to it.
 func startParts(ctx context.Context, dir string) (*parts, error) {
-	if err := infra(ctx, dir, "up", "--brokers", strconv.Itoa(brokerCount)); err != nil {
+	if err := infra(ctx, dir, "up", "--brokers", strconv.Itoa(BrokerCount)); err != nil {
 		return nil, err
 	}
 	p := &parts{dir: infraFolder(dir)}
@@ -75,15 +75,15 @@ func startParts(ctx context.Context, dir string) (*parts, error) {
 		}
 	}
 	folder, err := os.ReadFile(filepath.Join(p.dir, "postgres.dir"))
-	if err != nil || len(p.direct) != brokerCount || p.url == "" {
+	if err != nil || len(p.direct) != BrokerCount || p.url == "" {
 		return nil, fmt.Errorf("test/infra/up does not name all parts: %w", err)
 	}
 	p.pgData = filepath.Join(strings.TrimSpace(string(folder)), "data")
 	_, rest, _ := strings.Cut(p.url, "@")
 	p.postgres, _, _ = strings.Cut(rest, "/")
-	for node := range nodeCount {
-		for broker := range brokerCount {
-			p.listeners[node][broker], p.advertised[node][broker] = freeAddress(), freeAddress()
+	for node := range NodeCount {
+		for broker := range BrokerCount {
+			p.listeners[node][broker], p.advertised[node][broker] = FreeAddress(), FreeAddress()
 		}
 	}
 	if err := p.smallDisks(); err != nil {
@@ -96,7 +96,7 @@ func startParts(ctx context.Context, dir string) (*parts, error) {
 // the brokers their listeners. Everything is stopped meanwhile.
 func (p *parts) smallDisks() error {
 	p.disks = os.Geteuid() == 0
-	for broker := 1; broker <= brokerCount; broker++ {
+	for broker := 1; broker <= BrokerCount; broker++ {
 		if err := p.killBroker(broker); err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (p *parts) smallDisks() error {
 		return err
 	}
 	p.disks = p.disks && p.onSmallDisk(p.pgData) == nil
-	for broker := 1; broker <= brokerCount; broker++ {
+	for broker := 1; broker <= BrokerCount; broker++ {
 		if err := p.startBroker(broker); err != nil {
 			return err
 		}
@@ -129,7 +129,7 @@ func (p *parts) addListeners(broker int) error {
 		return err
 	}
 	var listeners, advertised, protocols string
-	for node := range nodeCount {
+	for node := range NodeCount {
 		name := fmt.Sprint("NODE", node+1)
 		listeners += fmt.Sprintf(",%s://%s", name, p.listeners[node][broker-1])
 		advertised += fmt.Sprintf(",%s://%s", name, p.advertised[node][broker-1])
@@ -151,8 +151,8 @@ func (p *parts) addListeners(broker int) error {
 	return os.WriteFile(path, []byte(changed.String()), 0o644)
 }
 
-// freeAddress returns an address of loopback below the ports that the system hands out.
-func freeAddress() string {
+// FreeAddress returns an address of loopback below the ports that the system hands out.
+func FreeAddress() string {
 	for {
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+rand.IntN(20_000)))
 		if listener, err := net.Listen("tcp", address); err == nil {
@@ -203,20 +203,20 @@ func (p *parts) end(name string, signal syscall.Signal) error {
 		return err
 	}
 	gone := func() bool { return !p.runs(pid) }
-	if waitFor(gone) {
+	if WaitFor(gone) {
 		return nil
 	}
 	if err := p.signal(name, syscall.SIGKILL); err != nil {
 		return err
 	}
-	if waitFor(gone) {
+	if WaitFor(gone) {
 		return nil
 	}
 	return fmt.Errorf("%s (process %d) does not end", name, pid)
 }
 
-// waitFor asks until something holds, at most for endLimit.
-func waitFor(holds func() bool) bool {
+// WaitFor asks until something holds, at most for endLimit.
+func WaitFor(holds func() bool) bool {
 	for end := time.Now().Add(endLimit); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			return false
@@ -253,7 +253,7 @@ func (p *parts) awaitBrokers(ctx context.Context) error {
 			if err == nil {
 				break
 			}
-			if !pause(ctx, 200*time.Millisecond) {
+			if !Pause(ctx, 200*time.Millisecond) {
 				return fmt.Errorf("the broker at %s does not know the others: %w", address, err)
 			}
 		}
@@ -270,7 +270,7 @@ func (p *parts) knowsAll(ctx context.Context, address string) error {
 	}
 	defer client.Close()
 	answer, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, client)
-	if err == nil && len(answer.Brokers) != brokerCount {
+	if err == nil && len(answer.Brokers) != BrokerCount {
 		err = fmt.Errorf("it knows %d", len(answer.Brokers))
 	}
 	return err
@@ -311,7 +311,7 @@ func (p *parts) startPostgres() error {
 	}
 	// Right after a kill, what its sessions shared may still be in use.
 	var failed error
-	started := waitFor(func() bool {
+	started := WaitFor(func() bool {
 		command := exec.Command(arguments[0], arguments[1:]...)
 		command.Dir = "/"
 		failed = command.Run() // without pipes: the server would keep them open
@@ -362,8 +362,8 @@ func children(parent int) (pids []int) {
 	return pids
 }
 
-// pause waits for d, and tells whether ctx has not ended before.
-func pause(ctx context.Context, d time.Duration) bool {
+// Pause waits for d, and tells whether ctx has not ended before.
+func Pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -1,4 +1,4 @@
-package server
+package servicemanager
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 // checksBeforeASign runs a watchdog until it has given its first sign of life, and returns how often it had checked the node until then.
-func checksBeforeASign(t *testing.T, m *serviceManager, check func(asked int) error) (asked int) {
+func checksBeforeASign(t *testing.T, m *Manager, check func(asked int) error) (asked int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), harness.FrameWait)
 	defer cancel()
@@ -27,7 +27,7 @@ func checksBeforeASign(t *testing.T, m *serviceManager, check func(asked int) er
 			cancel()
 		}
 	}
-	m.watch(ctx)
+	m.Watch(ctx)
 	if !given {
 		t.Fatal("no sign of life")
 	}
@@ -35,7 +35,7 @@ func checksBeforeASign(t *testing.T, m *serviceManager, check func(asked int) er
 }
 
 func TestANodeThatFailsItsCheckGivesNoSignOfLife(t *testing.T) {
-	asked := checksBeforeASign(t, &serviceManager{}, func(asked int) error {
+	asked := checksBeforeASign(t, &Manager{}, func(asked int) error {
 		if asked < 4 {
 			return errors.New("no answer")
 		}
@@ -47,8 +47,8 @@ func TestANodeThatFailsItsCheckGivesNoSignOfLife(t *testing.T) {
 }
 
 func TestANodeThatLeavesIsAliveAlthoughItsPortIsClosed(t *testing.T) {
-	m := &serviceManager{notify: func(string) {}}
-	m.stopping()
+	m := &Manager{notify: func(string) {}}
+	m.Stopping()
 	if asked := checksBeforeASign(t, m, func(int) error { return errors.New("closed") }); asked != 0 {
 		t.Errorf("it was checked %d times", asked)
 	}

@@ -1,4 +1,4 @@
-package main
+package site
 
 import (
 	"bufio"
@@ -58,7 +58,7 @@ func mustAnswer(t *testing.T, conn net.Conn) {
 
 func TestALinkIsWellAfterEveryFault(t *testing.T) {
 	upstream := answering(t)
-	address := freeAddress()
+	address := FreeAddress()
 	l, err := openLink(newProxies(), "test", []string{address}, []string{upstream})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestALinkIsWellAfterEveryFault(t *testing.T) {
 
 // Nothing passes, and the sockets stay open, until the link heals: then the end is told.
 func TestASilentLinkLosesWhatIsSent(t *testing.T) {
-	address := freeAddress()
+	address := FreeAddress()
 	l, err := openLink(newProxies(), "test", []string{address}, []string{answering(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +113,7 @@ func TestASilentLinkLosesWhatIsSent(t *testing.T) {
 }
 
 func TestALinkHasNoFaultsOfProcesses(t *testing.T) {
-	l, err := openLink(newProxies(), "test", []string{freeAddress()}, []string{answering(t)})
+	l, err := openLink(newProxies(), "test", []string{FreeAddress()}, []string{answering(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,6 @@
-package server
+// Package servicemanager tells systemd how the process is doing: that it is ready, that it leaves, and that it lives. When that is so
+// is decided by its caller, except for the sign of life, which depends on the process's own health check.
+package servicemanager
 
 import (
 	"context"
@@ -12,9 +14,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// serviceManager tells systemd how this process is doing, by the protocol of sd_notify(3). It tells nobody anything if the
+// Manager tells systemd how this process is doing, by the protocol of sd_notify(3). It tells nobody anything if the
 // process was not started by a service manager that asks for it (NOTIFY_SOCKET, WATCHDOG_USEC).
-type serviceManager struct {
+type Manager struct {
 	logger *slog.Logger
 	// notify sends one message.
 	notify func(state string)
@@ -26,8 +28,9 @@ type serviceManager struct {
 	leaving atomic.Bool
 }
 
-func newServiceManager(listener net.Listener, logger *slog.Logger) *serviceManager {
-	m := &serviceManager{logger: logger}
+// New returns the manager of a process that is asked for /healthz over listener.
+func New(listener net.Listener, logger *slog.Logger) *Manager {
+	m := &Manager{logger: logger}
 	m.notify = func(state string) {
 		if _, err := daemon.SdNotify(false, state); err != nil {
 			logger.Warn("the service manager cannot be told", "error", err)
@@ -42,21 +45,24 @@ func newServiceManager(listener net.Listener, logger *slog.Logger) *serviceManag
 	return m
 }
 
-// ready says that the node takes users.
-func (m *serviceManager) ready(context.Context) error {
+// IsWatching tells whether the service manager waits for signs of life.
+func (m *Manager) IsWatching() bool { return m.patience > 0 }
+
+// Ready says that the node takes users.
+func (m *Manager) Ready(context.Context) error {
 	m.notify(daemon.SdNotifyReady)
 	return nil
 }
 
-// stopping says that the node leaves. From now on a port that is closed is no sign of a fault.
-func (m *serviceManager) stopping() {
+// Stopping says that the node leaves. From now on a port that is closed is no sign of a fault.
+func (m *Manager) Stopping() {
 	m.leaving.Store(true)
 	m.notify(daemon.SdNotifyStopping)
 }
 
-// watch gives signs of life until ctx ends: two in the time that the service manager waits, as long as the checks pass. A
+// Watch gives signs of life until ctx ends: two in the time that the service manager waits, as long as the checks pass. A
 // process that fails them is restarted, so a check must fail only for what a restart mends.
-func (m *serviceManager) watch(ctx context.Context) {
+func (m *Manager) Watch(ctx context.Context) {
 	ticker := time.NewTicker(m.patience / 2)
 	defer ticker.Stop()
 	for {
@@ -71,7 +77,7 @@ func (m *serviceManager) watch(ctx context.Context) {
 	}
 }
 
-func (m *serviceManager) alive(ctx context.Context) bool {
+func (m *Manager) alive(ctx context.Context) bool {
 	if m.leaving.Load() {
 		return true // shutdown.deadline bounds the rest
 	}
