@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,9 @@ type crowd struct {
 	// here counts sessions, done and failed what was tried, away who stayed away.
 	here, done, failed, away atomic.Int64
 	why                      sync.Map // reason → *atomic.Int64
+
+	mu     sync.Mutex
+	online []int64 // who is logged in
 }
 
 func newCrowd(at *installation, rate float64) *crowd {
@@ -131,8 +135,28 @@ func (c *crowd) tell() {
 // place is the address of the next node.
 func (c *crowd) place() string { return c.at.nodes[c.turn.Add(1)%uint64(len(c.at.nodes))].http }
 
-// recent is one of the users who came lately.
-func (c *crowd) recent() int64 { return max(1, c.last.Load()-rand.Int64N(30)) }
+// recent is a user who is logged in, most often, or one of those who came lately.
+func (c *crowd) recent() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.online) > 0 && rand.IntN(4) > 0 {
+		return c.online[rand.IntN(len(c.online))]
+	}
+	return max(1, c.last.Load()-rand.Int64N(30))
+}
+
+// enter notes that a user is logged in, until leave is called.
+func (c *crowd) enter(user int64) (leave func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.online = append(c.online, user)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i := slices.Index(c.online, user)
+		c.online = slices.Delete(c.online, i, i+1)
+	}
+}
 
 // ask makes a request and returns the body of a good answer.
 func (c *crowd) ask(ctx context.Context, method, path, token, key string, body any) ([]byte, error) {

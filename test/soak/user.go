@@ -125,6 +125,7 @@ func (u *user) visit(ctx context.Context, token string) error {
 		return codeError(answer.Code)
 	}
 	u.resume = answer.Resume
+	defer u.crowd.enter(u.id)()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	read := make(chan error, 1)
