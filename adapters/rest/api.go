@@ -128,6 +128,11 @@ func (a *API) routes(deps Deps, held *heldAnswers, pageBytes int, servers *serve
 	platform := moderationAPI{deps.Moderate}
 	a.app.Post("/s2sapi/moderation/", servers.handler(platform.post))
 	a.app.Get("/s2sapi/moderation/", servers.handler(platform.get))
+	said := announcements{use: deps.Announce, once: messages.once}
+	a.app.Post("/s2sapi/moderation/announcements/", servers.handler(said.post))
+	asked := moderators{where: deps.Whereabouts, activity: deps.Activity, held: held}
+	a.app.Get("/s2sapi/moderation/connections/", servers.handler(asked.connections))
+	a.app.Get("/s2sapi/moderation/activity/", servers.handler(asked.whatUserDid))
 	if deps.TrialUsers != nil {
 		trial := trialUsers{use: deps.TrialUsers, rate: deps.Trials, timeout: a.users.timeout, log: a.users.log}
 		a.app.Post("/trial/users/", trial.post)

@@ -79,6 +79,9 @@ type Deps struct {
 	Erase       *application.EraseUser
 	Idempotency IdempotencyStore
 	Moderate    *moderation.Moderate
+	Announce    *moderation.Announce
+	Activity    *moderation.LookAtActivity
+	Whereabouts *presence.Whereabouts
 	// TrialUsers is nil unless the server is a trial server. Its path is then unknown.
 	TrialUsers *application.MakeTrialUser
 	// Trials bounds how many trial users are made; nil bounds nothing.

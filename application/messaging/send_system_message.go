@@ -23,19 +23,33 @@ type SystemMessageCommand struct {
 	Message domain.SystemMessage
 }
 
+// Say is Execute for an event that is made already: its body is a domain.SystemMessage.
+func (s *SendSystemMessage) Say(ctx context.Context, event domain.Event) error {
+	message, ok := event.Body.(domain.SystemMessage)
+	if !ok {
+		return domain.NewError(domain.CodeInternal, "This is no system message.")
+	}
+	return s.append(ctx, event, message.To)
+}
+
+// append appends an event for a user who can be reached, or for whom it is stored.
+func (s *SendSystemMessage) append(ctx context.Context, event domain.Event, to domain.UserID) error {
+	if !s.Online.Online(to) {
+		if err := mayStore(ctx, s.Stored, to); err != nil {
+			return err
+		}
+	}
+	return port.AppendAndWait(ctx, s.Log, event)
+}
+
 // Execute returns the event once it is durable. Errors: CodeNoUserOrOffline, CodeUnavailable, CodeUnconfirmed (also when
 // ctx ends first). Blocks do not stop system messages.
 func (s *SendSystemMessage) Execute(ctx context.Context, command SystemMessageCommand) (domain.Event, error) {
-	if !s.Online.Online(command.Message.To) {
-		if err := mayStore(ctx, s.Stored, command.Message.To); err != nil {
-			return domain.Event{}, err
-		}
-	}
 	event := domain.Event{ID: command.ID, Time: s.Now.Stamp(), Body: command.Message}
 	if event.ID == (domain.EventID{}) {
 		event.ID = s.NewID()
 	}
-	if err := port.AppendAndWait(ctx, s.Log, event); err != nil {
+	if err := s.append(ctx, event, command.Message.To); err != nil {
 		return domain.Event{}, err
 	}
 	return event, nil

@@ -112,6 +112,7 @@ func (n *node) starting() []step {
 		part("the beat on the database", p.Installation.Beat),
 		first(p.Consumers.recognise),
 		first(n.sealTokens),
+		first(n.sealAnswers),
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
 		only(!stores, first(p.Common.Store.Cursors.ForgetCursors)),
 
@@ -126,6 +127,7 @@ func (n *node) starting() []step {
 		only(embedded, first(p.Presence.Set.BuryOthers)),
 
 		// This node takes part.
+		endless("the answers where users are connected", p.Presence.Whereabouts.Run),
 		endless("heartbeats and sessions", p.Presence.Set.Run),
 		endless("the relay of blocks", p.Blocks.Relay.Run),
 		endless("the relay of acts", p.Moderation.Relay.Run),
@@ -286,6 +288,15 @@ func (n *node) sealTokens(ctx context.Context) error {
 		n.parts.Logins.Delivery.Tokens.SealWith(key)
 	}
 	return err
+}
+
+// sealAnswers has only nodes of this installation read on which addresses users are connected.
+func (n *node) sealAnswers(ctx context.Context) error {
+	key, err := n.parts.Common.Store.Blocks.Secret(ctx, "connections of users")
+	if err != nil {
+		return err
+	}
+	return n.parts.Presence.Questions.SealWith(key)
 }
 
 // announce says in one line that the node serves, what is embedded, and what that is not for.

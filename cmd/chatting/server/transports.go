@@ -17,6 +17,7 @@ import (
 	"chatting/adapters/ws"
 	"chatting/application"
 	"chatting/application/ledger"
+	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/cmd/chatting/installation"
@@ -37,6 +38,8 @@ type apiParts struct {
 	Invites    inviteParts
 	History    historyParts
 	Logins     loginParts
+	Announce   *moderation.Announce
+	Activity   *moderation.LookAtActivity
 	Cluster    *logclient.Cluster
 	Appenders  appenders
 	Readiness  *readiness
@@ -52,7 +55,7 @@ func newAPI(p apiParts) (*rest.API, error) {
 	deps := rest.Deps{
 		Authenticate: p.Logins.Authenticate, Block: p.Blocks.Block, Friends: p.Presence.Friends, IsOnline: p.Presence.IsOnline,
 		Invites: p.Invites.List, SystemMessage: p.Messages.System, History: p.History.Read, Erase: p.History.Erase,
-		Moderate:    p.Moderation.Moderate,
+		Moderate: p.Moderation.Moderate, Announce: p.Announce, Activity: p.Activity, Whereabouts: p.Presence.Whereabouts,
 		Idempotency: idempotency{c.Store.Idempotency, c.Store.Clock},
 		Bytes:       p.Bytes, Now: c.Now, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
 		Ready: p.Readiness.ready, Checks: p.checks(),
