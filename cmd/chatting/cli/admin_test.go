@@ -44,17 +44,17 @@ func TestAdminAsksTheServer(t *testing.T) {
 	p := newPlatform(t)
 	const as = " Bearer 0123456789abcdef "
 	for line, want := range map[string]string{
-		"mute 201 --reason spam":                                "POST /s2sapi/moderation/" + as + ` {"act":"mute","user_id":201,"reason":"spam","actor":"carol"}`,
-		"ban 201 --actor bob":                                   "POST /s2sapi/moderation/" + as + ` {"act":"ban","user_id":201,"actor":"bob"}`,
-		"unmute 201":                                            "POST /s2sapi/moderation/" + as + ` {"act":"unmute","user_id":201,"actor":"carol"}`,
-		"unban 201":                                             "POST /s2sapi/moderation/" + as + ` {"act":"unban","user_id":201,"actor":"carol"}`,
-		"end 201":                                               "POST /s2sapi/moderation/" + as + ` {"act":"end","user_id":201,"actor":"carol"}`,
-		"revoke 201":                                            "POST /s2sapi/moderation/" + as + ` {"act":"revoke","user_id":201,"actor":"carol"}`,
-		"acts 201":                                              "GET /s2sapi/moderation/?user_id=201" + as + " ",
-		"connections 201":                                       "GET /s2sapi/moderation/connections/?user_id=201" + as + " ",
-		"activity 201 --limit 5 --before 1_x":                   "GET /s2sapi/moderation/activity/?before=1_x&limit=5&user_id=201" + as + " ",
-		"activity 201 --texts --reason why":                     "GET /s2sapi/moderation/activity/?actor=carol&limit=20&reason=why&texts=true&user_id=201" + as + " ",
-		"announce --online --key k1 noon":                       "POST /s2sapi/moderation/announcements/" + as + `k1 {"to":"online","message":"noon","actor":"carol"}`,
+		"mute 201 --reason spam":              "POST /s2sapi/moderation/" + as + ` {"act":"mute","user_id":201,"reason":"spam","actor":"carol"}`,
+		"ban 201 --actor bob":                 "POST /s2sapi/moderation/" + as + ` {"act":"ban","user_id":201,"actor":"bob"}`,
+		"unmute 201":                          "POST /s2sapi/moderation/" + as + ` {"act":"unmute","user_id":201,"actor":"carol"}`,
+		"unban 201":                           "POST /s2sapi/moderation/" + as + ` {"act":"unban","user_id":201,"actor":"carol"}`,
+		"end 201":                             "POST /s2sapi/moderation/" + as + ` {"act":"end","user_id":201,"actor":"carol"}`,
+		"revoke 201":                          "POST /s2sapi/moderation/" + as + ` {"act":"revoke","user_id":201,"actor":"carol"}`,
+		"acts 201":                            "GET /s2sapi/moderation/?user_id=201" + as + " ",
+		"connections 201":                     "GET /s2sapi/moderation/connections/?user_id=201" + as + " ",
+		"activity 201 --limit 5 --before 1_x": "GET /s2sapi/moderation/activity/?before=1_x&limit=5&user_id=201" + as + " ",
+		"activity 201 --texts --reason why":   "GET /s2sapi/moderation/activity/?actor=carol&limit=20&reason=why&texts=true&user_id=201" + as + " ",
+		"announce --online --key k1 noon":     "POST /s2sapi/moderation/announcements/" + as + `k1 {"to":"online","message":"noon","actor":"carol"}`,
 		"announce --to 201,202 --reason r --key k1 --json noon": "POST /s2sapi/moderation/announcements/" + as + `k1 {"user_ids":[201,202],"message":"noon","reason":"r","actor":"carol"}`,
 	} {
 		p.asked = nil
