@@ -3,6 +3,7 @@ package messaging
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"chatting/application/notice"
 	"chatting/application/port"
@@ -18,7 +19,23 @@ type CheckText struct {
 	// FailOpen lets a text pass that the hook gives no answer about. Else such a text is refused.
 	FailOpen bool
 	Notices  *notice.Log
+	// Observer is told of the hook's answers; nil: nobody is.
+	Observer TextObserver
 }
+
+// TextObserver is told of the answers of the text hook. Its method must not block.
+type TextObserver interface {
+	// Checked tells what the hook answered: one of the outcomes Text; and how long the message waited for it.
+	Checked(outcome string, took time.Duration)
+}
+
+// What the text hook answers.
+const (
+	TextPassed     = "passed"
+	TextRewritten  = "rewritten"
+	TextRefused    = "refused"
+	TextUnanswered = "unanswered"
+)
 
 // TextHook asks the platform about texts.
 type TextHook interface {
@@ -48,7 +65,7 @@ var (
 // is sent again with the text that it has in the log: it was shown, and can neither be refused any more nor get another text.
 // So the history is asked only about the few texts that do not pass as they are.
 func (c *CheckText) Execute(ctx context.Context, command ChatCommand) (ChatCommand, error) {
-	text, err := c.Hook.Ask(ctx, command)
+	text, err := c.ask(ctx, command)
 	if err == nil && text == command.Text {
 		return command, nil
 	}
@@ -70,6 +87,25 @@ func (c *CheckText) Execute(ctx context.Context, command ChatCommand) (ChatComma
 	}
 	command.Text = text
 	return command, nil
+}
+
+// ask asks the hook.
+func (c *CheckText) ask(ctx context.Context, command ChatCommand) (domain.Text, error) {
+	if c.Observer == nil {
+		return c.Hook.Ask(ctx, command)
+	}
+	began, outcome := time.Now(), TextUnanswered
+	text, err := c.Hook.Ask(ctx, command)
+	switch {
+	case err == nil && text == command.Text:
+		outcome = TextPassed
+	case err == nil:
+		outcome = TextRewritten
+	case domain.CodeOf(err) == domain.CodeTextRefused:
+		outcome = TextRefused
+	}
+	c.Observer.Checked(outcome, time.Since(began))
+	return text, err
 }
 
 // unanswered decides on a text about which there is no answer.

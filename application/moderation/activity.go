@@ -72,6 +72,8 @@ type LookAtActivity struct {
 	Audit    Inspections
 	Now      port.Clock
 	NewID    port.IDs
+	// Observer is told when texts are read; nil: nobody is.
+	Observer Observer
 }
 
 // ActivityQuery asks what a user did. With Texts the answer has the texts of messages. Then Actor and Reason say who wants them, and why.
@@ -109,6 +111,7 @@ func (l *LookAtActivity) Execute(ctx context.Context, q ActivityQuery) (a Activi
 		if err != nil {
 			return Activity{}, err
 		}
+		tell(l.Observer, TextsRead)
 	}
 	if a.Standing, err = l.Moderate.StandingOf(ctx, q.User); err != nil {
 		return Activity{}, err

@@ -37,6 +37,8 @@ type Announce struct {
 	Rate  AnnouncementRate
 	Now   port.Clock
 	NewID port.IDs
+	// Observer is told of announcements; nil: nobody is.
+	Observer Observer
 }
 
 // AnnounceCommand asks for an announcement. ID makes a repetition harmless; the zero ID lets a new one be made.
@@ -75,6 +77,7 @@ func (a *Announce) Execute(ctx context.Context, c AnnounceCommand) (made domain.
 	if err != nil {
 		return domain.Announcement{}, nil, err
 	}
+	tell(a.Observer, Announced)
 	return made, offline, nil
 }
 

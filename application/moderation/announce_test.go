@@ -129,3 +129,36 @@ func TestAnAnnouncementThatFailsHalfWaySaysSo(t *testing.T) {
 		t.Errorf("to a list: %v", err)
 	}
 }
+
+// seen is a moderation.Observer.
+type seen []string
+
+func (s *seen) CarriedOut(what string) { *s = append(*s, what) }
+
+func TestWhatThePlatformDidIsCountedOnceItIsDone(t *testing.T) {
+	var told seen
+	_, acts := newActs()
+	acts.Observer = &told
+	if _, err := acts.Execute(t.Context(), moderation.Command{User: 201, Kind: domain.ActMute, Actor: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	a, announce := newAnnounce()
+	announce.Observer = &told
+	command := moderation.AnnounceCommand{Text: "noon", Online: true, Actor: "alice"}
+	if _, _, err := announce.Execute(t.Context(), command); err != nil {
+		t.Fatal(err)
+	}
+	d, look := newActivity(t)
+	look.Observer = &told
+	for _, texts := range []bool{true, false} {
+		if _, err := look.Execute(t.Context(), moderation.ActivityQuery{User: 201, Limit: 1, Texts: texts, Actor: "alice", Reason: "why"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.failAudit, d.failAudit = porttest.ErrRefused, porttest.ErrRefused
+	_, _, _ = announce.Execute(t.Context(), command)
+	_, _ = look.Execute(t.Context(), moderation.ActivityQuery{User: 201, Limit: 1, Texts: true, Actor: "alice", Reason: "why"})
+	if want := (seen{"mute", moderation.Announced, moderation.TextsRead}); !slices.Equal(told, want) {
+		t.Errorf("told of %q, want %q", told, want)
+	}
+}

@@ -26,7 +26,7 @@ func newModeration(c common, log *kafka.Acts) moderationParts {
 	register := moderation.NewRegister(c.Config.Kafka.Partitions, c.Now)
 	return moderationParts{
 		Register: register,
-		Moderate: &moderation.Moderate{Store: c.Store.Moderation, Log: log, Register: register, Now: c.Now},
+		Moderate: &moderation.Moderate{Store: c.Store.Moderation, Log: log, Register: register, Now: c.Now, Observer: c.Observers.platform},
 		Relay: &moderation.RelayActs{
 			Outbox: c.Store.Moderation, Log: log, Register: register, Now: c.Now, Every: relayEvery, Logger: c.Logger,
 		},
@@ -34,12 +34,13 @@ func newModeration(c common, log *kafka.Acts) moderationParts {
 }
 
 func newAnnounce(c common, log *kafka.Acts, m messageParts) *moderation.Announce {
-	return &moderation.Announce{Log: log, Say: m.System.Say, Rate: newAnnouncementRate(), Now: c.Now, NewID: c.NewID}
+	return &moderation.Announce{Log: log, Say: m.System.Say, Rate: newAnnouncementRate(), Now: c.Now, NewID: c.NewID, Observer: c.Observers.platform}
 }
 
 func newActivity(c common, log *kafka.Acts, acts moderationParts, p presenceParts) *moderation.LookAtActivity {
 	return &moderation.LookAtActivity{
 		Moderate: acts.Moderate, Facts: c.Store.Facts, Done: c.Store.History, Online: p.Set, Audit: log, Now: c.Now, NewID: c.NewID,
+		Observer: c.Observers.platform,
 	}
 }
 
