@@ -1,6 +1,6 @@
 # The commands of this repository. Each is written down once: here, or in the script that a target calls.
 .POSIX:
-.PHONY: quick build test lint fuzz ci cluster faults bench load generate release clean
+.PHONY: quick build test lint fuzz ci cluster faults alerts bench load generate release clean
 
 # What to run before every commit: seconds, not minutes.
 quick: build
@@ -31,6 +31,11 @@ cluster:
 # Three nodes, three brokers and PostgreSQL under 300 faults, for an hour: docs/reliability.md.
 faults:
 	go run ./test/storm
+
+# A fault for each alert, seen by a real Prometheus, for half an hour: docs/metrics.md. With: eval "$(test/web/install)" it draws the
+# dashboard, too.
+alerts:
+	go run ./test/alarms
 
 # The Go benchmarks, with allocations.
 bench:

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"chatting/application/async"
 	"chatting/application/blocks"
 	"chatting/application/delivery"
 	"chatting/application/notice"
@@ -31,7 +32,7 @@ type Login struct {
 	// Lookup has the user's lists, as the database holds them.
 	Lookup *LoginLookup
 	// Turns let logins in at a pace while chat is delivered; nil for at once.
-	Turns *LoginTurns
+	Turns *async.Turns
 	// Outbox and Log are for changes of the user's blocks that the log does not have yet.
 	Outbox blocks.Outbox
 	Log    port.ConversationLog
@@ -106,7 +107,8 @@ func (l *Login) Execute(ctx context.Context, token string, conn Connection) (*Lo
 	if err := l.admit(user, conn); err != nil {
 		return nil, &LoginError{User: user, Err: err}
 	}
-	if err := l.Turns.await(ctx); err != nil {
+	if err := l.Turns.Await(ctx); err != nil {
+		err = domain.WrapError(domain.CodeUnavailable, "Too many users log in at once.", err)
 		return nil, &LoginError{User: user, Err: err}
 	}
 	session := &LoggedIn{Identity: identity, login: l, conn: conn}

@@ -519,6 +519,23 @@ func TestLoginsWaitForTheirTurn(t *testing.T) {
 	}
 }
 
+func TestALoginThatHasNoTurnInTimeIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		s.login.Turns = application.NewLoginTurns(func() bool { return true })
+		if err := s.login.Turns.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := s.login.Execute(ctx, "1", &porttest.Conn{})
+		if domain.CodeOf(err) != domain.CodeUnavailable || !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		s.login.Turns.Wait()
+	})
+}
+
 // loginStore is a LoginStore over what others hold. before, where set, is called before each question.
 type loginStore struct {
 	users   *porttest.Users

@@ -39,6 +39,9 @@ func (c Config) check() error {
 	if err := c.checkHook(); err != nil {
 		return err
 	}
+	if err := c.checkTracing(); err != nil {
+		return err
+	}
 	return c.checkKafka()
 }
 

@@ -31,6 +31,7 @@ type Config struct {
 	WebSocket      WebSocket
 	Presence       Presence
 	Metrics        Metrics
+	Tracing        Tracing
 	Shutdown       Shutdown
 	Log            Log
 
@@ -44,7 +45,7 @@ func (c *Config) options() []Option {
 		c.HTTP.options(), c.Web.options(), c.ownOptions(), c.Kafka.options(), c.EmbeddedKafka.options(), c.Database.options(),
 		c.JWT.options(), c.JWKS.options(), c.UserManagement.options(), c.S2S.options(),
 		c.Chat.options(), c.Hook.options(), c.History.options(), c.Resume.options(), c.Invite.options(), c.Limit.options(),
-		c.WebSocket.options(), c.Presence.options(), c.Metrics.options(), c.Shutdown.options(), c.Log.options(),
+		c.WebSocket.options(), c.Presence.options(), c.Metrics.options(), c.Tracing.options(), c.Shutdown.options(), c.Log.options(),
 	)
 	for i, o := range all {
 		said := described()[o.Key]

@@ -49,11 +49,12 @@ func (c Config) checkHook() error {
 	if err != nil {
 		return errors.New(c.named("hook.url") + " is no URL") // webURL has parsed it
 	}
-	if hook.Scheme == "http" && !c.Hook.AllowHTTP && !isLoopback(hook.Hostname()) {
+	if hook.Scheme == "http" && !c.Hook.AllowHTTP && !IsLoopback(hook.Hostname()) {
 		return fmt.Errorf("%s begins with http:// and names another machine: texts and the token would cross the network in clear text. "+
 			"Use https://, or set %s", c.named("hook.url"), c.named("hook.allow_http"))
 	}
 	return nil
 }
 
-func isLoopback(host string) bool { return Address{host: host}.IsLoopback() }
+// IsLoopback tells whether a host is this machine.
+func IsLoopback(host string) bool { return Address{host: host}.IsLoopback() }

@@ -157,7 +157,7 @@ func TestASecretInAWrongVariableOrFileNameIsNotShown(t *testing.T) {
 func TestWhatIsSecretStandsWithTheOption(t *testing.T) {
 	for i, o := range Options() {
 		var secrets, urls int
-		for _, text := range []string{markedSecret, "https://u:p@h/c", "postgres://u:p@h/c"} {
+		for _, text := range []string{markedSecret, "https://u:p@h/c", "postgres://u:p@h/c", "x-key=y"} {
 			var c Config
 			if c.options()[i].value.set(text) == nil {
 				count(reflect.ValueOf(c), &secrets, &urls)

@@ -52,10 +52,10 @@ func NewAnnouncement(id EventID, text string, online bool, users []UserID, reaso
 	return a, nil
 }
 
-// For returns what a user gets of an announcement that names it: an event of the user's own. It is the same one however often the
-// announcement is made.
-func (a Announcement) For(user UserID) Event {
-	return Event{ID: DerivedID("announcement", a.ID.String()+":"+user.String()), Time: a.Time, Body: SystemMessage{To: user, Text: a.Text}}
+// IDFor returns the id of what a user gets of an announcement that names it: an event of the user's own. It is the same one however
+// often the announcement is made.
+func (a Announcement) IDFor(user UserID) EventID {
+	return DerivedID("announcement", a.ID.String()+":"+user.String())
 }
 
 // Shown returns what a user who is online gets of an announcement to all of them. It is no event of a conversation: it stands once in the

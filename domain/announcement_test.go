@@ -48,10 +48,10 @@ func TestAnAnnouncementIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 
 func TestEachUserOfAnAnnouncementHasAnEventOfItsOwn(t *testing.T) {
 	a := domain.Announcement{ID: domain.EventID{1}, Users: []domain.UserID{7, 8}}
-	if a.For(7).ID == a.For(8).ID || a.For(7).ID != a.For(7).ID || a.Shown(7).ID != a.ID {
-		t.Errorf("the ids are %s, %s and %s", a.For(7).ID, a.For(8).ID, a.Shown(7).ID)
+	if a.IDFor(7) == a.IDFor(8) || a.IDFor(7) == a.ID || a.Shown(7).ID != a.ID {
+		t.Errorf("the ids are %s, %s and %s", a.IDFor(7), a.IDFor(8), a.Shown(7).ID)
 	}
-	if got := a.For(7).Body.Conversation(); got != domain.Between(0, 7) {
-		t.Errorf("it stands in %v", got)
+	if again := (domain.Announcement{ID: a.ID}); again.IDFor(7) != a.IDFor(7) {
+		t.Errorf("the second time, the id is %s, not %s", again.IDFor(7), a.IDFor(7))
 	}
 }

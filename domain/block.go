@@ -30,6 +30,12 @@ func (l *BlockList) Apply(target UserID, blocked bool, version int64) {
 // Hides tells whether what sender says is kept from the list's owner.
 func (l *BlockList) Hides(sender UserID) bool { return l.entries[sender].blocked }
 
+// Unblocked tells whether the list's owner blocked sender once, and does not any more.
+func (l *BlockList) Unblocked(sender UserID) bool {
+	entry := l.entries[sender]
+	return entry.version > 0 && !entry.blocked
+}
+
 // Version returns the version of the state that the list has for sender, 0 if it has none.
 func (l *BlockList) Version(sender UserID) int64 { return l.entries[sender].version }
 

@@ -107,6 +107,8 @@ type Event struct {
 	// Acts is, of a message, the version of the newest act on its sender that was known when the sender logged in; 0 for none. Behind
 	// an act that ends connections, what comes from connections before it takes no effect.
 	Acts int64
+	// Trace is the span that the event is part of; "" if that is not recorded. It says nothing about what happened.
+	Trace TraceParent
 }
 
 // Body is one of ChatMessage, GameInvite, SystemMessage, BlockChanged and ReadMark.

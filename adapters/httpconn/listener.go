@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ type Listener struct {
 
 	options Options
 	books   *books
+	pace    pace
 }
 
 // Listen returns a listener that accepts from inner.
@@ -37,6 +39,10 @@ func Listen(inner net.Listener, options Options) *Listener {
 	options = options.withDefaults()
 	return &Listener{Listener: inner, options: options, books: newBooks(options)}
 }
+
+// PaceWhile has connections accepted at a pace while live, which is called by Accept alone, tells that chat is delivered. Call it before
+// the first Accept.
+func (l *Listener) PaceWhile(live func() bool) { l.pace.live = live }
 
 // RefusedOfAddress returns how many requests were refused because their address had all its connections.
 func (l *Listener) RefusedOfAddress() uint64 { return l.books.refusedAddress.Load() }
@@ -54,6 +60,7 @@ const (
 // and tries again.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
+		l.pace.await()
 		inner, err := l.Listener.Accept()
 		if err == nil {
 			return l.enter(inner), nil
@@ -66,6 +73,34 @@ func (l *Listener) Accept() (net.Conn, error) {
 		// What was closed is given back once its reader has noticed.
 		time.Sleep(acceptPause)
 	}
+}
+
+// pace keeps connections that come all at once, as when another node has died, from taking the processors from live chat: each has to
+// be upgraded and its token checked. While chat is delivered, acceptsATurn are accepted for each processor in an acceptTurn. The
+// others wait in the system's queue; a client whom that has no room for tries again after a second (RFC 6298, 2.1).
+type pace struct {
+	live func() bool // nil for never
+	left int
+	next time.Time // when the next turn may begin
+}
+
+const (
+	acceptTurn   = 5 * time.Millisecond
+	acceptsATurn = 8
+)
+
+// await returns when the next connection may be accepted.
+func (p *pace) await() {
+	if p.live == nil {
+		return
+	}
+	if p.left == 0 {
+		if wait := time.Until(p.next); wait > 0 && p.live() {
+			time.Sleep(wait)
+		}
+		p.left, p.next = acceptsATurn*runtime.GOMAXPROCS(0), time.Now().Add(acceptTurn)
+	}
+	p.left--
 }
 
 // enter takes a new connection in, and closes others for it. It waits until it has a place.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/adapters/wire"
 	"chatting/application/moderation"
@@ -34,7 +34,7 @@ var _ moderation.Log = (*Acts)(nil)
 // AppendToAudit implements moderation.Log.
 func (a *Acts) AppendToAudit(act domain.Act, done func(error)) {
 	record := recordOfAct(act)
-	a.audit.AppendAs(logclient.Owner{}, a.audit.PartitionOf(record.Key), record, done)
+	a.audit.AppendAs(appending.Owner{}, a.audit.PartitionOf(record.Key), record, done)
 }
 
 // AppendAct implements moderation.Log.
@@ -52,7 +52,7 @@ func (a *Acts) AppendAct(act domain.Act, places []int64, done func(error)) {
 	record := recordOfAct(act)
 	all := &joinedOutcome{left: len(lacking), done: done}
 	for _, partition := range lacking {
-		a.conversations.AppendAs(logclient.Owner{}, partition, record, all.add)
+		a.conversations.AppendAs(appending.Owner{}, partition, record, all.add)
 	}
 }
 
@@ -133,7 +133,7 @@ var _ moderation.Inspections = (*Acts)(nil)
 // AppendInspection implements moderation.Inspections.
 func (a *Acts) AppendInspection(inspection domain.Inspection, done func(error)) {
 	record := eventRecord([]byte(inspection.User.String()), EncodeInspection(inspection))
-	a.audit.AppendAs(logclient.Owner{}, a.audit.PartitionOf(record.Key), record, done)
+	a.audit.AppendAs(appending.Owner{}, a.audit.PartitionOf(record.Key), record, done)
 }
 
 // EncodeInspection returns the value of an inspection's record.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/delivery"
 	"chatting/application/invites"
@@ -74,7 +74,7 @@ type placed struct {
 	partitions []int
 }
 
-func (p *placed) AppendAs(_ logclient.Owner, partition int, _ recordbatch.Record, done func(error)) {
+func (p *placed) AppendAs(_ appending.Owner, partition int, _ recordbatch.Record, done func(error)) {
 	p.partitions = append(p.partitions, partition)
 	done(nil)
 }

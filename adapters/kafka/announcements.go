@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/adapters/wire"
 	"chatting/application/moderation"
@@ -23,13 +23,13 @@ var _ moderation.Announcements = (*Acts)(nil)
 // AppendAnnouncementToAudit implements moderation.Announcements.
 func (a *Acts) AppendAnnouncementToAudit(announcement domain.Announcement, done func(error)) {
 	record := recordOfAnnouncement(announcement)
-	a.audit.AppendAs(logclient.Owner{}, a.audit.PartitionOf(record.Key), record, done)
+	a.audit.AppendAs(appending.Owner{}, a.audit.PartitionOf(record.Key), record, done)
 }
 
 // AppendAnnouncement implements moderation.Announcements.
 func (a *Acts) AppendAnnouncement(announcement domain.Announcement, done func(error)) {
 	record := recordOfAnnouncement(announcement)
-	a.conversations.AppendAs(logclient.Owner{}, a.conversations.PartitionOf(record.Key), record, done)
+	a.conversations.AppendAs(appending.Owner{}, a.conversations.PartitionOf(record.Key), record, done)
 }
 
 func recordOfAnnouncement(a domain.Announcement) recordbatch.Record {

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/delivery"
 	"chatting/application/invites"
@@ -80,7 +80,7 @@ type sealing struct {
 	values []string
 }
 
-func (s *sealing) AppendAs(_ logclient.Owner, _ int, r recordbatch.Record, done func(error)) {
+func (s *sealing) AppendAs(_ appending.Owner, _ int, r recordbatch.Record, done func(error)) {
 	s.values = append(s.values, string(r.Value))
 	done(nil)
 }

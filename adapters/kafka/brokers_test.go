@@ -7,6 +7,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/domain"
 	"chatting/test/brokertest"
 )
@@ -25,9 +26,9 @@ func testTopics(t testing.TB, cluster *logclient.Cluster, partitions int) TopicN
 	return names
 }
 
-func testAppender(t testing.TB, cluster *logclient.Cluster, topic string, partitions int) *logclient.Appender {
+func testAppender(t testing.TB, cluster *logclient.Cluster, topic string, partitions int) *appending.Appender {
 	t.Helper()
-	return NewAppender(cluster, logclient.AppenderOptions{
+	return NewAppender(cluster, appending.AppenderOptions{
 		Topic: topic, Partitions: partitions, Deadline: time.Minute, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
 	})
 }

@@ -1,13 +1,14 @@
 // Package kafka is what this server writes to the log and reads from it: conversations, sessions, the public topic of presence,
 // and the topics themselves. Package ingest has the system messages that other programs write, package projector takes the
-// log into the history. All of them speak through package logclient, to Apache Kafka (4.0 or newer) or to the broker inside the
-// process.
+// log into the history. All of them speak through package logclient and what is below it, to Apache Kafka (4.0 or newer) or to
+// the broker inside the process.
 package kafka
 
 import (
 	"context"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/groups"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/domain"
@@ -27,20 +28,20 @@ func NewCluster(options logclient.ClusterOptions) *logclient.Cluster {
 
 // NewAppender starts an appender whose errors are classified: CodeUnavailable (the record is not in the log and will not be) or
 // CodeUnconfirmed (unknown; it may still come). The caller must Close it.
-func NewAppender(cluster *logclient.Cluster, options logclient.AppenderOptions) *logclient.Appender {
-	options.Failed = func(err *logclient.AppendError) error {
+func NewAppender(cluster *logclient.Cluster, options appending.AppenderOptions) *appending.Appender {
+	options.Failed = func(err *appending.AppendError) error {
 		code := domain.CodeUnavailable
 		if err.Unconfirmed {
 			code = domain.CodeUnconfirmed
 		}
 		return domain.WrapError(code, err.Reason, err.Cause)
 	}
-	return logclient.NewAppender(cluster, options)
+	return appending.NewAppender(cluster, options)
 }
 
-// appender is a *logclient.Appender.
+// appender is an *appending.Appender.
 type appender interface {
-	AppendAs(owner logclient.Owner, partition int, record recordbatch.Record, done func(error))
+	AppendAs(owner appending.Owner, partition int, record recordbatch.Record, done func(error))
 	PartitionOf(key []byte) int
 	Partitions() int
 	Topic() string

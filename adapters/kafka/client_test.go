@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/domain"
 	"chatting/test/brokertest"
@@ -42,7 +42,7 @@ func TestAnAppendThatFailsIsClassified(t *testing.T) {
 		appender.Close(brokertest.Context(t))
 	}
 	_, cluster, topic := logtest.Controlled(t, 1)
-	closed := NewAppender(cluster, logclient.AppenderOptions{Topic: topic, Partitions: 1, Logger: brokertest.Logger(t)})
+	closed := NewAppender(cluster, appending.AppenderOptions{Topic: topic, Partitions: 1, Logger: brokertest.Logger(t)})
 	closed.Close(brokertest.Context(t))
 	if err := closed.Await(brokertest.Context(t), 0, recordbatch.Record{}); domain.CodeOf(err) != domain.CodeUnavailable {
 		t.Errorf("after its end: %v", err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/adapters/wire"
 	"chatting/application/delivery"
@@ -28,6 +29,8 @@ type Conversations struct {
 	own      *ownMessages
 	// seen is up to where this node's tail has read each partition.
 	seen []atomic.Int64
+	// Traces has the spans of appends. Set it before the first one.
+	Traces port.Traces
 }
 
 // NewConversations makes a topic's appender the conversation log. The caller closes the appender, then Conversations.
@@ -48,15 +51,33 @@ var _ interface {
 
 // Append implements port.ConversationLog.
 func (c *Conversations) Append(event domain.Event, done func(error)) {
+	span := c.Traces.Child(port.SpanAppend, event.Trace)
+	if event.Trace = span.Parent(); span.IsRecorded() {
+		done = endsWith(span, done)
+	}
 	value, err := EncodeEvent(event)
 	if err != nil {
 		done(domain.WrapError(domain.CodeInternal, "The event could not be encoded.", err))
 		return
 	}
 	key := event.Body.Conversation().AppendKey(make([]byte, 0, 40))
+	partition := c.appender.PartitionOf(key)
+	if span.IsRecorded() {
+		span.SetEvent(event.ID)
+		span.SetText(port.KeyTopic, c.appender.Topic())
+		span.SetNumber(port.KeyPartition, int64(partition))
+	}
 	c.own.note(event, value)
-	owner := logclient.OwnedBy(int64(event.Body.Actor()))
-	c.appender.AppendAs(owner, c.appender.PartitionOf(key), eventRecord(key, value), done)
+	owner := appending.OwnedBy(int64(event.Body.Actor()))
+	c.appender.AppendAs(owner, partition, eventRecord(key, value), done)
+}
+
+// endsWith ends a span with the outcome of an append, before done is told.
+func endsWith(span port.Span, done func(error)) func(error) {
+	return func(err error) {
+		span.End(err)
+		done(err)
+	}
 }
 
 // EndOffsets implements port.LogEnds. It is the end of what was appended, not of what can be read: a block, and a message
@@ -112,8 +133,11 @@ type ConversationTail struct {
 	Logger  *slog.Logger
 	// Observer is told how old records are when they are delivered; nil: nobody is.
 	Observer DeliveryObserver
+	// Traces has the spans of deliveries.
+	Traces port.Traces
 
 	record conversationRecord // the one that Record was called with, used again
+	traced []port.Span        // of records that wait for BatchEnd
 	latest time.Time          // the time stamp of the last record since BatchEnd that was applied; zero for none
 }
 
@@ -149,14 +173,33 @@ func (t *ConversationTail) Record(r *recordbatch.StoredRecord) {
 		t.Delivery.Recall(&t.record)
 		return
 	}
-	t.Delivery.Apply(&t.record)
+	began := t.Traces.Now()
+	if t.Delivery.Apply(&t.record) && t.record.trace != "" {
+		t.trace(&t.record, began)
+	}
 	t.latest = r.Time
+}
+
+// trace begins the span of a record that is delivered. It ends once its frames are written.
+func (t *ConversationTail) trace(record *conversationRecord, began time.Time) {
+	span := t.Traces.ChildSince(port.SpanDeliver, record.trace, began)
+	if !span.IsRecorded() {
+		return
+	}
+	span.SetEvent(record.event)
+	span.SetPlace(t.Log.appender.Topic(), record.Place())
+	t.traced = append(t.traced, span)
 }
 
 // BatchEnd implements logclient.TailHandler.
 func (t *ConversationTail) BatchEnd(partition int, next int64) {
 	t.Delivery.Passed(partition, next)
 	t.Delivery.Flush()
+	for i, span := range t.traced {
+		span.End(nil)
+		t.traced[i] = port.Span{}
+	}
+	t.traced = t.traced[:0]
 	if t.Observer != nil && !t.latest.IsZero() {
 		t.Observer.Delivered(time.Since(t.latest))
 	}
@@ -191,6 +234,9 @@ type conversationRecord struct {
 	record       *recordbatch.StoredRecord
 	conversation domain.Conversation
 	own          *ownMessages // nil if nothing is the node's own
+	// event and trace are those of the event, once the record was opened.
+	event domain.EventID
+	trace domain.TraceParent
 }
 
 // headBytes is how much of a value is searched for its type, which stands before anything that a user wrote.
@@ -203,10 +249,10 @@ var (
 )
 
 // Time implements port.Record.
-func (r conversationRecord) Time() time.Time { return r.record.Time }
+func (r *conversationRecord) Time() time.Time { return r.record.Time }
 
 // ConcernsInvites implements port.Record.
-func (r conversationRecord) ConcernsInvites() bool {
+func (r *conversationRecord) ConcernsInvites() bool {
 	return ConcernsInvites(r.record.Value)
 }
 
@@ -223,23 +269,26 @@ func concernsBlock(value []byte) bool {
 }
 
 // Place implements port.Record.
-func (r conversationRecord) Place() domain.Place {
+func (r *conversationRecord) Place() domain.Place {
 	return domain.Place{Partition: r.record.Partition, Offset: r.record.Offset}
 }
 
 // Conversation implements port.Record.
-func (r conversationRecord) Conversation() domain.Conversation { return r.conversation }
+func (r *conversationRecord) Conversation() domain.Conversation { return r.conversation }
 
 // Open implements port.Record.
-func (r conversationRecord) Open() (domain.Event, []byte, error) {
+func (r *conversationRecord) Open() (event domain.Event, frame []byte, err error) {
 	if r.record.Value == nil {
 		return domain.Event{}, nil, errors.New("a record without a value")
 	}
+	own := false
 	if r.own != nil {
-		if event, frame, ok := r.own.take(r.conversation, r.record.Value); ok {
-			return event, frame, nil
-		}
+		event, frame, own = r.own.take(r.conversation, r.record.Value)
 	}
-	event, frame, err := DecodeEvent(r.conversation, r.record.Value)
-	return event, bytes.Clone(frame), err // it outlives the record
+	if !own {
+		event, frame, err = DecodeEvent(r.conversation, r.record.Value)
+		frame = bytes.Clone(frame) // it outlives the record
+	}
+	r.event, r.trace = event.ID, event.Trace
+	return event, frame, err
 }

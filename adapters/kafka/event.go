@@ -41,6 +41,9 @@ func EncodeEvent(event domain.Event) ([]byte, error) {
 	if m, ok := event.Body.(domain.ChatMessage); ok {
 		size += len(m.Text.String())
 	}
+	if event.Trace != "" {
+		size += len(traceFollows) + len(event.Trace) + 1
+	}
 	value := appendEnvelope(make([]byte, 0, size), event.ID, kind, event.Body.Actor(), event.Time)
 	value = append(appendExtensions(value, event), dataFollows...)
 	if value, err = wire.AppendEvent(value, event); err != nil {
@@ -68,9 +71,16 @@ func appendEnvelope(dst []byte, id domain.EventID, kind string, subject domain.U
 // dataFollows stands before the data of an event.
 const dataFollows = `,"datacontenttype":"application/json","data":`
 
-// appendExtensions appends the extension attributes of an event: what only the connections of the one who acts are shown, and who
-// is shown it at all. The data has nothing of that.
+// traceFollows stands before the span that an event is part of, as the extension for distributed tracing of CloudEvents has it.
+const traceFollows = `,"traceparent":"`
+
+// appendExtensions appends the extension attributes of an event: what only the connections of the one who acts are shown, who is
+// shown it at all, and what the event is part of. The data has nothing of that.
 func appendExtensions(dst []byte, event domain.Event) []byte {
+	if event.Trace != "" {
+		dst = append(dst, traceFollows...)
+		dst = append(append(dst, event.Trace...), '"')
+	}
 	if name := event.ClientMessageID; name != "" {
 		dst = append(dst, `,"clientmsgid":`...)
 		dst = strconv.AppendQuote(dst, string(name)) // printable ASCII: Go's quoting and JSON's are the same for it
@@ -122,6 +132,7 @@ const (
 	attributeUnread
 	attributeReceipt
 	attributeActs
+	attributeTrace
 	attributeContentType
 	attributeData
 )
@@ -129,20 +140,21 @@ const (
 var attributeNames = [...]string{
 	attributeSpecVersion: "specversion", attributeID: "id", attributeSource: "source", attributeType: "type",
 	attributeSubject: "subject", attributeTime: "time", attributeName: "clientmsgid",
-	attributeUnread: "unread", attributeReceipt: "receipt", attributeActs: "acts",
+	attributeUnread: "unread", attributeReceipt: "receipt", attributeActs: "acts", attributeTrace: "traceparent",
 	attributeContentType: "datacontenttype", attributeData: "data",
 }
 
 // envelope has the attributes of a CloudEvent as they were written; nil for those that are not there.
 type envelope [len(attributeNames)][]byte
 
-// check refuses an attribute that is no text, except for those that are none: only the events that have them look at these. As
-// CloudEvents has it, null is no text, and no attribute.
+// check refuses an attribute that is no text, except for those that are none: only the events that have them look at these. What
+// traces say is nobody's business but theirs. As CloudEvents has it, null is no text, and no attribute.
 func (e *envelope) check() error {
 	for attribute, value := range e {
 		switch {
 		case value == nil || value[0] == '"' || wire.IsNull(value):
-		case attribute == attributeData || attribute == attributeUnread || attribute == attributeReceipt || attribute == attributeActs:
+		case attribute == attributeData || attribute == attributeUnread || attribute == attributeReceipt || attribute == attributeActs ||
+			attribute == attributeTrace:
 		default:
 			return fmt.Errorf("no CloudEvent: its %s is no text", attributeNames[attribute])
 		}
@@ -169,6 +181,20 @@ func (e *envelope) acts() int64 {
 	}
 	return version
 }
+
+// trace returns the span that the event is part of, if that is recorded.
+func (e *envelope) trace() domain.TraceParent {
+	if e[attributeTrace] == nil || len(e[attributeTrace]) > maxTrace {
+		return ""
+	}
+	if parent := domain.NewTraceParent(e.text(attributeTrace)); parent.IsSampled() {
+		return parent
+	}
+	return ""
+}
+
+// maxTrace bounds what is read of a traceparent, in bytes. A later version may have more to say than this one, but not much.
+const maxTrace = 512
 
 func (e *envelope) text(attribute int) []byte {
 	text, _ := wire.Text(e[attribute])
@@ -224,7 +250,7 @@ func DecodeEvent(key domain.Conversation, value []byte) (domain.Event, []byte, e
 			return domain.Event{}, nil, err
 		}
 	}
-	event.Acts = e.acts()
+	event.Acts, event.Trace = e.acts(), e.trace()
 	switch body := event.Body.(type) {
 	case domain.BlockChanged:
 		return event, nil, nil

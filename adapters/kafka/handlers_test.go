@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application"
 	"chatting/application/delivery"
@@ -113,21 +114,21 @@ func TestWhoOwnsARecord(t *testing.T) {
 	node := domain.Incarnation{1}
 	for what, c := range map[string]struct {
 		write func()
-		want  logclient.Owner
+		want  appending.Owner
 	}{
 		"a session": {func() {
 			sessions.Append(domain.SessionRecord{Kind: domain.SessionUp, Incarnation: node, User: 7, Count: 1}, nothing)
-		}, logclient.OwnedBy(7)},
+		}, appending.OwnedBy(7)},
 		"a beat": {func() {
 			sessions.Append(domain.SessionRecord{Kind: domain.SessionBeat, Incarnation: node}, nothing)
-		}, logclient.Owner{}},
-		"a burial": {func() { sessions.Bury(node, nothing) }, logclient.Owner{}},
+		}, appending.Owner{}},
+		"a burial": {func() { sessions.Bury(node, nothing) }, appending.Owner{}},
 		"a message": {func() {
 			conversations.Append(domain.Event{Body: domain.ChatMessage{From: 9, To: 3, Text: mustText(t, "m")}}, nothing)
-		}, logclient.OwnedBy(9)},
+		}, appending.OwnedBy(9)},
 		"a system message": {func() {
 			conversations.Append(domain.Event{Body: domain.SystemMessage{To: 3, Text: mustText(t, "m")}}, nothing)
-		}, logclient.OwnedBy(int64(domain.System))},
+		}, appending.OwnedBy(int64(domain.System))},
 	} {
 		log.values = nil
 		if c.write(); len(log.values) != 1 || log.owner != c.want {
@@ -143,11 +144,11 @@ func TestWhoOwnsARecord(t *testing.T) {
 
 // appended is an appender to one partition that takes down what it is given.
 type appended struct {
-	owner  logclient.Owner
+	owner  appending.Owner
 	values [][]byte
 }
 
-func (a *appended) AppendAs(owner logclient.Owner, _ int, r recordbatch.Record, _ func(error)) {
+func (a *appended) AppendAs(owner appending.Owner, _ int, r recordbatch.Record, _ func(error)) {
 	a.owner, a.values = owner, append(a.values, r.Value)
 }
 func (a *appended) PartitionOf([]byte) int { return 0 }
@@ -282,7 +283,7 @@ func TestBlocksAndInvitesShowInTheHeadOfTheirRecords(t *testing.T) {
 	if ConcernsInvites(nil) || ConcernsInvites([]byte("{")) {
 		t.Error("what is no event concerns invites")
 	}
-	if _, _, err := (conversationRecord{record: &recordbatch.StoredRecord{}, conversation: domain.Between(9, 10)}).Open(); err == nil {
+	if _, _, err := (&conversationRecord{record: &recordbatch.StoredRecord{}, conversation: domain.Between(9, 10)}).Open(); err == nil {
 		t.Error("a record without a value opens")
 	}
 }

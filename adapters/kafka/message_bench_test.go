@@ -5,35 +5,50 @@ import (
 	"testing"
 	"time"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/messaging"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
 // benchText has 64 bytes.
 const benchText = "Shall we play a round of the new one tonight, as soon as I can?!"
 
-// BenchmarkSendMessage is a message on its way from the use case to the appender.
+// BenchmarkSendMessage is a message on its way from the use case to the appender: without traces, and in a trace that is recorded.
 func BenchmarkSendMessage(b *testing.B) {
-	log := &Conversations{appender: discarded{}, own: newOwnMessages()}
-	send := messaging.SendMessage{Log: log, Online: everybody{}, Now: time.Now}
-	command := messaging.ChatCommand{Sender: 9, Target: 10, Text: mustText(b, benchText), ClientMessageID: "0123456789abcdef"}
-	done := func(err error) {
-		if err != nil {
-			b.Error(err)
-		}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		send.Execute(command, done)
+	for name, traces := range map[string]port.Traces{"untraced": {}, "traced": port.NewTraces(discardedSpans{})} {
+		b.Run(name, func(b *testing.B) {
+			log := &Conversations{appender: discarded{}, own: newOwnMessages(), Traces: traces}
+			send := messaging.SendMessage{Log: log, Online: everybody{}, Now: time.Now, Traces: traces}
+			command := messaging.ChatCommand{Sender: 9, Target: 10, Text: mustText(b, benchText), ClientMessageID: "0123456789abcdef", Trace: sentAs}
+			done := func(err error) {
+				if err != nil {
+					b.Error(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				send.Execute(command, done)
+			}
+		})
 	}
 }
+
+// discardedSpans records spans nowhere: what remains is what the server does for them.
+type discardedSpans struct{}
+
+func (d discardedSpans) Begin(port.SpanStart) port.Recording { return d }
+func (discardedSpans) Parent() domain.TraceParent            { return sentAs }
+func (discardedSpans) Rename(string)                         {}
+func (discardedSpans) SetText(port.SpanKey, string)          {}
+func (discardedSpans) SetNumber(port.SpanKey, int64)         {}
+func (discardedSpans) End(string, bool)                      {}
 
 // discarded is an appender that takes everything.
 type discarded struct{ *appended }
 
-func (discarded) AppendAs(logclient.Owner, int, recordbatch.Record, func(error)) {}
+func (discarded) AppendAs(appending.Owner, int, recordbatch.Record, func(error)) {}
 
 // BenchmarkOpenRecord is what a node does with a record that has a receiver here, after reading it.
 func BenchmarkOpenRecord(b *testing.B) {

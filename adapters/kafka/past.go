@@ -27,7 +27,9 @@ type PastOptions struct {
 	// Ledger bounds what all readers have together.
 	Ledger *ledger.ByteLedger
 	// Live tells whether chat is delivered now: then the reading rests again and again. nil for never.
-	Live   func() bool
+	Live func() bool
+	// Turns let those whom a scan has served go on a few at a time; nil for all at once.
+	Turns  *async.Turns
 	Logger *slog.Logger
 }
 
@@ -41,6 +43,31 @@ type Past struct {
 	little    int64
 	reading   context.Context //nolint:containedctx // of the scans, which are for many callers
 	stop      context.CancelFunc
+}
+
+// pauses keeps the scans of rounds apart while chat is delivered.
+type pauses struct {
+	live func() bool // nil for never
+	next time.Time   // when the next scan may begin; the rounds' own
+}
+
+// await waits until the next scan may begin, or ctx ends.
+func (p *pauses) await(ctx context.Context) {
+	if p.live == nil || !p.live() {
+		return
+	}
+	timer := time.NewTimer(time.Until(p.next))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// scanned notes that a scan which began at a time has ended.
+func (p *pauses) scanned(began time.Time) {
+	ended := time.Now()
+	p.next = ended.Add(min(pauseAfter*ended.Sub(began), maxPause))
 }
 
 const (
@@ -57,17 +84,28 @@ const (
 	// 0.4 s longer, and leaves two thirds of a processor to live chat.
 	restAfter = 1000
 	restFor   = 2 * time.Millisecond
+	// While chat is delivered, a scan begins pauseAfter times as long after the one before as that one took, at most maxPause. When many
+	// users come back at once they all need the same stretch, so few long rounds cost the broker less than many short ones.
+	pauseAfter = 4
+	maxPause   = 200 * time.Millisecond
 )
 
 // NewPast returns the past of a topic. Close is to be called.
 func NewPast(cluster *logclient.Cluster, options PastOptions) *Past {
 	p := &Past{cluster: cluster, options: options, little: nearRecords}
 	p.reading, p.stop = context.WithCancel(context.Background())
-	p.near = async.NewRounds(0, func(waiting []*pastReader) (struct{}, error) {
-		return struct{}{}, p.read(waiting, min(nearRecords, options.Records))
-	})
-	p.far = async.NewRounds(0, func(waiting []*pastReader) (struct{}, error) { return struct{}{}, p.read(waiting, options.Records) })
+	p.near, p.far = p.rounds(min(nearRecords, options.Records)), p.rounds(options.Records)
 	return p
+}
+
+// rounds returns rounds of scans, each of which reads so many records for one reader at most.
+func (p *Past) rounds(records int) *async.Rounds[*pastReader, struct{}] {
+	between := pauses{live: p.options.Live}
+	return async.NewRounds(0, func(waiting []*pastReader) (struct{}, error) {
+		between.await(p.reading)
+		defer between.scanned(time.Now())
+		return struct{}{}, p.read(waiting, records)
+	})
 }
 
 var _ past.Log = (*Past)(nil)
@@ -77,6 +115,7 @@ func (p *Past) Close() {
 	p.stop()
 	p.near.Wait()
 	p.far.Wait()
+	p.options.Turns.Wait()
 }
 
 // Reaches implements past.Log.
@@ -97,6 +136,10 @@ func (p *Past) Read(ctx context.Context, wanted past.Stretch, cut func()) (past.
 			reader.held.Close()
 			return past.Records{}, domain.WrapError(domain.CodeUnavailable, "The log could not be read.", err)
 		}
+	}
+	if err := p.options.Turns.Await(ctx); err != nil {
+		reader.held.Close()
+		return past.Records{}, domain.WrapError(domain.CodeUnavailable, "Too many users log in at once.", err)
 	}
 	if reader.refused {
 		reader.held.Close()

@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"chatting/adapters/kafka/logclient"
@@ -437,6 +439,54 @@ func TestRecordsOfOthersMakeNoGarbageInAScan(t *testing.T) {
 	if garbage := testing.AllocsPerRun(1000, func() { _ = scan.Take(record) }); garbage > 0 {
 		t.Errorf("a record makes %v allocations", garbage)
 	}
+}
+
+func TestScansHavePausesWhileChatIsDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		live := true
+		p := &pauses{live: func() bool { return live }}
+		scan := func(took time.Duration) (waited time.Duration) {
+			asked := time.Now()
+			p.await(t.Context())
+			waited = time.Since(asked)
+			began := time.Now()
+			time.Sleep(took)
+			p.scanned(began)
+			return waited
+		}
+		long := 2 * maxPause
+		for i, want := range []time.Duration{0, pauseAfter * time.Millisecond, pauseAfter * 2 * time.Millisecond, maxPause} {
+			if waited := scan([]time.Duration{time.Millisecond, 2 * time.Millisecond, long, long}[i]); waited != want {
+				t.Errorf("scan %d waited %s, want %s", i, waited, want)
+			}
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		began := time.Now()
+		p.await(ended)
+		live = false
+		p.await(t.Context())
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("without chat, or once the past is closed, a scan waited %s", waited)
+		}
+	})
+}
+
+func TestThoseWhomAScanServedGoOnInTurns(t *testing.T) {
+	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
+		var turns atomic.Int32
+		s := newSaidLog(t, cluster, 1, PastOptions{
+			Records: 10, Bytes: 1000, Turns: async.NewTurns(1, time.Hour, func() bool { turns.Add(1); return false }),
+		})
+		s.say(t, 9, 10, "hello")
+		for i := range int32(2) {
+			read, err := s.past.Read(brokertest.Context(t), past.Stretch{User: 9, From: []int64{0}, To: s.ends(t)}, func() {})
+			if err != nil || len(read.Records) != 1 || turns.Load() != i+1 {
+				t.Fatalf("%d records, %v, %d turns", len(read.Records), err, turns.Load())
+			}
+			read.Close()
+		}
+	})
 }
 
 func TestAScanRestsWhileChatIsDelivered(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/groups"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/presence"
@@ -19,7 +20,7 @@ type AuditOptions struct {
 	// Database is the id of the database, which all members of the group share.
 	Database string
 	// Presence appends to the public topic.
-	Presence *logclient.Appender
+	Presence *appending.Appender
 	// Lookback is how far before the committed offset the state is rebuilt from.
 	Lookback time.Duration
 	Logger   *slog.Logger

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/groups"
 	"chatting/domain"
 	"chatting/test/brokertest"
@@ -35,7 +36,7 @@ func runAudit(t *testing.T, audit *PresenceAudit) (stop func()) {
 }
 
 // writeSessions appends session records to partition 0 and waits for them.
-func writeSessions(t *testing.T, appender *logclient.Appender, records ...domain.SessionRecord) {
+func writeSessions(t *testing.T, appender *appending.Appender, records ...domain.SessionRecord) {
 	t.Helper()
 	outcomes := make(chan error, len(records))
 	for _, r := range records {
@@ -77,7 +78,7 @@ func TestTheAuditPublishesTheEndOfMoreSessionsThanItsQueueTakes(t *testing.T) {
 		names := testTopics(t, cluster, 1)
 		sessions := testAppender(t, cluster, names.Sessions, 1)
 		defer sessions.Close(brokertest.Context(t))
-		presence := NewAppender(cluster, logclient.AppenderOptions{
+		presence := NewAppender(cluster, appending.AppenderOptions{
 			Topic: names.Presence, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: brokertest.Logger(t),
 		})
 		defer presence.Close(brokertest.Context(t))

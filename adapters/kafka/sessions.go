@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"sync"
 
-	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/notice"
 	"chatting/application/port"
@@ -69,9 +69,9 @@ func (s *Sessions) append(partition int, key []byte, r domain.SessionRecord, don
 		return
 	}
 	// Records of nodes have no owner: no user can keep them out.
-	var owner logclient.Owner
+	var owner appending.Owner
 	if r.User != 0 && r.Kind != domain.ConnectionsAsked {
-		owner = logclient.OwnedBy(int64(r.User))
+		owner = appending.OwnedBy(int64(r.User))
 	}
 	s.appender.AppendAs(owner, partition, recordbatch.Record{Key: key, Value: value}, done)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/domain"
 	"chatting/test/brokertest"
 	"chatting/test/logtest"
@@ -81,7 +82,7 @@ func TestRecordsAreStampedByTheAppendersClock(t *testing.T) {
 	logtest.Each(t, func(t *testing.T, cluster *logclient.Cluster) {
 		names := testTopics(t, cluster, 1)
 		at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
-		appender := NewAppender(cluster, logclient.AppenderOptions{
+		appender := NewAppender(cluster, appending.AppenderOptions{
 			Topic: names.Sessions, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20,
 			Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return at },
 		})
@@ -107,7 +108,7 @@ func TestTheTimeBeforeAPlaceIsThatOfTheLog(t *testing.T) {
 	}
 
 	broker, cluster, topic := logtest.Controlled(t, 1)
-	appender := NewAppender(cluster, logclient.AppenderOptions{
+	appender := NewAppender(cluster, appending.AppenderOptions{
 		Topic: topic, Partitions: 1, Deadline: time.Minute, QueueBytes: 1 << 20, Logger: brokertest.Logger(t),
 		Now: func() time.Time { return began.Add(24 * time.Hour) },
 	})

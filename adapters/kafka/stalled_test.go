@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/domain"
 	"chatting/test/brokertest"
 	"chatting/test/logtest"
@@ -24,7 +25,7 @@ func stalledConversations(t *testing.T, cluster *logclient.Cluster) (log *Conver
 		<-gate
 		return brokertest.Answer{}
 	}))
-	appender := NewAppender(stalled, logclient.AppenderOptions{
+	appender := NewAppender(stalled, appending.AppenderOptions{
 		Topic: topic, Partitions: 1, Deadline: time.Minute, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
 	})
 	t.Cleanup(func() { appender.Close(brokertest.Context(t)) })

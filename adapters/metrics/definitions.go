@@ -67,6 +67,8 @@ const (
 	DatabaseWaitSeconds Name = "chatting_database_wait_seconds_total"
 	DatabaseCalls       Name = "chatting_database_calls_total"
 	DatabaseDuration    Name = "chatting_database_call_duration_seconds"
+
+	Spans Name = "chatting_trace_spans_total"
 )
 
 // kind is the type of a metric.
@@ -275,4 +277,7 @@ var definitions = []definition{
 		help: "Queries and transactions, by outcome."},
 	{name: DatabaseDuration, kind: histogram, buckets: slow, pushed: true,
 		help: "How long queries and transactions took, with waiting for a connection."},
+
+	{name: Spans, kind: counter, labels: []label{{"outcome", []string{"sent", "failed", "dropped"}}},
+		help: "Spans by what became of them: the collector took them, did not take them, or the queue was full."},
 }

@@ -82,16 +82,17 @@ func (m *Metrics) histogramVec(name Name) *prometheus.HistogramVec {
 // Sockets measures what happens on WebSockets.
 type Sockets struct {
 	logins, received, sent   counters
-	login, echo, failed      prometheus.Observer
+	login                    prometheus.Observer
+	echo, failed             *durations
 	bytesReceived, bytesSent prometheus.Counter
 }
 
 // Sockets returns the instruments of the WebSockets. It is called once.
 func (m *Metrics) Sockets() *Sockets {
-	answers := m.histogramVec(AnswerDuration)
+	answers := m.family(AnswerDuration)
 	return &Sockets{
 		logins: m.counters(Logins), received: m.counters(FramesReceived), sent: m.counters(FramesSent),
-		login: m.histogram(LoginDuration), echo: answers.WithLabelValues("echo"), failed: answers.WithLabelValues("error"),
+		login: m.histogram(LoginDuration), echo: answers.with("echo"), failed: answers.with("error"),
 		bytesReceived: m.counter(BytesReceived), bytesSent: m.counter(BytesSent),
 	}
 }
@@ -119,10 +120,10 @@ func (s *Sockets) FrameSent(kind string, bytes int) {
 // Answered counts how long a frame took until its echo, or until its error frame.
 func (s *Sockets) Answered(echoed bool, took time.Duration) {
 	if echoed {
-		s.echo.Observe(took.Seconds())
+		s.echo.observe(took)
 		return
 	}
-	s.failed.Observe(took.Seconds())
+	s.failed.observe(took)
 }
 
 // Requests measures HTTP requests.
@@ -153,33 +154,33 @@ func (r *Requests) Answered(method, route string, status int, took time.Duration
 // Log measures appends to the topics of the log.
 type Log struct {
 	records *prometheus.CounterVec
-	took    *prometheus.HistogramVec
+	took    *family
 }
 
 // Log returns the instruments of the log. It is called once.
 func (m *Metrics) Log() *Log {
-	return &Log{records: m.counterVec(AppendedRecords), took: m.histogramVec(AppendDuration)}
+	return &Log{records: m.counterVec(AppendedRecords), took: m.family(AppendDuration)}
 }
 
 // Appends measures appends to one topic.
 type Appends struct {
 	appended, refused, unconfirmed prometheus.Counter
-	took                           prometheus.Observer
+	took                           *durations
 }
 
-// To returns the instruments of a topic, by what it is for: see the label topic.
+// To returns the instruments of a topic, by what it is for: see the label topic. It is called once for each.
 func (l *Log) To(topic string) *Appends {
 	topic = topics.known(topic)
 	return &Appends{
 		appended: l.records.WithLabelValues(topic, "appended"), refused: l.records.WithLabelValues(topic, "refused"),
-		unconfirmed: l.records.WithLabelValues(topic, "unconfirmed"), took: l.took.WithLabelValues(topic),
+		unconfirmed: l.records.WithLabelValues(topic, "unconfirmed"), took: l.took.with(topic),
 	}
 }
 
 // Appended counts records that are in the log, the oldest of which waited for so long.
 func (a *Appends) Appended(records int, waited time.Duration) {
 	a.appended.Add(float64(records))
-	a.took.Observe(waited.Seconds())
+	a.took.observe(waited)
 }
 
 // Failed counts records that are not in the log, or, if unconfirmed, may be.
@@ -218,13 +219,13 @@ func (t *Texts) Checked(outcome string, took time.Duration) {
 }
 
 // Deliveries measures how old records are when they are delivered.
-type Deliveries struct{ age prometheus.Observer }
+type Deliveries struct{ age *durations }
 
 // Deliveries returns the instrument of delivery. It is called once.
-func (m *Metrics) Deliveries() *Deliveries { return &Deliveries{m.histogram(DeliveryDuration)} }
+func (m *Metrics) Deliveries() *Deliveries { return &Deliveries{m.family(DeliveryDuration).with()} }
 
 // Delivered counts records, the last of which is so old. Clocks that differ may make that negative, which counts as 0.
-func (d *Deliveries) Delivered(age time.Duration) { d.age.Observe(max(0, age).Seconds()) }
+func (d *Deliveries) Delivered(age time.Duration) { d.age.observe(age) }
 
 // Letters measures the ingest of system messages.
 type Letters struct {

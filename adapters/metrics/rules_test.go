@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -69,7 +71,7 @@ func queries(t *testing.T) map[string]string {
 
 var (
 	// named finds names of metrics of this program, of the library, and of recorded rules, with what is selected of them.
-	named = regexp.MustCompile(`\b(chatting[_:][a-z0-9_:]+|go_[a-z_]+|process_[a-z_]+|up)\b(\{[^}]*\})?`)
+	named = regexp.MustCompile(`\b(chatting[_:][a-z0-9_:]+|go_[a-z_]+|process_[a-z_]+|up|ALERTS)\b(\{[^}]*\})?`)
 	// matcher finds the labels that are selected.
 	matcher = regexp.MustCompile(`([a-z_]+)(=~|!=|!~|=)"([^"]*)"`)
 )
@@ -110,7 +112,7 @@ func TestRulesAndTheDashboardNameOnlyWhatThereIs(t *testing.T) {
 				checkSelected(t, where, d, selected)
 				continue
 			}
-			if series != "up" && !recorded[series] && library[series] == nil {
+			if series != "up" && series != "ALERTS" && !recorded[series] && library[series] == nil {
 				t.Errorf("%s asks for %s, which there is not", where, series)
 			}
 		}
@@ -221,6 +223,23 @@ func TestTheDashboardIsWhole(t *testing.T) {
 	}
 }
 
+// What Grafana does not know it leaves out without a word, so nothing may be there that it does not know.
+func TestGrafanaKnowsAllOfTheDashboard(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	text, err := os.ReadFile(docs + "grafana-dashboard.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d grafana.Dashboard
+	// Without a mistake it returns a list of none.
+	if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
+		t.Fatal(err)
+	}
+	if err := d.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
 // promtool of Debian's package prometheus knows the language of queries. testdata/alerts_test.yml has one case for each alert.
 func TestPromtoolAcceptsTheRulesAndSeesAlertsFire(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
@@ -247,5 +266,26 @@ func TestEachAlertFiresInATest(t *testing.T) {
 		if !strings.Contains(string(text), "alertname: "+r.Alert+"\n") {
 			t.Errorf("testdata/alerts_test.yml does not see %s fire", r.Alert)
 		}
+	}
+}
+
+// promtool knows how Prometheus wants metrics to be called.
+func TestPromtoolAcceptsTheMetrics(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not installed")
+	}
+	_, _, served := get(t, serve(t, full(t), ServerOptions{})+Path, "text/plain;version=0.0.4")
+	var own strings.Builder
+	for line := range strings.Lines(served) { // those of the library are not ours to name
+		if strings.Contains(line, "chatting_") {
+			own.WriteString(line)
+		}
+	}
+	check := exec.CommandContext(t.Context(), promtool, "check", "metrics")
+	check.Stdin = strings.NewReader(own.String())
+	out, err := check.CombinedOutput()
+	if err != nil {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 }

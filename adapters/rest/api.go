@@ -1,13 +1,14 @@
-// Package rest is the HTTP side of the server: the REST API, the s2s ingest and the health answers. It builds the fiber.App of
-// the whole server, on which other adapters mount their routes. Each resource is a small type with its handlers. What all
-// requests have in common is in front of them: edge (errors, log lines, CORS), userGate and serverGate (who may ask).
+// Package rest is the HTTP side of the server: the REST API of users, the health answers and the gates of all paths. It builds
+// the fiber.App of the whole server, on which other adapters mount their routes. Each resource is a small type with its handlers.
+// What all requests have in common is in front of them: edge (errors, log lines, CORS), userGate and serverGate (who may ask).
+// What the platform's servers may do behind serverGate is in package platform, and how handlers read and answer in package
+// exchange.
 //
 // The bodies that the contract names are application/json, to the letter. Any other refusal is application/problem+json
 // (RFC 9457) with a detail and the domain's code.
 package rest
 
 import (
-	"context"
 	"net/http"
 	"sync"
 
@@ -15,7 +16,8 @@ import (
 
 	"chatting/adapters/origins"
 	"chatting/adapters/problem"
-	"chatting/application"
+	"chatting/adapters/rest/exchange"
+	"chatting/adapters/rest/platform"
 	"chatting/domain"
 )
 
@@ -52,7 +54,7 @@ func New(options Options, deps Deps) (*API, error) {
 		edge: &edge{
 			log: log, requests: deps.Logger, held: held, cors: &crossOrigin{CORS: cors, log: log},
 			bodies: newLongBodies(options, token), bodyLimit: options.BodyLimit, headerLimit: options.HeaderLimit,
-			observer: deps.Observer,
+			observer: deps.Observer, traces: deps.Traces,
 		},
 		users: &userGate{
 			authenticator: deps.Authenticate, askers: newAskers(options.UserConcurrency), writes: deps.Writes, logins: deps.Logins,
@@ -120,19 +122,7 @@ func (a *API) routes(deps Deps, held *heldAnswers, pageBytes int, servers *serve
 		a.app.Get("/api/chatting/conversations/", a.users.handler(pages.conversations))
 		a.app.Put("/api/chatting/conversations/:partner/read/", a.users.handler(pages.markRead))
 	}
-	messages := systemMessages{
-		sender: deps.SystemMessage, once: onlyOnce{store: deps.Idempotency, now: deps.Now, notices: deps.Notices},
-	}
-	a.app.Post("/s2sapi/system-message/", servers.handler(messages.post))
-	a.app.Delete("/s2sapi/users/", servers.handler(userErasure{deps.Erase}.remove))
-	platform := moderationAPI{deps.Moderate}
-	a.app.Post("/s2sapi/moderation/", servers.handler(platform.post))
-	a.app.Get("/s2sapi/moderation/", servers.handler(platform.get))
-	said := announcements{use: deps.Announce, once: messages.once}
-	a.app.Post("/s2sapi/moderation/announcements/", servers.handler(said.post))
-	asked := moderators{where: deps.Whereabouts, activity: deps.Activity, held: held}
-	a.app.Get("/s2sapi/moderation/connections/", servers.handler(asked.connections))
-	a.app.Get("/s2sapi/moderation/activity/", servers.handler(asked.whatUserDid))
+	platform.Mount(a.app, servers.handler, held.send, deps.Platform)
 	if deps.TrialUsers != nil {
 		trial := trialUsers{use: deps.TrialUsers, rate: deps.Trials, timeout: a.users.timeout, log: a.users.log}
 		a.app.Post("/trial/users/", trial.post)
@@ -149,24 +139,11 @@ func (a *API) serveList(path string, list userList, get userHandler) {
 func whenReady(ready func() error) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if err := ready(); err != nil {
-			return &answer{
-				http.StatusServiceUnavailable, problem.New(http.StatusServiceUnavailable, domain.CodeOf(err), stateOf(err)),
+			return &exchange.Answer{
+				Status: http.StatusServiceUnavailable,
+				Body:   problem.New(http.StatusServiceUnavailable, domain.CodeOf(err), stateOf(err)),
 			}
 		}
 		return c.Next()
 	}
-}
-
-// userErasure erases users for the platform.
-type userErasure struct{ *application.EraseUser }
-
-func (u userErasure) remove(ctx context.Context, c *fiber.Ctx) error {
-	user, complaint := queryValue(c, "user_id").AsUser()
-	if complaint != "" {
-		return refused("user_id", complaint)
-	}
-	if err := u.Execute(ctx, user); err != nil { // wire.Nobody is unknown to it
-		return err
-	}
-	return send(c, http.StatusOK, nil)
 }

@@ -20,6 +20,7 @@ import (
 
 	"chatting/adapters/httpconn"
 	"chatting/adapters/problem"
+	"chatting/adapters/rest/platform"
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/ledger"
@@ -132,15 +133,15 @@ func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
 		BodyLimit: 512 << 10, PageBytes: 512 << 10, Concurrency: 8192,
 	}
 	deps := Deps{
-		Authenticate:  &application.Authenticate{Tokens: w, Users: w},
-		Block:         &blocks.Block{Store: blockStore{w}, Users: w, Log: w, Now: time.Now},
-		Friends:       &presence.Friends{Store: w, Sessions: sessions{w}},
-		IsOnline:      &presence.IsOnline{Users: w, Presence: w},
-		SystemMessage: &messaging.SendSystemMessage{Log: w, Online: w, Now: time.Now, NewID: ids},
-		Idempotency:   w,
-		Bytes:         ledger.NewByteLedger(0, 0, time.Now),
-		Now:           time.Now,
-		Logger:        logger,
+		Authenticate: &application.Authenticate{Tokens: w, Users: w},
+		Block:        &blocks.Block{Store: blockStore{w}, Users: w, Log: w, Now: time.Now},
+		Friends:      &presence.Friends{Store: w, Sessions: sessions{w}},
+		IsOnline:     &presence.IsOnline{Users: w, Presence: w},
+		Platform: platform.Deps{
+			SystemMessage: &messaging.SendSystemMessage{Log: w, Online: w, Now: time.Now, NewID: ids}, Idempotency: w, Now: time.Now,
+		},
+		Bytes:  ledger.NewByteLedger(0, 0, time.Now),
+		Logger: logger,
 	}
 	for _, c := range change {
 		c(w, &options, &deps)
@@ -148,6 +149,7 @@ func newWorld(t testing.TB, change ...func(*world, *Options, *Deps)) *world {
 	if deps.Notices == nil {
 		deps.Notices = notice.NewLog(deps.Logger, time.Now)
 	}
+	deps.Platform.Notices = deps.Notices
 	var err error
 	w.options = options.withDefaults()
 	if w.api, err = New(options, deps); err != nil {
@@ -380,7 +382,7 @@ func (s sessions) Bury(_ domain.Incarnation, done func(error))     { done(nil) }
 func (s sessions) PartitionOf(domain.UserID) int                   { return 0 }
 func (s sessions) Partitions() int                                 { return 1 }
 
-// Begin implements IdempotencyStore.
+// Begin implements platform.IdempotencyStore.
 func (w *world) Begin(_ context.Context, key string, fingerprint [32]byte, _ time.Time) (int, []byte, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -397,7 +399,7 @@ func (w *world) Begin(_ context.Context, key string, fingerprint [32]byte, _ tim
 	return held.status, held.body, true, nil
 }
 
-// Complete implements IdempotencyStore.
+// Complete implements platform.IdempotencyStore.
 func (w *world) Complete(ctx context.Context, key string, status int, body []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -405,7 +407,7 @@ func (w *world) Complete(ctx context.Context, key string, status int, body []byt
 	return ctx.Err()
 }
 
-// Abandon implements IdempotencyStore.
+// Abandon implements platform.IdempotencyStore.
 func (w *world) Abandon(ctx context.Context, key string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

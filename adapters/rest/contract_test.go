@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/application"
 )
 
@@ -297,7 +298,7 @@ func TestWorkEndsWithTheTimeForTheRequest(t *testing.T) {
 	})
 	got := w.call(t, "POST", "/s2sapi/system-message/", `{"target_id":7,"message":"x"}`, asJSON)
 	got.mustBe(t, 503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The append could not be confirmed.","code":"unconfirmed"}`)
-	if got.header.Get("Retry-After") != retryAfter || got.header.Get("Content-Type") != problemType {
+	if got.header.Get("Retry-After") != exchange.RetryAfter || got.header.Get("Content-Type") != problemType {
 		t.Errorf("headers are %v", got.header)
 	}
 }

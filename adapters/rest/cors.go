@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"chatting/adapters/origins"
+	"chatting/adapters/rest/exchange"
 )
 
 // crossOrigin tells browsers which pages may read answers. A nil CORS tells nothing.
@@ -43,7 +44,7 @@ func (x *crossOrigin) preflight(c *fiber.Ctx) error {
 	for _, header := range x.Preflight(originHeaders(c), privateNetwork) {
 		c.Set(header.Name, header.Value)
 	}
-	return send(c, http.StatusNoContent, nil)
+	return exchange.Send(c, http.StatusNoContent, nil)
 }
 
 // noteRefused logs that a page of another host asks for something of the API that its browser will not show it. Sockets have a

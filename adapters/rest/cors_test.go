@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"chatting/adapters/problem"
+	"chatting/adapters/rest/exchange"
 	"chatting/domain"
 )
 
@@ -170,7 +171,7 @@ func TestEveryRefusalIsAProblemWithACodeOrTheContracts(t *testing.T) {
 				err := json.Unmarshal([]byte(got.body), &details)
 				isProblem := err == nil && got.header.Get("Content-Type") == problem.MediaType && details.Code != "" && details.Status == got.status &&
 					details.Title == http.StatusText(got.status) && details.Type == "about:blank" && details.Detail != ""
-				isContracts := err == nil && got.header.Get("Content-Type") == jsonType && (strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/s2sapi/")) &&
+				isContracts := err == nil && got.header.Get("Content-Type") == exchange.JSONType && (strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/s2sapi/")) &&
 					slices.Contains([]int{400, 401, 405}, got.status)
 				if !isProblem && !isContracts {
 					t.Errorf("%s %s: %d %v %s", method, path, got.status, got.header, got.body)

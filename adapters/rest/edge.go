@@ -13,7 +13,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"chatting/adapters/problem"
+	"chatting/adapters/rest/exchange"
 	"chatting/application/async"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -25,6 +27,7 @@ type edge struct {
 	cors     *crossOrigin
 	bodies   *longBodies
 	observer Observer // nil for none
+	traces   port.Traces
 
 	bodyLimit, headerLimit int
 }
@@ -33,6 +36,7 @@ type edge struct {
 // request: its route, and nothing else that the client wrote.
 func (e *edge) observe(c *fiber.Ctx) error {
 	start := time.Now()
+	defer e.trace(c)()
 	err := e.recovered(c)
 	if err == nil && isOurs(c) {
 		err = e.held.holdAnswer(c)
@@ -58,7 +62,7 @@ func (e *edge) recovered(c *fiber.Ctx) (err error) {
 		if value := recover(); value != nil {
 			e.log.Error("request panicked", loggedMethod(c), e.log.path(c), e.log.client(c),
 				slog.String("panic", async.DescribePanic(value)), slog.String("stack", string(debug.Stack())))
-			err = refusedAs(http.StatusInternalServerError, unexplained)
+			err = exchange.Problem(http.StatusInternalServerError, unexplained)
 		}
 	}()
 	return c.Next()
@@ -69,9 +73,9 @@ const unexplained = "Something went wrong here."
 
 // refuse turns the error of a handler into its answer. Only here are faults of the server logged.
 func (e *edge) refuse(c *fiber.Ctx, err error) error {
-	var named *answer
+	var named *exchange.Answer
 	if errors.As(err, &named) {
-		return send(c, named.status, named.body)
+		return exchange.Send(c, named.Status, named.Body)
 	}
 	var ofRouter *fiber.Error
 	if errors.As(err, &ofRouter) && ofRouter.Code < http.StatusInternalServerError {
@@ -96,9 +100,9 @@ func (e *edge) refuse(c *fiber.Ctx, err error) error {
 			slog.Int("status", status), slog.Any("code", code), slog.String("error", err.Error()))
 	}
 	if status == http.StatusUnauthorized {
-		return send(c, status, map[string]string{"detail": sentence})
+		return exchange.Send(c, status, map[string]string{"detail": sentence})
 	}
-	if err := send(c, status, problem.New(status, code, sentence)); err != nil {
+	if err := exchange.Send(c, status, problem.New(status, code, sentence)); err != nil {
 		return err
 	}
 	if after := domain.RetryAfterOf(err); status == http.StatusTooManyRequests && after > 0 {
@@ -115,12 +119,12 @@ func refuseUnrouted(c *fiber.Ctx, err *fiber.Error) error {
 	case http.StatusMethodNotAllowed:
 		sentence = fmt.Sprintf(`Method "%s" not allowed.`, methodOf(c))
 		if isOurs(c) {
-			return send(c, err.Code, map[string]string{"detail": sentence})
+			return exchange.Send(c, err.Code, map[string]string{"detail": sentence})
 		}
 	case http.StatusNotFound:
 		sentence = "Not found."
 	}
-	return send(c, err.Code, problem.Of(err.Code, sentence))
+	return exchange.Send(c, err.Code, problem.Of(err.Code, sentence))
 }
 
 // refuseUnread answers a request that could not be read. It is the app's error handler, because handlers' errors end in
@@ -149,7 +153,7 @@ func (e *edge) refuseUnread(c *fiber.Ctx, err error) error {
 	}
 	defer e.cors.setHeaders(c)
 	c.Response().SkipBody = c.Request().Header.IsHead()
-	return send(c, status, problem.Of(status, sentence))
+	return exchange.Send(c, status, problem.Of(status, sentence))
 }
 
 // recallHead gives a request that could not be read the head that its answer and its log line depend on. The HTTP server
@@ -230,7 +234,7 @@ func refuseAmbiguous(c *fiber.Ctx) error {
 
 func ambiguous(c *fiber.Ctx, sentence string) error {
 	c.Context().SetConnectionClose()
-	return refusedAs(http.StatusBadRequest, sentence)
+	return exchange.Problem(http.StatusBadRequest, sentence)
 }
 
 // isOurs tells whether a path is of the API, not a page that another adapter mounted.

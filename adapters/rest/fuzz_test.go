@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/domain"
 )
 
@@ -52,7 +53,7 @@ func FuzzBlockBody(f *testing.F) {
 	w := newWorld(f)
 	handler := w.api.App().Handler()
 	f.Fuzz(func(t *testing.T, body []byte, form bool) {
-		mediaType := jsonType
+		mediaType := exchange.JSONType
 		if form {
 			mediaType = fiber.MIMEApplicationForm
 		}
@@ -94,7 +95,7 @@ func FuzzSystemMessageBody(f *testing.F) {
 	w := newWorld(f, func(_ *world, o *Options, _ *Deps) { o.S2SToken = "token-1" })
 	handler := w.api.App().Handler()
 	f.Fuzz(func(t *testing.T, body []byte, form bool) {
-		mediaType := jsonType
+		mediaType := exchange.JSONType
 		if form {
 			mediaType = fiber.MIMEApplicationForm
 		}
@@ -118,25 +119,6 @@ func FuzzSystemMessageBody(f *testing.F) {
 		}
 		if message.Text.String() == "" || message.To != 7 || message.Opponent < 0 || message.Opponent > 0 && message.Room == "" {
 			t.Errorf("%+v is in the log", message)
-		}
-	})
-}
-
-func FuzzIdempotencyKey(f *testing.F) {
-	for _, seed := range []string{`k`, `"k"`, `"a\"b\\"`, `"`, ``, `"k";p`, "\x00", `k\`} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, header string) {
-		key, ok := parseIdempotencyKey(header)
-		if !ok {
-			return
-		}
-		if key == "" || len(key) > maxIdempotencyKey {
-			t.Errorf("%q is %q", header, key)
-		}
-		quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(key) + `"`
-		if again, ok := parseIdempotencyKey(quoted); !ok || again != key {
-			t.Errorf("%q is %q, and quoted again %q", header, key, again)
 		}
 	})
 }

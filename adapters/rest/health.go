@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"chatting/adapters/problem"
+	"chatting/adapters/rest/exchange"
 	"chatting/domain"
 )
 
@@ -65,7 +66,7 @@ type health struct {
 
 // live answers while the process lives.
 func (h *health) live(c *fiber.Ctx) error {
-	return send(c, http.StatusOK, map[string]string{"status": checkOK})
+	return exchange.Send(c, http.StatusOK, map[string]string{"status": checkOK})
 }
 
 // ready answers 200 while the node can serve: all checks pass and it is not draining. Anybody may ask, so requests at the same
@@ -78,14 +79,14 @@ func (h *health) ready(c *fiber.Ctx) error {
 		background = h.background()
 	}
 	if h.draining.Load() {
-		return send(c, http.StatusServiceUnavailable, notReady("The node is going away.", checks, background))
+		return exchange.Send(c, http.StatusServiceUnavailable, notReady("The node is going away.", checks, background))
 	}
 	for _, state := range checks {
 		if state != checkOK {
-			return send(c, http.StatusServiceUnavailable, notReady("A part that the node needs is away.", checks, background))
+			return exchange.Send(c, http.StatusServiceUnavailable, notReady("A part that the node needs is away.", checks, background))
 		}
 	}
-	return send(c, http.StatusOK, struct {
+	return exchange.Send(c, http.StatusOK, struct {
 		Status string            `json:"status"`
 		Checks map[string]string `json:"checks"`
 		Background

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/adapters/wire"
 	"chatting/application/ledger"
 	"chatting/domain"
@@ -25,7 +26,7 @@ const (
 const holdingKey = "rest.holding"
 
 // errNoRoom is an answer, so that a flood of refusals is not a flood of log lines.
-var errNoRoom = refusedAs(http.StatusServiceUnavailable, "Too many answers are under way. Try again.")
+var errNoRoom = exchange.Problem(http.StatusServiceUnavailable, "Too many answers are under way. Try again.")
 
 // heldAnswers counts the bytes of answers while they are made and until clients have taken them.
 type heldAnswers struct {
@@ -80,7 +81,7 @@ func (h *heldAnswers) send(c *fiber.Ctx, bytes int, body any) error {
 	if bytes > smallAnswer {
 		// The frames, and the body that is made of them.
 		copies := 2
-		if wantsStringIDs(c) {
+		if exchange.WantsStringIDs(c) {
 			copies++
 		}
 		if err := h.hold(c, copies*bytes); err != nil {
@@ -91,7 +92,7 @@ func (h *heldAnswers) send(c *fiber.Ctx, bytes int, body any) error {
 	if err != nil {
 		return fmt.Errorf("encoding an answer: %w", err)
 	}
-	return send(c, http.StatusOK, json.RawMessage(encoded))
+	return exchange.Send(c, http.StatusOK, json.RawMessage(encoded))
 }
 
 func holdingOf(c *fiber.Ctx) *ledger.Holding {

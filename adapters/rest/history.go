@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"chatting/adapters/problem"
+	"chatting/adapters/rest/exchange"
 	"chatting/adapters/wire"
 	"chatting/application/history"
 	"chatting/domain"
@@ -52,7 +53,7 @@ type messagesBody struct {
 // messages answers with a page of the user's conversation with target_id, which is 0 for the platform.
 func (h historyPages) messages(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
 	wrong := wire.InvalidError{}
-	partner, complaint := partnerOf(queryValue(c, wire.TargetField))
+	partner, complaint := partnerOf(exchange.QueryValue(c, wire.TargetField))
 	if complaint != "" {
 		wrong[wire.TargetField] = []string{complaint}
 	}
@@ -62,7 +63,7 @@ func (h historyPages) messages(ctx context.Context, c *fiber.Ctx, user domain.Us
 		wrong[afterField] = []string{sentenceBeside}
 	}
 	if len(wrong) > 0 {
-		return &answer{http.StatusBadRequest, wrong}
+		return exchange.Invalid(wrong)
 	}
 	page, err := h.page(ctx, user, partner, before, after, h.pageOf(limit))
 	if err != nil {
@@ -92,7 +93,7 @@ func (h historyPages) page(
 
 // messageNamed reads a field of the query that names a message; nil for none.
 func messageNamed(c *fiber.Ctx, field string, wrong wire.InvalidError) *domain.EventID {
-	named, given := queryText(c, field)
+	named, given := exchange.QueryText(c, field)
 	if !given {
 		return nil
 	}
@@ -122,13 +123,13 @@ func (h historyPages) conversations(ctx context.Context, c *fiber.Ctx, user doma
 	wrong := wire.InvalidError{}
 	limit := pageLimit(c, wrong)
 	var before *history.ConversationCursor
-	if named, given := queryText(c, beforeField); given {
+	if named, given := exchange.QueryText(c, beforeField); given {
 		if before = parseCursor(named); before == nil {
 			wrong[beforeField] = []string{sentenceCursor}
 		}
 	}
 	if len(wrong) > 0 {
-		return &answer{http.StatusBadRequest, wrong}
+		return exchange.Invalid(wrong)
 	}
 	page, err := h.reader.Conversations(ctx, user, before, h.pageOf(limit))
 	if err != nil {
@@ -173,9 +174,9 @@ func (h historyPages) markRead(ctx context.Context, c *fiber.Ctx, user domain.Us
 	named, err := url.PathUnescape(c.Params("partner"))
 	partner, complaint := partnerOf(wire.TextValue(named))
 	if err != nil || complaint != "" {
-		return send(c, http.StatusNotFound, problem.Of(http.StatusNotFound, "Not found."))
+		return exchange.Send(c, http.StatusNotFound, problem.Of(http.StatusNotFound, "Not found."))
 	}
-	body, err := readOptional(c)
+	body, err := exchange.ReadOptional(c)
 	if err != nil {
 		return err
 	}
@@ -184,17 +185,17 @@ func (h historyPages) markRead(ctx context.Context, c *fiber.Ctx, user domain.Us
 	if value := body[messageField]; !value.IsAbsent() {
 		text, complaint := value.AsText()
 		if complaint != "" {
-			return refused(messageField, complaint)
+			return exchange.Refused(messageField, complaint)
 		}
 		if message = messageID(text, messageField, wrong); message == nil {
-			return &answer{http.StatusBadRequest, wrong}
+			return exchange.Invalid(wrong)
 		}
 	}
 	unread, err := h.reader.MarkRead(ctx, user, partner, message)
 	if err != nil {
 		return err
 	}
-	return send(c, http.StatusOK, readBody{ID: partner, Unread: unread})
+	return exchange.Send(c, http.StatusOK, readBody{ID: partner, Unread: unread})
 }
 
 // partnerOf reads the other side of a conversation: a user, or 0 for the platform.
@@ -210,7 +211,7 @@ func partnerOf(named wire.Value) (partner domain.UserID, complaint string) {
 }
 
 func pageLimit(c *fiber.Ctx, wrong wire.InvalidError) int {
-	named := queryValue(c, limitField)
+	named := exchange.QueryValue(c, limitField)
 	if named.IsMissing() {
 		return defaultPage
 	}

@@ -129,7 +129,7 @@ func (projected) Projected(context.Context, int) ([]domain.Place, error) {
 func withHistory(h *fakeHistory) func(*world, *Options, *Deps) {
 	return func(w *world, _ *Options, d *Deps) {
 		d.History = history.NewReadHistory(h, h, history.FollowedLog{Projected: projected{}, Ends: ends{}, Partitions: 2}, seen{})
-		d.Erase = &application.EraseUser{
+		d.Platform.Erase = &application.EraseUser{
 			Eraser: h, Blocks: blockStore{w}, Log: w, Sessions: sessions{w}, Ends: ends{}, Projected: projected{}, Partitions: 2,
 			Now: time.Now, Logger: d.Logger,
 		}

@@ -1,10 +1,6 @@
 package rest
 
-import (
-	"testing"
-
-	"chatting/domain"
-)
+import "testing"
 
 func TestEveryFieldOfAMessageTellsRequestsUnderOneKeyApart(t *testing.T) {
 	w := newWorld(t)
@@ -26,27 +22,5 @@ func TestEveryFieldOfAMessageTellsRequestsUnderOneKeyApart(t *testing.T) {
 	w.system(t, `{"opponent_id":"8","room_id":" r ","type":"invite_game","message":"m ","target_id":7.0}`, key).mustBe(t, 200, first.body)
 	if events := w.appended(); len(events) != 1 {
 		t.Errorf("%d events", len(events))
-	}
-}
-
-// The fields are told apart where one ends and the next begins, whatever they contain.
-func TestTextThatLooksLikeTheNextFieldIsNot(t *testing.T) {
-	message := func(room, text string) domain.SystemMessage {
-		said, err := domain.NewText(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return domain.SystemMessage{To: 7, Room: domain.RoomID(room), Text: said}
-	}
-	for _, pair := range [][2]domain.SystemMessage{
-		{message(`a" "b`, "c"), message("a", `b" "c`)},
-		{message("a b", "c"), message("a", "b c")},
-		{message("ab", "c"), message("a", "bc")},
-		{{To: 7, Opponent: 12}, {To: 71, Opponent: 2}},
-		{{To: 7, Opponent: 8}, {To: 8, Opponent: 7}},
-	} {
-		if fingerprint(pair[0]) == fingerprint(pair[1]) {
-			t.Errorf("%+v and %+v are the same", pair[0], pair[1])
-		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/adapters/wire"
 	"chatting/application/presence"
 	"chatting/domain"
@@ -24,22 +25,22 @@ func (o onlineStatus) handler(users *userGate) fiber.Handler {
 	ask := users.handler(o.get)
 	return func(c *fiber.Ctx) error {
 		if c.Get(fiber.HeaderAuthorization) == "" {
-			return &answer{http.StatusUnauthorized, errorBody{"Authorization header is required"}}
+			return &exchange.Answer{Status: http.StatusUnauthorized, Body: errorBody{"Authorization header is required"}}
 		}
 		return ask(c)
 	}
 }
 
 func (o onlineStatus) get(ctx context.Context, c *fiber.Ctx, asker domain.UserID) error {
-	named, _ := queryText(c, "id")
+	named, _ := exchange.QueryText(c, "id")
 	if named == "" {
-		return &answer{http.StatusBadRequest, errorBody{"id parameter is required"}}
+		return &exchange.Answer{Status: http.StatusBadRequest, Body: errorBody{"id parameter is required"}}
 	}
 	user, complaint := wire.TextValue(named).AsUser()
 	if complaint != "" {
-		return &answer{http.StatusBadRequest, errorBody{"id must be an integer"}}
+		return &exchange.Answer{Status: http.StatusBadRequest, Body: errorBody{"id must be an integer"}}
 	}
-	never := &answer{http.StatusNotFound, errorBody{"User not found"}}
+	never := &exchange.Answer{Status: http.StatusNotFound, Body: errorBody{"User not found"}}
 	if user == wire.Nobody {
 		return never
 	}
@@ -50,7 +51,7 @@ func (o onlineStatus) get(ctx context.Context, c *fiber.Ctx, asker domain.UserID
 	if err != nil {
 		return err
 	}
-	return send(c, http.StatusOK, struct {
+	return exchange.Send(c, http.StatusOK, struct {
 		ID     domain.UserID `json:"id"`
 		Online bool          `json:"is_online"`
 	}{user, online})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/application/history"
 	"chatting/application/ledger"
 	"chatting/application/presence"
@@ -129,7 +130,7 @@ func TestAnAnswerThatIsHeldIsTheSame(t *testing.T) {
 	var ledger *ledger.ByteLedger
 	w := newWorld(t, withLongPages(8<<20, 0), func(_ *world, _ *Options, d *Deps) { ledger = d.Bytes })
 	got := w.call(t, "GET", pagePath, "", asUser1)
-	if got.status != 200 || !strings.HasSuffix(got.body, `"}],"next":null}`) || got.header.Get("Content-Type") != jsonType {
+	if got.status != 200 || !strings.HasSuffix(got.body, `"}],"next":null}`) || got.header.Get("Content-Type") != exchange.JSONType {
 		t.Errorf("answer is %d with %v", got.status, got.header)
 	}
 	head := w.call(t, "HEAD", pagePath, "", asUser1)

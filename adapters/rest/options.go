@@ -8,13 +8,12 @@ import (
 	"net/netip"
 	"time"
 
+	"chatting/adapters/rest/platform"
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/history"
 	"chatting/application/invites"
 	"chatting/application/ledger"
-	"chatting/application/messaging"
-	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/application/presence"
@@ -70,25 +69,19 @@ type Deps struct {
 	Authenticate Authenticator
 	Block        *blocks.Block
 	// Friends is nil if a user-management service keeps the friends. The path is then unknown.
-	Friends       *presence.Friends
-	IsOnline      *presence.IsOnline
-	Invites       *invites.PendingInvites
-	SystemMessage *messaging.SendSystemMessage
+	Friends  *presence.Friends
+	IsOnline *presence.IsOnline
+	Invites  *invites.PendingInvites
 	// History is nil if none is kept. Its paths are then unknown.
-	History     *history.ReadHistory
-	Erase       *application.EraseUser
-	Idempotency IdempotencyStore
-	Moderate    *moderation.Moderate
-	Announce    *moderation.Announce
-	Activity    *moderation.LookAtActivity
-	Whereabouts *presence.Whereabouts
+	History *history.ReadHistory
+	// Platform is what the platform's servers are served with.
+	Platform platform.Deps
 	// TrialUsers is nil unless the server is a trial server. Its path is then unknown.
 	TrialUsers *application.MakeTrialUser
 	// Trials bounds how many trial users are made; nil bounds nothing.
 	Trials TrialRate
 	// Bytes bounds the answers that are not written yet.
 	Bytes *ledger.ByteLedger
-	Now   port.Clock
 	// Ready returns an error while only the health paths can be served. nil: everything can, from the start.
 	Ready func() error
 	// Checks are what /readyz asks.
@@ -105,6 +98,8 @@ type Deps struct {
 	Logins AddressRate
 	// Observer is told of each request; nil: nobody is.
 	Observer Observer
+	// Traces has the spans of requests.
+	Traces port.Traces
 }
 
 // Observer is told of requests. Its method is called by many goroutines and must not block.

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+
+	"chatting/adapters/rest/exchange"
+	"chatting/adapters/rest/platform"
 )
 
 // serverGate lets other servers of the platform in: those that bear the token and, if trustLoopback is set, those on this
@@ -25,7 +28,7 @@ type serverGate struct {
 }
 
 // handler runs handle for other servers. The context ends with the time for the request.
-func (g *serverGate) handler(handle func(context.Context, *fiber.Ctx) error) fiber.Handler {
+func (g *serverGate) handler(handle platform.Handler) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		known, elsewhere := g.token.isIn(c.Get(fiber.HeaderAuthorization)), ""
 		if !known && g.trustLoopback {
@@ -36,10 +39,10 @@ func (g *serverGate) handler(handle func(context.Context, *fiber.Ctx) error) fib
 		case g.trustLoopback && !g.token.isSet:
 			g.log.Warn("request refused: without a token only servers on this machine may do this",
 				g.log.client(c), loggedMethod(c), g.log.path(c), slog.String("reason", elsewhere))
-			return refusedAs(http.StatusForbidden, "Without a token only servers on this machine may do this.")
+			return exchange.Problem(http.StatusForbidden, "Without a token only servers on this machine may do this.")
 		default:
 			g.log.Warn("request refused: not the token of the platform's servers", g.log.client(c))
-			return detail(http.StatusUnauthorized, "The token of the platform's servers is required.")
+			return exchange.Detail(http.StatusUnauthorized, "The token of the platform's servers is required.")
 		}
 		ctx, cancel := context.WithTimeout(c.UserContext(), g.timeout)
 		defer cancel()

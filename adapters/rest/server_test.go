@@ -21,6 +21,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/application/notice"
 	"chatting/domain"
 )
@@ -99,7 +100,7 @@ func TestUnclassifiedErrorsSayNothing(t *testing.T) {
 }
 
 func TestPanicsAreAnsweredAndLogged(t *testing.T) {
-	for _, value := range []any{"secret", errors.New("secret"), domain.NewError(domain.CodeSelf, "secret"), fiber.NewError(418, "secret"), &answer{200, "secret"}} {
+	for _, value := range []any{"secret", errors.New("secret"), domain.NewError(domain.CodeSelf, "secret"), fiber.NewError(418, "secret"), &exchange.Answer{Status: 200, Body: "secret"}} {
 		w := newWorld(t, func(w *world, _ *Options, _ *Deps) { w.panicWith = value })
 		got := w.call(t, "GET", blockedPath, "", asUser1)
 		got.mustBe(t, 500, `{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"Something went wrong here.","code":"internal"}`)

@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"chatting/adapters/origins"
+	"chatting/adapters/rest/exchange"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -39,11 +40,11 @@ type trialUser struct {
 func (t trialUsers) post(c *fiber.Ctx) error {
 	if elsewhere := notLocalPage(c); elsewhere != "" {
 		t.log.Warn("no trial user was made: only this machine may ask for one", t.log.client(c), slog.String("reason", elsewhere))
-		return refusedAs(http.StatusNotFound, "Not found.")
+		return exchange.Problem(http.StatusNotFound, "Not found.")
 	}
 	// A page of another origin cannot send this type unasked, whatever its browser says of where it comes from.
-	if mediaType, _, _ := mime.ParseMediaType(string(c.Request().Header.ContentType())); mediaType != jsonType {
-		return refusedAs(http.StatusUnsupportedMediaType, "The Content-Type must be application/json.")
+	if mediaType, _, _ := mime.ParseMediaType(string(c.Request().Header.ContentType())); mediaType != exchange.JSONType {
+		return exchange.Problem(http.StatusUnsupportedMediaType, "The Content-Type must be application/json.")
 	}
 	life, err := tokenLife(c)
 	if err != nil {
@@ -60,7 +61,7 @@ func (t trialUsers) post(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return send(c, http.StatusCreated, trialUser{User: user, Token: token})
+	return exchange.Send(c, http.StatusCreated, trialUser{User: user, Token: token})
 }
 
 // expiresInField is for how many seconds the token is wanted. A short one tries out what a client does when it expires.
@@ -68,7 +69,7 @@ const expiresInField = "expires_in"
 
 // tokenLife reads expiresInField. Its error is an answer.
 func tokenLife(c *fiber.Ctx) (time.Duration, error) {
-	fields, err := readFields(c)
+	fields, err := exchange.ReadFields(c)
 	if err != nil {
 		return 0, err
 	}
@@ -82,7 +83,7 @@ func tokenLife(c *fiber.Ctx) (time.Duration, error) {
 		complaint = fmt.Sprintf("Must be a number from 1 to %d.", most)
 	}
 	if complaint != "" {
-		return 0, refused(expiresInField, complaint)
+		return 0, exchange.Refused(expiresInField, complaint)
 	}
 	return time.Duration(seconds) * time.Second, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/application"
 	"chatting/domain"
 )
@@ -52,7 +53,7 @@ func (g *userGate) handler(handle userHandler) fiber.Handler {
 		}
 		defer leave()
 		c.Locals(userKey, identity.User)
-		if err := readStringIDs(c); err != nil {
+		if err := exchange.ReadStringIDs(c); err != nil {
 			return err
 		}
 		return handle(ctx, c, identity.User)
@@ -62,12 +63,12 @@ func (g *userGate) handler(handle userHandler) fiber.Handler {
 func (g *userGate) authenticate(ctx context.Context, c *fiber.Ctx) (application.Identity, error) {
 	header := c.Get(fiber.HeaderAuthorization)
 	if header == "" {
-		return application.Identity{}, detail(http.StatusUnauthorized, "Authorization header is required")
+		return application.Identity{}, exchange.Detail(http.StatusUnauthorized, "Authorization header is required")
 	}
 	token, ok := bearer(header)
 	if !ok {
 		g.log.Warn("request refused: its Authorization holds no bearer token", g.log.client(c))
-		return application.Identity{}, detail(http.StatusUnauthorized, "The Authorization header holds no bearer token.")
+		return application.Identity{}, exchange.Detail(http.StatusUnauthorized, "The Authorization header holds no bearer token.")
 	}
 	address := g.log.address(c)
 	if !address.IsValid() {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"chatting/adapters/rest/exchange"
 	"chatting/adapters/wire"
 	"chatting/application/blocks"
 	"chatting/application/presence"
@@ -49,7 +50,7 @@ func (l userList) get(ctx context.Context, c *fiber.Ctx, user domain.UserID) err
 	for i, id := range others {
 		body[i].ID = id
 	}
-	return send(c, http.StatusOK, body)
+	return exchange.Send(c, http.StatusOK, body)
 }
 
 func (l userList) post(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
@@ -60,7 +61,7 @@ func (l userList) post(ctx context.Context, c *fiber.Ctx, user domain.UserID) er
 	if err := l.add(ctx, user, target); err != nil {
 		return l.refusal(err)
 	}
-	return send(c, http.StatusCreated, map[string]domain.UserID{wire.TargetField: target})
+	return exchange.Send(c, http.StatusCreated, map[string]domain.UserID{wire.TargetField: target})
 }
 
 func (l userList) delete(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
@@ -71,7 +72,7 @@ func (l userList) delete(ctx context.Context, c *fiber.Ctx, user domain.UserID) 
 	if err := l.remove(ctx, user, target); err != nil {
 		return l.refusal(err)
 	}
-	return send(c, http.StatusOK, nil)
+	return exchange.Send(c, http.StatusOK, nil)
 }
 
 // refusal returns the contract's answer to err, or err if it has none.
@@ -84,7 +85,7 @@ func (l userList) refusal(err error) error {
 
 // readTarget returns the user whom the body names. Its error is an answer.
 func readTarget(c *fiber.Ctx) (domain.UserID, error) {
-	body, err := readFields(c)
+	body, err := exchange.ReadFields(c)
 	if err != nil {
 		return wire.Nobody, err
 	}
@@ -94,7 +95,7 @@ func readTarget(c *fiber.Ctx) (domain.UserID, error) {
 // readRemoved returns the user whom a DELETE names. The query may name it, because HTTP gives the body no meaning and some clients
 // and proxies leave it out, or the body, as for the original server. Its error is an answer.
 func readRemoved(c *fiber.Ctx) (domain.UserID, error) {
-	named := queryValue(c, wire.TargetField)
+	named := exchange.QueryValue(c, wire.TargetField)
 	if named.IsMissing() {
 		return readTarget(c)
 	}
@@ -102,7 +103,7 @@ func readRemoved(c *fiber.Ctx) (domain.UserID, error) {
 	if err != nil {
 		return wire.Nobody, err
 	}
-	body, err := readOptional(c)
+	body, err := exchange.ReadOptional(c)
 	if err != nil {
 		return wire.Nobody, err
 	}
@@ -132,7 +133,7 @@ func targetOf(value wire.Value) (domain.UserID, error) {
 // blockStatus tells whether the user blocks the one that the query names. Without a name, it hands over to next.
 func blockStatus(block *blocks.Block, next userHandler) userHandler {
 	return func(ctx context.Context, c *fiber.Ctx, user domain.UserID) error {
-		named := queryValue(c, wire.TargetField)
+		named := exchange.QueryValue(c, wire.TargetField)
 		if named.IsMissing() {
 			return next(ctx, c, user)
 		}
@@ -140,7 +141,7 @@ func blockStatus(block *blocks.Block, next userHandler) userHandler {
 		if complaint != "" {
 			return refusedTarget(complaint)
 		}
-		never := detail(http.StatusNotFound, "Not found.")
+		never := exchange.Detail(http.StatusNotFound, "Not found.")
 		if target == wire.Nobody {
 			return never
 		}
@@ -151,6 +152,6 @@ func blockStatus(block *blocks.Block, next userHandler) userHandler {
 		if err != nil {
 			return err
 		}
-		return send(c, http.StatusOK, map[string]bool{"is_blocked": blocked})
+		return exchange.Send(c, http.StatusOK, map[string]bool{"is_blocked": blocked})
 	}
 }

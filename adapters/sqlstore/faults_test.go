@@ -11,6 +11,7 @@ import (
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/sqltest"
@@ -168,6 +169,9 @@ func newCalls(t *testing.T, s *Store) []call {
 			return [2]int64{int64(messages), bytes}, err
 		}, [2]int64{3, 3 * int64(len(sqltest.Frame(domain.Event{})))}, nil, 0},
 		{"HasMessage", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.HasMessage(ctx, 2, 1, first) }, true, nil, 0},
+		{"FirstPlaces", func(ctx context.Context, s *Store) (any, error) {
+			return s.Undelivered.FirstPlaces(ctx, 2, []past.Named{{ID: first, Sender: 1}, {ID: first, Sender: 3}})
+		}, map[domain.EventID]domain.Place{first: places(1)[0]}, nil, 0},
 		{"SentFrame", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.SentFrame(ctx, 2, 1, first) }, sqltest.Frame(domain.Event{ID: first}), nil, 0},
 		{"Projections", func(ctx context.Context, s *Store) (any, error) { return s.Projections.Projections(ctx) }, []history.Projection{end}, nil, 0},
 		{"Projected", func(ctx context.Context, s *Store) (any, error) { return s.Projections.Projected(ctx, 1) }, places(4), nil, 0},

@@ -15,6 +15,7 @@ import (
 	"chatting/adapters/netcause"
 	"chatting/adapters/wire"
 	"chatting/application/messaging"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -63,6 +64,9 @@ func (c *Client) post(ctx context.Context, command messaging.ChatCommand) (verdi
 	request.Header.Set("Content-Type", "application/json")
 	// To ask twice does no harm. So net/http asks again if the hook closed a connection just then; it does not send this header.
 	request.Header["Idempotency-Key"] = []string{}
+	if span := port.TraceOf(ctx); span != "" {
+		request.Header.Set("Traceparent", string(span))
+	}
 	if c.bearer != "" {
 		request.Header.Set("Authorization", c.bearer)
 	}

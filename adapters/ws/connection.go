@@ -11,6 +11,7 @@ import (
 
 	"chatting/adapters/network"
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/frames"
 	"chatting/adapters/ws/socket"
 	"chatting/application"
 	"chatting/application/delivery"
@@ -36,7 +37,7 @@ type connection struct {
 	owner   atomic.Int64  // the user, once the login is answered
 	token   validity
 	// features are those of the login, set before it begins and not changed after.
-	features features
+	features frames.Features
 	resume   resume
 }
 

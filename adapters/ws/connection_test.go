@@ -17,7 +17,9 @@ import (
 
 	"chatting/adapters/network"
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/frames"
 	"chatting/adapters/ws/socket"
+	"chatting/adapters/ws/throttle"
 	"chatting/application/delivery"
 	"chatting/application/invites"
 	"chatting/application/messaging"
@@ -64,7 +66,7 @@ func TestWhatAClientSendsReachesItsUseCaseWhole(t *testing.T) {
 	const room = "4f4cbd2e-8a07-4e1c-9d53-3f1d2a0f7b11"
 	s, got := newStuck(t, Options{}), &commands{}
 	s.server.deps.Messages, s.server.deps.Invites = notedMessages{got}, notedInvites{got}
-	s.features = features{port.FeatureInvites: {}}
+	s.features = frames.Features{port.FeatureInvites: {}}
 	for _, sent := range []string{
 		`{"target_id":8,"message":"m","client_msg_id":"n"}`,
 		`{"target_id":9,"type":"invite_game","status":"accept","room_id":"` + room + `","client_msg_id":"o"}`,
@@ -124,7 +126,7 @@ func TestAClientThatAskedForItGetsIDsAsStringsInEveryFrame(t *testing.T) {
 }
 
 func TestAConnectionNamesItsFeaturesAndItsNetwork(t *testing.T) {
-	c := &connection{features: features{port.FeatureInvites: {}}}
+	c := &connection{features: frames.Features{port.FeatureInvites: {}}}
 	if !c.Has(port.FeatureInvites) || c.Has("other") || (&connection{}).Has(port.FeatureInvites) {
 		t.Error("it has other features than those of its login")
 	}
@@ -155,7 +157,7 @@ func TestARefusalSaysWhatTheUseCaseSaidAndNothingOfAFault(t *testing.T) {
 		s := newStuck(t, Options{})
 		s.server.deps.Now = func() time.Time { return someTime }
 		s.server.deps.Notices = notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
-		s.refuse(request{sentTarget: []byte(`"8"`), name: "n"}, row.err)
+		s.refuse(frames.Request{SentTarget: []byte(`"8"`), Name: "n"}, row.err)
 		want := wire.ErrorFrame(7, row.code, row.sentence, []byte(`"8"`), "n", someTime)
 		s.mustGet([]byte(strings.TrimSuffix(string(want), "}") + row.retry + "}"))
 		if fault := row.sentence == "The server failed."; fault != strings.Contains(logs.text(), "level=ERROR") {
@@ -254,7 +256,7 @@ func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
 	s, r := newStuck(t, Options{}), &notedRate{wait: 5}
 	s.server.deps.Rates.Frames = r
 	for _, size := range []int{0, 4095, 4096, 8191, 8192, 65536} {
-		if wait := s.throttle.message(7, size); wait != 5 {
+		if wait := s.throttle.Message(time.Now(), 7, size); wait != 5 {
 			t.Errorf("%d bytes wait for %v", size, wait)
 		}
 	}
@@ -263,12 +265,12 @@ func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
 	}
 	// A connection's own rate: never more than may be sent at once, and the user's is not asked beyond it.
 	r.taken, r.wait = nil, 0
-	s.throttle.frames = rate.NewLimiter(rate.Every(time.Hour), 4)
-	if wait := s.throttle.message(7, 8<<10); wait != 0 {
+	s.throttle.Frames = rate.NewLimiter(rate.Every(time.Hour), 4)
+	if wait := s.throttle.Message(time.Now(), 7, 8<<10); wait != 0 {
 		t.Errorf("the first waits for %v", wait)
 	}
 	for size, hours := range map[int]time.Duration{8 << 10: 2, 64 << 10: 3} {
-		if wait := s.throttle.message(7, size); wait > hours*time.Hour || wait < hours*time.Hour-10*time.Minute {
+		if wait := s.throttle.Message(time.Now(), 7, size); wait > hours*time.Hour || wait < hours*time.Hour-10*time.Minute {
 			t.Errorf("%d bytes wait for %v, want %d h", size, wait, hours)
 		}
 	}
@@ -279,7 +281,7 @@ func TestAFrameCostsOneAndAnotherForEachFourKiB(t *testing.T) {
 
 func TestAFewFramesMayBeRefusedInNeedAndAThousandOtherwise(t *testing.T) {
 	for name, row := range map[string]struct {
-		rate UserRate
+		rate throttle.UserRate
 		want int
 	}{
 		"alone": {nil, 1000}, "its user has more": {&notedRate{}, 1000}, "its user has no more": {&notedRate{wait: 1}, 20},
@@ -287,7 +289,7 @@ func TestAFewFramesMayBeRefusedInNeedAndAThousandOtherwise(t *testing.T) {
 		s := newStuck(t, Options{})
 		s.server.deps.Rates.Refusals = row.rate
 		began, refused := time.Now(), 0
-		for s.throttle.mayRefuse(7) {
+		for s.throttle.MayRefuse(7) {
 			refused++
 		}
 		if more := 10*int(time.Since(began)/time.Second) + 10; refused < row.want || refused > row.want+more {
@@ -455,13 +457,13 @@ func TestAPlaceIsTakenOnceAndGivenBackOnce(t *testing.T) {
 }
 
 func TestTheLimitsAreThoseThatAreDocumented(t *testing.T) {
-	if maxBadJSON != 10 || MaxRefusals != 1000 || RefusalsPerSecond != 10 {
-		t.Errorf("%d frames without JSON, %d refused ones and %d a second", maxBadJSON, MaxRefusals, RefusalsPerSecond)
+	if maxBadJSON != 10 || throttle.MaxRefusals != 1000 || throttle.RefusalsPerSecond != 10 {
+		t.Errorf("%d frames without JSON, %d refused ones and %d a second", maxBadJSON, throttle.MaxRefusals, throttle.RefusalsPerSecond)
 	}
-	if frames := newStuck(t, Options{FramesPerSecond: 4}).throttle.frames; frames.Limit() != 4 || frames.Burst() != 8 {
+	if frames := newStuck(t, Options{FramesPerSecond: 4}).throttle.Frames; frames.Limit() != 4 || frames.Burst() != 8 {
 		t.Errorf("%v frames a second, %d at once", frames.Limit(), frames.Burst())
 	}
-	if frames := newStuck(t, Options{}).throttle.frames; frames != nil {
+	if frames := newStuck(t, Options{}).throttle.Frames; frames != nil {
 		t.Error("there is a limit that nobody set")
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"chatting/adapters/httpconn"
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/ledger"
@@ -234,17 +235,17 @@ func (b *logBuffer) text() string {
 // serve starts a server that ends with the test, every session closed once.
 func serve(t testing.TB, options Options, chat *chat) *fixture {
 	t.Helper()
-	return serveAtRates(t, options, chat, Rates{})
+	return serveAtRates(t, options, chat, throttle.Rates{})
 }
 
 // serveAtRates is serve with rates of users and addresses.
-func serveAtRates(t testing.TB, options Options, chat *chat, rates Rates) *fixture {
+func serveAtRates(t testing.TB, options Options, chat *chat, rates throttle.Rates) *fixture {
 	t.Helper()
 	return serveOn(t, options, chat, rates, func(*fiber.App) {})
 }
 
 // serveOn is serveAtRates on an app that is changed before the server is mounted on it.
-func serveOn(t testing.TB, options Options, chat *chat, rates Rates, change func(*fiber.App)) *fixture {
+func serveOn(t testing.TB, options Options, chat *chat, rates throttle.Rates, change func(*fiber.App)) *fixture {
 	t.Helper()
 	logs := &logBuffer{}
 	if options.Times.Scan == 0 {

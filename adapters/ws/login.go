@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"chatting/adapters/ws/frames"
 	"chatting/application"
 	"chatting/application/port"
 	"chatting/domain"
@@ -36,20 +37,20 @@ func (r *reader) logIn(data []byte) bool {
 		observer.FrameReceived(ReceivedLogin, len(data))
 	}
 	// Before the token is looked at: to check a bad one costs as much.
-	if wait := r.server.deps.Rates.takeLogin(r.address); wait > 0 {
+	if wait := r.server.deps.Rates.TakeLogin(r.address); wait > 0 {
 		r.server.deps.Notices.Warn("login refused: too many from its address", r.from())
 		r.notIn = "too many logins from its address"
 		r.observeLogin(string(domain.CodeRateLimited), began)
 		r.refuseEarly()
 		return false
 	}
-	first, ok := parseLogin(data)
+	first, ok := frames.ParseLogin(data)
 	if !ok {
 		r.observeLogin(OutcomeNoToken, began)
 		r.refuseFirst()
 		return false
 	}
-	r.features, r.resume.named = first.features, first.resume
+	r.features, r.resume.named = first.Features, first.Resume
 	r.out.stringIDs = r.Has(port.FeatureStringIDs)
 	r.server.roster.named(&r.connection)
 	var (
@@ -57,9 +58,11 @@ func (r *reader) logIn(data []byte) bool {
 		identity application.Identity
 		err      error
 	)
+	span := r.server.deps.Traces.Root(port.SpanLogin, r.trace)
 	r.checking(func(ctx context.Context) {
-		session, identity, err = r.server.deps.Login(ctx, first.token, &r.connection)
+		session, identity, err = r.server.deps.Login(span.In(ctx), first.Token, &r.connection)
 	})
+	span.End(err)
 	r.observeLogin(outcomeOf(err), began)
 	if err != nil {
 		r.loginFailed(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/frames"
 	"chatting/adapters/ws/socket"
 	"chatting/application/delivery"
 	"chatting/application/invites"
@@ -30,7 +31,7 @@ func BenchmarkParseFrame(b *testing.B) {
 			frame := []byte(data)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := parseFrame(frame, nil); err != nil {
+				if _, err := frames.Parse(frame, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

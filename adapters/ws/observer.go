@@ -3,6 +3,7 @@ package ws
 import (
 	"time"
 
+	"chatting/adapters/ws/frames"
 	"chatting/domain"
 )
 
@@ -36,15 +37,15 @@ const (
 )
 
 // receivedKind names a request; err is why it is refused.
-func receivedKind(req request, err error) string {
+func receivedKind(req frames.Request, err error) string {
 	switch {
 	case err != nil:
 		return ReceivedRefused
-	case req.kind == renewal:
+	case req.Kind == frames.Renewal:
 		return ReceivedRenewal
-	case req.kind == ping:
+	case req.Kind == frames.Ping:
 		return ReceivedPing
-	case req.kind == invite:
+	case req.Kind == frames.Invite:
 		return ReceivedInvite
 	default:
 		return ReceivedMessage

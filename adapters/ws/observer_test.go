@@ -13,6 +13,7 @@ import (
 	"github.com/fasthttp/websocket"
 	"golang.org/x/time/rate"
 
+	"chatting/adapters/ws/throttle"
 	"chatting/application/port"
 	"chatting/domain"
 )
@@ -149,13 +150,13 @@ func TestASocketThatMakesRoomIsARefusal(t *testing.T) {
 func TestFramesOverTheRateOfTheirConnectionAreCounted(t *testing.T) {
 	var counts Counts
 	counts.roster = newRoster(0, 0)
-	limited := throttle{rates: &Rates{}, counts: &counts, frames: rate.NewLimiter(0, 1)}
-	limited.message(7, 1)
+	limited := throttle.Throttle{Rates: &throttle.Rates{}, OverRate: &counts.overRate, Frames: rate.NewLimiter(0, 1)}
+	limited.Message(time.Now(), 7, 1)
 	if got := counts.Refusals().ConnectionFrames; got != 0 {
 		t.Errorf("%d are counted before there was one", got)
 	}
-	limited.message(7, 1)
-	limited.control(7, true)
+	limited.Message(time.Now(), 7, 1)
+	limited.Control(7, true)
 	if got := counts.Refusals().ConnectionFrames; got != 2 {
 		t.Errorf("%d are counted, want 2", got)
 	}

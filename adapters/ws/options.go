@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/ledger"
@@ -118,7 +119,7 @@ type Invites interface {
 	Execute(command invites.Command, done func(error))
 }
 
-// Deps are what a Server calls. All but Ready, Checks, Logins, Rates and Observer are needed.
+// Deps are what a Server calls. All but Ready, Checks, Logins, Rates, Observer and Traces are needed.
 type Deps struct {
 	// Ready returns an error while nobody can log in yet. Until then upgrades are refused. nil: everybody can, from the start.
 	Ready func() error
@@ -135,7 +136,9 @@ type Deps struct {
 	Notices *notice.Log
 	// Logins logs who logs in and out; nil for no log.
 	Logins *application.LoginLog
-	Rates  Rates
+	Rates  throttle.Rates
 	// Observer is told what happens on the connections; nil: nobody is.
 	Observer Observer
+	// Traces has the spans of logins and frames.
+	Traces port.Traces
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"chatting/adapters/limits"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/port"
 	"chatting/domain"
@@ -28,11 +29,13 @@ func usersAt(perSecond float64, burst int) *limits.Rate[domain.UserID] {
 }
 
 // refusalsOf is the bound on refused frames that the server has.
-func refusalsOf() *limits.Rate[domain.UserID] { return usersAt(RefusalsPerSecond, MaxRefusals) }
+func refusalsOf() *limits.Rate[domain.UserID] {
+	return usersAt(throttle.RefusalsPerSecond, throttle.MaxRefusals)
+}
 
 func TestAUserHasOneRateOverAllItsConnections(t *testing.T) {
 	const connections, each, burst = 8, 20, 50
-	f := serveAtRates(t, Options{FramesPerSecond: 1000}, newChat(), Rates{Frames: usersAt(rareRefills, burst)})
+	f := serveAtRates(t, Options{FramesPerSecond: 1000}, newChat(), throttle.Rates{Frames: usersAt(rareRefills, burst)})
 	var taken, refused atomic.Int32
 	other := f.login(t, 8)
 	clients := make([]*client, connections)
@@ -71,7 +74,7 @@ func TestAUserHasOneRateOverAllItsConnections(t *testing.T) {
 }
 
 func TestTheBytesOfAFrameCountForItsUser(t *testing.T) {
-	f := serveAtRates(t, Options{}, newChat(), Rates{Frames: usersAt(rareRefills, 20)})
+	f := serveAtRates(t, Options{}, newChat(), throttle.Rates{Frames: usersAt(rareRefills, 20)})
 	f.login(t, 7).send(`{"target_id":9,"message":"` + strings.Repeat("x", 40<<10) + `"}`) // counts as 11
 	c := f.login(t, 7)
 	for range 9 {
@@ -94,13 +97,13 @@ func TestTheBytesOfAFrameCountForItsUser(t *testing.T) {
 // that sends little stays.
 func TestAcceptedFramesDoNotMakeUpForRefusedOnes(t *testing.T) {
 	const offenders = 4
-	f := serveAtRates(t, Options{FramesPerSecond: 50, QueueBytes: 16 << 20}, newChat(), Rates{Refusals: refusalsOf()})
+	f := serveAtRates(t, Options{FramesPerSecond: 50, QueueBytes: 16 << 20}, newChat(), throttle.Rates{Refusals: refusalsOf()})
 	honest := f.login(t, 7)
 	var running sync.WaitGroup
 	for range offenders {
 		c := f.login(t, 7)
 		running.Go(func() { // the accepted ones come between the refused ones, as the bucket fills
-			for range 400 * MaxRefusals {
+			for range 400 * throttle.MaxRefusals {
 				if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":9,"message":"x"}`)) != nil {
 					return
 				}
@@ -125,8 +128,8 @@ func TestAcceptedFramesDoNotMakeUpForRefusedOnes(t *testing.T) {
 
 // No connection has more frames refused than it may by itself; together they have.
 func TestRefusedFramesOfAllConnectionsOfAUserCountTogether(t *testing.T) {
-	const connections, each = 8, MaxRefusals / 3
-	f := serveAtRates(t, Options{}, newChat(), Rates{Frames: usersAt(rareRefills, 1), Refusals: refusalsOf()})
+	const connections, each = 8, throttle.MaxRefusals / 3
+	f := serveAtRates(t, Options{}, newChat(), throttle.Rates{Frames: usersAt(rareRefills, 1), Refusals: refusalsOf()})
 	var ended atomic.Int32
 	var running sync.WaitGroup
 	for range connections {
@@ -161,9 +164,9 @@ func (a *alternating) Take(domain.UserID, int) time.Duration {
 }
 
 func TestOneAcceptedFrameInTwoDoesNotHelp(t *testing.T) {
-	f := serveAtRates(t, Options{QueueBytes: 16 << 20}, newChat(), Rates{Frames: &alternating{}})
+	f := serveAtRates(t, Options{QueueBytes: 16 << 20}, newChat(), throttle.Rates{Frames: &alternating{}})
 	c := f.login(t, 7)
-	for range 4 * MaxRefusals {
+	for range 4 * throttle.MaxRefusals {
 		if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":9,"message":"x"}`)) != nil {
 			break
 		}
@@ -174,7 +177,7 @@ func TestOneAcceptedFrameInTwoDoesNotHelp(t *testing.T) {
 }
 
 func TestPingsCountForTheUserButDoNotEndAnHonestConnection(t *testing.T) {
-	f := serveAtRates(t, Options{}, newChat(), Rates{Frames: usersAt(rareRefills, 1), Refusals: refusalsOf()})
+	f := serveAtRates(t, Options{}, newChat(), throttle.Rates{Frames: usersAt(rareRefills, 1), Refusals: refusalsOf()})
 	c := f.login(t, 7)
 	pongs := 0
 	c.SetPongHandler(func(string) error { pongs++; return nil })
@@ -187,7 +190,7 @@ func TestPingsCountForTheUserButDoNotEndAnHonestConnection(t *testing.T) {
 	if got := c.next(); got["code"] != "rate_limited" || pongs == 0 {
 		t.Errorf("after %d pongs: %v", pongs, got)
 	}
-	for range 4 * MaxRefusals {
+	for range 4 * throttle.MaxRefusals {
 		if c.WriteControl(websocket.PingMessage, nil, time.Now().Add(patience)) != nil {
 			break
 		}
@@ -205,7 +208,7 @@ func TestLoginsOfAnAddressAreBoundedBeforeTheirTokensAreChecked(t *testing.T) {
 		checked.Add(1)
 		return domain.NewError(domain.CodeUnauthenticated, "Bad.")
 	}
-	f := serveAtRates(t, Options{}, chat, Rates{Logins: limits.New[netip.Addr](rareRefills, burst, time.Now)})
+	f := serveAtRates(t, Options{}, chat, throttle.Rates{Logins: limits.New[netip.Addr](rareRefills, burst, time.Now)})
 	logins := &logBuffer{}
 	f.deps.Logins = application.NewLoginLog(slog.New(slog.NewTextHandler(logins, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	clients := make([]*client, 2*burst)

@@ -28,9 +28,10 @@ type reader struct {
 }
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
-func (s *Server) start(inner *websocket.Conn, sock *socket.Conn, address netip.Addr, release func()) {
-	r := s.newReader(inner, sock, address)
-	if tcp, ok := sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+func (s *Server) start(inner *websocket.Conn, h handover, release func()) {
+	r := s.newReader(inner, h.sock, h.client)
+	r.trace = h.trace
+	if tcp, ok := h.sock.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(systemBuffer) // without it more waits in the system, which is no harm to one connection
 	}
 	inner.SetReadLimit(int64(s.options.MaxFrame))
@@ -47,10 +48,10 @@ func (s *Server) start(inner *websocket.Conn, sock *socket.Conn, address netip.A
 func (s *Server) newReader(inner *websocket.Conn, sock *socket.Conn, address netip.Addr) *reader {
 	r := &reader{}
 	r.connection.init(s, sock, address)
-	r.requests.conn, r.throttle.rates, r.throttle.counts = &r.connection, &s.deps.Rates, &s.counts
+	r.requests.conn, r.throttle.Rates, r.throttle.OverRate = &r.connection, &s.deps.Rates, &s.counts.overRate
 	r.messages.Init(inner, sock, s.deps.Bytes.Open(r.messages.Cut))
 	if n := s.options.FramesPerSecond; n > 0 {
-		r.throttle.frames = rate.NewLimiter(rate.Limit(n), 2*n)
+		r.throttle.Frames = rate.NewLimiter(rate.Limit(n), 2*n)
 	}
 	return r
 }
@@ -185,7 +186,7 @@ func (r *reader) ponging(data string) error {
 // controlled counts a control frame.
 func (r *reader) controlled() error {
 	r.permit()
-	if !r.throttle.control(r.user, r.session != nil) {
+	if !r.throttle.Control(r.user, r.session != nil) {
 		return errFlood
 	}
 	return nil

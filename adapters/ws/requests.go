@@ -7,9 +7,12 @@ import (
 	"time"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/frames"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/invites"
 	"chatting/application/messaging"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -23,13 +26,15 @@ type requests struct {
 	session  Session // nil before the login
 	user     domain.UserID
 	acts     int64 // the newest act on the user that the login knew
-	throttle throttle
+	throttle throttle.Throttle
 	badJSON  int // frames in a row
+	// trace is the span of the connection's upgrade; "" if that is not recorded.
+	trace domain.TraceParent
 }
 
 // handle takes a frame; false when it ended the connection.
 func (r *requests) handle(data []byte) bool {
-	req, err := parseFrame(data, r.conn.features)
+	req, err := frames.Parse(data, r.conn.features)
 	if domain.CodeOf(err) == domain.CodeBadJSON {
 		if r.badJSON++; r.badJSON >= maxBadJSON {
 			r.conn.out.Close(closeBadJSON, "")
@@ -38,44 +43,43 @@ func (r *requests) handle(data []byte) bool {
 	} else {
 		r.badJSON = 0
 	}
-	if wait := r.throttle.message(r.user, len(data)); wait > 0 {
+	now := time.Now()
+	if wait := r.throttle.Message(now, r.user, len(data)); wait > 0 {
 		r.conn.server.deps.Notices.Warn("frame refused: over the rate", r.who(), r.conn.from())
-		if !r.throttle.mayRefuse(r.user) {
+		if !r.throttle.MayRefuse(r.user) {
 			r.conn.server.deps.Notices.Warn("connection closed: it kept sending over the rate", r.who(), r.conn.from())
 			r.conn.out.Close(closeRate, "")
 			return false
 		}
 		err = domain.NewRateLimited("Too many frames.", wait)
 	}
-	var began time.Time
 	if observer := r.conn.server.deps.Observer; observer != nil {
-		began = time.Now()
 		observer.FrameReceived(receivedKind(req, err), len(data))
 	}
 	if err != nil {
 		r.refuse(req, err)
 		return true
 	}
-	switch req.kind {
-	case renewal:
+	switch req.Kind {
+	case frames.Renewal:
 		return r.renew(req)
-	case ping:
+	case frames.Ping:
 		if !r.session.Pong() {
 			r.conn.out.send(wire.PongFrame(r.conn.server.deps.Now()))
 		}
 		return true
 	default:
-		return r.submit(req, began)
+		return r.submit(req, now)
 	}
 }
 
 // renew takes another token of the same user. One that cannot be checked now leaves the earlier one in force.
-func (r *requests) renew(req request) bool {
+func (r *requests) renew(req frames.Request) bool {
 	var (
 		identity application.Identity
 		err      error
 	)
-	r.conn.checking(func(ctx context.Context) { identity, err = r.session.Renew(ctx, req.token) })
+	r.conn.checking(func(ctx context.Context) { identity, err = r.session.Renew(ctx, req.Token) })
 	switch domain.CodeOf(err) {
 	case "":
 		r.conn.renewed(identity.Expires)
@@ -89,9 +93,11 @@ func (r *requests) renew(req request) bool {
 }
 
 // submit hands a command to its use case. It waits while too many have no outcome; false when the connection closed meanwhile.
-// began is when the command was read, if somebody observes that.
-func (r *requests) submit(req request, began time.Time) bool {
+// began is when the command was read.
+func (r *requests) submit(req frames.Request, began time.Time) bool {
+	span := r.traced(req)
 	if !r.conn.reading.Claim() {
+		span.End(errEnded)
 		return false
 	}
 	done := func(err error) {
@@ -99,18 +105,28 @@ func (r *requests) submit(req request, began time.Time) bool {
 		if observer := r.conn.server.deps.Observer; observer != nil {
 			observer.Answered(err == nil, time.Since(began))
 		}
+		span.End(err)
 	}
-	switch req.kind {
-	case invite:
+	switch req.Kind {
+	case frames.Invite:
 		r.conn.server.deps.Invites.Execute(invites.Command{
-			Sender: r.user, Target: req.target, Status: req.status, Room: req.room, ClientMessageID: req.name,
+			Sender: r.user, Target: req.Target, Status: req.Status, Room: req.Room, ClientMessageID: req.Name, Trace: span.Parent(),
 		}, done)
 	default:
 		r.send(messaging.ChatCommand{
-			Sender: r.user, Target: req.target, Text: req.text, ClientMessageID: req.name, Acts: r.acts,
+			Sender: r.user, Target: req.Target, Text: req.Text, ClientMessageID: req.Name, Acts: r.acts, Trace: span.Parent(),
 		}, done)
 	}
 	return true
+}
+
+// traced begins the span of a command. It ends with the command's outcome.
+func (r *requests) traced(req frames.Request) port.Span {
+	name := port.SpanFrameMessage
+	if req.Kind == frames.Invite {
+		name = port.SpanFrameInvite
+	}
+	return r.conn.server.deps.Traces.RootLinked(name, r.trace)
 }
 
 // send sends a message, after the check if there is one.
@@ -137,7 +153,7 @@ func (r *requests) check(command messaging.ChatCommand) (messaging.ChatCommand, 
 }
 
 // settle takes the outcome of an append.
-func (r *requests) settle(req request, err error) {
+func (r *requests) settle(req frames.Request, err error) {
 	if err != nil {
 		r.refuse(req, err)
 	}
@@ -147,13 +163,13 @@ func (r *requests) settle(req request, err error) {
 }
 
 // refuse answers a frame with an error frame.
-func (r *requests) refuse(req request, err error) {
+func (r *requests) refuse(req frames.Request, err error) {
 	code := domain.CodeOf(err)
 	var sentence string
 	var classified *domain.Error
 	switch {
 	case code == domain.CodeNoUserOrOffline:
-		sentence = errOffline.Message
+		sentence = frames.ErrOffline.Message
 	case code != domain.CodeInternal && errors.As(err, &classified):
 		sentence = classified.Message
 	default:
@@ -161,7 +177,7 @@ func (r *requests) refuse(req request, err error) {
 		// How far it came is not known, which is what this code says.
 		code, sentence = domain.CodeUnconfirmed, "The server failed."
 	}
-	answer := wire.ErrorFrame(r.user, code, sentence, req.sentTarget, req.name, r.conn.server.deps.Now())
+	answer := wire.ErrorFrame(r.user, code, sentence, req.SentTarget, req.Name, r.conn.server.deps.Now())
 	if after := domain.RetryAfterOf(err); after > 0 {
 		answer = wire.WithRetryAfter(answer, after)
 	}

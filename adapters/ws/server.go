@@ -1,6 +1,7 @@
-// Package ws is the chat by WebSocket: who is upgraded, the login, what clients ask for and what they get, whose token expires,
-// what they have received, and who has to go. The connections themselves, with their queues, are in its sub-package socket, the
-// bytes of frames in rfc6455, the JSON in them in package wire. TCP connections and HTTP are not here.
+// Package ws is the chat by WebSocket: who is upgraded, the login, what becomes of what clients ask for, what they get, whose token
+// expires, what they have received, and who has to go. In sub-packages of their own are the connections with their queues (socket),
+// the bytes of frames (rfc6455), what clients send (frames) and how much of it (throttle). The JSON that they get is in package wire.
+// TCP connections and HTTP are not here.
 //
 // A connection costs one goroutine, its reader. A second one, its writer, exists only while there is something to write. One
 // goroutine for all connections, the keeper, looks after deadlines. Everything that is sent, control frames included, goes

@@ -11,6 +11,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"chatting/adapters/ws/socket"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/port"
 	"chatting/domain"
@@ -464,8 +465,8 @@ func TestAPingIsAnsweredByAPongWithTheTimeOfTheServer(t *testing.T) {
 func TestAPingCostsAsMuchAsAnyFrame(t *testing.T) {
 	for name, at := range map[string]struct {
 		perConnection int
-		rates         Rates
-	}{"connection": {1, Rates{}}, "user": {1000, Rates{Frames: usersAt(rareRefills, 2)}}} {
+		rates         throttle.Rates
+	}{"connection": {1, throttle.Rates{}}, "user": {1000, throttle.Rates{Frames: usersAt(rareRefills, 2)}}} {
 		c := serveAtRates(t, Options{FramesPerSecond: at.perConnection}, newChat(), at.rates).login(t, 7)
 		const sent = 10
 		pongs := 0

@@ -18,7 +18,9 @@ import (
 	"golang.org/x/time/rate"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/frames"
 	"chatting/adapters/ws/socket"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/delivery"
 	"chatting/application/notice"
@@ -324,7 +326,7 @@ func TestAConnectionThatLeavesReadsNothingUntilItCloses(t *testing.T) {
 		t.Fatal("it reads on")
 	default:
 	}
-	s.settle(request{}, nil)
+	s.settle(frames.Request{}, nil)
 	if !<-left || !s.out.isClosing() {
 		t.Error("it does not close once its append has an outcome")
 	}
@@ -352,7 +354,7 @@ func TestAnOutcomeLetsTheNextAppendBegin(t *testing.T) {
 		t.Fatal("there is no bound")
 	default:
 	}
-	s.settle(request{}, nil)
+	s.settle(frames.Request{}, nil)
 	if !<-claimed || s.waits() {
 		t.Errorf("it waits: %t", s.waits())
 	}
@@ -371,12 +373,12 @@ func TestControlFramesCountForTheConnectionAndForItsUser(t *testing.T) {
 	s := newStuck(t, Options{})
 	r := &notedRate{}
 	s.server.deps.Rates.Frames = r
-	for range 3 * MaxRefusals {
+	for range 3 * throttle.MaxRefusals {
 		if err := s.controlled(); err != nil {
 			t.Fatalf("one within the rate: %v", err)
 		}
 	}
-	if len(r.taken) != 3*MaxRefusals || slices.Max(r.taken) != 1 || slices.Min(r.taken) != 1 {
+	if len(r.taken) != 3*throttle.MaxRefusals || slices.Max(r.taken) != 1 || slices.Min(r.taken) != 1 {
 		t.Errorf("%d were counted", len(r.taken))
 	}
 	r.wait = 1
@@ -384,14 +386,14 @@ func TestControlFramesCountForTheConnectionAndForItsUser(t *testing.T) {
 	for s.controlled() == nil {
 		over++
 	}
-	if more := 10*int(time.Since(began)/time.Second) + 10; over < MaxRefusals || over > MaxRefusals+more {
+	if more := 10*int(time.Since(began)/time.Second) + 10; over < throttle.MaxRefusals || over > throttle.MaxRefusals+more {
 		t.Errorf("%d over the rate are taken", over)
 	}
 	s.session = nil // nobody's yet
 	if err := s.controlled(); err != nil {
 		t.Errorf("before the login: %v", err)
 	}
-	s.throttle.frames = rate.NewLimiter(rate.Every(time.Hour), 2)
+	s.throttle.Frames = rate.NewLimiter(rate.Every(time.Hour), 2)
 	for i, want := range []error{nil, nil, errFlood} {
 		if err := s.controlled(); !errors.Is(err, want) {
 			t.Errorf("number %d over the connection's rate: %v", i, err)
@@ -475,7 +477,7 @@ func (n noAddresses) Wait(netip.Addr, int) time.Duration {
 func TestAClientWithoutAnAddressIsInNoRateOfAddresses(t *testing.T) {
 	s := newStuck(t, Options{})
 	s.server.deps.Rates.Logins = noAddresses{t}
-	if s.server.deps.Rates.takeLogin(netip.Addr{}) != 0 || s.server.deps.Rates.loginWait(netip.Addr{}) != 0 {
+	if s.server.deps.Rates.TakeLogin(netip.Addr{}) != 0 || s.server.deps.Rates.LoginWait(netip.Addr{}) != 0 {
 		t.Error("it has to wait")
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"chatting/adapters/problem"
 	"chatting/adapters/ws/socket"
 	"chatting/application"
+	"chatting/application/port"
+	"chatting/domain"
 )
 
 // readBuffer is the size of the buffer that each connection keeps for reading, in bytes. Most frames of a chat fit in;
@@ -33,6 +35,8 @@ type handover struct {
 	sock *socket.Conn
 	// client is the address that limits and logs count the connection under.
 	client netip.Addr
+	// trace is the span of the upgrade; "" if that is not recorded.
+	trace domain.TraceParent
 }
 
 // retryAfter is how many seconds a client has to wait that is refused for now.
@@ -69,7 +73,7 @@ func (s *Server) check(c *fiber.Ctx) error {
 	if s.deps.Ready != nil && s.deps.Ready() != nil {
 		return refuseForNow(c, "The server is starting.")
 	}
-	if wait := s.deps.Rates.loginWait(client); wait > 0 {
+	if wait := s.deps.Rates.LoginWait(client); wait > 0 {
 		s.deps.Notices.Warn("WebSocket upgrade refused: too many logins from its address", slog.Any("address", client))
 		s.refusedUpgrade(client, "too many logins from its address")
 		c.Set(fiber.HeaderRetryAfter, problem.RetryAfter(wait))
@@ -86,7 +90,11 @@ func (s *Server) check(c *fiber.Ctx) error {
 		release()
 		return refuse(c, http.StatusBadRequest, "The connection is closed.")
 	}
-	c.Locals(handoverKey, handover{sock, client})
+	h := handover{sock: sock, client: client}
+	if s.deps.Traces.IsOn() {
+		h.trace = port.TraceOf(c.UserContext())
+	}
+	c.Locals(handoverKey, h)
 	// The library looks at the first line of each only.
 	header.Set(fiber.HeaderConnection, "Upgrade")
 	header.Set(fiber.HeaderUpgrade, "websocket")
@@ -208,7 +216,7 @@ func (s *Server) upgrade() fiber.Handler {
 				release()
 			}
 		}()
-		s.start(conn.Conn, sock, h.client, release)
+		s.start(conn.Conn, h, release)
 		begun = true
 	}, websocket.Config{
 		ReadBufferSize:  readBuffer,

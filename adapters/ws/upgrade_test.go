@@ -21,6 +21,7 @@ import (
 	"chatting/adapters/limits"
 	"chatting/adapters/problem"
 	"chatting/adapters/ws/socket"
+	"chatting/adapters/ws/throttle"
 	"chatting/domain"
 )
 
@@ -210,7 +211,7 @@ func TestEveryRefusalOfAnUpgradeIsAProblemWithACode(t *testing.T) {
 		}
 		mustBeRefused(t, f, name, test.head+"\r\n", test.status, test.code)
 	}
-	f := serveAtRates(t, Options{}, newChat(), Rates{Logins: limits.New[netip.Addr](rareRefills, 1, time.Now)})
+	f := serveAtRates(t, Options{}, newChat(), throttle.Rates{Logins: limits.New[netip.Addr](rareRefills, 1, time.Now)})
 	f.login(t, 7)
 	mustBeRefused(t, f, "too many logins", upgradeHead+"\r\n", 429, domain.CodeRateLimited)
 }
@@ -464,7 +465,7 @@ func TestMalformedUpgradesAreRefused(t *testing.T) {
 func TestAFloodOverTheRateEndsTheConnection(t *testing.T) {
 	f := serve(t, Options{FramesPerSecond: 1, QueueBytes: 8 << 20}, newChat())
 	c := f.login(t, 7)
-	for range 2 * MaxRefusals {
+	for range 2 * throttle.MaxRefusals {
 		if c.WriteMessage(websocket.TextMessage, []byte(`{"target_id":7,"message":"x"}`)) != nil {
 			break // closed already
 		}
@@ -542,7 +543,7 @@ func TestNoConnectionIsUpgradedThatHandsOverMoreThanARequest(t *testing.T) {
 
 // An HTTP server that keeps its buffer could give it to another connection.
 func TestASocketOfWhichTheHTTPServerKeepsTheReaderIsClosed(t *testing.T) {
-	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) { app.Server().ReduceMemoryUsage = false })
+	f := serveOn(t, Options{}, newChat(), throttle.Rates{}, func(app *fiber.App) { app.Server().ReduceMemoryUsage = false })
 	if reply := replyTo(t, f.raw(t), upgradeHead+"\r\n"); strings.Count(reply, "\r\n\r\n") != 1 || !strings.HasSuffix(reply, "\r\n\r\n") {
 		t.Errorf("the reply is %q", reply)
 	}
@@ -554,7 +555,7 @@ func TestASocketOfWhichTheHTTPServerKeepsTheReaderIsClosed(t *testing.T) {
 
 // The library refuses what a handler before the server's has done to the answer. Its connection stays, for other requests.
 func TestAnUpgradeThatTheLibraryRefusesHoldsNoPlace(t *testing.T) {
-	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) {
+	f := serveOn(t, Options{}, newChat(), throttle.Rates{}, func(app *fiber.App) {
 		app.Use(func(c *fiber.Ctx) error {
 			c.Set("Sec-WebSocket-Extensions", "x")
 			return c.Next()
@@ -586,7 +587,7 @@ func (c closing) Wait(netip.Addr, int) time.Duration {
 
 func TestAConnectionThatIsClosedDuringItsUpgradeHoldsNoPlace(t *testing.T) {
 	accepted := make(chan net.Conn, 1)
-	f := serveOn(t, Options{}, newChat(), Rates{Logins: closing{accepted}}, func(app *fiber.App) {
+	f := serveOn(t, Options{}, newChat(), throttle.Rates{Logins: closing{accepted}}, func(app *fiber.App) {
 		app.Use(func(c *fiber.Ctx) error {
 			accepted <- c.Context().Conn()
 			return c.Next()
@@ -610,7 +611,7 @@ func (b brittle) Upgraded() bool { return b.Conn.(interface{ Upgraded() bool }).
 func (brittle) SetWriteBuffer(int) error { panic("a secret") }
 
 func TestASessionThatCannotBeginHoldsNoPlace(t *testing.T) {
-	f := serveOn(t, Options{}, newChat(), Rates{}, func(app *fiber.App) {
+	f := serveOn(t, Options{}, newChat(), throttle.Rates{}, func(app *fiber.App) {
 		app.Use(func(c *fiber.Ctx) error {
 			sock := c.Context().Conn().(*socket.Conn)
 			sock.Conn = brittle{sock.Conn}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chatting/adapters/wire"
+	"chatting/adapters/ws/frames"
 	"chatting/adapters/ws/socket"
 	"chatting/application"
 	"chatting/application/port"
@@ -15,7 +16,7 @@ func renewing(t *testing.T) (*stuck, *time.Time) {
 	s := newStuck(t, Options{Times: Times{Silence: time.Hour, TokenWarning: time.Hour}})
 	now := someTime
 	s.server.deps.Now = func() time.Time { return now }
-	s.features = features{port.FeatureTokenRenewal: {}}
+	s.features = frames.Features{port.FeatureTokenRenewal: {}}
 	s.named.Store(true)
 	return s, &now
 }

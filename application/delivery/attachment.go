@@ -64,6 +64,9 @@ type heldFrame struct {
 	// earlier is where the same event stood before.
 	earlier []domain.Place
 	sender  domain.UserID
+	other   domain.UserID // of the conversation
+	// named tells that another user named it, and repeated that it stood in the log before this node knew the conversation.
+	named, repeated bool
 	// hidden is what was known of sender by this record, and known the version of that: where the database's list, which is
 	// loaded meanwhile, is newer, it decides instead.
 	hidden bool
@@ -107,19 +110,20 @@ func (a *Attachment) Activate(list []blocks.Entry, from []int64) {
 			a.blocks.Apply(entry.Target, entry.Blocked, entry.Version)
 		}
 		a.held = slices.DeleteFunc(a.held, func(h heldFrame) bool {
-			hidden := h.hidden
-			if entry := stored[h.sender]; entry.Version > h.known {
-				hidden = entry.Blocked
+			hidden, version := h.hidden, h.known
+			if entry := stored[h.sender]; entry.Version > version {
+				hidden, version = entry.Blocked, entry.Version
 			}
 			if a.served.misses(h) {
 				a.conn.Close(port.CloseHole)
 			}
-			if hidden || !a.served.has(h) {
+			if hidden || !a.served.has(h) || h.isRepeat(version) {
 				a.unhold(h)
 				return true
 			}
 			return false
 		})
+		a.doubtHeld(stored)
 	})
 }
 
@@ -140,7 +144,7 @@ func (a *Attachment) Handover() *Handover {
 // Detach ends the connection's delivery. It may be called at any time after Attach, and again.
 func (a *Attachment) Detach() { a.recipient.delivery.detach(a) }
 
-// show hands the frame over, or holds it while the login is not answered.
+// show passes the frame on, if it is for this connection.
 func (a *Attachment) show(h heldFrame) {
 	h.known = math.MaxInt64 // nobody hides from itself
 	if h.sender != a.recipient.user {
@@ -150,7 +154,15 @@ func (a *Attachment) show(h heldFrame) {
 	case a.ended:
 	case a.served.misses(h):
 		a.conn.Close(port.CloseHole)
-	case h.hidden && a.served.from != nil, !a.served.has(h):
+	case a.served.from != nil && (h.hidden || h.isRepeat(h.known)), !a.served.has(h):
+	default:
+		a.pass(h)
+	}
+}
+
+// pass hands a frame over, or holds it while the login is not answered.
+func (a *Attachment) pass(h heldFrame) {
+	switch {
 	case a.released:
 		a.hand(h, -1)
 	case !a.holds(h):

@@ -37,6 +37,9 @@ type InviteJudge interface {
 type Delivery struct {
 	// Versions is asked whether a change of a block in the log is real; then Run has to run. If it is nil, every change counts.
 	Versions BlockVersions
+	// Repeats tells whether what a user says stands in the log before, where a block hid it; then Run has to run. If it is nil, only what
+	// this node has seen is known.
+	Repeats Repeats
 	// Acts decides what the platform keeps back of what users say; nil if it keeps nothing back.
 	Acts Acts
 	// Tokens are those that clients name to take up where they stopped; nil if none does.
@@ -47,7 +50,7 @@ type Delivery struct {
 	reader  RecordReader
 	invites InviteJudge
 	notices *notice.Log
-	doubts  chan *blockDoubt
+	doubts  chan *doubt
 
 	// gathering are the attachments whose frames wait for Flush. They are the tail's own.
 	gathering []*Attachment
@@ -66,7 +69,7 @@ type Delivery struct {
 // that concern it.
 func NewDelivery(reader RecordReader, invites InviteJudge, notices *notice.Log) *Delivery {
 	d := &Delivery{
-		Verdicts: &past.Verdicts{}, reader: reader, invites: invites, notices: notices, doubts: make(chan *blockDoubt, maxDoubts),
+		Verdicts: &past.Verdicts{}, reader: reader, invites: invites, notices: notices, doubts: make(chan *doubt, maxDoubts),
 		users: make(map[domain.UserID]*recipient), began: time.Now(),
 	}
 	d.deliveredAt.Store(-int64(liveFor)) // nothing yet
@@ -106,20 +109,22 @@ func (d *Delivery) detach(a *Attachment) {
 	})
 }
 
-// Apply delivers the next record of the log. Records of one partition come in their order. Frames may wait for Flush.
-func (d *Delivery) Apply(record port.Record) {
+// Apply delivers the next record of the log. Records of one partition come in their order. Frames may wait for Flush. It tells whether
+// one of the record's users is here.
+func (d *Delivery) Apply(record port.Record) (here bool) {
 	conversation := record.Conversation()
 	d.mu.RLock()
 	low, high := d.users[conversation.Low()], d.users[conversation.High()]
 	d.mu.RUnlock()
-	here := low != nil || high != nil
+	here = low != nil || high != nil
 	if !here && !record.ConcernsInvites() {
-		return
+		return false
 	}
 	d.open(record, low, high)
 	if here {
 		d.Tokens.reached(record.Place().Partition, record.Place().Offset+1)
 	}
+	return here
 }
 
 // open shows what a record says to those of its users that are here.

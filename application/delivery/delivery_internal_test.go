@@ -462,7 +462,7 @@ func TestDeliveryRunEndsOnlyOnceItsQuestionsHave(t *testing.T) {
 }
 
 // doubting is a delivery in which a change of a block by 2 of 1 waits.
-func doubting() (*Delivery, *givenConn, *blockDoubt) {
+func doubting() (*Delivery, *givenConn, *doubt) {
 	d, _, _ := newDelivery(&judgedInvites{})
 	d.Versions = heldVersions{}
 	c, _ := attach(d, 2)
@@ -505,7 +505,7 @@ func TestWhatWaitsBehindAChangeIsBounded(t *testing.T) {
 		later, _ := attach(d, 2)
 		d.Apply(chatRecord(1, 5000, 1, 2, 9))
 		later.want(t, what+": a later connection", "deliver 9")
-		if again := doubt.recipient.resolve(doubt, 1, blocks.GivenVersions{Newest: 1}); again {
+		if again := doubt.recipient.resolve(doubt, answer{versions: blocks.GivenVersions{Newest: 1}}); again {
 			t.Errorf("%s: it waits still", what)
 		}
 		later.want(t, what+": a later connection, once the database answers")
@@ -517,17 +517,19 @@ func TestWhatIsLeftBehindALaterChangeIsCounted(t *testing.T) {
 	d, c, doubt := doubting()
 	d.Apply(chatRecord(1, 1, 1, 2, 100))
 	d.Apply(chatRecord(1, 2, 2, 1, 10))
+	doubt.recipient.question(doubt)
 	d.Apply(changeRecord(3, false, 2))
 	d.Apply(chatRecord(1, 4, 1, 2, 1000))
 	first := blocks.GivenVersions{Newest: 1}
-	if again := doubt.recipient.resolve(doubt, 3, first); !again {
+	if again := doubt.recipient.resolve(doubt, answer{versions: first}); !again {
 		t.Fatal("the second change waits no longer")
 	}
 	c.want(t, "after the block", "deliver 10")
 	if want := 1000 + 2*HeldBytes; doubt.bytes != want || len(doubt.waiting) != 2 {
 		t.Errorf("%d bytes of %d are counted, want %d of 2", doubt.bytes, len(doubt.waiting), want)
 	}
-	if again := doubt.recipient.resolve(doubt, 2, blocks.GivenVersions{Newest: 2}); again {
+	doubt.recipient.question(doubt)
+	if again := doubt.recipient.resolve(doubt, answer{versions: blocks.GivenVersions{Newest: 2}}); again {
 		t.Error("something waits")
 	}
 	c.want(t, "after the unblock", "deliver 1000")

@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"chatting/application/blocks"
 	"chatting/application/delivery"
 	"chatting/application/invites"
+	"chatting/application/past"
 	"chatting/application/port"
 	"chatting/domain"
 	"chatting/test/porttest"
@@ -21,10 +23,36 @@ import (
 type stage struct {
 	*porttest.Stage
 	pending map[porttest.Pair][]domain.Event
+	// few tells everythingInItsPlace to have two users who say little else than what they said before, and come and go more often.
+	few bool
 }
 
 func newStage(t testing.TB, partitions int) *stage {
 	return &stage{Stage: porttest.NewStage(t, partitions), pending: make(map[porttest.Pair][]domain.Event)}
+}
+
+// asks has the stage's delivery ask what stands in the log before. Each answer waits as those about versions do.
+func (s *stage) asks(history *porttest.FirstPlaces) {
+	s.Delivery.Repeats = repeatsBehindGate{history.NewRepeats(), s.Versions.Gate}
+}
+
+// repeatsBehindGate answers when the test lets it.
+type repeatsBehindGate struct {
+	of   delivery.Repeats
+	gate chan struct{} // nil: at once
+}
+
+func (r repeatsBehindGate) Repeated(
+	ctx context.Context, user domain.UserID, events []past.Named,
+) (map[domain.Place]struct{}, error) {
+	if r.gate != nil {
+		select {
+		case <-r.gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return r.of.Repeated(ctx, user, events)
 }
 
 // checks is porttest.Stage.Checks.
@@ -401,19 +429,40 @@ func TestAChangeThatWaitsForTheDatabaseTakesEffectExactlyAtItsRecordAndAForgedOn
 	}
 }
 
+// The same where what may be said again is asked about, in a history that is anywhere behind the log.
+func TestWhatABlockHidIsNotShownWhenItIsSaidAgain(t *testing.T) {
+	for seed := range uint64(400) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 10))
+			s := newStage(t, 1).checks(&porttest.StageVersions{Gate: make(chan struct{})})
+			s.few = true
+			behind := rand.New(rand.NewPCG(seed, 11))
+			var projected [1]int64
+			s.asks(&porttest.FirstPlaces{Log: s.Log, Projected: func(p int) int64 {
+				projected[p] += behind.Int64N(int64(len(s.Log.All(p))) - projected[p] + 1)
+				return projected[p]
+			}})
+			everythingInItsPlace(t, seed, random, s)
+		})
+	}
+}
+
 func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage) {
 	partitions := len(s.Next)
-	users := []domain.UserID{1, 2, 3}
+	users, steps, stays := []domain.UserID{1, 2, 3}, 150, 10
+	if s.few {
+		users, steps, stays = users[:2], 300, 4
+	}
 	pick := func() domain.UserID { return users[random.IntN(len(users))] }
 	pending := s.pending
 	published := make(map[porttest.Pair][]domain.Event)
 	var conns []*watched
 
-	for range 150 {
+	for range steps {
 		switch random.IntN(14) {
 		case 0, 1, 2:
 			from, to := pick(), pick()
-			if random.IntN(2) == 0 {
+			if s.few || random.IntN(2) == 0 {
 				s.Named(from, to, domain.ClientMessageID(fmt.Sprintf("%d-%d", to, random.IntN(6))))
 			} else {
 				s.Chat(from, to)
@@ -440,6 +489,9 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage
 			}
 		case 7:
 			user := pick()
+			if s.few && len(slices.DeleteFunc(slices.Clone(conns), func(w *watched) bool { return w.user != user || w.stage > 5 })) > 1 {
+				continue
+			}
 			c := &porttest.Conn{}
 			conns = append(conns, &watched{user: user, conn: c, at: s.Delivery.Attach(user, c)})
 		case 8, 9, 10:
@@ -447,7 +499,7 @@ func everythingInItsPlace(t *testing.T, seed uint64, random *rand.Rand, s *stage
 				w := conns[random.IntN(len(conns))]
 				if w.stage < 5 {
 					s.proceed(w)
-				} else if w.stage == 5 && random.IntN(10) == 0 {
+				} else if w.stage == 5 && random.IntN(stays) == 0 {
 					s.proceed(w)
 				}
 			}
@@ -535,7 +587,7 @@ func (s *stage) judge(w *watched) string {
 	}
 	for partition, events := range s.Log.Records {
 		var blocks domain.BlockList
-		seen := make(map[domain.EventID]bool)
+		seen, said := make(map[domain.EventID]bool), make(map[domain.EventID]bool)
 		for offset, event := range events {
 			if w.until != nil && offset >= w.until[partition] {
 				break
@@ -546,6 +598,9 @@ func (s *stage) judge(w *watched) string {
 				}
 				continue
 			}
+			sender := event.Body.Actor()
+			again := said[event.ID] && sender != w.user && blocks.Unblocked(sender)
+			said[event.ID] = true
 			if !event.Body.Conversation().Has(w.user) || int64(offset) < w.from[partition] {
 				continue
 			}
@@ -554,9 +609,12 @@ func (s *stage) judge(w *watched) string {
 			at := domain.Place{Partition: partition, Offset: int64(offset)}
 			frames := got[event.Body.Conversation()]
 			isNext := len(frames) > 0 && frames[0] == string(porttest.FrameOf(at))
-			sender := event.Body.Actor()
-			visible := !repeated && (sender == w.user || !blocks.Hides(sender))
+			visible := !repeated && (sender == w.user || !blocks.Hides(sender)) && !again
 			switch {
+			case again && s.Delivery.Repeats == nil && !repeated: // whether it is shown depends on what this node has seen
+				if isNext {
+					got[event.Body.Conversation()] = frames[1:]
+				}
 			case isNext && !visible:
 				return fmt.Sprintf("%s must not be shown", frames[0])
 			case !isNext && visible:

@@ -17,8 +17,10 @@ type recipient struct {
 	seen        seenEvents
 	// latest is the place behind the latest record that was applied for the user: the tail says so of itself a moment later.
 	latest domain.Place
-	// doubts are the conversations in which a change of a block is not confirmed, by the other user.
-	doubts map[domain.UserID]*blockDoubt
+	// doubts are the conversations in which a record is in doubt, by the other user.
+	doubts map[domain.UserID]*doubt
+	// changed are the changes of the user's blocks that were read, by whom they are about.
+	changed blockChanges
 }
 
 // do calls what under the lock. What is called on connections there only enqueues.
@@ -36,6 +38,7 @@ func (r *recipient) restart(partition int) {
 			r.latest = domain.Place{}
 		}
 		r.seen.forget(partition)
+		r.changed = nil
 		for _, doubt := range r.doubts {
 			if doubt.waiting[0].at.Partition == partition {
 				r.giveUp(doubt)
@@ -61,34 +64,38 @@ func (r *recipient) gather() {
 }
 
 // apply shows an event of the conversation with other to the user's connections, or takes over the change of a block. If a
-// change is not confirmed, the event waits behind it.
+// record before it is in doubt, the event waits behind it.
 func (r *recipient) apply(at domain.Place, other domain.UserID, event domain.Event, frame []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.latest = domain.Place{Partition: at.Partition, Offset: at.Offset + 1}
 	change, isChange := event.Body.(domain.BlockChanged)
-	doubt := r.doubts[other]
+	begun := r.doubts[other]
 	switch {
 	case isChange && change.Blocker != r.user:
-	case doubt != nil:
-		doubt.add(at, event, frame)
+	case begun != nil:
+		begun.add(len(begun.waiting), doubtful{at: at, event: event, frame: frame})
+	case !isChange && r.mayRepeat(event):
+		r.begin(other, doubtful{at: at, event: event, frame: frame})
 	case !isChange:
 		r.gather()
-		r.show(at, event, frame)
+		r.show(at, other, event, frame, false)
 	case r.delivery.Versions == nil:
-		r.take(change)
+		r.take(change, at)
 	case r.isNews(change):
-		r.doubt(at, event, change)
+		r.begin(other, doubtful{at: at, event: event})
 	}
 }
 
-// show shows an event to the user's connections.
-func (r *recipient) show(at domain.Place, event domain.Event, frame []byte) {
+// show shows an event of the conversation with other to the user's connections. repeated tells that it stood in the log before this
+// node knew the conversation; told, that this was asked.
+func (r *recipient) show(at domain.Place, other domain.UserID, event domain.Event, frame []byte, repeated bool) {
 	if frame == nil {
 		return
 	}
 	sender := event.Body.Actor()
 	h := heldFrame{id: event.ID, at: at, sender: sender, frame: frame, kept: domain.IsKept(event.Body)}
+	h.other, h.named, h.repeated = other, r.isNamed(event), repeated
 	mark, isMark := event.Body.(domain.ReadMark)
 	// Only events that their sender named, system messages and read marks can be in the log twice under one id.
 	if event.ClientMessageID != "" || sender == domain.System || isMark {

@@ -38,7 +38,7 @@ func TestAFrameThatIsHeldOutOfItsPlaceHoldsTheTokenBack(t *testing.T) {
 
 // A frame that waited for the database is held behind a later one that was handed over already.
 func TestATokenIsNotPastAFrameThatIsStillHeld(t *testing.T) {
-	d := &Delivery{users: map[domain.UserID]*recipient{}, doubts: make(chan *blockDoubt, 8), notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now)}
+	d := &Delivery{users: map[domain.UserID]*recipient{}, doubts: make(chan *doubt, 8), notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now)}
 	d.Versions = noVersions{}
 	r := &recipient{delivery: d, user: 1}
 	conn := &tokenConn{}
@@ -58,7 +58,10 @@ func TestATokenIsNotPastAFrameThatIsStillHeld(t *testing.T) {
 	// replay goroutine: releaseInParts hands 7 over.
 	a.do(func() { a.handHeld(1); a.held = a.held[1:] })
 	// doubt worker: the database never gave that version: 6 is shown, which is held.
-	r.do(func() { r.resolve(r.doubts[2], 2, blocks.GivenVersions{}) })
+	r.do(func() {
+		r.question(r.doubts[2])
+		r.resolve(r.doubts[2], answer{})
+	})
 	if len(a.held) != 1 {
 		t.Fatalf("held %d", len(a.held))
 	}

@@ -53,6 +53,9 @@ func (s *seenEvents) forget(partition int) {
 	}
 }
 
+// knows tells whether a place of the event is remembered.
+func (s *seenEvents) knows(id domain.EventID) bool { return len(s.latest[id]) > 0 }
+
 // has tells whether the event is remembered.
 func (s *seenEvents) has(id domain.EventID) bool {
 	_, ok := s.latest[id]

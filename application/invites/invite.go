@@ -21,6 +21,8 @@ type Invite struct {
 	Life time.Duration
 	// Hide tells who hides from whom; nil if nobody does.
 	Hide *blocks.HidePresence
+	// Traces has the spans of invites.
+	Traces port.Traces
 }
 
 // Command asks to do Status to an invite from Sender to Target; if it is an answer, from Target to Sender. Room names the
@@ -30,6 +32,8 @@ type Command struct {
 	Status          domain.InviteStatus
 	Room            domain.RoomID
 	ClientMessageID domain.ClientMessageID
+	// Trace is the span that the command is part of; "" if that is not recorded.
+	Trace domain.TraceParent
 }
 
 // Execute appends the event. done and order are those of messaging.SendMessage.Execute. Further errors: CodeInviteEnded (also if somebody
@@ -44,6 +48,13 @@ type Command struct {
 // sender's name for it and of its room. An ending that is sent again under its name is what the log says it was the first
 // time.
 func (i *Invite) Execute(command Command, done func(error)) {
+	span := i.Traces.Child(port.SpanInvite, command.Trace)
+	command.Trace = span.Parent()
+	i.execute(command, done)
+	span.End(nil)
+}
+
+func (i *Invite) execute(command Command, done func(error)) {
 	if err := i.mustReach(command); err != nil {
 		done(err)
 		return
@@ -85,7 +96,7 @@ func (i *Invite) mustReach(command Command) error {
 
 // open appends a new invite.
 func (i *Invite) open(command Command, done func(error)) {
-	event := domain.Event{ID: i.NewID(), Time: i.Now.Stamp(), ClientMessageID: command.ClientMessageID}
+	event := domain.Event{ID: i.NewID(), Time: i.Now.Stamp(), ClientMessageID: command.ClientMessageID, Trace: command.Trace}
 	room := i.NewID()
 	if command.ClientMessageID != "" {
 		event.ID = domain.InviteID(command.Sender, command.Target, command.ClientMessageID)
@@ -107,7 +118,7 @@ func (i *Invite) open(command Command, done func(error)) {
 // ending returns the event that ends the invite to a room, or none if room is "".
 func (i *Invite) ending(command Command, room domain.RoomID, id domain.EventID) domain.Event {
 	return domain.Event{
-		ID: id, Time: i.Now.Stamp(), ClientMessageID: command.ClientMessageID,
+		ID: id, Time: i.Now.Stamp(), ClientMessageID: command.ClientMessageID, Trace: command.Trace,
 		Body: domain.GameInvite{From: command.Sender, To: command.Target, Status: command.Status, Room: room},
 	}
 }

@@ -21,6 +21,8 @@ type CheckText struct {
 	Notices  *notice.Log
 	// Observer is told of the hook's answers; nil: nobody is.
 	Observer TextObserver
+	// Traces has the spans of questions.
+	Traces port.Traces
 }
 
 // TextObserver is told of the answers of the text hook. Its method must not block.
@@ -89,8 +91,16 @@ func (c *CheckText) Execute(ctx context.Context, command ChatCommand) (ChatComma
 	return command, nil
 }
 
-// ask asks the hook.
+// ask asks the platform.
 func (c *CheckText) ask(ctx context.Context, command ChatCommand) (domain.Text, error) {
+	span := c.Traces.Child(port.SpanCheckText, command.Trace)
+	text, err := c.observed(span.In(ctx), command)
+	span.End(err)
+	return text, err
+}
+
+// observed asks the hook, and tells the observer what it answers.
+func (c *CheckText) observed(ctx context.Context, command ChatCommand) (domain.Text, error) {
 	if c.Observer == nil {
 		return c.Hook.Ask(ctx, command)
 	}

@@ -27,6 +27,8 @@ type SendMessage struct {
 	Acts Acts
 	// EscapeHTML writes the entities of the contract into the text before the append.
 	EscapeHTML bool
+	// Traces has the spans of messages.
+	Traces port.Traces
 }
 
 // SentMessages tells which messages were sent before.
@@ -43,6 +45,8 @@ type ChatCommand struct {
 	ClientMessageID domain.ClientMessageID
 	// Acts is the version of the newest act on the sender that was known when it logged in, 0 for none.
 	Acts int64
+	// Trace is the span that the command is part of; "" if that is not recorded.
+	Trace domain.TraceParent
 	// Logged tells that Text is that of the log, to which the same message was appended before: see CheckText.
 	Logged bool
 }
@@ -74,10 +78,23 @@ type Acts interface {
 // a target who is offline and blocks the sender counts as online. For other targets who are offline the database is asked
 // whether they are known and how much waits for them: CodeUnavailable if it does not answer soon.
 func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
+	span := s.Traces.Child(port.SpanSendMessage, command.Trace)
+	event, err := s.decide(command)
+	if err != nil {
+		span.End(err)
+		done(err)
+		return
+	}
+	event.Trace = span.Parent()
+	s.Log.Append(event, done)
+	span.End(nil)
+}
+
+// decide returns the event to append, or why there is none.
+func (s *SendMessage) decide(command ChatCommand) (domain.Event, error) {
 	if s.Acts != nil {
 		if err := s.Acts.MaySend(command.Sender, command.Acts); err != nil {
-			done(err)
-			return
+			return domain.Event{}, err
 		}
 	}
 	text := command.Text
@@ -87,21 +104,20 @@ func (s *SendMessage) Execute(command ChatCommand, done func(error)) {
 	named := command.ID()
 	if !s.Online.Online(command.Target) {
 		if err := s.store(command.Sender, command.Target, text, named); err != nil {
-			done(err)
-			return
+			return domain.Event{}, err
 		}
 	}
 	id := named
 	if id == (domain.EventID{}) {
 		id = s.NewID()
 	}
-	s.Log.Append(domain.Event{
+	return domain.Event{
 		ID:              id,
 		Time:            s.Now.Stamp(),
 		Body:            domain.ChatMessage{From: command.Sender, To: command.Target, Text: text},
 		ClientMessageID: command.ClientMessageID,
 		Acts:            command.Acts,
-	}, done)
+	}, nil
 }
 
 // store tells whether a message to a target who is offline is appended: nil if it is.

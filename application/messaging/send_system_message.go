@@ -15,6 +15,8 @@ type SendSystemMessage struct {
 	NewID  port.IDs
 	// Stored is as that of SendMessage.
 	Stored port.KnownUsers
+	// Traces has the spans of system messages.
+	Traces port.Traces
 }
 
 // SystemMessageCommand asks to deliver Message. ID makes a repetition harmless; the zero ID lets a new one be made.
@@ -23,33 +25,28 @@ type SystemMessageCommand struct {
 	Message domain.SystemMessage
 }
 
-// Say is Execute for an event that is made already: its body is a domain.SystemMessage.
-func (s *SendSystemMessage) Say(ctx context.Context, event domain.Event) error {
-	message, ok := event.Body.(domain.SystemMessage)
-	if !ok {
-		return domain.NewError(domain.CodeInternal, "This is no system message.")
-	}
-	return s.append(ctx, event, message.To)
-}
-
-// append appends an event for a user who can be reached, or for whom it is stored.
-func (s *SendSystemMessage) append(ctx context.Context, event domain.Event, to domain.UserID) error {
-	if !s.Online.Online(to) {
-		if err := mayStore(ctx, s.Stored, to); err != nil {
-			return err
-		}
-	}
-	return port.AppendAndWait(ctx, s.Log, event)
-}
-
 // Execute returns the event once it is durable. Errors: CodeNoUserOrOffline, CodeUnavailable, CodeUnconfirmed (also when
 // ctx ends first). Blocks do not stop system messages.
+//
+// It is part of the span of ctx.
 func (s *SendSystemMessage) Execute(ctx context.Context, command SystemMessageCommand) (domain.Event, error) {
+	ctx, span := s.Traces.Within(ctx, port.SpanSystemMessage)
+	event, err := s.send(ctx, command)
+	span.End(err)
+	return event, err
+}
+
+func (s *SendSystemMessage) send(ctx context.Context, command SystemMessageCommand) (domain.Event, error) {
+	if !s.Online.Online(command.Message.To) {
+		if err := mayStore(ctx, s.Stored, command.Message.To); err != nil {
+			return domain.Event{}, err
+		}
+	}
 	event := domain.Event{ID: command.ID, Time: s.Now.Stamp(), Body: command.Message}
 	if event.ID == (domain.EventID{}) {
 		event.ID = s.NewID()
 	}
-	if err := s.append(ctx, event, command.Message.To); err != nil {
+	if err := port.AppendAndWait(ctx, s.Log, event); err != nil {
 		return domain.Event{}, err
 	}
 	return event, nil

@@ -31,9 +31,9 @@ type AnnouncementRate interface {
 // no client gets it when it takes up. What is for a list is a system message to each of its users, and is kept as those are.
 type Announce struct {
 	Log Announcements
-	// Say has a user of a list get its event, and returns once that is durable. Errors: CodeNoUserOrOffline, CodeUnavailable and
+	// Say has a user of a list get a message under an id, and returns once that is durable. Errors: CodeNoUserOrOffline, CodeUnavailable and
 	// CodeUnconfirmed.
-	Say   func(context.Context, domain.Event) error
+	Say   func(context.Context, domain.EventID, domain.SystemMessage) error
 	Rate  AnnouncementRate
 	Now   port.Clock
 	NewID port.IDs
@@ -87,7 +87,7 @@ const unconfirmedAnnouncement = "The announcement could not be confirmed."
 func (a *Announce) sayToAll(ctx context.Context, made domain.Announcement) (offline []domain.UserID, err error) {
 	var mu sync.Mutex
 	err = async.AtOnce(saidAtOnce, made.Users, func(user domain.UserID) error {
-		err := a.Say(ctx, made.For(user))
+		err := a.Say(ctx, made.IDFor(user), domain.SystemMessage{To: user, Text: made.Text})
 		if domain.CodeOf(err) != domain.CodeNoUserOrOffline {
 			return err
 		}

@@ -44,9 +44,8 @@ func (a *announced) AppendAnnouncement(made domain.Announcement, done func(error
 
 func (a *announced) Take() time.Duration { return a.wait }
 
-func (a *announced) say(_ context.Context, event domain.Event) error {
-	message, _ := event.Body.(domain.SystemMessage)
-	a.note("%d %s %s", message.To, message.Text, event.ID)
+func (a *announced) say(_ context.Context, id domain.EventID, message domain.SystemMessage) error {
+	a.note("%d %s %s", message.To, message.Text, id)
 	return a.failSay[message.To]
 }
 

@@ -25,6 +25,8 @@ type judging struct {
 	targets []domain.UserID
 	// changed are the offsets of those changes of the user's blocks that took effect.
 	changed map[domain.Place]struct{}
+	// named are the entries that may stand in the log before the stretch, where a block hid them.
+	named []Named
 }
 
 // openRecord is a record of the stretch that is one of ours.
@@ -197,6 +199,11 @@ func (j *judging) judge() (entries []Entry, unknown bool) {
 		seen[event] = struct{}{} // also if it is hidden: the first place counts
 		if sender != j.user && j.blocks.Hides(sender) {
 			continue
+		}
+		if r.event.ClientMessageID != "" && j.blocks.Unblocked(sender) {
+			j.named = append(j.named, Named{
+				ID: r.event.ID, Sender: sender, At: r.at, Version: j.blocks.Version(sender), Before: j.from[r.at.Partition],
+			})
 		}
 		entry := Entry{Place: r.at, Event: r.event, Frame: r.frame}
 		if sender == j.user {

@@ -23,6 +23,8 @@ type Past struct {
 	Erasures Erasures
 	// Acts decides what the platform keeps back; nil for nothing.
 	Acts Acts
+	// Repeats tells which events stand in the log before the stretch; nil if none does.
+	Repeats *Repeats
 	// Verdicts are those of the node's Delivery, which has read the log up to the ends of all stretches, or is about to.
 	Verdicts *Verdicts
 }
@@ -118,11 +120,29 @@ func (p *Past) Entries(ctx context.Context, wanted Stretch, list []blocks.Entry,
 	if wanted.AllOrNothing && !entries.IsWhole() {
 		entries.Entries = nil
 	}
-	if entries.Entries, err = p.withoutErased(ctx, entries.Entries); err != nil {
+	if entries.Entries, err = p.withoutErased(ctx, entries.Entries); err == nil {
+		entries.Entries, err = p.withoutRepeated(ctx, wanted.User, entries.Entries, j.named)
+	}
+	if err != nil {
 		records.Close()
 		return nil, err
 	}
 	return entries, nil
+}
+
+// withoutRepeated returns the entries without those of named that stand in the log before.
+func (p *Past) withoutRepeated(ctx context.Context, user domain.UserID, entries []Entry, named []Named) ([]Entry, error) {
+	if p.Repeats == nil || len(named) == 0 || len(entries) == 0 {
+		return entries, nil
+	}
+	repeated, err := p.Repeats.Repeated(ctx, user, named)
+	if err != nil || len(repeated) == 0 {
+		return entries, err
+	}
+	return slices.DeleteFunc(entries, func(e Entry) bool {
+		_, again := repeated[e.Place]
+		return again
+	}), nil
 }
 
 // withoutErased returns the entries without what is forgotten.

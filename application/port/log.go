@@ -36,7 +36,12 @@ type LogEnds interface {
 }
 
 // AppendAndWait appends and waits for the outcome, or for the end of ctx, which leaves the outcome unknown.
+//
+// The event is part of the span of ctx, unless it is part of another one.
 func AppendAndWait(ctx context.Context, log ConversationLog, event domain.Event) error {
+	if event.Trace == "" {
+		event.Trace = TraceOf(ctx)
+	}
 	return async.Await(ctx, "The append could not be confirmed.", func(done func(error)) { log.Append(event, done) })
 }
 

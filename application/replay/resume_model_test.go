@@ -99,6 +99,9 @@ func newResumeModel(t *testing.T, random *rand.Rand, doubts, stores bool) *resum
 		c.Features = markFeatures
 	}
 	m.told.projected = make([]int64, modelPartitions)
+	first := &porttest.FirstPlaces{Log: m.Log, Projected: m.projected}
+	m.Past.Repeats = first.NewRepeats()
+	m.Delivery.Repeats = m.Past.Repeats
 	if stores {
 		m.store()
 		m.again = records > 0 // what is left out of a replay holds the tokens back
@@ -106,12 +109,19 @@ func newResumeModel(t *testing.T, random *rand.Rand, doubts, stores bool) *resum
 	if doubts {
 		m.gate = make(chan struct{})
 		m.Delivery.Versions = m
-		porttest.Run(t, m.Delivery.Run)
 	}
+	porttest.Run(t, m.Delivery.Run)
 	for _, user := range []domain.UserID{201, 201, 202, 203} {
 		m.devices = append(m.devices, &modelDevice{device: m.device(user, append(slices.Clone(markFeatures), port.FeatureInvites)...)})
 	}
 	return m
+}
+
+// projected tells how far the history is.
+func (m *resumeModel) projected(partition int) int64 {
+	m.told.mu.Lock()
+	defer m.told.mu.Unlock()
+	return m.told.projected[partition]
 }
 
 // store has messages be stored, in a history that is projected as far as the other one.
@@ -266,6 +276,8 @@ func (m *resumeModel) say() {
 	pair := porttest.Pair{Blocker: from, Target: to}
 	at := porttest.SomeTime
 	switch n := m.random.IntN(20); {
+	case n < 6:
+		m.Named(from, to, domain.ClientMessageID(fmt.Sprint(m.random.IntN(8))))
 	case n < 12:
 		m.Chat(from, to)
 	case n < 13:
@@ -369,41 +381,65 @@ func (m *resumeModel) login(d *modelDevice, meanwhile func()) {
 // check compares what a device saw with what its user's witness saw.
 func (m *resumeModel) check(number int, d *modelDevice) {
 	m.T.Helper()
-	byPartition := func(frames []string) (of [modelPartitions][]string) {
-		for _, frame := range frames {
-			p := porttest.PositionOf(frame).Partition
-			if !m.again || !slices.Contains(of[p], frame) {
-				of[p] = append(of[p], frame)
-			}
-		}
-		return of
-	}
+	witnessed := framesOf(m.witness[d.user])
 	var due []string
-	for _, frame := range framesOf(m.witness[d.user]) {
+	for _, frame := range witnessed {
 		if at := porttest.PositionOf(frame); at.Offset >= d.from[at.Partition] {
 			due = append(due, frame)
 		}
 	}
-	got, want := byPartition(d.saw), byPartition(due)
-	for p := range modelPartitions {
-		isStored := func(frame string) bool { return porttest.PositionOf(frame).Offset < d.stored[p] }
-		for _, frame := range got[p] {
-			if isStored(frame) && !slices.Contains(want[p], frame) {
+	saw := slices.DeleteFunc(slices.Clone(d.saw), func(frame string) bool {
+		// What nobody hid may come again, under its id, to one who has broken off since.
+		first := m.firstOf(frame)
+		return first != frame && slices.Contains(witnessed, first)
+	})
+	got, want := m.byConversation(saw), m.byConversation(due)
+	for between := range maps.Keys(m.byConversation(append(saw, due...))) {
+		isStored := func(frame string) bool {
+			at := porttest.PositionOf(frame)
+			return at.Offset < d.stored[at.Partition]
+		}
+		for _, frame := range got[between] {
+			if isStored(frame) && !slices.Contains(want[between], frame) {
 				m.T.Errorf("device %d of user %d saw %s, which it must not see", number, d.user, frame)
 			}
 		}
 		// What is forgotten by now may have come in time.
 		mayMiss := func(frame string) bool { return isStored(frame) || m.forgets(m.erased, frame) }
-		got[p], want[p] = slices.DeleteFunc(got[p], mayMiss), slices.DeleteFunc(want[p], mayMiss)
-		if m.again { // conversations keep their order, and do not wait for each other
-			slices.SortFunc(got[p], byPlace)
-			slices.SortFunc(want[p], byPlace)
+		got, want := slices.DeleteFunc(got[between], mayMiss), slices.DeleteFunc(want[between], mayMiss)
+		if m.again { // what was stored comes in another order
+			slices.SortFunc(got, byPlace)
+			slices.SortFunc(want, byPlace)
 		}
-		if !slices.Equal(got[p], want[p]) {
-			m.T.Errorf("device %d of user %d, from %d of partition %d on, saw\n%v\nand the log has\n%v\nafter %d recoveries",
-				number, d.user, d.from[p], p, got[p], want[p], m.recoveries)
+		if !slices.Equal(got, want) {
+			m.T.Errorf("device %d of user %d, from %v on, saw of %s\n%v\nand the log has\n%v\nafter %d recoveries",
+				number, d.user, d.from, between.Key(), got, want, m.recoveries)
 		}
 	}
+}
+
+// byConversation returns frames by their conversations, without those that come again if that may be.
+func (m *resumeModel) byConversation(frames []string) map[domain.Conversation][]string {
+	of := make(map[domain.Conversation][]string)
+	for _, frame := range frames {
+		between := m.eventOf(frame).Body.Conversation()
+		if !m.again || !slices.Contains(of[between], frame) {
+			of[between] = append(of[between], frame)
+		}
+	}
+	return of
+}
+
+func (m *resumeModel) eventOf(frame string) domain.Event {
+	at := porttest.PositionOf(frame)
+	return m.Log.All(at.Partition)[at.Offset]
+}
+
+// firstOf returns the frame of the first record of a frame's event.
+func (m *resumeModel) firstOf(frame string) string {
+	at, id := porttest.PositionOf(frame), m.eventOf(frame).ID
+	at.Offset = int64(slices.IndexFunc(m.Log.All(at.Partition), func(e domain.Event) bool { return e.ID == id }))
+	return string(porttest.FrameOf(at))
 }
 
 func byPlace(a, b string) int {

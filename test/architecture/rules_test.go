@@ -52,11 +52,20 @@ var layers = map[string]layer{
 	"adapters/network":    {},
 	"adapters/ownerfiles": {},
 	"adapters/ws/rfc6455": {},
+	// What clients send, and how much of it. Neither knows connections.
+	"adapters/ws/frames":   {module: []string{"domain", "application/port", "adapters/wire"}},
+	"adapters/ws/throttle": {module: []string{"domain"}, libraries: true, only: "golang.org/x/time/rate"},
 	// A connection, whatever is said on it. The ledger bounds its bytes.
 	"adapters/ws/socket": {module: []string{"adapters/ws/rfc6455", "application/ledger"}, libraries: true},
 	// What the adapters that speak HTTP have in common. An origin is an option, too.
 	"adapters/origins": {libraries: true},
 	"adapters/problem": {module: []string{"domain"}},
+	// How requests are read and answers written, whoever asks.
+	"adapters/rest/exchange": {module: []string{"adapters/problem", "adapters/wire"}, libraries: true},
+	// The platform's servers know nothing of users' paths, and nothing of the gate in front of them.
+	"adapters/rest/platform": {
+		module: []string{"domain", "application", "adapters/rest/exchange", "adapters/wire"}, libraries: true,
+	},
 	// It serves files, and knows nothing of what they describe.
 	"adapters/apidocs": {module: []string{"docs", "adapters/asset"}, libraries: true},
 	// The parts of the embedded broker, from the ground up.
@@ -70,6 +79,10 @@ var layers = map[string]layer{
 	},
 	// It alone knows the library of Prometheus. The others report to interfaces of their own.
 	"adapters/metrics": {libraries: true},
+	// It alone knows the library of OpenTelemetry. The others begin spans by a port.
+	"adapters/tracing": {
+		module: []string{"domain", "adapters/netcause", "application/notice", "application/port"}, libraries: true,
+	},
 	"adapters": {
 		module: []string{
 			"domain", "application", "adapters/asset", "adapters/netcause", "adapters/network", "adapters/origins", "adapters/ownerfiles", "adapters/problem", "adapters/questions",
@@ -90,11 +103,15 @@ var layers = map[string]layer{
 	// cmd/chatting and cmd/chatting/cli may import what is below cmd. The others say what they may.
 	"cmd": {module: inner, libraries: true},
 	"cmd/chatting/server": {
-		module: append([]string{"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/logging"}, inner...), libraries: true,
+		module: append([]string{
+			"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/logging", "cmd/chatting/servicemanager",
+		}, inner...),
+		libraries: true,
 	},
-	"cmd/chatting/installation": {module: append([]string{"cmd/chatting/exit"}, inner...), libraries: true},
-	"cmd/chatting/exit":         {module: []string{"domain"}},
-	"cmd/chatting/terminal":     {module: []string{"cmd/chatting/logging"}},
+	"cmd/chatting/servicemanager": {libraries: true, only: "github.com/coreos/go-systemd"},
+	"cmd/chatting/installation":   {module: append([]string{"cmd/chatting/exit"}, inner...), libraries: true},
+	"cmd/chatting/exit":           {module: []string{"domain"}},
+	"cmd/chatting/terminal":       {module: []string{"cmd/chatting/logging"}},
 	"cmd/chatting/talk": {
 		module: []string{
 			"domain", "adapters/netcause", "cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/terminal", "configs",
@@ -127,6 +144,9 @@ var wiring = []string{"go.uber.org/fx", "go.uber.org/dig"}
 
 // prometheus is imported by the package of the metrics only: parts have interfaces of their own for what they report.
 const prometheus = "github.com/prometheus"
+
+// openTelemetry is imported by the package of the traces only: use cases and parts begin spans by package port.
+const openTelemetry = "go.opentelemetry.io"
 
 // namesOfNothing are package names that say where code was put, not what it is.
 var namesOfNothing = []string{"common", "util", "utils", "model", "models", "helper", "helpers", "type", "types", "misc", "shared"}
@@ -184,6 +204,8 @@ func (l layer) refuses(folder, importer, imported string) string {
 		return "wired in the server only"
 	case folder != "adapters/metrics" && folder != "test" && below(imported, prometheus):
 		return "known to the metrics only"
+	case folder != "adapters/tracing" && folder != "test" && below(imported, openTelemetry):
+		return "known to the traces only"
 	case imported == "testing" && folder != "test":
 		return "not in what users run"
 	case standard(imported):
@@ -295,6 +317,7 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"log client, its own subpackage", good("adapters/kafka/logclient", "chatting/adapters/kafka/logclient/recordbatch", "net"), ""},
 		{"below the log client, the client", good("adapters/kafka/logclient/groups", "chatting/adapters/kafka/logclient"), ""},
 		{"log client, its parent", good("adapters/kafka/logclient", "chatting/adapters/kafka"), "may not know"},
+		{"appending to the log, the client", good("adapters/kafka/logclient/appending", "chatting/adapters/kafka/logclient"), ""},
 		{"log client, the domain", good("adapters/kafka/logclient", "chatting/domain"), "may not know"},
 		{"below the log client, a use case", good("adapters/kafka/logclient/groups", "chatting/application"), "may not know"},
 		{"the history in the database, its users", good("adapters/sqlstore/conversations", "chatting/adapters/sqlstore"), "may not know"},
@@ -305,6 +328,8 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"socket, the chat", good("adapters/ws/socket", "chatting/adapters/ws"), "may not know"},
 		{"socket, the domain", good("adapters/ws/socket", "chatting/domain"), "may not know"},
 		{"socket, frames of the chat", good("adapters/ws/socket", "chatting/adapters/wire"), "may not know"},
+		{"frames of clients, the connection", good("adapters/ws/frames", "chatting/adapters/ws"), "may not know"},
+		{"throttle, a use case", good("adapters/ws/throttle", "chatting/application"), "may not know"},
 		{"adapter's subpackage, its parent's sibling", good("adapters/kafka/batch", "chatting/adapters/ws"), "may not know"},
 		{"adapter, another adapter", good("adapters/ws", "chatting/adapters/rest"), "may not know"},
 		{"adapter, one whose name begins alike", good("adapters/ws", "chatting/adapters/wsx"), "may not know"},
@@ -319,12 +344,18 @@ func TestRulesReportWhatIsForbidden(t *testing.T) {
 		{"server, Prometheus", good("cmd/chatting/server", "github.com/prometheus/client_golang/prometheus"), "metrics only"},
 		{"metrics, Prometheus", good("adapters/metrics", "github.com/prometheus/client_golang/prometheus"), ""},
 		{"metrics, a use case", good("adapters/metrics", "chatting/application"), "may not know"},
+		{"adapter, OpenTelemetry", good("adapters/kafka", "go.opentelemetry.io/otel/trace"), "traces only"},
+		{"server, OpenTelemetry", good("cmd/chatting/server", "go.opentelemetry.io/otel/sdk/trace"), "traces only"},
+		{"traces, OpenTelemetry and the port", good("adapters/tracing", "go.opentelemetry.io/otel", "chatting/application/port"), ""},
+		{"traces, a use case", good("adapters/tracing", "chatting/application/messaging"), "may not know"},
 		{"wire, another adapter", good("adapters/wire", "chatting/adapters/ws"), "may not know"},
 		{"wire, a use case", good("adapters/wire", "chatting/application"), "may not know"},
 		{"adapter, wire", good("adapters/kafka", "chatting/adapters/wire"), ""},
 		{"wire, a library", good("adapters/wire", "github.com/gofiber/fiber/v2"), "nothing but"},
 		{"wire, JSON", good("adapters/wire", "chatting/domain", jsonLibrary+"/jsontext"), ""},
 		{"problem, a library", good("adapters/problem", jsonLibrary), "no libraries"},
+		{"what the platform's servers ask for, the gate", good("adapters/rest/platform", "chatting/adapters/rest"), "may not know"},
+		{"exchange, a use case", good("adapters/rest/exchange", "chatting/application"), "may not know"},
 		{"origins, the domain", good("adapters/origins", "chatting/domain"), "may not know"},
 
 		{"configs, a library", good("configs", "go.yaml.in/yaml/v3"), ""},

@@ -14,6 +14,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/sqlstore"
 	"chatting/adapters/sqlstore/database"
@@ -34,7 +35,7 @@ func TestProjectingTheLogBesideABareCopyOfItsRows(t *testing.T) {
 	if err := (kafka.TopicSetup{Names: names, Partitions: partitions, Logger: logger}).Ensure(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
-	appender := kafka.NewAppender(cluster, logclient.AppenderOptions{
+	appender := kafka.NewAppender(cluster, appending.AppenderOptions{
 		Topic: names.Conversations, Partitions: partitions, Deadline: time.Minute, QueueBytes: 64 << 20, Logger: logger,
 	})
 	log := kafka.NewConversations(cluster, appender)

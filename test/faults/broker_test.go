@@ -22,6 +22,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/domain"
 	"chatting/test/harness"
 )
@@ -120,7 +121,7 @@ func TestABrokerThatIsStoppedAndKilledLosesNothingThatWasAcknowledged(t *testing
 	if err := (kafka.TopicSetup{Names: names, Partitions: partitions, Logger: logger}).Ensure(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
-	appender := kafka.NewAppender(cluster, logclient.AppenderOptions{
+	appender := kafka.NewAppender(cluster, appending.AppenderOptions{
 		Topic: names.Conversations, Partitions: partitions, Deadline: 5 * time.Second, QueueBytes: 4 << 20, Logger: logger,
 	})
 	log := kafka.NewConversations(cluster, appender)

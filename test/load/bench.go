@@ -52,15 +52,18 @@ func cpu(processes []processUsage, pid int) float64 {
 
 // bench runs chatting bench against a process. A fault that it reports is kept for the end.
 func (l *load) bench(ctx context.Context, p *process, args ...string) (report, error) {
-	return l.benchTelling(ctx, p, io.Discard, args...)
+	return l.benchTelling(ctx, p, io.Discard, 0, args...)
 }
 
-// benchTelling is bench that has what the command says beside its report written to told as well.
-func (l *load) benchTelling(ctx context.Context, p *process, told io.Writer, args ...string) (report, error) {
+// asideNiceness is that of a load client beside the one that is measured: its users would have machines of their own.
+const asideNiceness = 10
+
+// benchTelling is bench, at a niceness, that has what the command says beside its report written to told as well.
+func (l *load) benchTelling(ctx context.Context, p *process, told io.Writer, niceness int, args ...string) (report, error) {
 	args = append([]string{"bench"}, args...)
 	args = append(args, "--json", "--url", p.socket, "--pid", fmt.Sprint(p.pid()))
 	args = append(args, p.login...)
-	command := exec.CommandContext(ctx, l.program, args...)
+	command := exec.CommandContext(ctx, "nice", append([]string{"-n", fmt.Sprint(niceness), l.program}, args...)...)
 	command.Dir, command.Env = l.dir, environ(nil)
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = time.Minute

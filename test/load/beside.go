@@ -138,7 +138,7 @@ func (l *load) whileOthersComeBack(ctx context.Context, p *process, chat, resume
 	)
 	cut := make(signalWriter, 1)
 	side.Go(func() {
-		back, sideErr = l.benchTelling(ctx, p, cut, resumes...)
+		back, sideErr = l.benchTelling(ctx, p, cut, asideNiceness, resumes...)
 		cut.signal()
 	})
 	<-cut
@@ -157,7 +157,7 @@ func (l *load) besideIdle(ctx context.Context, p *process, chat, idle []string) 
 	)
 	held := make(signalWriter, 1)
 	side.Go(func() {
-		_, sideErr = l.benchTelling(holding, p, held, idle...)
+		_, sideErr = l.benchTelling(holding, p, held, asideNiceness, idle...)
 		if holding.Err() != nil {
 			sideErr = nil // it was ended here
 		}

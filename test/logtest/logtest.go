@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/domain"
 	"chatting/test/brokertest"
@@ -146,7 +147,7 @@ func Tail(t testing.TB, cluster *logclient.Cluster, topic string, partitions int
 }
 
 // Append appends values to one partition and waits for them.
-func Append(t testing.TB, appender *logclient.Appender, partition int, values ...string) {
+func Append(t testing.TB, appender *appending.Appender, partition int, values ...string) {
 	t.Helper()
 	var done sync.WaitGroup
 	for _, value := range values {

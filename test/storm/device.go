@@ -15,6 +15,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"chatting/test/storm/check"
+	"chatting/test/storm/site"
 )
 
 // frame has the fields of all frames that a device looks at.
@@ -122,7 +123,7 @@ func (d *device) run(ctx context.Context) {
 		}
 		// A run is short: nobody waits for as long as a client may.
 		limit = min(limit, 8*time.Second)
-		pause(ctx, time.Duration(rand.Int64N(int64(min(limit, base<<min(failures, 6)))+1)))
+		site.Pause(ctx, time.Duration(rand.Int64N(int64(min(limit, base<<min(failures, 6)))+1)))
 		failures++
 	}
 }

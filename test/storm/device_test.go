@@ -12,6 +12,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"chatting/test/storm/check"
+	"chatting/test/storm/site"
 )
 
 // scripted is a server that does with each connection what its script says, and then takes no more.
@@ -104,7 +105,7 @@ func TestADeviceSendsAgainWhatHasNoAnswer(t *testing.T) {
 	d.send(check.Request{Type: check.Chat, Target: 2, Text: "hello", Name: "m1"})
 	var running sync.WaitGroup
 	running.Go(func() { d.run(ctx) })
-	if !waitFor(func() bool { return d.newest(2) == "e2" }) {
+	if !site.WaitFor(func() bool { return d.newest(2) == "e2" }) {
 		t.Error("the device did not get the last message")
 	}
 	recorded := d.record()
@@ -143,7 +144,7 @@ func TestADeviceGivesUpWhatWasRefused(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { d.run(ctx) })
 	var r check.Request
-	if !waitFor(func() bool { r = d.record().Requests[0]; return r.Answer != "" }) || r.Answer != "no_user_or_offline" || r.Doubt {
+	if !site.WaitFor(func() bool { r = d.record().Requests[0]; return r.Answer != "" }) || r.Answer != "no_user_or_offline" || r.Doubt {
 		t.Errorf("the request is %+v", r)
 	}
 	close(done)

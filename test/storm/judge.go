@@ -15,11 +15,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"chatting/test/storm/check"
+	"chatting/test/storm/site"
 )
 
 // judge waits until everything is right again, or can never be, and returns what is wrong.
 func (s *storm) judge(ctx context.Context, leave func(*person)) ([]check.Violation, error) {
-	if err := s.awaitNodes(ctx); err != nil {
+	if err := s.at.AwaitReady(ctx, healLimit); err != nil {
 		return s.report([]check.Violation{{Rule: "healing", What: err.Error()}}), ctx.Err()
 	}
 	s.say("all nodes are ready")
@@ -40,10 +41,10 @@ func (s *storm) judge(ctx context.Context, leave func(*person)) ([]check.Violati
 		}
 	}
 	found, err = s.settle(ctx, online, s.gatherAll)
-	for _, n := range s.at.nodes {
-		ends, crashes := n.losses()
+	for _, n := range s.at.Nodes() {
+		ends, crashes := n.Losses()
 		if ends > 0 {
-			s.say("node %d ended %d times because it could not go on: its log says why", n.number, ends)
+			s.say("node %d ended %d times because it could not go on: its log says why", n.Number, ends)
 		}
 		for _, crash := range crashes {
 			found = append(found, check.Violation{Rule: "crash", What: crash})
@@ -77,7 +78,7 @@ func (s *storm) settle(
 			return found, nil
 		}
 		s.say("not yet: %d, such as %s", len(found), found[0])
-		pause(ctx, 3*time.Second)
+		site.Pause(ctx, 3*time.Second)
 	}
 }
 
@@ -178,7 +179,7 @@ func (s *storm) gatherAll(ctx context.Context, online map[int64]bool) (*check.Ru
 
 // gatherPresence collects what a user's devices and all nodes say of a partner.
 func (s *storm) gatherPresence(ctx context.Context, run *check.Run, p *person, partner int64) error {
-	for i, address := range s.reached {
+	for i, address := range s.at.Reached() {
 		online, err := p.rest.isOnline(ctx, address, p.id, partner)
 		if err != nil {
 			return err
@@ -273,7 +274,7 @@ func (l *logReader) upToNow(ctx context.Context) ([]check.Event, error) {
 		if !behind {
 			return records, err
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !site.Pause(ctx, 50*time.Millisecond) {
 			return nil, fmt.Errorf("reading the log to its end: %w", ctx.Err())
 		}
 	}

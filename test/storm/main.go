@@ -10,19 +10,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"chatting/test/storm/plan"
+	"chatting/test/storm/site"
 )
 
 // options are what the caller asks for.
@@ -40,9 +38,6 @@ type options struct {
 	dry     bool
 }
 
-// folderVariable names the folder of a run to the process that does the work.
-const folderVariable = "STORM_FOLDER"
-
 func main() {
 	asked := parse()
 	if asked.dry {
@@ -54,10 +49,10 @@ func main() {
 		fmt.Print(plan.Text(faults))
 		return
 	}
-	if dir := os.Getenv(folderVariable); dir != "" {
+	if dir := site.Folder(); dir != "" {
 		os.Exit(work(asked, dir))
 	}
-	os.Exit(guard(asked))
+	os.Exit(site.Guard("storm", asked.dir, fmt.Sprint("-seed=", asked.seed)))
 }
 
 func parse() options {
@@ -96,79 +91,7 @@ func parse() options {
 }
 
 func (o options) schedule() plan.Options {
-	return plan.Options{Seed: o.seed, Faults: o.faults, Length: o.length, Nodes: nodeCount, Brokers: brokerCount, Leave: o.leave}
-}
-
-// guard runs the work in a process of its own, and clears up behind it however it ended: by itself, by a panic or by a signal.
-func guard(asked options) int {
-	dir := asked.dir
-	if dir == "" {
-		made, err := os.MkdirTemp("", "storm-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		dir = made
-	}
-	dir, err := filepath.Abs(dir)
-	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer clearUp(dir)
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	arguments := append(os.Args[1:len(os.Args):len(os.Args)], fmt.Sprint("-seed=", asked.seed))
-	child := exec.Command(os.Args[0], arguments...)
-	child.Env = append(os.Environ(), folderVariable+"="+dir)
-	child.Stdout, child.Stderr = os.Stdout, os.Stderr
-	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := child.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	group := child.Process.Pid
-	// The nodes are in the group of the process that started them.
-	defer func() { _ = syscall.Kill(-group, syscall.SIGKILL) }()
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
-	for interrupted := false; ; {
-		select {
-		case err := <-ended:
-			var exit *exec.ExitError
-			switch {
-			case err == nil:
-				return 0
-			case errors.As(err, &exit) && exit.ExitCode() >= 0:
-				return exit.ExitCode()
-			}
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		case <-signals:
-			if interrupted { // asked twice
-				_ = child.Process.Kill()
-				continue
-			}
-			interrupted = true
-			_ = child.Process.Signal(syscall.SIGTERM)
-		}
-	}
-}
-
-// clearUp ends brokers and PostgreSQL of a run, and unmounts its small disks. Logs and histories stay.
-func clearUp(dir string) {
-	p := &parts{dir: infraFolder(dir)}
-	if postgres, err := os.ReadFile(filepath.Join(p.dir, "postgres.dir")); err == nil {
-		p.pgData = filepath.Join(strings.TrimSpace(string(postgres)), "data")
-		_ = p.pausePostgres(syscall.SIGCONT) // or it could not be ended
-	}
-	unmount(dir)
-	if err := infra(context.Background(), dir, "down"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
+	return plan.Options{Seed: o.seed, Faults: o.faults, Length: o.length, Nodes: site.NodeCount, Brokers: site.BrokerCount, Leave: o.leave}
 }
 
 // work is the run itself. It returns the exit code: 0 if no rule was broken, 1 if one was, 2 if the run could not be done.

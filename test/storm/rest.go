@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"chatting/test/storm/check"
+	"chatting/test/storm/site"
 )
 
 // restClient asks nodes in the name of users.
@@ -101,7 +102,7 @@ func (c *restClient) retry(ctx context.Context, ask func() error) error {
 	defer cancel()
 	for {
 		err := ask()
-		if err == nil || !pause(ctx, 300*time.Millisecond) {
+		if err == nil || !site.Pause(ctx, 300*time.Millisecond) {
 			return err
 		}
 	}

@@ -6,17 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	toxiproxy "github.com/Shopify/toxiproxy/v2"
 
 	"chatting/adapters/auth"
 	"chatting/domain"
 	"chatting/test/storm/check"
 	"chatting/test/storm/plan"
+	"chatting/test/storm/site"
 )
 
 const (
@@ -30,16 +28,14 @@ const (
 
 // storm is one run.
 type storm struct {
-	asked options
-	dir   string
-	began time.Time
-	at    *installation
-	// reached are the addresses of the nodes as clients reach them, through proxies.
-	reached []string
-	turn    atomic.Uint64
-	people  []*person
-	log     *logReader
-	last    *check.Run // what was judged last
+	asked  options
+	dir    string
+	began  time.Time
+	at     *site.Installation
+	turn   atomic.Uint64
+	people []*person
+	log    *logReader
+	last   *check.Run // what was judged last
 
 	saying sync.Mutex
 }
@@ -55,10 +51,10 @@ func (s *storm) say(format string, arguments ...any) {
 func (s *storm) run(ctx context.Context) ([]check.Violation, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer s.stop()
 	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
-	defer s.stop()
 	var devices, acting sync.WaitGroup
 	defer devices.Wait()
 	defer cancel()
@@ -67,7 +63,7 @@ func (s *storm) run(ctx context.Context) ([]check.Violation, error) {
 		return nil, err
 	}
 	schedule := s.asked.schedule()
-	if !s.at.parts.disks {
+	if !s.at.HasDisks() {
 		s.say("disks cannot be filled here: mounting needs root")
 		schedule.Leave = append(schedule.Leave, plan.Full)
 	}
@@ -100,96 +96,63 @@ func (s *storm) start(ctx context.Context) error {
 	program := s.asked.program
 	if program == "" {
 		s.say("building the nodes")
-		built, err := build(ctx, s.dir, s.asked.race)
+		built, err := site.Build(ctx, s.dir, s.asked.race)
 		if err != nil {
 			return err
 		}
 		program = built
 	}
-	s.say("starting %d brokers and PostgreSQL", brokerCount)
-	parts, err := startParts(ctx, s.dir)
+	s.say("starting %d brokers and PostgreSQL", site.BrokerCount)
+	at, err := site.Open(ctx, s.dir, program, func(int) []string {
+		return []string{
+			"CHATTING_TOPIC_PREFIX=" + topicPrefix, "CHATTING_JWT_SECRET=" + secret,
+			"CHATTING_CHAT_OFFLINE=" + s.asked.offline, "CHATTING_INVITE_EXPIRES_AFTER=" + inviteLife.String(),
+			"CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0", "CHATTING_PRESENCE_HIDE_FROM_BLOCKED=true",
+		}
+	})
 	if err != nil {
 		return err
 	}
-	s.at = &installation{parts: parts}
-	proxies := newProxies()
-	for number := 1; number <= nodeCount; number++ {
-		if err := s.place(proxies, program, number); err != nil {
-			return err
-		}
-	}
-	s.say("starting %d nodes", nodeCount)
-	for _, n := range s.at.nodes {
-		if err := n.start(); err != nil {
-			return err
-		}
-	}
-	return s.awaitNodes(ctx)
+	s.at = at
+	s.say("starting %d nodes", site.NodeCount)
+	return s.at.Start(ctx, healLimit)
 }
 
-// place prepares one node: its folder, its links and its settings.
-func (s *storm) place(proxies *toxiproxy.ApiServer, program string, number int) error {
-	p, i := s.at.parts, number-1
-	n := &node{number: number, program: program, dir: filepath.Join(s.dir, fmt.Sprint("node-", number)), http: freeAddress()}
-	if err := os.MkdirAll(n.dir, 0o755); err != nil {
+// suffer does what the schedule says, each fault at its time, and returns when all have ended. What cannot be done ends it.
+func (s *storm) suffer(ctx context.Context, faults []plan.Fault) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	began := time.Now()
+	var all sync.WaitGroup
+	for _, f := range faults {
+		all.Go(func() {
+			if !site.Pause(ctx, f.At-time.Since(began)) {
+				return
+			}
+			s.say("begins: %s", f)
+			if err := s.at.Begin(ctx, f); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", f, err))
+			}
+			site.Pause(ctx, f.At+f.For-time.Since(began))
+			// Also if the run was interrupted: what is stopped has to go on.
+			if err := s.at.End(context.WithoutCancel(ctx), f); err != nil {
+				cancel(fmt.Errorf("the end of %s: %w", f, err))
+				return
+			}
+			s.say("ended:  %s", f)
+		})
+	}
+	all.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	n.clock = filepath.Join(n.dir, "clock")
-	if err := os.WriteFile(n.clock, make([]byte, 8), 0o644); err != nil {
-		return err
-	}
-	reached, database := freeAddress(), freeAddress()
-	links := []struct {
-		name     string
-		into     *[]*link
-		from, to []string
-	}{
-		{"clients", &s.at.clients, []string{reached}, []string{n.http}},
-		{"brokers", &s.at.brokers, p.advertised[i][:], p.listeners[i][:]},
-		{"database", &s.at.database, []string{database}, []string{p.postgres}},
-	}
-	for _, l := range links {
-		opened, err := openLink(proxies, fmt.Sprint(l.name, "-", number), l.from, l.to)
-		if err != nil {
-			return err
-		}
-		*l.into = append(*l.into, opened)
-	}
-	n.settings = []string{
-		"CHATTING_KAFKA_BROKERS=" + strings.Join(p.advertised[i][:], ","),
-		"CHATTING_DATABASE_URL=" + strings.Replace(p.url, p.postgres, database, 1),
-		"CHATTING_TOPIC_PREFIX=" + topicPrefix, "CHATTING_JWT_SECRET=" + secret, "CHATTING_HTTP_ADDR=" + n.http,
-		"CHATTING_CHAT_OFFLINE=" + s.asked.offline, "CHATTING_INVITE_EXPIRES_AFTER=" + inviteLife.String(),
-		"CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0", "CHATTING_PRESENCE_HIDE_FROM_BLOCKED=true",
-	}
-	s.at.nodes = append(s.at.nodes, n)
-	s.reached = append(s.reached, reached)
-	return nil
-}
-
-func (s *storm) awaitNodes(ctx context.Context) error {
-	for _, n := range s.at.nodes {
-		for end := time.Now().Add(healLimit); !n.isReady(ctx); {
-			if time.Now().After(end) {
-				return fmt.Errorf("node %d is not ready after %s: %w", n.number, healLimit, errors.Join(ctx.Err()))
-			}
-			if !pause(ctx, 200*time.Millisecond) {
-				return ctx.Err()
-			}
-		}
-	}
-	return nil
+	return ctx.Err()
 }
 
 // stop ends the nodes and the proxies. The guard ends the rest.
 func (s *storm) stop() {
-	for _, n := range s.at.nodes {
-		_ = n.stop(9, time.Minute)
-	}
-	for _, links := range [][]*link{s.at.clients, s.at.brokers, s.at.database} {
-		for _, l := range links {
-			l.close()
-		}
+	if s.at != nil {
+		s.at.Stop()
 	}
 	if s.log != nil {
 		s.log.stop()
@@ -197,7 +160,10 @@ func (s *storm) stop() {
 }
 
 // nextPlace returns the nodes in turn, as a balancer does.
-func (s *storm) nextPlace() string { return s.reached[s.turn.Add(1)%uint64(len(s.reached))] }
+func (s *storm) nextPlace() string {
+	reached := s.at.Reached()
+	return reached[s.turn.Add(1)%uint64(len(reached))]
+}
 
 // enter logs all users in, makes them friends, and begins to read the log. Whoever has the function that it returns makes one user
 // leave.
@@ -249,7 +215,7 @@ func (s *storm) enter(ctx context.Context, devices *sync.WaitGroup) (leave func(
 			return nil, err
 		}
 	}
-	s.log, err = readTopic(s.at.parts.direct, topicPrefix+".conversations")
+	s.log, err = readTopic(s.at.Brokers(), topicPrefix+".conversations")
 	return func(p *person) { leaves[p.id]() }, err
 }
 
@@ -260,7 +226,7 @@ func (s *storm) awaitDevices(ctx context.Context) error {
 				if time.Now().After(end) {
 					return fmt.Errorf("device %d of user %d is not connected after %s", d.number, d.user, healLimit)
 				}
-				if !pause(ctx, 100*time.Millisecond) {
+				if !site.Pause(ctx, 100*time.Millisecond) {
 					return ctx.Err()
 				}
 			}

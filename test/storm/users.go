@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chatting/test/storm/check"
+	"chatting/test/storm/site"
 )
 
 // person is a user with its devices, and what it does.
@@ -37,7 +38,7 @@ type invitation struct {
 
 // talk sends messages until ctx ends. What users do is a matter of chance; the schedule of faults is not.
 func (p *person) talk(ctx context.Context) {
-	for pause(ctx, p.pace/2+time.Duration(rand.Int64N(int64(p.pace)))) {
+	for site.Pause(ctx, p.pace/2+time.Duration(rand.Int64N(int64(p.pace)))) {
 		name := p.name("m")
 		p.anyDevice().send(check.Request{Type: check.Chat, Target: p.anyPartner(), Text: "text of " + name, Name: name})
 	}
@@ -49,7 +50,7 @@ func (p *person) anyPartner() int64 { return p.partners[rand.IntN(len(p.partners
 
 // manage invites, answers, marks and blocks until ctx ends.
 func (p *person) manage(ctx context.Context) {
-	for pause(ctx, 4*p.pace+time.Duration(rand.Int64N(int64(4*p.pace)))) {
+	for site.Pause(ctx, 4*p.pace+time.Duration(rand.Int64N(int64(4*p.pace)))) {
 		switch rand.IntN(6) {
 		case 0:
 			p.anyDevice().send(check.Request{Type: check.Invite, Target: p.anyPartner(), Status: "invite", Name: p.name("i")})

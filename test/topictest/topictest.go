@@ -9,6 +9,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/test/brokertest"
 )
 
@@ -27,9 +28,9 @@ func Topics(t testing.TB, cluster *logclient.Cluster, partitions int) kafka.Topi
 }
 
 // Appender appends to a topic until it is closed.
-func Appender(t testing.TB, cluster *logclient.Cluster, topic string, partitions int) *logclient.Appender {
+func Appender(t testing.TB, cluster *logclient.Cluster, topic string, partitions int) *appending.Appender {
 	t.Helper()
-	return kafka.NewAppender(cluster, logclient.AppenderOptions{
+	return kafka.NewAppender(cluster, appending.AppenderOptions{
 		Topic: topic, Partitions: partitions, Deadline: time.Minute, QueueBytes: 4 << 20, Logger: brokertest.Logger(t),
 	})
 }

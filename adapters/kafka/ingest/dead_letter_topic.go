@@ -12,6 +12,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/adapters/wire"
 	"chatting/domain"
@@ -174,11 +175,11 @@ func (r *foreignRecord) target() domain.UserID {
 }
 
 // Replayer writes dead letters to the topic that they came from. It must be closed.
-type Replayer struct{ appender *logclient.Appender }
+type Replayer struct{ appender *appending.Appender }
 
 // Replayer returns one.
 func (d *DeadLetterTopic) Replayer(logger *slog.Logger) *Replayer {
-	return &Replayer{kafka.NewAppender(d.cluster, logclient.AppenderOptions{
+	return &Replayer{kafka.NewAppender(d.cluster, appending.AppenderOptions{
 		Topic: d.names.SystemMessages, Partitions: d.partitions, Deadline: 10 * time.Second, QueueBytes: 8 << 20, Logger: logger,
 	})}
 }

@@ -301,6 +301,29 @@ func (r *foreignRecord) producerHeader(name string) (value string, ok bool) {
 	return "", false
 }
 
+// traceHeader is the header, and the attribute of a CloudEvent, by which a producer says which span a record is part of. The header
+// counts before the attribute.
+const traceHeader = "traceparent"
+
+// trace returns what the producer says of the span that the record is part of; "" for nothing.
+func (r *foreignRecord) trace() domain.TraceParent {
+	if said, ok := r.producerHeader(traceHeader); ok {
+		return domain.NewTraceParent(said)
+	}
+	if said, ok := r.eventHeader(eventHeaderPrefix + traceHeader); ok {
+		return domain.NewTraceParent(said)
+	}
+	// Anything may stand there. It is of interest only if it is a text.
+	var event struct {
+		Trace any `json:"traceparent"`
+	}
+	if shapeOf(r.value) != shapeEvent || json.Unmarshal(r.value, &event) != nil {
+		return ""
+	}
+	said, _ := event.Trace.(string)
+	return domain.NewTraceParent(said)
+}
+
 // header returns the last header of exactly this name.
 func (r *foreignRecord) header(name string) (value string, ok bool) {
 	for i := len(r.headers) - 1; i >= 0; i-- {

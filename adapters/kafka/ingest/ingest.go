@@ -17,11 +17,13 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/groups"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/async"
 	"chatting/application/messaging"
 	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -40,7 +42,7 @@ type Options struct {
 	// Messages delivers.
 	Messages SystemMessages
 	// DeadLetters appends to the topic of what cannot be delivered.
-	DeadLetters *logclient.Appender
+	DeadLetters *appending.Appender
 	// Presence waits until this node knows of everybody who was online when it was called: a user may have logged in on
 	// another node a moment ago. Only then is a user taken to be offline.
 	Presence func(ctx context.Context) error
@@ -49,6 +51,8 @@ type Options struct {
 	Notices *notice.Log
 	// Observer is told what becomes of the records; nil: nobody is.
 	Observer Observer
+	// Traces has the spans of records.
+	Traces port.Traces
 }
 
 // Observer is told what becomes of records. Its methods are called by many goroutines and must not block.
@@ -275,6 +279,9 @@ func (p *partition) deliverAll(ctx context.Context, records []foreignRecord) boo
 
 // deliver delivers one record, or makes it a dead letter. It tries until it has done either, or ctx ends: then it is false.
 func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command messaging.SystemMessageCommand) bool {
+	span := i.begin(&record, command)
+	defer span.EndAs("", false)
+	ctx = span.In(ctx)
 	retry := logclient.Backoff{}
 	for ctx.Err() == nil {
 		err := i.send(ctx, command)
@@ -288,12 +295,24 @@ func (i *Ingest) deliver(ctx context.Context, record foreignRecord, command mess
 			return false
 		}
 		if refused := permanent(err); refused != nil {
+			span.SetText(port.KeyError, refused.code)
 			return i.bury(ctx, record, refused)
 		}
 		i.waits.Do(func() { i.options.Logger.Warn("system messages cannot be delivered now, trying again", "error", err) })
 		retry.Wait(ctx)
 	}
 	return false
+}
+
+// begin begins the span of a record.
+func (i *Ingest) begin(record *foreignRecord, command messaging.SystemMessageCommand) port.Span {
+	if !i.options.Traces.IsOn() {
+		return port.Span{} // nobody looks for the trace of the record
+	}
+	span := i.options.Traces.Root(port.SpanIngest, record.trace())
+	span.SetPlace(record.topic, domain.Place{Partition: record.partition, Offset: record.offset})
+	span.SetEvent(command.ID)
+	return span
 }
 
 // send hands a message to the use case, a second time where its user seems to be offline.

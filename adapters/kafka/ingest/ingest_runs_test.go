@@ -18,6 +18,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/groups"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/messaging"
@@ -264,7 +265,7 @@ func TestAUserIsLookedForTwiceBeforeItCountsAsOffline(t *testing.T) {
 // Whatever has no outcome when the generation ends is delivered by the next one: it must not be committed.
 func TestWhatHasNoOutcomeWhenTheGenerationEndsIsNotSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		closed := kafka.NewAppender(nil, logclient.AppenderOptions{Partitions: 1, Logger: brokertest.Logger(t)})
+		closed := kafka.NewAppender(nil, appending.AppenderOptions{Partitions: 1, Logger: brokertest.Logger(t)})
 		closed.Close(t.Context()) // it refuses everything
 		u := &undeliverable{err: errors.New("away")}
 		i := New(nil, Options{Messages: u, DeadLetters: closed, Logger: brokertest.Logger(t)})

@@ -13,6 +13,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/messaging"
 	"chatting/domain"
@@ -71,7 +72,7 @@ type ingestWorld struct {
 	names   kafka.TopicNames
 	letters *letterLog
 	sent    *sentMessages
-	dead    *logclient.Appender
+	dead    *appending.Appender
 }
 
 func newIngestWorld(t *testing.T, cluster *logclient.Cluster) *ingestWorld {

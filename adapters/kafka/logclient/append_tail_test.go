@@ -2,10 +2,8 @@ package logclient
 
 import (
 	"bytes"
-	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/test/brokertest"
@@ -50,45 +48,4 @@ func startTail(t *testing.T, cluster *Cluster, topic string, partitions int) (*T
 	tail := NewTail(cluster, TailOptions{Topic: topic, From: from, Handler: log, Logger: brokertest.Logger(t)})
 	brokertest.Run(t, tail.Run)
 	return tail, log
-}
-
-func TestWhatIsAppendedIsTailedInOrderAndOnce(t *testing.T) {
-	eachBroker(t, func(t *testing.T, cluster *Cluster) {
-		const partitions, each = 4, 2000
-		topic := testTopic(t, cluster, partitions)
-		appender := testAppender(t, cluster, topic, partitions)
-		tail, log := startTail(t, cluster, topic, partitions)
-		var done sync.WaitGroup
-		for i := range each {
-			for p := range partitions {
-				done.Add(1)
-				appender.Append(p, recordbatch.Record{Key: []byte("k"), Value: fmt.Appendf(nil, "%d", i), Time: time.Now()}, func(err error) {
-					if err != nil {
-						t.Error(err)
-					}
-					done.Done()
-				})
-			}
-		}
-		done.Wait()
-		appender.Close(brokertest.Context(t))
-		ends, err := Ends(brokertest.Context(t), cluster, topic, partitions)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := tail.WaitFor(brokertest.Context(t), ends); err != nil {
-			t.Fatal(err)
-		}
-		for p := range partitions {
-			got := log.of(p)
-			if len(got) != each {
-				t.Fatalf("partition %d: %d records, not %d", p, len(got), each)
-			}
-			for i, value := range got {
-				if value != fmt.Sprint(i) {
-					t.Fatalf("partition %d: record %d is %s", p, i, value)
-				}
-			}
-		}
-	})
 }

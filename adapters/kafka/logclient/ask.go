@@ -51,7 +51,7 @@ func (c *Cluster) askAnew(ctx context.Context, broker string, request protocol.M
 	}
 	told, ok := answer.(*apiversions.Response)
 	if !ok {
-		return nil, errAnswer
+		return nil, ErrAnswer
 	}
 	versions := make(map[protocol.ApiKey]int16, len(told.ApiKeys))
 	for _, api := range told.ApiKeys {
@@ -76,7 +76,7 @@ func (c *Cluster) authenticate(ctx context.Context, conn *protocol.Conn) error {
 		return err
 	}
 	if shaken, ok := answer.(*saslhandshake.Response); !ok {
-		return errAnswer
+		return ErrAnswer
 	} else if shaken.ErrorCode != 0 {
 		return kafkago.Error(shaken.ErrorCode)
 	}
@@ -94,7 +94,7 @@ func (c *Cluster) authenticate(ctx context.Context, conn *protocol.Conn) error {
 		}
 		told, ok := answer.(*saslauthenticate.Response)
 		if !ok {
-			return errAnswer
+			return ErrAnswer
 		}
 		if told.ErrorCode != 0 {
 			return kafkago.Error(told.ErrorCode)

@@ -17,15 +17,15 @@ func (b *Backoff) next() time.Duration {
 	return pause
 }
 
-// timer returns one that ends with the next pause.
-func (b *Backoff) timer() *time.Timer {
+// Timer returns one that ends with the next pause.
+func (b *Backoff) Timer() *time.Timer {
 	pause := b.next()
 	return time.NewTimer(pause - rand.N(pause/2)) //nolint:gosec // jitter, not a secret
 }
 
 // Wait waits for the next pause, or until ctx ends.
 func (b *Backoff) Wait(ctx context.Context) {
-	timer := b.timer()
+	timer := b.Timer()
 	defer timer.Stop()
 	select {
 	case <-timer.C:

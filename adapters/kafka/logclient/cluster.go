@@ -1,7 +1,7 @@
-// Package logclient is a client of a Kafka log for programs that append to it and follow it, over kafka-go: an Appender that is
-// idempotent and keeps the order of each partition, a Tail that reads on whatever happens to brokers, and looks at offsets and
-// topics. README.md says when to use it. It knows nothing of what the records mean. Package recordbatch has the bytes of
-// batches, package groups consumer groups.
+// Package logclient is a client of a Kafka log for programs that append to it and follow it, over kafka-go: the Cluster that all
+// share, a Tail that reads on whatever happens to brokers, readings that end, and looks at offsets and topics. README.md says when
+// to use it. It knows nothing of what the records mean. Package appending appends, package recordbatch has the bytes of batches,
+// package groups consumer groups.
 package logclient
 
 import (
@@ -98,8 +98,8 @@ func (c *Cluster) RoundTrip(ctx context.Context, request protocol.Message) (prot
 	return answer, err
 }
 
-// errAnswer says that a broker's answer does not belong to the request.
-var errAnswer = errors.New("an answer that is none to the request")
+// ErrAnswer says that a broker's answer does not belong to the request.
+var ErrAnswer = errors.New("an answer that is none to the request")
 
 // Leaders returns who leads each partition of a topic, as the transport last heard. It waits only until that has heard of any.
 func (c *Cluster) Leaders(ctx context.Context, topic string) map[int]int {
@@ -147,7 +147,7 @@ func (c *Cluster) Layout(ctx context.Context) (Layout, error) {
 	}
 	answer, ok := response.(*metadata.Response)
 	if !ok {
-		return Layout{}, errAnswer
+		return Layout{}, ErrAnswer
 	}
 	l := Layout{ClusterID: answer.ClusterID, Brokers: len(answer.Brokers), Topics: make(map[string]TopicLayout, len(answer.Topics))}
 	for _, topic := range answer.Topics {

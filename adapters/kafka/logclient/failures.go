@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
 
 // failures counts requests that did not get the answer that was wanted.
@@ -34,7 +35,7 @@ func (f *failures) count(ctx context.Context, err error) {
 	var code kafkago.Error
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-	case neverSent(err):
+	case NeverSent(err):
 		f.unreachable.Add(1)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		f.timeout.Add(1)
@@ -43,4 +44,17 @@ func (f *failures) count(ctx context.Context, err error) {
 	default:
 		f.broken.Add(1)
 	}
+}
+
+// CountRefused counts a request that a broker refused. It is for package appending.
+func (c *Cluster) CountRefused() { c.failures.refused.Add(1) }
+
+// NeverSent tells whether a request failed before it could have left: no connection, or no known leader.
+func NeverSent(err error) bool {
+	var routing *rawproduce.Error
+	if errors.As(err, &routing) || errors.Is(err, kafkago.BrokerNotAvailable) {
+		return true
+	}
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }

@@ -106,12 +106,12 @@ func (f *fetcher) fetch(ctx context.Context, result fetched, request *fetchReque
 		return result
 	}
 	if result.answer, _ = response.(*fetchAnswer); result.answer == nil {
-		result.err = errAnswer
+		result.err = ErrAnswer
 		return result
 	}
 	for i := range result.answer.partitions {
 		if result.answer.partitions[i].code != 0 {
-			f.cluster.failures.refused.Add(1)
+			f.cluster.CountRefused()
 		}
 	}
 	return result
@@ -239,7 +239,7 @@ func readFetchAnswer(r io.Reader, version int16, id int32, limit int) (*fetchAns
 	}
 	size := int(int32(binary.BigEndian.Uint32(head[:]))) - 4
 	if size < 0 || int32(binary.BigEndian.Uint32(head[4:])) != id {
-		return nil, errAnswer
+		return nil, ErrAnswer
 	}
 	kept := min(size, limit)
 	answer := &fetchAnswer{buffer: newAnswerBuffer(kept)}
@@ -319,7 +319,7 @@ func (p *answerParser) partitions(version int16) ([]fetchedPartition, error) {
 		}
 	}
 	if p.missing && !p.cut {
-		return nil, errAnswer
+		return nil, ErrAnswer
 	}
 	return partitions, nil
 }

@@ -86,11 +86,11 @@ func TestAnAnswerThatMakesNoSenseIsAnError(t *testing.T) {
 	for cut := 8; cut < len(whole); cut++ {
 		short := bytes.Clone(whole[:cut])
 		binary.BigEndian.PutUint32(short, uint32(cut-4))
-		if _, err := readFetchAnswer(bytes.NewReader(short), 11, 5, 1000); !errors.Is(err, errAnswer) {
+		if _, err := readFetchAnswer(bytes.NewReader(short), 11, 5, 1000); !errors.Is(err, ErrAnswer) {
 			t.Fatalf("%d of %d bytes: %v", cut, len(whole), err)
 		}
 	}
-	if _, err := readFetchAnswer(bytes.NewReader(whole), 11, 6, 1000); !errors.Is(err, errAnswer) {
+	if _, err := readFetchAnswer(bytes.NewReader(whole), 11, 6, 1000); !errors.Is(err, ErrAnswer) {
 		t.Errorf("of another request: %v", err)
 	}
 	if _, err := readFetchAnswer(bytes.NewReader(whole[:len(whole)-1]), 11, 5, 1000); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -255,7 +255,7 @@ func TestAnAnswerThatClaimsWhatItHasNotIsAnError(t *testing.T) {
 		"many bytes":                claim(int32(1), name, int32(1), partition, int64(0), int32(0), int32(0), many),
 	} {
 		took := brokertest.Allocated(func() {
-			if _, err := readFetchAnswer(bytes.NewReader(answer), 11, 5, 1000); !errors.Is(err, errAnswer) {
+			if _, err := readFetchAnswer(bytes.NewReader(answer), 11, 5, 1000); !errors.Is(err, ErrAnswer) {
 				t.Errorf("%s: %v", what, err)
 			}
 		})

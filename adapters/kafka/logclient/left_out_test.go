@@ -17,9 +17,7 @@ import (
 func TestAForgedBatchOfConversationsIsLeftOutAndIsNoHole(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		topic := testTopic(t, cluster, 2)
-		appender := testAppender(t, cluster, topic, 2)
-		defer appender.Close(brokertest.Context(t))
-		appendAll(t, appender, 0, "before")
+		appendAll(t, cluster, topic, 0, "before")
 		bomb := brokertest.StampedNow(brokertest.PackedZeros(t, 30<<20))
 		const bombs = 12
 		for range bombs {
@@ -27,7 +25,7 @@ func TestAForgedBatchOfConversationsIsLeftOutAndIsNoHole(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		appendAll(t, appender, 0, "after")
+		appendAll(t, cluster, topic, 0, "after")
 		var tail *Tail
 		var log *readLog
 		took := brokertest.Allocated(func() {
@@ -70,16 +68,14 @@ func (l *logged) String() string {
 func TestALookFromOutsideSaysWhatItLeftOutAndGoesOn(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		topic := testTopic(t, cluster, 1)
-		appender := testAppender(t, cluster, topic, 1)
-		defer appender.Close(brokertest.Context(t))
-		appendAll(t, appender, 0, "before")
+		appendAll(t, cluster, topic, 0, "before")
 		if err := brokertest.Produce(t, cluster, topic, 0, brokertest.StampedNow(brokertest.PackedZeros(t, MaxForeignBatch+1))); err != nil {
 			if cluster.options.Embedded {
 				t.Skipf("the embedded broker takes no such batch: %v", err)
 			}
 			t.Fatal(err)
 		}
-		appendAll(t, appender, 0, "after")
+		appendAll(t, cluster, topic, 0, "after")
 
 		said := &logged{}
 		var read []string

@@ -31,6 +31,9 @@ var (
 	ReadableEnd = Place{timestampLatest, readCommitted}
 )
 
+// offsetsTimeout bounds one attempt to ask the leaders.
+const offsetsTimeout = 3 * time.Second
+
 // Since is the first record stamped at or after a time; the readable end if there is none. A time before 1970 counts as 1970.
 func Since(at time.Time) Place { return Place{max(at.UnixMilli(), 0), readCommitted} }
 
@@ -74,6 +77,12 @@ func PartitionNumbers(count int) []int {
 	return numbers
 }
 
+// PartitionOf returns the partition of a key among numbers. It is the Java client's, murmur2 of the key, so that others who
+// write the topic with a standard client write to the same partition.
+func PartitionOf(key []byte, numbers []int) int {
+	return kafkago.Murmur2Balancer{Consistent: true}.Balance(kafkago.Message{Key: key}, numbers...)
+}
+
 // ByPartition returns the offsets of the partitions from 0 on by their number.
 func ByPartition(offsets []int64) map[int]int64 {
 	m := make(map[int]int64, len(offsets))
@@ -84,7 +93,7 @@ func ByPartition(offsets []int64) map[int]int64 {
 }
 
 func (c *Cluster) tryOffsets(ctx context.Context, topic string, partitions []int, at Place) ([]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, offsetsTimeout)
 	defer cancel()
 	request := &offsetsRequest{listoffsets.Request{
 		ReplicaID: -1, IsolationLevel: at.isolation, Topics: []listoffsets.RequestTopic{{Topic: topic}},
@@ -102,7 +111,7 @@ func (c *Cluster) tryOffsets(ctx context.Context, topic string, partitions []int
 	}
 	answer, ok := response.(*listoffsets.Response)
 	if !ok || len(answer.Topics) != 1 {
-		return nil, errAnswer
+		return nil, ErrAnswer
 	}
 	offsets := make([]int64, len(partitions))
 	answered := 0

@@ -266,7 +266,7 @@ func (t *Tail) take(ctx context.Context, result fetched) {
 		for _, partition := range result.partitions {
 			t.postpone(partition)
 		}
-		if errors.Is(result.err, errAnswer) {
+		if errors.Is(result.err, ErrAnswer) {
 			t.options.Logger.Warn("a broker's answer cannot be read", "topic", t.options.Topic, "broker", result.leader)
 		}
 		return

@@ -17,10 +17,8 @@ import (
 // A broker that was stopped while it led goes on as if it still did, until it has heard otherwise.
 func TestATailDoesNotGoBackForALeaderThatDoesNotKnowItWasDeposed(t *testing.T) {
 	broker, cluster, topic := controlledTopic(t)
-	appender := testAppender(t, cluster, topic, 1)
-	defer appender.Close(brokertest.Context(t))
 	tail, log := startTail(t, cluster, topic, 1)
-	appendAll(t, appender, 0, "a", "b", "c")
+	appendAll(t, cluster, topic, 0, "a", "b", "c")
 	waitForValues(t, tail, log, 0, 3)
 
 	var refused atomic.Int64
@@ -56,7 +54,7 @@ func TestATailDoesNotGoBackForALeaderThatDoesNotKnowItWasDeposed(t *testing.T) {
 		return response, nil, true
 	})
 	brokertest.WaitUntil(t, func() bool { return refused.Load() > 5 })
-	appendAll(t, appender, 0, "d")
+	appendAll(t, cluster, topic, 0, "d")
 	waitForValues(t, tail, log, 0, 4)
 	if got := log.of(0); len(got) != 4 || got[3] != "d" || log.holes != 0 {
 		t.Errorf("read %v, with %d holes", got, log.holes)

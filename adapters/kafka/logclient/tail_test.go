@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,22 +11,20 @@ import (
 	"chatting/test/brokertest"
 )
 
-// appendAll appends values to one partition and waits for them.
-func appendAll(t *testing.T, appender *Appender, partition int, values ...string) {
+// appendAll appends values to one partition, in one batch.
+func appendAll(t *testing.T, cluster *Cluster, topic string, partition int, values ...string) {
 	t.Helper()
-	var done sync.WaitGroup
-	for _, value := range values {
-		done.Add(1)
-		r := recordbatch.Record{Key: []byte("k"), Value: []byte(value), Time: time.Now()}
-		appender.Append(partition, r, func(err error) {
-			if err != nil {
-				t.Error(err)
-			}
-			done.Done()
-		})
+	at := func(i int) *recordbatch.Record {
+		return &recordbatch.Record{Key: []byte("k"), Value: []byte(values[i]), Time: time.Now()}
 	}
-	done.Wait()
+	batch := recordbatch.Append(nil, len(values), at, recordbatch.NoStamp)[lengthOfBatch:]
+	if err := brokertest.Produce(t, cluster, topic, partition, batch); err != nil {
+		t.Fatal(err)
+	}
 }
+
+// lengthOfBatch is how many bytes of length recordbatch puts before a batch.
+const lengthOfBatch = 4
 
 // waitForValues waits until the log's partition has as many records as wanted.
 func waitForValues(t *testing.T, tail *Tail, log *readLog, partition, count int) []string {
@@ -49,9 +46,7 @@ func waitForValues(t *testing.T, tail *Tail, log *readLog, partition, count int)
 func TestATailBeforeTheStartOfTheLogReportsTheHoleAndGoesOn(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		topic := testTopic(t, cluster, 1)
-		appender := testAppender(t, cluster, topic, 1)
-		defer appender.Close(brokertest.Context(t))
-		appendAll(t, appender, 0, "a", "b", "c")
+		appendAll(t, cluster, topic, 0, "a", "b", "c")
 		brokertest.DeleteBefore(t, cluster.options.Brokers, topic, 2)
 
 		tail, log := startTail(t, cluster, topic, 1)
@@ -67,9 +62,7 @@ func TestATailBeforeTheStartOfTheLogReportsTheHoleAndGoesOn(t *testing.T) {
 func TestATailPastTheEndOfTheLogReportsTheHoleAndGoesOnAtTheEnd(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		topic := testTopic(t, cluster, 1)
-		appender := testAppender(t, cluster, topic, 1)
-		defer appender.Close(brokertest.Context(t))
-		appendAll(t, appender, 0, "a")
+		appendAll(t, cluster, topic, 0, "a")
 		log := &readLog{records: make(map[int][]string)}
 		tail := NewTail(cluster, TailOptions{
 			Topic: topic, From: map[int]int64{0: 1000}, Handler: log, Logger: brokertest.Logger(t),
@@ -80,7 +73,7 @@ func TestATailPastTheEndOfTheLogReportsTheHoleAndGoesOnAtTheEnd(t *testing.T) {
 		go func() { defer close(done); _ = tail.Run(ctx) }()
 		defer func() { cancel(); <-done }()
 		brokertest.WaitUntil(t, func() bool { log.mu.Lock(); defer log.mu.Unlock(); return log.holes == 1 })
-		appendAll(t, appender, 0, "b")
+		appendAll(t, cluster, topic, 0, "b")
 		if got := waitForValues(t, tail, log, 0, 1); got[0] != "b" {
 			t.Errorf("read %v, not b", got)
 		}
@@ -92,11 +85,9 @@ func TestATailPastTheEndOfTheLogReportsTheHoleAndGoesOnAtTheEnd(t *testing.T) {
 func TestADamagedBatchIsSteppedOverAndOthersAreRead(t *testing.T) {
 	eachBroker(t, func(t *testing.T, cluster *Cluster) {
 		topic := testTopic(t, cluster, 2)
-		appender := testAppender(t, cluster, topic, 2)
-		defer appender.Close(brokertest.Context(t))
-		appendAll(t, appender, 0, "good")
-		appendAll(t, appender, 1, "DAMAGED")
-		appendAll(t, appender, 1, "after")
+		appendAll(t, cluster, topic, 0, "good")
+		appendAll(t, cluster, topic, 1, "DAMAGED")
+		appendAll(t, cluster, topic, 1, "after")
 
 		damaging := NewCluster(cluster.options)
 		damaging.transport.Dial = damagingDial

@@ -12,6 +12,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/logclient/recordbatch"
 	"chatting/application/history"
 	"chatting/application/notice"
@@ -105,7 +106,7 @@ func (m *memoryHistory) transactions() (took [][]int) {
 }
 
 // sayInEach appends a message to each partition.
-func sayInEach(t *testing.T, appender *logclient.Appender, partitions ...int) {
+func sayInEach(t *testing.T, appender *appending.Appender, partitions ...int) {
 	t.Helper()
 	for _, wanted := range partitions {
 		for user := domain.UserID(1); ; user++ {

@@ -20,6 +20,7 @@ import (
 	"chatting/application/history"
 	"chatting/application/moderation"
 	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/domain"
 )
 
@@ -43,6 +44,8 @@ type Options struct {
 	// Delay is for how long events may wait to be projected together, unless Flushes asks for them sooner.
 	Delay   time.Duration
 	Flushes *Flushes // nil: nobody asks
+	// Traces has the spans of events that are projected.
+	Traces port.Traces
 
 	beats <-chan time.Time // as logclient.TailOptions.Beats
 }
@@ -79,6 +82,24 @@ const (
 	// watchEvery is how often the projector looks whether somebody wants something projected again.
 	watchEvery = time.Second
 )
+
+// trace records that events were written, or could not be, in a transaction that began a while ago. Each is part of its own trace.
+func (p *Projector) trace(batch history.ProjectionBatch, began time.Time, err error) {
+	if !p.options.Traces.IsOn() {
+		return
+	}
+	at := batch.From.Next
+	for _, e := range batch.Events {
+		if e.Event.Trace == "" {
+			continue
+		}
+		span := p.options.Traces.ChildSince(port.SpanProject, e.Event.Trace, began)
+		at.Offset = e.Offset
+		span.SetPlace(p.options.Topic, at)
+		span.SetEvent(e.Event.ID)
+		span.End(err)
+	}
+}
 
 // Run projects until ctx ends.
 func (p *Projector) Run(ctx context.Context) error {

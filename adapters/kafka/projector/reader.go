@@ -106,7 +106,9 @@ func (r *reader) write() {
 	}
 	clear(r.waiting)
 	r.waiting, r.events, r.bytes = r.waiting[:0], 0, 0
+	began := r.projector.options.Traces.Now()
 	for i, err := range r.project(batches) {
+		r.projector.trace(batches[i], began, err)
 		written[i].wrote(batches[i], err)
 	}
 }

@@ -43,6 +43,7 @@ var (
 	_ replay.Backlogs          = (*Undelivered)(nil)
 	_ replay.MissedHistory     = (*Undelivered)(nil)
 	_ past.Erasures            = (*Erasures)(nil)
+	_ past.FirstPlaces         = (*Undelivered)(nil)
 )
 
 // Options are what conversations need of the rest of the database.

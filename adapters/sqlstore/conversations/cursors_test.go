@@ -2,6 +2,7 @@ package conversations_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"chatting/adapters/sqlstore/database"
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/application/replay"
 	"chatting/domain"
 	"chatting/test/sqltest"
@@ -258,6 +260,30 @@ var cursorContract = map[string]func(*testing.T, testDB){
 				if (frame != nil) != want {
 					t.Errorf("the frame of %d and %d at %d: %q", one, other, offset, frame)
 				}
+			}
+			first := func(one, other domain.UserID, want ...int64) {
+				t.Helper()
+				var asked []past.Named
+				wanted := make(map[domain.EventID]domain.Place)
+				for offset := start; offset < start+9; offset++ {
+					id := domain.DerivedID("test", fmt.Sprint(sender, offset))
+					asked = append(asked, past.Named{ID: id, Sender: other})
+					if slices.Contains(want, offset-start) {
+						wanted[id] = at(offset)
+					}
+				}
+				got, err := s.Undelivered.FirstPlaces(t.Context(), one, asked)
+				sqltest.NoError(t, err)
+				if !maps.Equal(got, wanted) {
+					t.Errorf("the events of %d and %d stand at %v, want %v", one, other, got, wanted)
+				}
+			}
+			first(sender, receiver, 0, 1, 2, 4, 5, 7)
+			first(receiver, sender, 0, 1, 2, 4, 5, 7)
+			first(sender, 99)
+			first(receiver, 99)
+			if none, err := s.Undelivered.FirstPlaces(t.Context(), sender, nil); err != nil || len(none) != 0 {
+				t.Errorf("of no event: %v, %v", none, err)
 			}
 			has(sender, receiver, start, true)
 			has(receiver, sender, start+7, true) // a block hides it

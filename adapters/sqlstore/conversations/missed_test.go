@@ -8,6 +8,7 @@ import (
 
 	"chatting/adapters/wire"
 	"chatting/application/history"
+	"chatting/application/past"
 	"chatting/domain"
 	"chatting/test/sqltest"
 )
@@ -85,6 +86,31 @@ func (m *missedStory) want(user domain.UserID, from, to []domain.Place, want ...
 }
 
 var missedContract = map[string]func(*testing.T, testDB){
+	"WhatIsSentAgainStandsAtItsFirstPlaceAlsoIfABlockHidesIt": func(t *testing.T, d testDB) {
+		m := newMissedStory(t, d.migrated(t), 1)
+		event := domain.Event{ID: sqltest.NewEventID(), Time: sqltest.Time, Body: domain.ChatMessage{From: 1, To: 2}}
+		frame, err := wire.EncodeEvent(event)
+		sqltest.NoError(t, err)
+		say := func() domain.Place {
+			at := m.stories[0].At.Next
+			at.Generation = 1
+			m.stories[0].Project(history.ProjectedEvent{Offset: at.Offset, Event: event, Frame: frame})
+			return at
+		}
+		sqltest.Set(t, m.s.Blocks, sqltest.Change(2, 1, true))
+		m.stories[0].TellPending(2, 1)
+		first := say()
+		sqltest.Set(t, m.s.Blocks, sqltest.Change(2, 1, false))
+		m.stories[0].TellPending(2, 1)
+		say()
+		places, err := m.s.Undelivered.FirstPlaces(t.Context(), 2, []past.Named{{ID: event.ID, Sender: 1}})
+		sqltest.NoError(t, err)
+		if len(places) != 1 || places[event.ID] != first {
+			t.Errorf("it stands at %v, want %v", places, first)
+		}
+		m.want(2, []domain.Place{{Generation: 1}}, m.ends())
+		m.want(1, []domain.Place{{Generation: 1}}, m.ends(), first)
+	},
 	"WhatAUserMissedIsEverythingThatItSeesInAStretch": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		m := newMissedStory(t, s, 2)

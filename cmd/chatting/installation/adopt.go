@@ -10,6 +10,7 @@ import (
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/sqlstore"
+	"chatting/application/port"
 	"chatting/configs"
 )
 
@@ -130,7 +131,7 @@ func (i Installation) moveTo(ctx context.Context, own sqlstore.LogIdentity) erro
 	for _, projection := range projections {
 		move.Generation = max(move.Generation, projection.Next.Generation+1)
 	}
-	projector := i.Projector("", nil, nil)
+	projector := i.Projector("", nil, nil, port.Traces{})
 	for partition := range i.Config.Kafka.Partitions {
 		end, err := projector.BeginAnew(ctx, partition, move.Generation)
 		if err != nil {

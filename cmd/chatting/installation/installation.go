@@ -21,6 +21,7 @@ import (
 	"chatting/adapters/sqlstore"
 	"chatting/adapters/sqlstore/database"
 	"chatting/application/notice"
+	"chatting/application/port"
 	"chatting/configs"
 )
 
@@ -83,10 +84,12 @@ func ProjectorOptions(cfg configs.Config) projector.Options {
 }
 
 // Projector takes the log into the history. It runs as a member of the consumer group of the database with this id.
-func (i Installation) Projector(database string, notices *notice.Log, flushes *projector.Flushes) *projector.Projector {
+func (i Installation) Projector(
+	database string, notices *notice.Log, flushes *projector.Flushes, traces port.Traces,
+) *projector.Projector {
 	options := ProjectorOptions(i.Config)
 	options.Database, options.Store, options.Flushes, options.Acts = database, i.Store.Projections, flushes, i.Store.Moderation
-	options.Logger, options.Notices = i.Logger, notices
+	options.Logger, options.Notices, options.Traces = i.Logger, notices, traces
 	return projector.New(i.Cluster, options)
 }
 

@@ -10,6 +10,7 @@ import (
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/projector"
 	"chatting/application/history"
+	"chatting/application/port"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -50,7 +51,7 @@ func Rebuild(
 		return err
 	}
 	var began []projector.Rebuilt
-	rebuilder := i.Projector("", nil, nil)
+	rebuilder := i.Projector("", nil, nil, port.Traces{})
 	for _, partition := range partitions {
 		rebuilt, err := rebuilder.Rebuild(ctx, partition)
 		if err != nil {

@@ -47,7 +47,7 @@ func (c *consumers) audit(ctx context.Context) error {
 
 // project takes the log into the history.
 func (c *consumers) project(ctx context.Context) error {
-	return c.installation.Projector(c.database, c.common.Notices, c.flushes).Run(ctx)
+	return c.installation.Projector(c.database, c.common.Notices, c.flushes, c.common.Traces).Run(ctx)
 }
 
 // ingest takes in the system messages of other programs.
@@ -57,6 +57,6 @@ func (c *consumers) ingest(ctx context.Context) error {
 	return ingest.New(c.installation.Cluster, ingest.Options{
 		Topic: c.tails.names.SystemMessages, Group: c.group("system-messages"), Database: c.database, Messages: c.system,
 		DeadLetters: c.appenders.deadLetters, Presence: present.Wait, Logger: c.common.Logger, Notices: c.common.Notices,
-		Observer: c.common.Observers.letters,
+		Observer: c.common.Observers.letters, Traces: c.common.Traces,
 	}).Run(ctx)
 }

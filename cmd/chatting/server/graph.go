@@ -12,6 +12,7 @@ import (
 	"chatting/application"
 	"chatting/application/notice"
 	"chatting/application/port"
+	"chatting/cmd/chatting/servicemanager"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -23,7 +24,7 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 	return fx.Options(
 		fx.Supply(own, cfg, logger),
 		fx.Provide(
-			clock, ids, notice.NewLog, application.NewLoginLog, newObservers,
+			clock, ids, notice.NewLog, application.NewLoginLog, newObservers, newTracing, newTraces,
 			// The brokers, the database, and what is written to them.
 			lockDataDir, startBroker, newCluster, openStore, newInstallation, newAppenders, newConversations, newSessions,
 			newFlushes,
@@ -32,7 +33,7 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 			// The transports.
 			newAnnounce, newActivity, newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
 			// What the node itself does.
-			newReadiness, newNodeClock, newTails, newConsumers, newServiceManager, newNode,
+			newReadiness, newNodeClock, newTails, newConsumers, servicemanager.New, newNode,
 		),
 		fx.Invoke(func(lc fx.Lifecycle, n *node) { lc.Append(fx.Hook{OnStart: n.start, OnStop: n.stop}) }),
 		fx.Invoke(readState),
@@ -53,6 +54,8 @@ type common struct {
 	Logger   *slog.Logger
 	// Observers are what parts report to.
 	Observers observers
+	// Traces have the spans of parts.
+	Traces port.Traces
 }
 
 func clock() port.Clock { return time.Now }

@@ -16,10 +16,12 @@ import (
 	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
 	"chatting/adapters/texthook"
+	"chatting/adapters/tracing"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
 	"chatting/application"
 	"chatting/cmd/chatting/installation"
+	"chatting/cmd/chatting/servicemanager"
 )
 
 // node is a server that lives: it starts the parts of the graph, and stops and closes them.
@@ -39,6 +41,7 @@ type nodeParts struct {
 	Listener    net.Listener       // the port
 	Connections *httpconn.Listener // what is accepted there
 	Metrics     *metrics.Server    // nil if they are switched off
+	Tracing     *tracing.Tracing   // nil if it is switched off
 	DataLock    dataLock
 	Tokens      tokenParts
 	TextHook    *texthook.Client // nil if it is switched off
@@ -67,7 +70,7 @@ type nodeParts struct {
 	Readiness *readiness
 	Tails     *tails
 	Consumers *consumers
-	Manager   *serviceManager
+	Manager   *servicemanager.Manager
 	Shutdown  fx.Shutdowner
 }
 
@@ -81,6 +84,7 @@ func newNode(parts nodeParts) (*node, error) {
 	if parts.Site != nil {
 		parts.Site.Mount(parts.API.App())
 	}
+	parts.Connections.PaceWhile(parts.Logins.Delivery.Live)
 	n := &node{parts: parts}
 	parts.Moderation.Register.OnEnd(n.endConnections)
 	n.background = &supervisor{logger: parts.Common.Logger, fail: n.fail}
@@ -148,8 +152,8 @@ func (n *node) starting() []step {
 		first(p.Readiness.wait),
 		part("the ingest of system messages", p.Consumers.ingest),
 		first(n.announce),
-		first(p.Manager.ready),
-		only(p.Manager.patience > 0, endless("the signs of life for the service manager", p.Manager.watch)),
+		first(p.Manager.Ready),
+		only(p.Manager.IsWatching(), endless("the signs of life for the service manager", p.Manager.Watch)),
 	}
 }
 
@@ -159,7 +163,7 @@ func (n *node) leaving() []step {
 	p := n.parts
 	return []step{
 		{do: done(n.background.stopping)},
-		{do: done(p.Manager.stopping)},
+		{do: done(p.Manager.Stopping)},
 		{do: done(p.API.SetDraining)},
 		{do: done(p.Presence.Set.Freeze)},
 		{name: "closing sockets", do: within(socketsShare, p.Sockets.Shutdown)},
@@ -187,6 +191,7 @@ func (n *node) closing() []step {
 		only(p.Tokens.Service != nil, step{do: done(p.Tokens.Service.Close)}),
 		only(p.Tokens.Keys != nil, step{do: done(p.Tokens.Keys.Close)}),
 		only(p.DataLock.DirLock != nil, step{name: "unlocking the data directory", do: failing(p.DataLock.Close)}),
+		only(p.Tracing != nil, step{do: lastSpans(p.Tracing.Close, p.Common.Logger)}),
 		only(p.Metrics != nil, step{name: "closing the listener of metrics", do: failing(p.Metrics.Close)}),
 		{do: done(func() { _ = p.Listener.Close() })}, // it is closed already, unless the app never served
 	}

@@ -14,9 +14,11 @@ import (
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/ingest"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/metrics"
 	"chatting/adapters/rest"
 	"chatting/adapters/sqlstore/database"
+	"chatting/adapters/tracing"
 	"chatting/adapters/ws"
 	"chatting/application/ledger"
 	"chatting/application/messaging"
@@ -31,7 +33,7 @@ type observers struct {
 
 	sockets    ws.Observer
 	requests   rest.Observer
-	appends    func(topic string) logclient.AppendObserver // never nil
+	appends    func(topic string) appending.AppendObserver // never nil
 	deliveries kafka.DeliveryObserver
 	letters    ingest.Observer
 	database   database.Observer
@@ -40,7 +42,7 @@ type observers struct {
 }
 
 func newObservers(own identity, cfg configs.Config) observers {
-	o := observers{appends: func(string) logclient.AppendObserver { return nil }}
+	o := observers{appends: func(string) appending.AppendObserver { return nil }}
 	if !cfg.Metrics.Enabled {
 		return o
 	}
@@ -48,7 +50,8 @@ func newObservers(own identity, cfg configs.Config) observers {
 	log := m.Log()
 	return observers{
 		metrics: m, sockets: m.Sockets(), requests: m.Requests(), deliveries: m.Deliveries(), letters: m.Letters(),
-		platform: m.Platform(), texts: m.Texts(), database: m.Queries(), appends: func(topic string) logclient.AppendObserver { return log.To(topic) },
+		platform: m.Platform(), texts: m.Texts(), database: m.Queries(),
+		appends: func(topic string) appending.AppendObserver { return log.To(topic) },
 	}
 }
 
@@ -91,6 +94,7 @@ type measured struct {
 	Presence    presenceParts
 	History     historyParts
 	Readiness   *readiness
+	Tracing     *tracing.Tracing
 }
 
 // readState has the state of the parts read at each scrape. Nothing of it waits for a broker or the database.
@@ -106,6 +110,7 @@ func readState(p measured) {
 	p.readHistory(m)
 	p.readPresence(m)
 	p.readDatabase(m)
+	p.readTracing(m)
 }
 
 // flag is 1 for true.
@@ -152,7 +157,7 @@ func (p measured) readLimits(m *metrics.Metrics) {
 }
 
 func (p measured) readLog(m *metrics.Metrics) {
-	for topic, appender := range map[string]*logclient.Appender{
+	for topic, appender := range map[string]*appending.Appender{
 		"conversations": p.Appenders.conversations, "sessions": p.Appenders.sessions, "presence": p.Appenders.presence,
 		"dead_letters": p.Appenders.deadLetters, "audit": p.Appenders.audit,
 	} {
@@ -216,6 +221,19 @@ func (p measured) readPresence(m *metrics.Metrics) {
 	m.Read(metrics.NodesAlive, metrics.Known(func() int { return set.Stats().Nodes }))
 	m.Read(metrics.NodeBurials, metrics.Known(func() uint64 { return set.Stats().Burials }))
 	m.Read(metrics.Rebirths, metrics.Known(func() uint64 { return set.Stats().Rebirths }))
+}
+
+func (p measured) readTracing(m *metrics.Metrics) {
+	if p.Tracing == nil {
+		return
+	}
+	for outcome, count := range map[string]func(tracing.Counts) uint64{
+		"sent":    func(c tracing.Counts) uint64 { return c.Sent },
+		"failed":  func(c tracing.Counts) uint64 { return c.Failed },
+		"dropped": func(c tracing.Counts) uint64 { return c.Dropped },
+	} {
+		m.Read(metrics.Spans, metrics.Known(func() uint64 { return count(p.Tracing.Counts()) }), outcome)
+	}
 }
 
 func (p measured) readDatabase(m *metrics.Metrics) {

@@ -14,6 +14,7 @@ import (
 
 	"chatting/adapters/metrics"
 	"chatting/test/harness"
+	"chatting/test/tracetest"
 )
 
 // scraped are the values of a scrape, by name and labels as the text format has them.
@@ -62,7 +63,8 @@ func (s scraped) has(name string) bool {
 }
 
 func TestANodeServesItsMetrics(t *testing.T) {
-	s := serveInProcess(t, "CHATTING_METRICS_ADDR=127.0.0.1:0", "CHATTING_LIMIT_CONNECTIONS=1234")
+	s := serveInProcess(t, "CHATTING_METRICS_ADDR=127.0.0.1:0", "CHATTING_LIMIT_CONNECTIONS=1234",
+		"CHATTING_TRACING_ENDPOINT="+tracetest.Start(t).URL, "CHATTING_TRACING_SAMPLE_RATIO=1")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*harness.FrameWait)
 	defer cancel()
 	client, err := harness.Connect(s.addr, s.token(t, 7))
@@ -103,6 +105,7 @@ func TestANodeServesItsMetrics(t *testing.T) {
 			`chatting_limit_refusals_total{limit="connections"}`:                        0,
 			`chatting_connections_closed_total{code="1013",reason="slow_reader"}`:       0,
 			`chatting_group_member{group="history"}`:                                    1,
+			`chatting_trace_spans_total{outcome="dropped"}`:                             0,
 		} {
 			if got, known := values[series]; !known || got != want {
 				missing = fmt.Sprintf("%s is %v (known: %t), want %v", series, got, known, want)

@@ -6,6 +6,7 @@ import (
 
 	"chatting/adapters/kafka"
 	"chatting/adapters/limits"
+	"chatting/application/messaging"
 	"chatting/application/moderation"
 	"chatting/application/port"
 	"chatting/domain"
@@ -34,7 +35,11 @@ func newModeration(c common, log *kafka.Acts) moderationParts {
 }
 
 func newAnnounce(c common, log *kafka.Acts, m messageParts) *moderation.Announce {
-	return &moderation.Announce{Log: log, Say: m.System.Say, Rate: newAnnouncementRate(), Now: c.Now, NewID: c.NewID, Observer: c.Observers.platform}
+	say := func(ctx context.Context, id domain.EventID, message domain.SystemMessage) error {
+		_, err := m.System.Execute(ctx, messaging.SystemMessageCommand{ID: id, Message: message})
+		return err
+	}
+	return &moderation.Announce{Log: log, Say: say, Rate: newAnnouncementRate(), Now: c.Now, NewID: c.NewID, Observer: c.Observers.platform}
 }
 
 func newActivity(c common, log *kafka.Acts, acts moderationParts, p presenceParts) *moderation.LookAtActivity {

@@ -22,14 +22,17 @@ import (
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/limits"
 	"chatting/adapters/rest"
 	"chatting/adapters/sqlstore"
 	"chatting/adapters/texthook"
+	"chatting/adapters/tracing"
 	"chatting/adapters/usermanagement"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/messaging"
@@ -50,8 +53,9 @@ type received struct {
 	store       sqlstore.Options
 	service     usermanagement.Options
 	hook        texthook.Options
+	tracing     tracing.Options
 	keys        auth.Options
-	appender    logclient.AppenderOptions
+	appender    appending.AppenderOptions
 	projector   projector.Options
 	topics      kafka.TopicSetup
 	cluster     logclient.ClusterOptions
@@ -75,10 +79,14 @@ func receivedOf(t *testing.T, environ ...string) received {
 	if err != nil {
 		t.Fatal(err)
 	}
+	traced, err := tracingOptions(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return received{
 		cfg: cfg, api: apiOptions(cfg, s2sToken(cfg.S2S.Token.Reveal()), places), sockets: socketOptions(cfg, places),
 		connections: connectionOptions(cfg, places), broker: brokerOptions(cfg), store: installation.StoreOptions(cfg, nil),
-		service: userManagementOptions(cfg), hook: textHookOptions(cfg), keys: keyOptions(cfg), appender: appenderOptions(cfg, "topic"),
+		service: userManagementOptions(cfg), hook: textHookOptions(cfg), tracing: traced, keys: keyOptions(cfg), appender: appenderOptions(cfg, "topic"),
 		projector: installation.ProjectorOptions(cfg), topics: installation.TopicSetup(cfg, nil), cluster: cluster, presence: presenceTimes(cfg), mailboxes: mailboxBounds(cfg),
 		recheck: newRecheckTokens(common{Config: cfg}, nil), past: pastOptions(cfg, nil, nil, nil),
 		resume: resumeBounds(cfg),
@@ -186,6 +194,9 @@ var optionUses = []optionUse{
 	{"presence.lease", "26s", 26 * time.Second, func(r received) any { return r.presence.Lease }},
 	{"presence.offline_grace", "28s", 28 * time.Second, func(r received) any { return r.presence.OfflineGrace }},
 	{"metrics.pprof", "true", true, func(r received) any { return metricsOptions(r.cfg).Pprof }},
+	{"tracing.endpoint", "http://127.0.0.1:4318/x", "http://127.0.0.1:4318/x/v1/traces", func(r received) any { return r.tracing.Endpoint }},
+	{"tracing.headers", "x-one=a%20b", "a b", func(r received) any { return r.tracing.Headers["x-one"] }},
+	{"tracing.sample_ratio", "0.125", 0.125, func(r received) any { return r.tracing.SampleRatio }},
 	{"shutdown.close_over", "3s", 3 * time.Second, func(r received) any { return r.sockets.CloseOver }},
 }
 
@@ -274,7 +285,7 @@ func TestRatesAreTheConfiguredOnes(t *testing.T) {
 			"writes":          {func() time.Duration { return rates.userWrites.Take(7, 1) }, 2 * 103},
 			"logins":          {logins(rates.userLogins), 2*104 + 1}, // and the one that each address has
 			"address logins":  {func() time.Duration { return rates.addressLogins.Take(address, 1) }, 2 * 105},
-			"refused answers": {func() time.Duration { return rates.refusals.Take(7, 1) }, ws.MaxRefusals},
+			"refused answers": {func() time.Duration { return rates.refusals.Take(7, 1) }, throttle.MaxRefusals},
 			"records of the log": {func() time.Duration {
 				if rates.mayReadPast(7, 1) && rates.mayReadPast(8, 0) {
 					return 0
@@ -394,6 +405,9 @@ func TestUseCasesGetTheirOptions(t *testing.T) {
 		"the versions of blocks": u.Logins.Delivery.Versions != nil,
 		"the past": u.Logins.Past.Log == u.Logins.Log && u.Logins.Past.Versions != nil && u.Logins.Past.Erasures != nil &&
 			u.Logins.Past.Verdicts == u.Logins.Delivery.Verdicts && u.Logins.Past.Verdicts != nil && u.Messages.Stored.Past == u.Logins.Past,
+		"what is said again": u.Logins.Past.Repeats != nil && u.Logins.Delivery.Repeats == u.Logins.Past.Repeats && u.Logins.Past.Repeats.Log == u.Logins.Log &&
+			u.Logins.Past.Repeats.History != nil && u.Logins.Past.Repeats.Progress != nil && u.Logins.Past.Repeats.Acts != nil &&
+			u.Logins.Past.Repeats.Verdicts == u.Logins.Delivery.Verdicts && u.Logins.Past.Repeats.MayRead != nil,
 		"friends":                       u.Presence.Friends != nil,
 		"the relay of blocks":           u.Blocks.Relay.Every == relayEvery,
 		"lines about refused tokens":    u.Logins.Authenticate.Notices != nil && u.Logins.Recheck.Notices == u.Logins.Authenticate.Notices,

@@ -6,7 +6,7 @@ import (
 
 	"chatting/adapters/limits"
 	"chatting/adapters/network"
-	"chatting/adapters/ws"
+	"chatting/adapters/ws/throttle"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -32,7 +32,7 @@ func newRates(cfg configs.Config) rates {
 	return rates{
 		userFrames:    limits.PerSecond[domain.UserID](cfg.Limit.UserFramesPerSecond),
 		userWrites:    limits.PerSecond[domain.UserID](cfg.Limit.UserWritesPerSecond),
-		refusals:      limits.New[domain.UserID](ws.RefusalsPerSecond, ws.MaxRefusals, time.Now),
+		refusals:      limits.New[domain.UserID](throttle.RefusalsPerSecond, throttle.MaxRefusals, time.Now),
 		addressLogins: networkRate{limits.PerSecond[netip.Addr](cfg.Limit.AddressLoginsPerSecond)},
 		userLogins:    limits.NewLogins(cfg.Limit.UserLoginsPerSecond),
 		pastRecords: limits.New[domain.UserID](
@@ -43,12 +43,12 @@ func newRates(cfg configs.Config) rates {
 // networkRate is a rate of the networks that addresses are counted under.
 type networkRate struct{ rate *limits.Rate[netip.Addr] }
 
-// Take implements rest.AddressRate and ws.AddressRate.
+// Take implements rest.AddressRate and throttle.AddressRate.
 func (r networkRate) Take(address netip.Addr, n int) time.Duration {
 	return r.rate.Take(network.Of(address), n)
 }
 
-// Wait implements rest.AddressRate and ws.AddressRate.
+// Wait implements rest.AddressRate and throttle.AddressRate.
 func (r networkRate) Wait(address netip.Addr, n int) time.Duration {
 	return r.rate.Wait(network.Of(address), n)
 }

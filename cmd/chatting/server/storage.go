@@ -8,6 +8,7 @@ import (
 	"chatting/adapters/embedded"
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
+	"chatting/adapters/kafka/logclient/appending"
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/sqlstore"
 	"chatting/application/notice"
@@ -98,7 +99,7 @@ func newInstallation(
 
 // appenders are those of the topics that a node writes.
 type appenders struct {
-	conversations, sessions, presence, deadLetters, audit *logclient.Appender
+	conversations, sessions, presence, deadLetters, audit *appending.Appender
 }
 
 // appendQueueBytes bounds what waits for one partition: some seconds of an embedded broker's throughput.
@@ -108,7 +109,7 @@ func newAppenders(
 	cfg configs.Config, cluster *logclient.Cluster, now port.Clock, observers observers, logger *slog.Logger,
 ) appenders {
 	names := kafka.NamesFor(cfg.TopicPrefix)
-	appendTo := func(topic, measured string) *logclient.Appender {
+	appendTo := func(topic, measured string) *appending.Appender {
 		options := appenderOptions(cfg, topic)
 		options.Logger, options.Now, options.Observer = logger, now, observers.appends(measured)
 		return kafka.NewAppender(cluster, options)
@@ -120,14 +121,16 @@ func newAppenders(
 	}
 }
 
-func appenderOptions(cfg configs.Config, topic string) logclient.AppenderOptions {
-	return logclient.AppenderOptions{
+func appenderOptions(cfg configs.Config, topic string) appending.AppenderOptions {
+	return appending.AppenderOptions{
 		Topic: topic, Partitions: cfg.Kafka.Partitions, Deadline: cfg.Kafka.AppendDeadline, QueueBytes: appendQueueBytes,
 	}
 }
 
-func newConversations(cluster *logclient.Cluster, appenders appenders) *kafka.Conversations {
-	return kafka.NewConversations(cluster, appenders.conversations)
+func newConversations(cluster *logclient.Cluster, appenders appenders, traces port.Traces) *kafka.Conversations {
+	log := kafka.NewConversations(cluster, appenders.conversations)
+	log.Traces = traces
+	return log
 }
 
 func newSessions(appenders appenders) *kafka.Sessions { return kafka.NewSessions(appenders.sessions) }
@@ -136,7 +139,7 @@ func newFlushes(sessions *kafka.Sessions) *projector.Flushes { return projector.
 
 // Close writes what is queued and ends the appenders, the last one first.
 func (a appenders) Close(ctx context.Context) error {
-	for _, appender := range []*logclient.Appender{a.audit, a.deadLetters, a.presence, a.sessions, a.conversations} {
+	for _, appender := range []*appending.Appender{a.audit, a.deadLetters, a.presence, a.sessions, a.conversations} {
 		appender.Close(ctx)
 	}
 	return nil

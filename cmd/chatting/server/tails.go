@@ -91,6 +91,7 @@ func (t *tails) open(ctx context.Context) error {
 		Delivery: t.delivery, Log: t.common.Log, From: maps.Clone(ends), Acts: t.acts, Notices: t.common.Notices,
 		Logger:   t.common.Logger,
 		Observer: t.common.Observers.deliveries,
+		Traces:   t.common.Traces,
 	}
 	t.conversations = logclient.NewTail(t.cluster, logclient.TailOptions{
 		Topic: t.names.Conversations, From: recalled, Logger: t.common.Logger, Handler: t.delivering,

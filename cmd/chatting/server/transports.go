@@ -12,9 +12,11 @@ import (
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/origins"
 	"chatting/adapters/rest"
+	"chatting/adapters/rest/platform"
 	"chatting/adapters/sqlstore"
 	"chatting/adapters/web"
 	"chatting/adapters/ws"
+	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/ledger"
 	"chatting/application/moderation"
@@ -54,13 +56,17 @@ func newAPI(p apiParts) (*rest.API, error) {
 	c := p.Common
 	deps := rest.Deps{
 		Authenticate: p.Logins.Authenticate, Block: p.Blocks.Block, Friends: p.Presence.Friends, IsOnline: p.Presence.IsOnline,
-		Invites: p.Invites.List, SystemMessage: p.Messages.System, History: p.History.Read, Erase: p.History.Erase,
-		Moderate: p.Moderation.Moderate, Announce: p.Announce, Activity: p.Activity, Whereabouts: p.Presence.Whereabouts,
-		Idempotency: idempotency{c.Store.Idempotency, c.Store.Clock},
-		Bytes:       p.Bytes, Now: c.Now, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
+		Invites: p.Invites.List, History: p.History.Read,
+		Platform: platform.Deps{
+			SystemMessage: p.Messages.System, Idempotency: idempotency{c.Store.Idempotency, c.Store.Clock}, Erase: p.History.Erase,
+			Moderate: p.Moderation.Moderate, Announce: p.Announce, Activity: p.Activity, Whereabouts: p.Presence.Whereabouts,
+			Now: c.Now, Notices: c.Notices,
+		},
+		Bytes: p.Bytes, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
 		Ready: p.Readiness.ready, Checks: p.checks(),
 		Background: func() rest.Background { return background(c.Config, p.History.Lag, p.Cluster, c.Now()) },
 		Observer:   c.Observers.requests,
+		Traces:     c.Traces,
 	}
 	if c.Config.IsTrial() {
 		deps.TrialUsers = &application.MakeTrialUser{Users: c.Store.Users, NewToken: p.Tokens.trialToken}
@@ -118,7 +124,7 @@ type idempotency struct {
 	clock *sqlstore.Clock
 }
 
-// Begin implements rest.IdempotencyStore.
+// Begin implements platform.IdempotencyStore.
 func (i idempotency) Begin(ctx context.Context, key string, fingerprint [32]byte, now time.Time) (int, []byte, bool, error) {
 	if at, err := i.clock.Time(ctx); err == nil { // else Begin fails, too
 		now = at
@@ -146,8 +152,9 @@ func newSockets(
 	return ws.New(socketOptions(c.Config, places), ws.Deps{
 		Checks: checks,
 		Ready:  ready.ready, Login: ws.LoginWith(l.Login), Messages: m.Send, Invites: i.Invite, Bytes: bytes, Now: c.Now, Logger: c.Logger,
-		Notices: c.Notices, Logins: logins, Rates: ws.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
-		Observer: c.Observers.sockets,
+		Notices: c.Notices, Logins: logins,
+		Rates:    throttle.Rates{Frames: rates.userFrames, Refusals: rates.refusals, Logins: rates.addressLogins},
+		Observer: c.Observers.sockets, Traces: c.Traces,
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"chatting/adapters/kafka/projector"
 	"chatting/adapters/texthook"
 	"chatting/application"
+	"chatting/application/async"
 	"chatting/application/blocks"
 	"chatting/application/delivery"
 	"chatting/application/history"
@@ -110,12 +111,12 @@ func newMessages(
 	m := messageParts{Echoes: newEchoes(c.Config, c.Log), Check: newCheck(c, hook)}
 	m.Send = &messaging.SendMessage{
 		Log: m.Echoes, Online: p.Targets, Now: c.Now, NewID: c.NewID, EscapeHTML: c.Config.Chat.HTMLEscape, Hide: b.Hide,
-		Acts: acts.Register,
+		Acts: acts.Register, Traces: c.Traces,
 	}
 	if c.Config.History.Enabled {
 		m.Send.Sent = c.Store.Undelivered
 	}
-	m.System = &messaging.SendSystemMessage{Log: c.Log, Online: p.Targets, Now: c.Now, NewID: c.NewID}
+	m.System = &messaging.SendSystemMessage{Log: c.Log, Online: p.Targets, Now: c.Now, NewID: c.NewID, Traces: c.Traces}
 	if c.Config.Chat.Offline == configs.OfflineStore {
 		m.Stored = replay.NewStoredMessages(c.Store.Cursors, c.Store.Undelivered, followedLog(c, flushes), c.Logger)
 		m.Mailboxes = messaging.NewMailboxes(c.Store.Undelivered, mailboxBounds(c.Config))
@@ -165,6 +166,7 @@ func newInvites(c common, b blockParts, p presenceParts, m messageParts) inviteP
 		Pending: pending,
 		Invite: &invites.Invite{
 			Log: m.Echoes, Online: p.Targets, Invites: pending, Now: c.Now, NewID: c.NewID, Life: c.Config.Invite.ExpiresAfter, Hide: b.Hide,
+			Traces: c.Traces,
 		},
 		Expire: &invites.ExpireInvites{Invites: pending, Log: c.Log, Now: c.Now, Salt: int(c.NewID()[0])},
 		List:   &invites.PendingInvites{Invites: pending, Blocks: c.Store.Blocks, Now: c.Now},
@@ -209,7 +211,7 @@ type loginParts struct {
 	Authenticate *application.Authenticate
 	Recheck      *application.RecheckTokens
 	Lookup       *application.LoginLookup
-	Turns        *application.LoginTurns
+	Turns        *async.Turns
 	Login        *application.Login
 	// Past reads the log for logins, from Log.
 	Past     *past.Past
@@ -234,6 +236,8 @@ func newLogins(
 		Log:    log, Erasures: past.NewSharedErasures(c.Store.Erasures),
 	}
 	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Acts: acts.Register, Verdicts: served.Verdicts}
+	l.Past.Repeats = newRepeats(c, acts, log, served.Verdicts, rates)
+	served.Repeats = l.Past.Repeats
 	served.Tokens = delivery.NewResumeTokens(c.Config.Kafka.Partitions, c.Now)
 	if m.Stored != nil {
 		m.Stored.Past = l.Past
@@ -252,6 +256,25 @@ func newLogins(
 	return l
 }
 
+// newRepeats tells what stands in the log once more.
+func newRepeats(c common, acts moderationParts, log past.Log, verdicts *past.Verdicts, rates rates) *past.Repeats {
+	repeats := &past.Repeats{Log: log, Acts: acts.Register, Verdicts: verdicts}
+	repeats.MayRead = func(user domain.UserID, records int64) bool {
+		return rates.mayReadPast(user, min(records, int64(c.Config.Resume.LogRecords)))
+	}
+	if c.Config.History.Enabled {
+		repeats.History, repeats.Progress = c.Store.Undelivered, historyProgress(c)
+	}
+	return repeats
+}
+
+// historyProgress tells how far the history is, for those who do not wait for it.
+func historyProgress(c common) *history.Progress {
+	return history.NewProgress(history.FollowedLog{
+		Projected: c.Store.Projections, Ends: c.Log.Readable(), Partitions: c.Config.Kafka.Partitions,
+	})
+}
+
 // newResumption lets clients take up where they stopped.
 func newResumption(
 	c common, tokens *delivery.ResumeTokens, past *past.Past, bytes *ledger.ByteLedger, rates rates,
@@ -262,9 +285,7 @@ func newResumption(
 	}
 	if c.Config.History.Enabled {
 		options.Missed, options.Retention = c.Store.Undelivered, c.Config.History.Retention
-		options.History = history.NewProgress(history.FollowedLog{
-			Projected: c.Store.Projections, Ends: c.Log.Readable(), Partitions: c.Config.Kafka.Partitions,
-		})
+		options.History = historyProgress(c)
 	}
 	return replay.NewResumption(options)
 }
@@ -289,6 +310,6 @@ func resumeBounds(cfg configs.Config) replay.ResumeBounds {
 func pastOptions(cfg configs.Config, bytes *ledger.ByteLedger, live func() bool, logger *slog.Logger) kafka.PastOptions {
 	return kafka.PastOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Records: cfg.Resume.LogRecords, Bytes: cfg.Resume.LogBytes,
-		Ledger: bytes, Live: live, Logger: logger,
+		Ledger: bytes, Live: live, Turns: application.NewLoginTurns(live), Logger: logger,
 	}
 }

@@ -173,7 +173,7 @@ func describe(ctx context.Context, cluster *logclient.Cluster, group string) (de
 	}
 	answer, ok := response.(*describegroups.Response)
 	if !ok || len(answer.Groups) != 1 {
-		return describegroups.ResponseGroup{}, errAnswer
+		return describegroups.ResponseGroup{}, logclient.ErrAnswer
 	}
 	found := answer.Groups[0]
 	if found.ErrorCode != 0 && !errors.Is(kafkago.Error(found.ErrorCode), kafkago.GroupIdNotFound) {

@@ -2,11 +2,12 @@ package groups
 
 import (
 	"context"
-	"errors"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	_ "github.com/segmentio/kafka-go/protocol/heartbeat" // registers its messages first
+
+	"chatting/adapters/kafka/logclient"
 )
 
 // heartbeatRequest and heartbeatResponse stand for those of kafka-go (protocol/heartbeat, as of 0.4.51), which are sent to
@@ -45,9 +46,6 @@ func (r *heartbeatResponse) ApiKey() protocol.ApiKey { //nolint:revive // the in
 	return protocol.Heartbeat
 }
 
-// errAnswer says that a broker's answer does not belong to the request.
-var errAnswer = errors.New("an answer that is none to the request")
-
 // heartbeat tells the coordinator once that the member lives. The error may be that the generation has ended.
 func (g *Generation) heartbeat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
@@ -60,7 +58,7 @@ func (g *Generation) heartbeat(ctx context.Context) error {
 	}
 	answer, ok := response.(*heartbeatResponse)
 	if !ok || !heartbeatRegistered {
-		return errAnswer
+		return logclient.ErrAnswer
 	}
 	if answer.ErrorCode != 0 {
 		return kafkago.Error(answer.ErrorCode)
