@@ -1,6 +1,6 @@
 # The commands of this repository. Each is written down once: here, or in the script that a target calls.
 .POSIX:
-.PHONY: quick build test lint fuzz ci cluster faults alerts bench load generate release clean
+.PHONY: quick build test lint fuzz ci cluster faults alerts soak bench load generate release clean
 
 # What to run before every commit: seconds, not minutes.
 quick: build
@@ -36,6 +36,11 @@ faults:
 # dashboard, too.
 alerts:
 	go run ./test/alarms
+
+# Whether memory, files or rows grow that nobody needs, while users come and go for an hour: docs/reliability.md.
+# Needs: eval "$(test/infra/up)"
+soak:
+	go run ./test/soak
 
 # The Go benchmarks, with allocations.
 bench:

@@ -1,5 +1,5 @@
 // Command testreport reads what `go test -json` writes and prints what `go test` alone would: the closing line of every
-// package, and what the tests that failed said. It ends with 1 when something failed, when nothing was tested, and, which
+// package, what the tests that failed said, and which took longest. It ends with 1 when something failed, when nothing was tested, and, which
 // go test does not do, when a test was skipped for want of a real part.
 //
 // A test that needs a real part skips with a message that names the variable which would have led it there, such as
@@ -8,10 +8,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -50,6 +52,7 @@ func report(in io.Reader, out io.Writer) (ok bool, err error) {
 // event is a line of input; `go doc test2json` describes it. Test is "" for what concerns the package as a whole.
 type event struct {
 	Action, Package, Test, Output string
+	Elapsed                       float64 // in seconds, of what has ended
 }
 
 // run is the state of the report.
@@ -59,6 +62,26 @@ type run struct {
 	passed, failed  int                // packages
 	skipped         int                // tests
 	missing, others []string           // the skipped tests, with what they said
+	longest         []timed            // the longest first, at most mostTimed
+}
+
+// timed is a test with how long it took, in seconds.
+type timed struct {
+	test    string
+	seconds float64
+}
+
+// mostTimed is how many of the longest tests are told, so that somebody who wants the run to be shorter knows where to begin.
+const mostTimed = 20
+
+// time notes how long a test took that is no part of another one.
+func (r *run) time(e event) {
+	if strings.Contains(e.Test, "/") || e.Elapsed == 0 {
+		return
+	}
+	r.longest = append(r.longest, timed{e.Package + " " + e.Test, e.Elapsed})
+	slices.SortStableFunc(r.longest, func(a, b timed) int { return cmp.Compare(b.seconds, a.seconds) })
+	r.longest = r.longest[:min(len(r.longest), mostTimed)]
 }
 
 // result is what one package and its tests said, until the package ends.
@@ -87,7 +110,10 @@ func (r *run) take(e event) {
 		p.well[e.Test] = e.Action != "fail"
 		if e.Test == "" {
 			r.end(e.Package, p)
-		} else if e.Action == "skip" {
+			return
+		}
+		r.time(e)
+		if e.Action == "skip" {
 			r.skip(e, p)
 		}
 	}
@@ -118,6 +144,9 @@ func (r *run) sum() bool {
 	for name, p := range r.open {
 		fmt.Fprintf(r.out, "%s did not end:\n", name)
 		r.end(name, p)
+	}
+	for _, of := range r.longest {
+		fmt.Fprintf(r.out, "took %.1f s: %s\n", of.seconds, of.test)
 	}
 	for _, test := range r.others {
 		fmt.Fprintf(r.out, "skipped: %s\n", test)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -78,5 +79,21 @@ func TestOutcome(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheLongestTestsAreTold(t *testing.T) {
+	var in, out strings.Builder
+	for i := range mostTimed + 1 {
+		fmt.Fprintf(&in, `{"Action":"pass","Package":"m/a","Test":"Test%02d","Elapsed":%d}`+"\n", i, i+1)
+		fmt.Fprintf(&in, `{"Action":"pass","Package":"m/a","Test":"Test%02d/part","Elapsed":99}`+"\n", i)
+	}
+	in.WriteString(`{"Action":"pass","Package":"m/a","Elapsed":99}` + "\n")
+	if ok, err := report(strings.NewReader(in.String()), &out); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	first, last := "took 21.0 s: m/a Test20\ntook 20.0 s: m/a Test19\n", "took 2.0 s: m/a Test01\npackages: "
+	if said := out.String(); !strings.HasPrefix(said, first) || !strings.Contains(said, last) {
+		t.Errorf("it says\n%s", said)
 	}
 }

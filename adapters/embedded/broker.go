@@ -276,6 +276,25 @@ func (b *Broker) checkFiles() {
 // cannot be read, which Start reports. No broker need run on it.
 func Partitions(dir, topic string) int { return logdir.Partitions(dir, topic) }
 
+// Life is one of the log's lives. Of each, Began is where the partitions of a topic ended at its beginning.
+type Life = logdir.Life
+
+// BeginLife notes that a server begins to serve users on the log, whose places in a topic it is going to give away, and returns the
+// lives that are known, this one first.
+func (b *Broker) BeginLife(topic string, partitions int) ([]Life, error) {
+	began := make([]int64, partitions)
+	for _, of := range b.cluster.PartitionInfos(topic) {
+		if int(of.Partition) < partitions {
+			began[of.Partition] = of.HighWatermark
+		}
+	}
+	lives, err := logdir.BeginLife(b.dir, began)
+	if err != nil {
+		return nil, cannotUse(b.dir, err)
+	}
+	return lives, nil
+}
+
 // Dial connects the server itself to its broker, inside the process: whatever clients do, such connections get a place,
 // and what they carry counts for none of the clients' bounds. It has the signature of net.Dialer.DialContext; there is
 // one broker, so that network and address decide nothing.
@@ -327,16 +346,22 @@ func (e *ListenError) Error() string {
 // Unwrap returns the cause.
 func (e *ListenError) Unwrap() error { return e.Err }
 
+// AddressError tells that the broker may not listen on its address.
+type AddressError string
+
+// Error implements error: one line.
+func (e AddressError) Error() string { return string(e) }
+
 // listen opens the one address that addr names.
 func listen(ctx context.Context, o Options) (net.Listener, error) {
 	addr := o.Addr
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, fmt.Errorf("the address %q of the embedded Kafka broker is not host:port", addr)
+		return nil, AddressError(fmt.Sprintf("the address %q of the embedded Kafka broker is not host:port", addr))
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return nil, fmt.Errorf("the address %q of the embedded Kafka broker must name one address: "+
-			"clients are told to come back to it", addr)
+		return nil, AddressError(fmt.Sprintf("the address %q of the embedded Kafka broker must name one address: "+
+			"clients are told to come back to it", addr))
 	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
@@ -345,8 +370,8 @@ func listen(ctx context.Context, o Options) (net.Listener, error) {
 	}
 	if at, ok := listener.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
 		if !o.AllowRemote {
-			return nil, errors.Join(fmt.Errorf("the embedded Kafka broker asks for no password, and %s is no loopback address: "+
-				"set embedded_kafka.addr to one, or set embedded_kafka.allow_remote to true", addr), listener.Close())
+			return nil, errors.Join(AddressError(fmt.Sprintf("the embedded Kafka broker asks for no password, and %s is no loopback "+
+				"address: set embedded_kafka.addr to one, or set embedded_kafka.allow_remote to true", addr)), listener.Close())
 		}
 		o.Logger.Warn("the embedded Kafka broker asks for no password and listens on an address of a network card: "+
 			"whoever reaches it can read and write every topic", "address", listener.Addr().String())

@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -212,7 +213,7 @@ func TestOnlyLoopbackIsListenedOnUnlessRemoteIsAllowed(t *testing.T) {
 	if b, err := Start(t.Context(), options); err == nil {
 		_ = b.Close()
 		t.Fatal("it listens on the address of a network card")
-	} else if !strings.Contains(err.Error(), "embedded_kafka.allow_remote") {
+	} else if !errors.As(err, new(AddressError)) || !strings.Contains(err.Error(), "embedded_kafka.allow_remote") {
 		t.Errorf("the error does not name the option: %v", err)
 	}
 	options.AllowRemote = true

@@ -220,6 +220,24 @@ var moderationContract = map[string]func(*testing.T, testDB){
 		sqltest.NoError(t, s.Projections.MoveProjection(t.Context(), at(1, 4), at(2, 0), nil))
 		wantLoaded(t, s, 0, "201 mute [8 -1]")
 	},
+	"AnActThatIsNotKeptAnyMoreGetsNoPlaces": func(t *testing.T, d testDB) {
+		s := d.migrated(t)
+		act := added(t, s, 201, domain.ActEnd, 0, time.Time{})
+		added(t, s, 202, domain.ActEnd, moderation.Lately+time.Hour, time.Time{}) // deletes what is old
+		at := func(generation, offset int64) history.Projection {
+			return history.Projection{Next: domain.Place{Generation: generation, Partition: 1, Offset: offset}, Last: -1}
+		}
+		// The history is built again from a log that reaches back further.
+		sqltest.NoError(t, s.Projections.MoveProjection(t.Context(), history.Projection{Next: domain.Place{Partition: 1}}, at(1, 0), nil))
+		sqltest.NoError(t, s.Projections.Project(t.Context(), history.ProjectionBatch{
+			From: at(1, 0), To: at(1, 4), Acts: []history.StandingAct{{Offset: 3, Act: act}},
+		}))
+		rows := -1
+		sqltest.NoError(t, s.db.Reader.GetContext(t.Context(), &rows, "SELECT count(*) FROM moderation_places WHERE user_id = 201"))
+		if rows != 0 {
+			t.Errorf("%d rows are left that nothing deletes", rows)
+		}
+	},
 	"WhoHasUnpublishedActsThatAreOldEnoughIsFound": func(t *testing.T, d testDB) {
 		s := d.migrated(t)
 		added(t, s, 202, domain.ActMute, 0, time.Time{})

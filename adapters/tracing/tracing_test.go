@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +117,7 @@ func TestASpanIsRecordedIfItsParentIs(t *testing.T) {
 			"a parent that is":           {traces.Root(port.SpanRequest, sampled).IsRecorded(), true},
 			"a parent that is not":       {traces.Root(port.SpanRequest, unsampled).IsRecorded(), false},
 			"an ingest, below one":       {traces.Root(port.SpanIngest, sampled).IsRecorded(), true},
+			"an ingest, below one not":   {traces.Root(port.SpanIngest, unsampled).IsRecorded(), false},
 			"a child of no parent":       {traces.Child(port.SpanAppend, "").IsRecorded(), false},
 			"a child of one that is":     {traces.Child(port.SpanAppend, sampled).IsRecorded(), true},
 			"a child of one that is not": {traces.Child(port.SpanAppend, unsampled).IsRecorded(), false},
@@ -278,24 +281,34 @@ func everything(traces port.Traces) {
 	frame.End(nil)
 }
 
-// BenchmarkAMessage is what the spans of a message cost, beside the message.
+// BenchmarkAMessage is what the spans of a message cost, beside the message: without traces, and with all that the sending takes.
 func BenchmarkAMessage(b *testing.B) {
+	taker := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer taker.Close()
 	for _, ratio := range []float64{-1, 0, 0.01, 1} {
-		b.Run(fmt.Sprint(ratio), func(b *testing.B) {
-			traces := port.Traces{}
+		name := fmt.Sprint("ratio ", ratio)
+		if ratio < 0 {
+			name = "off"
+		}
+		b.Run(name, func(b *testing.B) {
+			traces, flush := port.Traces{}, func() {}
 			if ratio >= 0 {
 				tracing, err := New(Options{
-					Endpoint: "http://127.0.0.1:1" + tracetest.Path, SampleRatio: ratio, Notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now),
+					Endpoint: taker.URL + tracetest.Path, SampleRatio: ratio, Notices: notice.NewLog(slog.New(slog.DiscardHandler), time.Now),
 				})
 				if err != nil {
 					b.Fatal(err)
 				}
-				defer func() { _ = tracing.Close(b.Context()) }()
+				defer func() { _ = tracing.Close(context.Background()) }()
 				traces = port.NewTraces(tracing)
+				flush = func() { _ = tracing.queue.ForceFlush(context.Background()) }
 			}
 			b.ReportAllocs()
-			for b.Loop() {
+			for n := 1; b.Loop(); n++ {
 				everything(traces)
+				if n%1000 == 0 {
+					flush() // none is dropped
+				}
 			}
 		})
 	}

@@ -98,3 +98,31 @@ type noVersions struct{}
 func (noVersions) Versions(context.Context, blocks.Pair) (blocks.GivenVersions, error) {
 	return blocks.GivenVersions{}, nil
 }
+
+// A log that is put back as it once was grows again: what stood behind its end then is something else now.
+func TestATokenOfAnEarlierLifeOfTheLogIsGoodUpToTheEndOfThatLife(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	tokens := NewResumeTokens(2, func() time.Time { return now })
+	latest, older, unknown := domain.ResumeKey{3}, domain.ResumeKey{2}, domain.ResumeKey{1}
+	tokens.SealWith(domain.ResumeKey{4}, EarlierTokens{Key: latest, Ends: []int64{20, 10}}, EarlierTokens{Key: older, Ends: []int64{5, 5}})
+	for name, row := range map[string]struct {
+		key  domain.ResumeKey
+		next []int64
+		good bool
+	}{
+		"of this life":                {domain.ResumeKey{4}, []int64{99, 99}, true},
+		"of the one before":           {latest, []int64{20, 10}, true},
+		"of the one before, but lost": {latest, []int64{3, 11}, false},
+		"of an older one":             {older, []int64{5, 0}, true},
+		"of an older one, but lost":   {older, []int64{6, 0}, false},
+		"of one that is not known":    {unknown, []int64{0, 0}, false},
+	} {
+		token := domain.NewResumeSeal(row.key, 7).Token(domain.ResumePoint{Time: now, Next: row.next}.Append(nil))
+		if point, good := tokens.Open(token, 7, now); good != row.good || good && !slices.Equal(point.Next, row.next) {
+			t.Errorf("%s: %v, %+v", name, good, point)
+		}
+		if _, good := tokens.Open(token, 8, now); good {
+			t.Errorf("%s: it is good for another user, too", name)
+		}
+	}
+}

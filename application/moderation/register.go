@@ -113,11 +113,18 @@ func (r *Register) stands(act domain.Act, at domain.Place, oldest time.Time) (be
 
 // Forget drops the acts that have counted no more for Lately, by a clock that did not leap. It is to be called every few seconds, so
 // that it sees how the clock goes, and drops acts once an hour. Without it a register forgets nothing.
-func (r *Register) Forget() {
+func (r *Register) Forget() { r.ForgetAsOf(r.now()) }
+
+// ForgetAsOf is Forget for a reader that may be far behind: what counted within Lately before when is kept. when is the time that the
+// log has come to where the reader is, in the partition where it is farthest behind.
+func (r *Register) ForgetAsOf(when time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clock = r.clock.Next(r.now())
-	before := r.clock.At.Add(-Lately)
+	if r.clock.At.Before(when) {
+		when = r.clock.At // records from clocks that are ahead make no act old
+	}
+	before := when.Add(-Lately)
 	if before.Sub(r.forgotten).Abs() >= forgetEvery {
 		r.acts.Forget(before)
 		r.forgotten = before

@@ -127,6 +127,7 @@ func (m *resumeModel) projected(partition int) int64 {
 // store has messages be stored, in a history that is projected as far as the other one.
 func (m *resumeModel) store() {
 	m.projection = m.stores(make(map[int]int64))
+	m.projection.Forgets = func(at domain.Place) bool { return m.forgetsAt(m.erased, at) }
 	m.follow()
 }
 
@@ -162,7 +163,7 @@ func (m *resumeModel) run(steps int) {
 			m.project()
 		case n < 15 && m.gate != nil:
 			m.open()
-		case n < 16 && m.random.IntN(4) == 0 && m.projection == nil:
+		case n < 16 && m.random.IntN(4) == 0:
 			m.erase(m.users[m.random.IntN(3)])
 		default:
 			m.comeOrGo(m.devices[m.random.IntN(len(m.devices))])
@@ -207,12 +208,23 @@ func (m *resumeModel) erase(user domain.UserID) {
 	for p, end := range m.Ends() {
 		before[p] = end
 	}
+	if m.projection == nil {
+		m.erased[user] = before
+		return
+	}
+	m.projection.Mu.Lock()
+	defer m.projection.Mu.Unlock()
 	m.erased[user] = before
+	delete(m.projection.Cursors, user)
 }
 
 // forgets tells whether a frame is of what was said before one of its users was erased.
 func (m *resumeModel) forgets(erased map[domain.UserID]map[int]int64, frame string) bool {
-	at := porttest.PositionOf(frame)
+	return m.forgetsAt(erased, porttest.PositionOf(frame))
+}
+
+// forgetsAt is forgets for what stands at a place.
+func (m *resumeModel) forgetsAt(erased map[domain.UserID]map[int]int64, at domain.Place) bool {
 	between := m.Log.All(at.Partition)[at.Offset].Body.Conversation()
 	return at.Offset < erased[between.Low()][at.Partition] || at.Offset < erased[between.High()][at.Partition]
 }

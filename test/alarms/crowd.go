@@ -54,10 +54,10 @@ func (c *crowd) come(ctx context.Context, addr string, count int) error {
 	return nil
 }
 
-// knock tries to log in so often that a node which takes count connections refuses some.
-func (c *crowd) knock(ctx context.Context, addr string, count int) {
+// knock tries to log in more often than the node has connections left.
+func (c *crowd) knock(ctx context.Context, addr string) {
 	var came []*websocket.Conn
-	for i := range int64(count) - int64(len(c.idle)) {
+	for i := range int64(connectionsLimit - len(c.idle)) {
 		if conn, err := dial(ctx, addr, firstIdle+int64(len(c.idle))+i, nil); err == nil {
 			came = append(came, conn)
 		}

@@ -69,10 +69,10 @@ func (t trouble) expects(a watch.Alert) bool {
 	return slices.ContainsFunc(t.fires, func(e expected) bool { return a.Is(e.alert, e.instance) })
 }
 
-// everyNode returns the same fault of each node's link.
-func everyNode(kind plan.Kind, part plan.Part, amount int) (faults []plan.Fault) {
-	for number := 1; number <= 3; number++ {
-		faults = append(faults, plan.Fault{Kind: kind, Target: plan.Target{Part: part, Number: number}, Amount: amount})
+// late has everything be late by so many milliseconds, each way, on the link of each node to a part.
+func late(part plan.Part, by int) (faults []plan.Fault) {
+	for number := 1; number <= site.NodeCount; number++ {
+		faults = append(faults, plan.Fault{Kind: plan.Latency, Target: plan.Target{Part: part, Number: number}, Amount: by})
 	}
 	return faults
 }
@@ -128,7 +128,7 @@ func (r *run) brokerTroubles() []trouble {
 			fires:  []expected{{"ChattingAppendsFail", ""}},
 		},
 		{
-			name: "every answer of a broker is late", faults: everyNode(plan.Latency, plan.BrokerLink, 700),
+			name: "every answer of a broker is late", faults: late(plan.BrokerLink, 700),
 			fires: []expected{{"ChattingAppendsSlow", ""}, {"ChattingEchoesSlow", ""}},
 		},
 		{
@@ -147,7 +147,7 @@ func (r *run) databaseTroubles() []trouble {
 			},
 		},
 		{
-			name: "PostgreSQL is slow", faults: everyNode(plan.Latency, plan.DatabaseLink, 400), begin: r.askMuch, end: r.askLess,
+			name: "PostgreSQL is slow", faults: late(plan.DatabaseLink, 400), begin: r.askMuch, end: r.askLess,
 			fires: []expected{{"ChattingDatabasePoolExhausted", ""}},
 		},
 		{
@@ -155,7 +155,7 @@ func (r *run) databaseTroubles() []trouble {
 			fires: []expected{{"ChattingDatabaseUnavailable", ""}},
 		},
 		{
-			name: "PostgreSQL takes no writes", begin: r.takeNoWrites, end: r.takeWrites,
+			name: "another program locks a table of the history", begin: r.lockHistory, end: r.unlockHistory,
 			fires: []expected{{"ChattingHistoryStandsStill", ""}},
 		},
 	}
@@ -233,22 +233,30 @@ func (r *run) writeNonsense(ctx context.Context) error {
 	return client.ProduceSync(ctx, &kgo.Record{Topic: topicPrefix + ".system-messages", Value: []byte("nonsense")}).FirstErr()
 }
 
-// takeNoWrites makes PostgreSQL what a replica is: it answers, and refuses writes.
-func (r *run) takeNoWrites(ctx context.Context) error { return r.setReadOnly(ctx, "on") }
-
-func (r *run) takeWrites(ctx context.Context) error { return r.setReadOnly(ctx, "off") }
-
-func (r *run) setReadOnly(ctx context.Context, on string) error {
+// lockHistory takes a lock with which the history can be read, and nothing can come into it.
+func (r *run) lockHistory(ctx context.Context) error {
 	db, err := sql.Open("postgres", r.at.Postgres())
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	if _, err := db.ExecContext(ctx, "ALTER SYSTEM SET default_transaction_read_only = "+on); err != nil {
+	locking, unlock := context.WithCancel(context.WithoutCancel(ctx))
+	r.unlock = func() error {
+		unlock() // which ends the transaction
+		return db.Close()
+	}
+	tx, err := db.BeginTx(locking, nil)
+	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "SELECT pg_reload_conf()")
+	_, err = tx.ExecContext(ctx, "LOCK TABLE projections IN EXCLUSIVE MODE")
 	return err
+}
+
+func (r *run) unlockHistory(context.Context) error {
+	if r.unlock == nil {
+		return nil
+	}
+	return r.unlock()
 }
 
 func (r *run) askMuch(context.Context) error {
@@ -267,7 +275,7 @@ func (r *run) fillNode(ctx context.Context) error {
 	if err := r.crowd.come(ctx, addr, crowdSize); err != nil {
 		return err
 	}
-	r.crowd.knock(ctx, addr, connectionsLimit)
+	r.crowd.knock(ctx, addr)
 	return r.crowd.beginMessages()
 }
 

@@ -73,21 +73,31 @@ func TestANodeStartsSoonBesideManySessions(t *testing.T) {
 	stop := c.keepAlive(ctx, incarnation)
 	defer stop()
 
-	began = time.Now()
-	read := readBare(ctx, t, c.parts.Brokers, c.sessions())
-	bare := time.Since(began)
-	if read < len(records) {
-		t.Fatalf("the bare library read %d of %d records", read, len(records))
+	var node *harness.Node
+	// Others may have the machine while one of the two is measured. Of a node that is too slow every measurement is.
+	for attempt := 1; ; attempt++ {
+		began = time.Now()
+		read := readBare(ctx, t, c.parts.Brokers, c.sessions())
+		bare := time.Since(began)
+		if read < len(records) {
+			t.Fatalf("the bare library read %d of %d records", read, len(records))
+		}
+		began = time.Now()
+		node = c.start()
+		ready := time.Since(began)
+		t.Logf("%d records of %d sessions: ready after %s; an empty node: %s; a bare read: %s (%.1f times)", len(records), users,
+			ready.Round(time.Millisecond), empty.Round(time.Millisecond), bare.Round(time.Millisecond), float64(ready)/float64(bare))
+		if ready <= 10*bare+empty {
+			break
+		}
+		if attempt == 3 {
+			t.Fatal("that is too slow, three times")
+		}
+		if err := node.Stop(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	began = time.Now()
-	node := c.start()
-	ready := time.Since(began)
-	t.Logf("%d records of %d sessions: ready after %s; an empty node: %s; a bare read: %s (%.1f times)", len(records), users,
-		ready.Round(time.Millisecond), empty.Round(time.Millisecond), bare.Round(time.Millisecond), float64(ready)/float64(bare))
 	t.Logf("%d bytes of memory a session", (harness.ResidentMemory(t, node.PID)-before)/users)
-	if ready > 10*bare+empty {
-		t.Error("that is too slow")
-	}
 	// Who watches them sees them online.
 	var friends []int
 	for user := 1; user <= users; user += users / 10 {

@@ -173,6 +173,7 @@ func newProcess(t *testing.T, name string, environ []string) *process {
 	harness.TrackSources(t)
 	p := &process{name: name, cmd: exec.Command(program), ready: make(chan string, 1), ended: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
+	harness.DiesWithTests(p.cmd)
 	harness.PromiseEmbeddedEvents(t, p.cmd.Dir, "chatting")
 	p.cmd.Env = append(ownEnviron(), append([]string{
 		"CHATTING_HTTP_ADDR=127.0.0.1:0", "CHATTING_EMBEDDED_KAFKA_ADDR=127.0.0.1:0", "CHATTING_DATA_DIR=" + p.cmd.Dir,

@@ -56,7 +56,7 @@ func TestAServerDoesNotPutItsBrokerOnANetworkCardUnasked(t *testing.T) {
 	for _, address := range addresses {
 		if network, ok := address.(*net.IPNet); ok && network.IP.IsGlobalUnicast() {
 			remote := "CHATTING_EMBEDDED_KAFKA_ADDR=" + net.JoinHostPort(network.IP.String(), "0")
-			cannotStart(t, t.TempDir(), 1, "embedded_kafka.allow_remote", remote)
+			cannotStart(t, t.TempDir(), 3, "embedded_kafka.allow_remote", remote)
 			harness.StartNode(t, t.TempDir(), embedded(remote, "CHATTING_EMBEDDED_KAFKA_ALLOW_REMOTE=true")...)
 			return
 		}

@@ -84,7 +84,16 @@ func TestADataDirectoryThatIsRestoredIsAsItWas(t *testing.T) {
 	}
 	copyFolder(t, data, backup)
 	s = startStoring(t, dir)
-	mustConnect(t, s.HTTP, tokens[2]).say(t, 4, "after the backup")
+	bob = mustConnect(t, s.HTTP, tokens[2])
+	bob.say(t, 4, "after the backup")
+	lost := takeUp(t, s.HTTP, tokens[1], "")
+	lost.replays(t, "4") // a client that does not take up gets what was stored
+	bob.say(t, 1, "lost", "lost, too")
+	for _, want := range []string{"lost", "lost, too"} {
+		if f, err := lost.next(); err != nil || f.Message != want {
+			t.Fatalf("got %+v, %v", f, err)
+		}
+	}
 	s.Kill()
 	if err := os.RemoveAll(data); err != nil {
 		t.Fatal(err)
@@ -104,4 +113,11 @@ func TestADataDirectoryThatIsRestoredIsAsItWas(t *testing.T) {
 	dan = mustConnect(t, s.HTTP, tokens[4])
 	dan.replays(t, "stored for dan")
 	dan.isLive(t, bob)
+
+	// The log is as long again as it was: the places that a client has from before are those of other messages.
+	bob.say(t, 1, "instead", "instead, too", "and more")
+	if answer := takeUp(t, s.HTTP, tokens[1], lost.lastToken()).Frames()[0]; answer.Recovered == nil || *answer.Recovered {
+		t.Errorf("who had got what is lost by now is answered %+v", answer)
+	}
+	takeUp(t, s.HTTP, tokens[1], ann.lastToken()).recovered(t, "instead", "instead, too", "and more")
 }

@@ -41,6 +41,7 @@ func startPiped(t *testing.T, first string, settings ...string) *piped {
 	s := &piped{
 		Cmd: exec.Command("/bin/sh", "-c", first+`exec "$0"`, harness.Binary), t: t, reader: reader, ended: make(chan error, 1),
 	}
+	harness.DiesWithTests(s.Cmd)
 	s.Dir, s.Env, s.Stderr = t.TempDir(), harness.Environ(embedded(settings...)...), writer
 	// A signal that is handled here is not ignored by the server, though the tests themselves may run under nohup.
 	heard := make(chan os.Signal, 1)

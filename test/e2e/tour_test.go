@@ -156,7 +156,7 @@ func TestAServerThatCannotStartSaysWhyInOneLine(t *testing.T) {
 		"data is a file":     {t.TempDir(), "CHATTING_DATA_DIR=" + file, file, 1},
 		"short secret":       {t.TempDir(), "CHATTING_JWT_SECRET=short", "32", 3},
 		"unknown variable":   {t.TempDir(), "CHATTING_HTTP_ADRR=:1", "CHATTING_HTTP_ADDR", 3},
-		"bad public key":     {t.TempDir(), "CHATTING_JWT_PUBLIC_KEY_FILE=" + file, "PEM", 1},
+		"bad public key":     {t.TempDir(), "CHATTING_JWT_PUBLIC_KEY_FILE=" + file, "PEM", 3},
 		"unreadable secret":  {t.TempDir(), "CHATTING_JWT_SECRET_FILE=/nowhere/secret", "/nowhere/secret", 3},
 	} {
 		t.Run(name, func(t *testing.T) { cannotStart(t, c.dir, c.code, c.says, c.environ) })

@@ -84,6 +84,7 @@ func GroupConsumers(t *testing.T) map[string]func(brokers, topic, group string) 
 func background(t *testing.T, name string, arguments ...string) (stop func()) {
 	t.Helper()
 	command := exec.Command(name, arguments...)
+	DiesWithTests(command)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}

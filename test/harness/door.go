@@ -61,6 +61,16 @@ func (d *Door) Lose() {
 	}
 }
 
+// Cut closes the connections that there are, on both sides.
+func (d *Door) Cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.links {
+		_, _ = l.client.Close(), l.node.Close()
+	}
+	d.links = nil
+}
+
 func (d *Door) accept() {
 	for {
 		client, err := d.listener.Accept()

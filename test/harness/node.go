@@ -44,11 +44,14 @@ func Environ(more ...string) []string {
 func StartNode(t *testing.T, dir string, settings ...string) *Node {
 	t.Helper()
 	n := Launch(t, dir, settings...)
-	if err := n.AwaitReady(time.Minute); err != nil {
+	if err := n.AwaitReady(StartLimit); err != nil {
 		t.Fatal(err)
 	}
 	return n.Node
 }
+
+// StartLimit is how long a server may take to be ready on a machine that has much else to do. One that ends instead is noticed at once.
+const StartLimit = 5 * time.Minute
 
 // Launched is a server process that need not be ready yet.
 type Launched struct {
@@ -69,10 +72,17 @@ func LaunchProgram(t *testing.T, program, dir string, settings ...string) *Launc
 	t.Helper()
 	TrackSources(t)
 	promiseOf(t, dir, settings)
-	n := &Launched{Node: &Node{ended: make(chan error, 1)}, announced: make(chan struct{})}
-	n.process = exec.Command(program)
-	n.process.Dir = dir
-	n.process.Env = Environ(settings...)
+	process := exec.Command(program)
+	process.Dir = dir
+	process.Env = Environ(settings...)
+	return launch(t, process)
+}
+
+// launch starts a server, which writes its log to standard error.
+func launch(t *testing.T, process *exec.Cmd) *Launched {
+	t.Helper()
+	n := &Launched{Node: &Node{process: process, ended: make(chan error, 1)}, announced: make(chan struct{})}
+	DiesWithTests(n.process)
 	stderr, err := n.process.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -62,6 +62,7 @@ func StartScript(ctx context.Context, t *testing.T, dir, name string, arguments 
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Script{t: t, process: exec.CommandContext(ctx, name, arguments...)}
 	s.process.Dir, s.process.Stderr = dir, t.Output()
+	DiesWithTests(s.process)
 	var errs [3]error
 	var output io.Reader
 	s.input, errs[0] = s.process.StdinPipe()

@@ -56,6 +56,7 @@ func TransactionalProducers(t *testing.T, sources string) map[string]func(t *tes
 func startTransactional(t *testing.T, name string, arguments ...string) *Transactional {
 	t.Helper()
 	process := exec.Command(name, arguments...)
+	DiesWithTests(process)
 	in, err := process.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,8 @@ type Projection struct {
 	Window     int   // where set, how many entries of a partition are looked at
 	// What is said by earlier topics of the name, before the log's.
 	Earlier []history.Entry
+	// Forgets tells whether what stands at a place was erased; nil: nothing was. It is called with Mu held.
+	Forgets func(at domain.Place) bool
 	err     error // of every call
 	Saving  error // of SaveCursors
 	// flushes are the partitions of each wish; flushed, where it is set, is called after one.
@@ -227,13 +229,13 @@ func (p *Projection) addressed(user domain.UserID, partition int) []history.Entr
 			continue
 		}
 		seen[event.ID] = true
-		if !blocks.Hides(sender) {
-			entries = append(entries, history.Entry{
-				ID: event.ID, Sender: sender, At: event.Time,
-				Place: domain.Place{Generation: p.Generation, Partition: partition, Offset: int64(offset)},
-				Frame: FrameOf(domain.Place{Partition: partition, Offset: int64(offset)}),
-			})
+		at := domain.Place{Partition: partition, Offset: int64(offset)}
+		if blocks.Hides(sender) || p.Forgets != nil && p.Forgets(at) {
+			continue
 		}
+		frame := FrameOf(at)
+		at.Generation = p.Generation
+		entries = append(entries, history.Entry{ID: event.ID, Sender: sender, At: event.Time, Place: at, Frame: frame})
 	}
 	return entries
 }

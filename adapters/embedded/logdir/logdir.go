@@ -39,6 +39,8 @@ const (
 	keptFile = "kept.json"
 	// clockFile has the clock that retention goes by, so that a leap is known after a restart, too.
 	clockFile = "clock.json"
+	// livesFile has the lives of the log.
+	livesFile = "lives.json"
 	// damagedDir gets the bytes that are cut from damaged files.
 	damagedDir = "damaged"
 )

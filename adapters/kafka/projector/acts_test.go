@@ -55,3 +55,41 @@ func TestAnOldActThatIsWrittenAgainKeepsNothingBack(t *testing.T) {
 		t.Errorf("it takes over %+v", store.took[0].Acts)
 	}
 }
+
+// A node may project for months. What an act no longer says anything about is dropped, but not while a partition is read in which
+// it still does.
+func TestActsAreForgottenByThePartitionThatIsFarthestBehind(t *testing.T) {
+	h, _ := projecting(t)
+	behind, _ := projecting(t)
+	key := keyOfActs("the key of this test")
+	h.partition.projector.options.Acts = key
+	if err := h.reader.loadActs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const day = 24 * 60 * 60
+	act := domain.Act{
+		User: 1, Kind: domain.ActMute, Actor: "alice", Version: 1, Time: time.Unix(100*day, 0), Until: time.Unix(101*day, 0),
+	}
+	act.ID = domain.ActID(key, act)
+	read := func(h *projection, offset int64, value []byte) {
+		h.record(&recordbatch.StoredRecord{Offset: offset, Time: time.Unix(offset, 0), Key: []byte("1"), Value: value})
+		h.reader.write()
+	}
+	wantKnown := func(known bool, when string) {
+		t.Helper()
+		if got := h.reader.acts.PlacesOf(act) != nil; got != known {
+			t.Errorf("%s the act is known: %t", when, got)
+		}
+	}
+	h.reader.of[0] = h
+	read(h, 100*day, kafka.EncodeAct(act))
+	read(h, 130*day, nil)
+	wantKnown(true, "29 days after it ended")
+	behind.reader, h.reader.of[1] = h.reader, behind
+	read(h, 140*day, nil)
+	wantKnown(true, "before the other partition is read")
+	read(behind, 120*day, nil)
+	wantKnown(true, "while the other partition is 19 days after its end")
+	read(behind, 140*day, nil)
+	wantKnown(false, "once it has no meaning in any partition")
+}

@@ -17,7 +17,7 @@ type reader struct {
 	projector *Projector
 	ctx       context.Context //nolint:containedctx // the generation's: it ends with it, as the reader does
 	tail      *logclient.Tail
-	// acts are what the platform did to users, as far as was read. Nobody has them be forgotten: the log may be read from far back.
+	// acts are what the platform did to users, as far as was read. They are forgotten by the time of the log: see forgetActs.
 	acts *moderation.Register
 	// of are the partitions that are read. waiting are those of which something is read and not yet written.
 	of      map[int]*projection
@@ -110,6 +110,24 @@ func (r *reader) write() {
 	for i, err := range r.project(batches) {
 		r.projector.trace(batches[i], began, err)
 		written[i].wrote(batches[i], err)
+	}
+	r.forgetActs()
+}
+
+// forgetActs drops acts that have no meaning where any of the partitions is read. The log may be read from far back, so the time is
+// that of the partition which is farthest behind. An act stands in all of them, so one that is idle holds nothing up for long.
+func (r *reader) forgetActs() {
+	behind := time.Time{}
+	for _, h := range r.of {
+		if h.latest.IsZero() {
+			return // nothing of it was read: it may begin far back
+		}
+		if behind.IsZero() || h.latest.Before(behind) {
+			behind = h.latest
+		}
+	}
+	if !behind.IsZero() {
+		r.acts.ForgetAsOf(behind)
 	}
 }
 

@@ -10,8 +10,11 @@ import (
 )
 
 const (
+	// An act that is not kept any more has no places: nothing would ever delete them.
 	insertActPlace = `
-		INSERT INTO moderation_places (user_id, version, log_partition, generation, log_offset) VALUES ($1, $2, $3, $4, $5)
+		INSERT INTO moderation_places (user_id, version, log_partition, generation, log_offset)
+		SELECT CAST($1 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT)
+		WHERE EXISTS (SELECT 1 FROM moderation_acts WHERE user_id = $1 AND version = $2)
 		ON CONFLICT (user_id, version, log_partition) DO UPDATE SET log_offset = excluded.log_offset
 			WHERE moderation_places.generation = excluded.generation AND moderation_places.log_offset > excluded.log_offset`
 	selectGenerationsOf = `SELECT log_partition, generation FROM projections`

@@ -94,6 +94,8 @@ func TestAGoodServerHasNoFaults(t *testing.T) {
 }
 
 func TestWhatAServerDoesWrongIsCounted(t *testing.T) {
+	var running sync.WaitGroup
+	defer running.Wait()
 	const k = 20 // the message of user 101 that it does wrong
 	for name, row := range map[string]struct {
 		wrong func(s *chatServer, m sent) // does with message k of user 101 ...
@@ -130,24 +132,26 @@ func TestWhatAServerDoesWrongIsCounted(t *testing.T) {
 			map[string]int64{"reordered": 2},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := newChatServer(t)
-			s.handle = func(m sent) {
-				switch {
-				case m.from == 101 && m.number == k:
-					row.wrong(s, m)
-				case m.from == 101 && m.number == k+1 && row.next != nil:
-					row.next(s, m)
-				default:
-					s.deliver(m)
-				}
+		s := newChatServer(t)
+		s.handle = func(m sent) {
+			switch {
+			case m.from == 101 && m.number == k:
+				row.wrong(s, m)
+			case m.from == 101 && m.number == k+1 && row.next != nil:
+				row.next(s, m)
+			default:
+				s.deliver(m)
 			}
-			r, err := s.chat(func(c *Chat) { c.Patience = 3 * time.Second })
+		}
+		running.Go(func() {
+			// Only what never comes is waited for. A machine that is short of processors may be silent for some seconds.
+			r, err := s.chat(func(c *Chat) { c.Patience = 10 * time.Second })
 			if err != nil {
-				t.Fatal(err)
+				t.Errorf("%s: %v", name, err)
+				return
 			}
 			if !maps.Equal(faults(r), row.want) || len(r.Closed) > 0 {
-				t.Errorf("%v, want %v", faults(r), row.want)
+				t.Errorf("%s: %v, want %v", name, faults(r), row.want)
 			}
 			for what := range row.want {
 				word := map[string]string{"unanswered": "without an answer", "undelivered": "not delivered", "strays": "to the wrong user"}[what]
@@ -155,7 +159,7 @@ func TestWhatAServerDoesWrongIsCounted(t *testing.T) {
 					word = what
 				}
 				if fault := r.Fault(); fault == nil || !strings.Contains(fault.Error(), word) {
-					t.Errorf("fault %v, want one with %q", fault, word)
+					t.Errorf("%s: fault %v, want one with %q", name, fault, word)
 				}
 			}
 		})

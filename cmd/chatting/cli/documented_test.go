@@ -190,6 +190,8 @@ func TestEachExitCodeHasItsCause(t *testing.T) {
 		{"events tail --format xml", "", exit.Usage},
 		{"events tail --format text --json", "", exit.Usage},
 		{"bench --pairs 0", "", exit.Usage},
+		{"serve --http-addr 127.0.0.1:0 --kafka-brokers " + away + " --kafka-tls --kafka-tls-ca-file /nowhere/ca.pem", "CHATTING_DATA_DIR=" + empty, exit.Usage},
+		{"dlt list --kafka-brokers " + away + " --kafka-tls --kafka-tls-ca-file /nowhere/ca.pem", "", exit.Usage},
 		{"health", "CHATTING_HTTP_ADDR=" + away, exit.Unavailable},
 		{"connect --token x --url ws://" + away + "/", "", exit.Unavailable},
 		{"send --token x --to 8 --url ws://" + away + "/ hello", "", exit.Unavailable},

@@ -84,10 +84,10 @@ func ClusterOptions(c configs.Kafka, topics ...string) (logclient.ClusterOptions
 	options := logclient.ClusterOptions{Brokers: c.Brokers, Topics: topics}
 	var err error
 	if options.TLS, err = kafkaTLS(c.TLS); err != nil {
-		return logclient.ClusterOptions{}, err
+		return logclient.ClusterOptions{}, exit.With(exit.Usage, err)
 	}
 	if options.SASL, err = kafkaSASL(c.SASL); err != nil {
-		return logclient.ClusterOptions{}, err
+		return logclient.ClusterOptions{}, exit.With(exit.Usage, err)
 	}
 	return options, nil
 }

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"chatting/adapters/embedded"
 	"chatting/adapters/kafka"
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/sqlstore"
+	"chatting/application/delivery"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -132,12 +134,37 @@ func (i Installation) logName(ctx context.Context) (string, error) {
 	return database + "/" + recorded.ClusterID + "/" + kafka.NamesFor(recorded.TopicPrefix).Conversations, nil
 }
 
-// ResumeKey returns the key of the resume tokens of the claimed log. All nodes have it, also after the history was made anew; another
-// log of the same database has another one.
-func (i Installation) ResumeKey(ctx context.Context) (key domain.ResumeKey, err error) {
+// ResumeKeys returns the key of the resume tokens of the claimed log, and those of before. All nodes have it, also after the history
+// was made anew; another log of the same database has another one. A log in the data directory may be put back as it once was, so
+// each of its lives has a key of its own; lives are those that are known, this server's first. Other brokers keep what they have
+// acknowledged, and have none.
+func (i Installation) ResumeKeys(
+	ctx context.Context, lives []embedded.Life,
+) (key domain.ResumeKey, earlier []delivery.EarlierTokens, err error) {
+	if len(lives) == 0 {
+		key, err = i.resumeKey(ctx, "")
+		return key, nil, err
+	}
+	if key, err = i.resumeKey(ctx, lives[0].ID); err != nil {
+		return key, nil, err
+	}
+	for n := 1; n < len(lives); n++ {
+		of := delivery.EarlierTokens{Ends: lives[n-1].Began}
+		if of.Key, err = i.resumeKey(ctx, lives[n].ID); err != nil {
+			return key, nil, err
+		}
+		earlier = append(earlier, of)
+	}
+	return key, earlier, nil
+}
+
+func (i Installation) resumeKey(ctx context.Context, life string) (key domain.ResumeKey, err error) {
 	log, err := i.logName(ctx)
 	if err != nil {
 		return key, err
+	}
+	if life != "" {
+		log += "/" + life
 	}
 	secret, err := i.Store.Blocks.Secret(ctx, "resume tokens of "+log)
 	copy(key[:], secret)

@@ -3,9 +3,11 @@ package installation
 import (
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"chatting/adapters/embedded"
 	"chatting/adapters/sqlstore"
 	"chatting/adapters/sqlstore/database"
 	"chatting/domain"
@@ -42,7 +44,10 @@ func TestALogThatIsAdoptedHasAnotherKeyOfResumeTokens(t *testing.T) {
 	}
 	key := func() domain.ResumeKey {
 		t.Helper()
-		key, err := Installation{Store: store}.ResumeKey(t.Context())
+		key, earlier, err := Installation{Store: store}.ResumeKeys(t.Context(), nil)
+		if len(earlier) > 0 {
+			t.Errorf("a log that is not embedded has %d lives", len(earlier))
+		}
 		if err != nil || key == (domain.ResumeKey{}) {
 			t.Fatalf("the key is %x, %v", key, err)
 		}
@@ -55,6 +60,11 @@ func TestALogThatIsAdoptedHasAnotherKeyOfResumeTokens(t *testing.T) {
 	before := key()
 	if key() != before {
 		t.Error("the key changes by itself")
+	}
+	lives := []embedded.Life{{ID: "now", Began: []int64{5}}, {ID: "before", Began: []int64{3}}}
+	own, earlier, err := Installation{Store: store}.ResumeKeys(t.Context(), lives)
+	if err != nil || own == before || len(earlier) != 1 || earlier[0].Key == own || !slices.Equal(earlier[0].Ends, []int64{5}) {
+		t.Errorf("the lives of a log have the keys %x and %v (%v)", own, earlier, err)
 	}
 	log.ClusterID = "c2"
 	if err := store.Installation.MoveToLog(t.Context(), sqlstore.LogMove{To: log, Generation: 2, Ends: []int64{0}}); err != nil {

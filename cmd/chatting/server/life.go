@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/fx"
 
+	"chatting/adapters/embedded"
 	"chatting/adapters/httpconn"
 	"chatting/adapters/kafka/logclient"
 	"chatting/adapters/kafka/projector"
@@ -30,6 +31,8 @@ type node struct {
 	// background runs the parts that starting names.
 	background *supervisor
 	cancel     context.CancelFunc
+	// lives are those of the embedded log, this node's first.
+	lives []embedded.Life
 }
 
 // nodeParts are the parts that a node starts or stops. They are made in this order, with what each of them needs before it: what is
@@ -92,10 +95,13 @@ func newNode(parts nodeParts) (*node, error) {
 }
 
 // starting is the life of a node from its start to its first user, in order. The health paths are served at once. The node waits for
-// a broker that is away; a database that is away ends the process.
+// a broker that is away, and for a database that goes away; one that is away before that ends the process.
 func (n *node) starting() []step {
 	p, topics := n.parts, n.parts.Tails.names
-	embedded, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
+	inside, history, stores := p.Broker.Broker != nil, p.Common.Config.History.Enabled, p.Messages.Stored != nil
+	patient := func(do func(context.Context) error) step { // the database may go away meanwhile
+		return first(func(ctx context.Context) error { return installation.Patiently(ctx, p.Common.Logger, do) })
+	}
 	return []step{
 		endless("held back log lines", p.Common.Notices.Run),
 		endless("the counts of logins", p.LoginLog.Run),
@@ -108,17 +114,18 @@ func (n *node) starting() []step {
 		watched("appending to "+topics.DeadLetters, p.Appenders.deadLetters.Ended),
 		watched("appending to "+topics.Audit, p.Appenders.audit.Ended),
 		only(p.Tokens.Keys != nil, watched("loading the JWK set", p.Tokens.Keys.Ended)),
-		only(embedded, part("the embedded broker", p.Broker.watch)),
-		only(!embedded, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
+		only(inside, part("the embedded broker", p.Broker.watch)),
+		only(!inside, step{run: brokerWait{p.Cluster, p.Common.Logger}.run, mayEnd: true}),
 
 		// The database has this program's schema and belongs to the configured log, whose topics are there.
-		first(p.Installation.Claim),
+		patient(p.Installation.Claim),
 		part("the beat on the database", p.Installation.Beat),
-		first(p.Consumers.recognise),
-		first(n.sealTokens),
-		first(n.sealAnswers),
+		patient(p.Consumers.recognise),
+		only(inside, first(n.beginLife)),
+		patient(n.sealTokens),
+		patient(n.sealAnswers),
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
-		only(!stores, first(p.Common.Store.Cursors.ForgetCursors)),
+		only(!stores, patient(p.Common.Store.Cursors.ForgetCursors)),
 
 		// The sessions of all nodes, and what the platform did, are known before anybody is answered who is online.
 		first(p.Tails.open),
@@ -128,7 +135,7 @@ func (n *node) starting() []step {
 		endless("the lookup of block versions", p.Logins.Delivery.Run),
 		first(p.Tails.caughtUp),
 		first(p.Tails.suspectEarlier),
-		only(embedded, first(p.Presence.Set.BuryOthers)),
+		only(inside, first(p.Presence.Set.BuryOthers)),
 
 		// This node takes part.
 		endless("the answers where users are connected", p.Presence.Whereabouts.Run),
@@ -286,11 +293,17 @@ func (n *node) depart(ctx context.Context) error {
 	return n.parts.Presence.Set.Depart(ctx, n.parts.Common.Config.Presence.LeaveGrace)
 }
 
+// beginLife notes that this server begins a life of the embedded log.
+func (n *node) beginLife(context.Context) (err error) {
+	n.lives, err = n.parts.Broker.BeginLife(n.parts.Tails.names.Conversations, n.parts.Common.Config.Kafka.Partitions)
+	return err
+}
+
 // sealTokens has this node's resume tokens be those of the claimed log.
 func (n *node) sealTokens(ctx context.Context) error {
-	key, err := n.parts.Installation.ResumeKey(ctx)
+	key, earlier, err := n.parts.Installation.ResumeKeys(ctx, n.lives)
 	if err == nil {
-		n.parts.Logins.Delivery.Tokens.SealWith(key)
+		n.parts.Logins.Delivery.Tokens.SealWith(key, earlier...)
 	}
 	return err
 }

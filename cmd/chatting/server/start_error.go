@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"chatting/adapters/embedded"
+	"chatting/cmd/chatting/exit"
 	"chatting/cmd/chatting/installation"
 	"chatting/configs"
 )
@@ -23,6 +24,9 @@ func brokerError(cfg configs.Config, err error) error {
 	var listening *embedded.ListenError
 	if errors.As(err, &listening) {
 		return listenError("embedded_kafka.addr", cfg.EmbeddedKafka.Addr.String(), listening.Err)
+	}
+	if errors.As(err, new(embedded.AddressError)) {
+		return exit.With(exit.Usage, configs.CausedBy("embedded_kafka.addr", err))
 	}
 	return configs.CausedBy("data_dir", err)
 }

@@ -3,9 +3,12 @@ package server
 import (
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
 	"chatting/adapters/auth"
+	"chatting/adapters/embedded"
+	"chatting/cmd/chatting/exit"
 	"chatting/configs"
 )
 
@@ -23,6 +26,28 @@ func TestAnErrorNamesItsOptionOnce(t *testing.T) {
 		}
 	}
 	if err := configs.CausedBy("data_dir", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// What the configuration alone decides is not what a machine may have in its way.
+func TestAStartThatTheConfigurationForbidsHasACodeOfItsOwn(t *testing.T) {
+	cfg := configured(t)
+	forbidden := errors.Join(embedded.AddressError("it is no loopback address"), nil)
+	for name, row := range map[string]struct {
+		err  error
+		want exit.Code
+	}{
+		"an address that the broker may not have": {brokerError(cfg, forbidden), exit.Usage},
+		"an address that somebody else has":       {brokerError(cfg, &embedded.ListenError{Addr: "x", Err: syscall.EADDRINUSE}), exit.Failed},
+		"a directory that is full":                {brokerError(cfg, errors.New("it is full")), exit.Failed},
+		"a key that is none":                      {keyError(&auth.OptionError{Option: auth.OptionPublicKeyFile, Err: errors.New("x")}), exit.Usage},
+	} {
+		if code := exit.CodeOf(row.err); code != row.want {
+			t.Errorf("%s: %d, want %d: %v", name, code, row.want, row.err)
+		}
+	}
+	if err := brokerError(cfg, forbidden); !strings.HasPrefix(err.Error(), "embedded_kafka.addr (CHATTING_EMBEDDED_KAFKA_ADDR): it is no loopback") {
 		t.Error(err)
 	}
 }

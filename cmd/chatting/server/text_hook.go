@@ -10,6 +10,7 @@ import (
 	"chatting/application/messaging"
 	"chatting/application/notice"
 	"chatting/application/port"
+	"chatting/cmd/chatting/exit"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -22,7 +23,7 @@ func newTextHook(cfg configs.Config, notices *notice.Log, now port.Clock) (*text
 	options := textHookOptions(cfg)
 	options.Notices, options.Now = notices, now
 	hook, err := texthook.New(options)
-	return hook, configs.CausedBy("hook.url", err)
+	return hook, exit.With(exit.Usage, configs.CausedBy("hook.url", err))
 }
 
 func textHookOptions(cfg configs.Config) texthook.Options {

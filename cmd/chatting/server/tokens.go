@@ -10,6 +10,7 @@ import (
 	"chatting/adapters/auth"
 	"chatting/adapters/usermanagement"
 	"chatting/application"
+	"chatting/cmd/chatting/exit"
 	"chatting/configs"
 	"chatting/domain"
 )
@@ -30,7 +31,7 @@ func newTokens(cfg configs.Config, _ dataLock, logger *slog.Logger) (tokenParts,
 	if cfg.DropIn() {
 		client, err := usermanagement.New(userManagementOptions(cfg))
 		if err != nil {
-			return tokenParts{}, configs.CausedBy("user_management.url", err)
+			return tokenParts{}, exit.With(exit.Usage, configs.CausedBy("user_management.url", err))
 		}
 		return tokenParts{Tokens: client, Rechecks: client, Service: client}, nil
 	}
@@ -97,9 +98,9 @@ func keyError(err error) error {
 	if !errors.As(err, &unusable) {
 		return err
 	}
-	return configs.CausedBy(map[auth.OptionName]string{
+	return exit.With(exit.Usage, configs.CausedBy(map[auth.OptionName]string{
 		auth.OptionSecret: "jwt.secret", auth.OptionPublicKeyFile: "jwt.public_key_file", auth.OptionJWKSURL: "jwks.url",
-	}[unusable.Option], err)
+	}[unusable.Option], err))
 }
 
 // s2sToken is what other servers of the platform present; "" if they need none.

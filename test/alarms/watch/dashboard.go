@@ -15,8 +15,8 @@ import (
 type Dashboard struct {
 	Title  string
 	Panels []Panel
-	// From and To are the time that it shows, in seconds since 1970.
-	From, To float64
+	// From and To are the time that it shows, in seconds since 1970, and Step is how far apart its values are.
+	From, To, Step float64
 }
 
 // Panel is a panel of a dashboard, or a row above some.
@@ -55,7 +55,8 @@ func (d *Dashboard) Ask(ctx context.Context, p *Prometheus, from, to time.Time) 
 	const interval = 4 * Every
 	variables := strings.NewReplacer("$job", Job, "$instance", ".*", "$__rate_interval", interval.String())
 	step := max(Every, to.Sub(from)/600).Truncate(Every)
-	d.From, d.To = float64(from.Unix()), float64(to.Unix())
+	from = from.Truncate(time.Second)
+	d.From, d.To, d.Step = float64(from.Unix()), float64(to.Unix()), step.Seconds()
 	for i := range d.Panels {
 		for j := range d.Panels[i].Targets {
 			target := &d.Panels[i].Targets[j]
@@ -69,7 +70,7 @@ func (d *Dashboard) Ask(ctx context.Context, p *Prometheus, from, to time.Time) 
 	return nil
 }
 
-// drawn returns what Grafana draws of a query: a quantile of nothing is no number.
+// drawn returns what Grafana draws of a query, and takes over its series: a quantile of nothing is no number.
 func drawn(series []Series) (kept []Series) {
 	for _, s := range series {
 		s.Values = slices.DeleteFunc(s.Values, func(v Sample) bool { return math.IsNaN(v.Value) || math.IsInf(v.Value, 0) })

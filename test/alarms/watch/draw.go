@@ -46,8 +46,12 @@ func (d *Dashboard) Draw(ctx context.Context, dir string) (files []string, err e
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1600, 1000), chromedp.Navigate("file://"+path)); err != nil {
 		return nil, err
 	}
-	if title, err := chromedp.Run(ctx, chromedp.Evaluate[string]("document.title")); err != nil || title != "drawn" {
-		return nil, fmt.Errorf("%s is %q and not drawn: %w", path, title, errors.Join(err))
+	title, err := chromedp.Run(ctx, chromedp.Evaluate[string]("document.title"))
+	if err != nil {
+		return nil, err
+	}
+	if title != "drawn" {
+		return nil, fmt.Errorf("%s is not drawn: open it to see why", path)
 	}
 	taken, err := chromedp.Call(ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: new(true)})
 	if err != nil {

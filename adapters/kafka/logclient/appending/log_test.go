@@ -1,6 +1,7 @@
 package appending
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -51,27 +52,39 @@ func testAppender(t testing.TB, cluster *logclient.Cluster, topic string, partit
 	})
 }
 
-// logOf returns the values that each partition of a topic holds.
+// logOf returns the values that each partition of a topic holds. It waits for them as long as the test may take: a scan would give
+// up a broker that is busy.
 func logOf(t *testing.T, cluster *logclient.Cluster, topic string, partitions int) map[int][]string {
 	t.Helper()
 	ends, err := logclient.Ends(brokertest.Context(t), cluster, topic, partitions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	from, values := make(map[int]int64), make(map[int][]string)
+	from, read := make(map[int]int64), make(values)
 	for p := range partitions {
 		from[p] = 0
 	}
-	err = logclient.Scan(brokertest.Context(t), cluster, logclient.TailOptions{Topic: topic, From: from, Logger: brokertest.Logger(t)}, ends,
-		func(r *recordbatch.StoredRecord) error {
-			values[r.Partition] = append(values[r.Partition], string(r.Value))
-			return nil
-		})
-	if err != nil {
+	tail := logclient.NewTail(cluster, logclient.TailOptions{Topic: topic, From: from, Handler: read, Logger: brokertest.Logger(t)})
+	ctx, stop := context.WithCancel(brokertest.Context(t))
+	ended := make(chan error, 1)
+	go func() { ended <- tail.Run(ctx) }()
+	err = tail.WaitFor(ctx, ends)
+	stop()
+	if err = errors.Join(err, <-ended); err != nil {
 		t.Fatal(err)
 	}
-	return values
+	return read
 }
+
+// values are a TailHandler: what it was given of each partition.
+type values map[int][]string
+
+func (v values) Record(r *recordbatch.StoredRecord) {
+	v[r.Partition] = append(v[r.Partition], string(r.Value))
+}
+func (v values) LeftOut(recordbatch.LeftOut) {}
+func (v values) BatchEnd(int, int64)         {}
+func (v values) Hole(int, int64, int64)      {}
 
 // code is what an append came to, in a word.
 type code string

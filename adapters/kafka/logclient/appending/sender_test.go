@@ -152,9 +152,8 @@ func TestRecordsAreAppendedOnceAcrossTheWrapOfTheSequence(t *testing.T) {
 		appender := testAppender(t, cluster, topic, 1)
 		defer appender.Close(brokertest.Context(t))
 		s := appender.lanes[0].sender
-		if err := s.introduce(brokertest.Context(t)); err != nil {
-			t.Fatal(err)
-		}
+		// The cluster may not know its brokers yet.
+		brokertest.WaitUntil(t, func() bool { return s.introduce(brokertest.Context(t)) == nil })
 		s.stamp.Sequence = math.MaxInt32 - 1
 		for _, value := range []string{"a", "b", "c"} {
 			if err := <-appendOne(appender, value); err != nil {
