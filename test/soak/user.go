@@ -136,7 +136,7 @@ func (u *user) visit(ctx context.Context, token string) error {
 			_ = tcp.SetLinger(0)
 		}
 		_ = conn.Close()
-		_ = <-read // it was cut
+		<-read //nolint:errcheck // it was cut
 		return nil
 	}
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(askLimit))
