@@ -3,7 +3,9 @@ package ws
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -102,6 +104,11 @@ func (c *connection) Address() string { return addressText(network.Of(c.address)
 
 // TokenExpires implements application.Connection.
 func (c *connection) TokenExpires(at time.Time) { c.token.until(at) }
+
+// Client implements application.Connection.
+func (c *connection) Client() port.Client {
+	return port.Client{Address: c.Address(), Features: slices.Sorted(maps.Keys(c.features))}
+}
 
 // LoggedIn implements application.Connection.
 func (c *connection) LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time) {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,9 @@ type crowd struct {
 	// here counts sessions, done and failed what was tried, away who stayed away.
 	here, done, failed, away atomic.Int64
 	why                      sync.Map // reason → *atomic.Int64
+
+	mu     sync.Mutex
+	online []int64 // who is logged in
 }
 
 func newCrowd(at *installation, rate float64) *crowd {
@@ -131,22 +135,42 @@ func (c *crowd) tell() {
 // place is the address of the next node.
 func (c *crowd) place() string { return c.at.nodes[c.turn.Add(1)%uint64(len(c.at.nodes))].http }
 
-// recent is one of the users who came lately.
-func (c *crowd) recent() int64 { return max(1, c.last.Load()-rand.Int64N(30)) }
+// recent is a user who is logged in, most often, or one of those who came lately.
+func (c *crowd) recent() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.online) > 0 && rand.IntN(4) > 0 {
+		return c.online[rand.IntN(len(c.online))]
+	}
+	return max(1, c.last.Load()-rand.Int64N(30))
+}
 
-// ask makes a request and returns the body of a good answer.
-func (c *crowd) ask(ctx context.Context, method, path, token, key string, body any) ([]byte, error) {
+// enter notes that a user is logged in, until leave is called.
+func (c *crowd) enter(user int64) (leave func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.online = append(c.online, user)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		i := slices.Index(c.online, user)
+		c.online = slices.Delete(c.online, i, i+1)
+	}
+}
+
+// ask makes a request. The error says so if the answer is not a good one.
+func (c *crowd) ask(ctx context.Context, method, path, token, key string, body any) error {
 	var content io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		content = bytes.NewReader(encoded)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.place()+path, content)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
@@ -155,17 +179,16 @@ func (c *crowd) ask(ctx context.Context, method, path, token, key string, body a
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer response.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
-	if err != nil {
-		return nil, err
+	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, 4<<20)); err != nil {
+		return err
 	}
 	if response.StatusCode/100 != 2 {
-		return nil, statusError(response.StatusCode)
+		return statusError(response.StatusCode)
 	}
-	return said, nil
+	return nil
 }
 
 // statusError is an answer that is none of 2xx.
@@ -178,7 +201,7 @@ func (c *crowd) speak(ctx context.Context) {
 	key := fmt.Sprint("key-", rand.Uint64())
 	body := map[string]any{"target_id": c.recent(), "message": "the platform says " + key}
 	for range 1 + rand.IntN(2) {
-		_, err := c.ask(ctx, http.MethodPost, "/s2sapi/system-message/", secret, key, body)
+		err := c.ask(ctx, http.MethodPost, "/s2sapi/system-message/", secret, key, body)
 		c.count("system message", err)
 	}
 }
@@ -202,14 +225,14 @@ func (c *crowd) moderate(ctx context.Context) {
 	if act == "mute" || act == "ban" {
 		body["until"] = time.Now().Add(30 * time.Second).UTC().Format(time.RFC3339)
 	}
-	_, err := c.ask(ctx, http.MethodPost, "/s2sapi/moderation/", secret, "", body)
+	err := c.ask(ctx, http.MethodPost, "/s2sapi/moderation/", secret, "", body)
 	c.count(act, err)
 }
 
 // erase erases every second user, some time after it came.
 func (c *crowd) erase(ctx context.Context) {
 	if user := (c.last.Load() - int64(c.rate*erasedAfter.Seconds())) &^ 1; user > 0 {
-		_, err := c.ask(ctx, http.MethodDelete, fmt.Sprint("/s2sapi/users/?user_id=", user), secret, "", nil)
+		err := c.ask(ctx, http.MethodDelete, fmt.Sprint("/s2sapi/users/?user_id=", user), secret, "", nil)
 		c.count("erase", err)
 	}
 }
