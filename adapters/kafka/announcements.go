@@ -80,7 +80,7 @@ func DecodeAnnouncement(key, value []byte) (a domain.Announcement, err error) {
 }
 
 // announced shows the announcement of a record whose key is no conversation's; false if it is none. What stands before the place from
-// which this node serves is for nobody here.
+// which this node serves is for nobody here, and a repetition of it neither: some have got it on other nodes.
 func (t *ConversationTail) announced(r *recordbatch.StoredRecord) bool {
 	if !IsAnnouncement(r.Value) {
 		return false
@@ -89,10 +89,11 @@ func (t *ConversationTail) announced(r *recordbatch.StoredRecord) bool {
 	if err != nil {
 		return false
 	}
-	if r.Offset >= t.From[r.Partition] {
-		t.Delivery.Announce(a.ID, domain.Place{Partition: r.Partition, Offset: r.Offset}, func(user domain.UserID) ([]byte, error) {
-			return wire.EncodeEvent(a.Shown(user))
-		})
+	if r.Offset < t.From[r.Partition] {
+		t.Delivery.RecallAnnouncement(a.ID, r.Time)
+		return true
 	}
+	at := domain.Place{Partition: r.Partition, Offset: r.Offset}
+	t.Delivery.Announce(a.ID, at, r.Time, func(user domain.UserID) ([]byte, error) { return wire.EncodeEvent(a.Shown(user)) })
 	return true
 }

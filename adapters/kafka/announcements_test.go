@@ -64,12 +64,17 @@ func TestTheTailShowsAnnouncementsFromWhereItServes(t *testing.T) {
 	value := EncodeAnnouncement(announcement(t, "noon"))
 	other := announcement(t, "one")
 	other.ID = domain.EventID{8}
-	tail.Record(&recordbatch.StoredRecord{Offset: 4, Key: []byte("0"), Value: EncodeAnnouncement(other)})
-	tail.Record(&recordbatch.StoredRecord{Offset: 5, Key: []byte("0"), Value: value})
-	tail.Record(&recordbatch.StoredRecord{Offset: 6, Key: []byte("0"), Value: value})
+	now := time.Unix(1_700_000_000, 0)
+	for i, value := range [][]byte{EncodeAnnouncement(other), EncodeAnnouncement(other), value, value} {
+		tail.Record(&recordbatch.StoredRecord{Offset: 4 + int64(i), Time: now, Key: []byte("0"), Value: value})
+	}
 	want := `{"type":"system_message","from":"admin","message":"noon","to_id":7,"time":"2026-01-02T03:04:05.678Z","id":"09000000-0000-0000-0000-000000000000"}`
 	if got := porttest.Of[porttest.Delivered](c); len(got) != 1 || got[0].Frame != want {
 		t.Errorf("shown is %v, want %s", got, want)
+	}
+	tail.Record(&recordbatch.StoredRecord{Offset: 8, Time: now.Add(25 * time.Hour), Key: []byte("0"), Value: value})
+	if got := porttest.Of[porttest.Delivered](c); len(got) != 2 {
+		t.Errorf("a day later, shown is %v", got)
 	}
 }
 

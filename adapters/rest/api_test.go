@@ -54,6 +54,8 @@ type world struct {
 	panicWith                      any
 
 	keys map[string]*storedKey
+	// since is what Since returns.
+	since time.Time
 	// tokens are those that were verified, as they were handed over.
 	tokens []string
 	logs   lockedBuffer
@@ -397,6 +399,13 @@ func (w *world) Begin(_ context.Context, key string, fingerprint [32]byte, _ tim
 		return 0, nil, false, domain.NewError(domain.CodeKeyInProgress, "The first request is under way.")
 	}
 	return held.status, held.body, true, nil
+}
+
+// Since implements platform.IdempotencyStore.
+func (w *world) Since(context.Context, string, [32]byte) (time.Time, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.since, nil
 }
 
 // Complete implements platform.IdempotencyStore.

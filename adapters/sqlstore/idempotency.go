@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,7 @@ const (
 				OR (idempotency_keys.status IS NULL AND (idempotency_keys.started_at <= $5 OR idempotency_keys.started_at > $3 + ` + progressMillis + `)
 					AND idempotency_keys.fingerprint = excluded.fingerprint)
 		RETURNING started_at`
+	selectClaim = `SELECT started_at FROM idempotency_keys WHERE key_hash = $1`
 	selectKey   = `SELECT fingerprint, status, body FROM idempotency_keys WHERE key_hash = $1`
 	completeKey = `UPDATE idempotency_keys SET status = $2, body = $3 WHERE key_hash = $1 AND status IS NULL`
 	abandonKey  = `DELETE FROM idempotency_keys WHERE key_hash = $1 AND status IS NULL`
@@ -57,6 +59,15 @@ const (
 		DELETE FROM idempotency_keys WHERE key_hash IN (
 			SELECT key_hash FROM idempotency_keys WHERE started_at <= $1 ORDER BY started_at LIMIT $2)`
 )
+
+// joinSeries has a request with a key be one of a series: its row has the start of the latest request, and as its body that of the first.
+// If the latest began by $5, another series begins.
+const joinSeries = `
+	INSERT INTO idempotency_keys (key_hash, fingerprint, started_at, body) VALUES ($1, $2, $3, $4)
+	ON CONFLICT (key_hash) DO UPDATE
+		SET body = CASE WHEN idempotency_keys.started_at <= $5 THEN excluded.body ELSE idempotency_keys.body END,
+			started_at = excluded.started_at
+	RETURNING body`
 
 // StoredResponse is what a request with an idempotency key was answered with.
 type StoredResponse struct {
@@ -111,6 +122,37 @@ func storedResponse(ctx context.Context, tx *sqlx.Tx, hash []byte, fingerprint [
 	default:
 		return &StoredResponse{Status: int(row.Status.Int64), Body: row.Body}, nil
 	}
+}
+
+// Since returns when the first of the requests with this key and fingerprint began that followed each other within KeyLifetime, the
+// one that owns the key included. So a request is known again after Abandon, and as long as its key. Errors: CodeKeyInProgress if
+// nobody owns the key, CodeUnavailable.
+func (i *Idempotency) Since(ctx context.Context, key string, fingerprint [32]byte) (since time.Time, err error) {
+	err = i.db.Write(ctx, "find the first request of an idempotency key", func(ctx context.Context, tx *sqlx.Tx) error {
+		began, owned, err := database.Find[int64](ctx, tx, selectClaim, hashKey(key))
+		if err != nil {
+			return err
+		}
+		if !owned {
+			return domain.NewError(domain.CodeKeyInProgress, "The request with this idempotency key was taken for dead.")
+		}
+		expired, err := keyExpiry(ctx, tx, time.UnixMilli(began))
+		if err != nil {
+			return err
+		}
+		// No client's key has a NUL, so this is the hash of none.
+		series := hashKey("\x00" + string(fingerprint[:]) + key)
+		var first []byte
+		err = tx.GetContext(ctx, &first, joinSeries, series, fingerprint[:], began, []byte(strconv.FormatInt(began, 10)),
+			expired.UnixMilli())
+		if err != nil {
+			return err
+		}
+		millis, err := strconv.ParseInt(string(first), 10, 64)
+		since = time.UnixMilli(millis).UTC()
+		return err
+	})
+	return since, err
 }
 
 // Complete stores the response of the request that owns the key. If the key has one already, that one stays.

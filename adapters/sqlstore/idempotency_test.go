@@ -147,6 +147,37 @@ var idempotencyContract = map[string]func(*testing.T, testDB){
 			t.Fatalf("%d keys after two purges, want the two new ones", n)
 		}
 	},
+	"ARequestIsKnownAgainAsLongAsItsKeyIsKept": func(t *testing.T, d testDB) {
+		nodes := d.nodes(t, 2)
+		since := func(s *Store, fingerprint [32]byte) time.Duration {
+			t.Helper()
+			first, err := s.Idempotency.Since(t.Context(), "k", fingerprint)
+			sqltest.NoError(t, err)
+			return first.Sub(sqltest.Time)
+		}
+		_, err := nodes[0].Idempotency.Since(t.Context(), "k", printA)
+		sqltest.WantCode(t, err, domain.CodeKeyInProgress)
+		// It goes on after Abandon, and after a request that died. A request with other contents is none of them.
+		for i, row := range []struct {
+			at, since   time.Duration
+			fingerprint [32]byte
+			abandoned   bool
+		}{
+			{0, 0, printA, true}, {20 * time.Hour, 0, printA, true}, {21 * time.Hour, 21 * time.Hour, printB, true},
+			{40 * time.Hour, 0, printA, false}, {40*time.Hour + KeyProgress, 0, printA, true},
+			{64*time.Hour + KeyProgress - time.Millisecond, 0, printA, false},
+			{88*time.Hour + KeyProgress - time.Millisecond, 88*time.Hour + KeyProgress - time.Millisecond, printA, false},
+		} {
+			s := nodes[i%2]
+			wantOwned(t, s, "k", row.fingerprint, sqltest.Time.Add(row.at))
+			if got := since(s, row.fingerprint); got != row.since {
+				t.Errorf("the request at %s belongs to that at %s, want %s", row.at, got, row.since)
+			}
+			if row.abandoned {
+				sqltest.NoError(t, s.Idempotency.Abandon(t.Context(), "k"))
+			}
+		}
+	},
 	"OfRequestsAtOnceExactlyOneOwnsTheKey": func(t *testing.T, d testDB) {
 		nodes := d.nodes(t, 3)
 		for round, now := range []time.Time{sqltest.Time, sqltest.Time.Add(KeyProgress), sqltest.Time.Add(KeyLifetime + KeyProgress)} {

@@ -52,9 +52,10 @@ func (s *stretch) has(h heldFrame) bool {
 	return s.from == nil || (s.covers(h.at) && !slices.ContainsFunc(h.earlier, s.covers))
 }
 
-// misses tells whether the frame is neither for the replay nor in the stretch.
+// misses tells whether the frame is neither for the replay nor in the stretch. No replay has announcements, so none is missed.
 func (s *stretch) misses(h heldFrame) bool {
-	return s.from != nil && h.at.Partition < len(s.replayEnd) && h.at.Offset >= s.replayEnd[h.at.Partition] && !s.covers(h.at)
+	return s.from != nil && !h.announced && h.at.Partition < len(s.replayEnd) &&
+		h.at.Offset >= s.replayEnd[h.at.Partition] && !s.covers(h.at)
 }
 
 // heldFrame is a frame that waits until its connection's login is answered.
@@ -78,6 +79,8 @@ type heldFrame struct {
 	unread  int
 	// kept tells that the event would have been stored for its recipient.
 	kept bool
+	// announced tells that it is an announcement to all who are online.
+	announced bool
 }
 
 const (

@@ -189,7 +189,7 @@ func (d *Delivery) Passed(partition int, next int64) {
 // Flush has the frames since the last Flush written. Those of one connection leave together. The tail calls it before it waits.
 func (d *Delivery) Flush() {
 	if len(d.gathering) > 0 {
-		d.deliveredAt.Store(int64(time.Since(d.began)))
+		d.noteDelivered()
 	}
 	for i, a := range d.gathering {
 		a.gathers = false
@@ -198,6 +198,8 @@ func (d *Delivery) Flush() {
 	}
 	d.gathering = d.gathering[:0]
 }
+
+func (d *Delivery) noteDelivered() { d.deliveredAt.Store(int64(time.Since(d.began))) }
 
 // liveFor is for how long after a delivery chat counts as live.
 const liveFor = time.Second

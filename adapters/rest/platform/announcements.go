@@ -3,11 +3,12 @@ package platform
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -50,15 +51,27 @@ func (a announcements) post(ctx context.Context, c *fiber.Ctx) error {
 		}
 		return exchange.Send(c, http.StatusOK, json.RawMessage(made))
 	}
-	digest := sha256.Sum256(fmt.Appendf(nil,
-		"announcement %t %v %q %q %q", command.Online, command.Users, command.Text, command.Reason, command.Actor))
-	// As that of a system message.
-	command.ID = domain.DerivedID("announcement idempotency-key", key+":"+hex.EncodeToString(digest[:]))
-	status, made, err := a.once.do(ctx, key, digest, func() ([]byte, error) { return a.make(ctx, command) })
+	digest := fingerprintOf(command)
+	status, made, err := a.once.do(ctx, key, digest, func() ([]byte, error) {
+		since, err := a.once.store.Since(ctx, key, digest)
+		if err != nil {
+			return nil, err
+		}
+		// As that of a system message, but once the key is new again, it is another one: nobody gets an id twice.
+		command.ID = domain.DerivedID("announcement idempotency-key", fmt.Sprintf("%s:%x:%d", key, digest, since.UnixMilli()))
+		return a.make(ctx, command)
+	})
 	if err != nil {
 		return err
 	}
 	return exchange.Send(c, status, json.RawMessage(made))
+}
+
+// fingerprintOf tells announcements apart by what they mean: a repetition may name its users in another order, or twice.
+func fingerprintOf(c moderation.AnnounceCommand) [sha256.Size]byte {
+	users := slices.Compact(slices.Sorted(slices.Values(c.Users)))
+	return sha256.Sum256(fmt.Appendf(nil, "announcement %t %v %q %q %q",
+		c.Online, users, c.Text, strings.TrimSpace(c.Reason), strings.TrimSpace(c.Actor)))
 }
 
 // make returns what is answered of the durable announcement.

@@ -22,6 +22,10 @@ type IdempotencyStore interface {
 	// example after a crash. Errors: CodeKeyReused (the key belongs to another fingerprint), CodeKeyInProgress (another
 	// request has the claim), CodeUnavailable.
 	Begin(ctx context.Context, key string, fingerprint [sha256.Size]byte, now time.Time) (status int, body []byte, found bool, err error)
+	// Since returns when the first of the requests with key and fingerprint began that followed each other as long as a key is kept,
+	// for whoever has the claim: what a request and its repetitions have in common, and no later one under the same key. Errors:
+	// CodeKeyInProgress (the claim was lost), CodeUnavailable.
+	Since(ctx context.Context, key string, fingerprint [sha256.Size]byte) (time.Time, error)
 	// Complete stores the outcome of the claimed request.
 	Complete(ctx context.Context, key string, status int, body []byte) error
 	// Abandon gives the claim back, so that the next request with the key is carried out.
