@@ -54,8 +54,8 @@ type AnnounceCommand struct {
 const saidAtOnce = 32
 
 // Execute makes an announcement and returns once it is durable. It stands in the audit before anybody is told. offline are the users of
-// the list who were offline or unknown, and get nothing, in ascending order. Errors: CodeBadAct, CodeRateLimited, CodeUnavailable and
-// CodeUnconfirmed. After the last two some may have been told. A repetition under the same ID tells the others.
+// the list who were offline or unknown, and get nothing, in ascending order. Errors: CodeBadAct, CodeRateLimited, CodeUnavailable
+// (nobody was told) and CodeUnconfirmed (some may have been told). A repetition under the same ID tells the others.
 func (a *Announce) Execute(ctx context.Context, c AnnounceCommand) (made domain.Announcement, offline []domain.UserID, err error) {
 	if c.ID == (domain.EventID{}) {
 		c.ID = a.NewID()
@@ -83,19 +83,28 @@ func (a *Announce) Execute(ctx context.Context, c AnnounceCommand) (made domain.
 
 const unconfirmedAnnouncement = "The announcement could not be confirmed."
 
-// sayToAll tells the users of a list, and returns which of them are offline.
+// sayToAll tells the users of a list, and returns which of them are offline. Errors: CodeUnavailable if nobody was told, and
+// CodeUnconfirmed.
 func (a *Announce) sayToAll(ctx context.Context, made domain.Announcement) (offline []domain.UserID, err error) {
 	var mu sync.Mutex
+	told := false // somebody was, or may be
 	err = async.AtOnce(saidAtOnce, made.Users, func(user domain.UserID) error {
 		err := a.Say(ctx, made.IDFor(user), domain.SystemMessage{To: user, Text: made.Text})
-		if domain.CodeOf(err) != domain.CodeNoUserOrOffline {
-			return err
-		}
 		mu.Lock()
 		defer mu.Unlock()
-		offline = append(offline, user)
-		return nil
+		switch domain.CodeOf(err) {
+		case domain.CodeNoUserOrOffline:
+			offline = append(offline, user)
+			return nil
+		case domain.CodeUnavailable: // this user was not told
+		default:
+			told = true
+		}
+		return err
 	})
+	if told && domain.CodeOf(err) == domain.CodeUnavailable {
+		err = domain.WrapError(domain.CodeUnconfirmed, unconfirmedAnnouncement, err)
+	}
 	slices.Sort(offline)
 	return offline, err
 }

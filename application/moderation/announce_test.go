@@ -123,9 +123,23 @@ func TestAnAnnouncementThatFailsHalfWaySaysSo(t *testing.T) {
 	if _, _, err := use.Execute(t.Context(), moderation.AnnounceCommand{Text: "noon", Online: true, Actor: "alice"}); !errors.Is(err, a.failAppend) {
 		t.Errorf("to all: %v", err)
 	}
-	a.failSay[7] = porttest.ErrRefused
-	if _, _, err := use.Execute(t.Context(), moderation.AnnounceCommand{Text: "noon", Users: []domain.UserID{7}, Actor: "alice"}); !errors.Is(err, porttest.ErrRefused) {
-		t.Errorf("to a list: %v", err)
+	refused, inDoubt, offline := porttest.ErrRefused, porttest.ErrUnconfirmed, error(domain.NewError(domain.CodeNoUserOrOffline, "off"))
+	for name, row := range map[string]struct {
+		say  map[domain.UserID]error
+		want domain.Code
+	}{
+		"nobody was told":            {map[domain.UserID]error{7: offline, 8: refused, 9: refused}, domain.CodeUnavailable},
+		"one was told":               {map[domain.UserID]error{8: refused, 9: refused}, domain.CodeUnconfirmed},
+		"one may be told":            {map[domain.UserID]error{7: inDoubt, 8: refused, 9: refused}, domain.CodeUnconfirmed},
+		"all may be told":            {map[domain.UserID]error{7: inDoubt, 8: inDoubt, 9: inDoubt}, domain.CodeUnconfirmed},
+		"the last could not be told": {map[domain.UserID]error{9: refused}, domain.CodeUnconfirmed},
+	} {
+		a, use := newAnnounce()
+		a.failSay = row.say
+		command := moderation.AnnounceCommand{Text: "noon", Users: []domain.UserID{7, 8, 9}, Actor: "alice"}
+		if _, _, err := use.Execute(t.Context(), command); domain.CodeOf(err) != row.want {
+			t.Errorf("to a list, of whom %s: %v, want %s", name, err, row.want)
+		}
 	}
 }
 

@@ -87,8 +87,8 @@ type Command struct {
 }
 
 // Execute carries out an act and returns once it counts: what the user says behind it in the log is shown to nobody, on no node.
-// Errors: CodeBadAct, CodeLimit, CodeNotInForce, CodeUnavailable and CodeUnconfirmed. After the last two the act may be committed;
-// then it counts when the relay publishes it.
+// Errors: CodeBadAct, CodeLimit, CodeNotInForce, CodeUnavailable, and CodeUnconfirmed once the act is committed: then it counts when the
+// relay publishes it.
 func (m *Moderate) Execute(ctx context.Context, c Command) (domain.Act, error) {
 	act, err := domain.NewAct(c.User, c.Kind, c.Until, c.Reason, c.Actor, m.Now())
 	if err != nil {
@@ -97,7 +97,12 @@ func (m *Moderate) Execute(ctx context.Context, c Command) (domain.Act, error) {
 	if act, err = m.Store.Add(ctx, act); err != nil {
 		return domain.Act{}, err
 	}
-	if err := m.publish(ctx, act.User); err != nil {
+	err = m.publish(ctx, act.User)
+	switch domain.CodeOf(err) {
+	case "":
+	case domain.CodeUnavailable: // now, but the act will be published
+		return act, domain.WrapError(domain.CodeUnconfirmed, unconfirmed, err)
+	default:
 		return act, err
 	}
 	tell(m.Observer, string(act.Kind))

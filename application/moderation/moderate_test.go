@@ -201,7 +201,7 @@ func TestWhatFailsIsToldAndTheActIsLeftToTheRelay(t *testing.T) {
 	}{
 		"the request":      {func(*acts) {}, domain.CodeBadAct, 0},
 		"the database":     {func(a *acts) { a.failAdd = away }, domain.CodeUnavailable, 0},
-		"the log":          {func(a *acts) { a.failAppend = away }, domain.CodeUnavailable, 1},
+		"the log":          {func(a *acts) { a.failAppend = away }, domain.CodeUnconfirmed, 1},
 		"noting it":        {func(a *acts) { a.failPublished = errors.New("away") }, domain.CodeUnconfirmed, 1},
 		"reading it again": {func(a *acts) { a.unread = true }, domain.CodeUnconfirmed, 1},
 	} {
@@ -227,7 +227,7 @@ func TestWhatWasLeftIsPublishedBeforeALaterAct(t *testing.T) {
 	a, use := newActs()
 	a.failAppend = domain.NewError(domain.CodeUnavailable, "away")
 	_, err := use.Execute(t.Context(), mute(201))
-	porttest.WantCode(t, "the first act", err, domain.CodeUnavailable)
+	porttest.WantCode(t, "the first act", err, domain.CodeUnconfirmed)
 	a.failAppend = nil
 	_, err = use.Execute(t.Context(), moderation.Command{User: 201, Kind: domain.ActUnmute, Actor: "alice"})
 	porttest.WantCode(t, "the second act", err, "")
@@ -241,7 +241,7 @@ func TestNothingIsInForceWithoutItsRecordInTheAudit(t *testing.T) {
 	a, use := newActs()
 	a.failAudit = errAway
 	_, err := use.Execute(t.Context(), mute(201))
-	porttest.WantCode(t, "without the audit", err, domain.CodeUnavailable)
+	porttest.WantCode(t, "without the audit", err, domain.CodeUnconfirmed)
 	if a.appended != 0 {
 		t.Error("the act stands in the conversations")
 	}
@@ -257,7 +257,7 @@ func TestAnActIsWrittenAgainOnlyWhereItLacks(t *testing.T) {
 	a, use := newActs()
 	a.away = true
 	_, err := use.Execute(t.Context(), mute(201))
-	porttest.WantCode(t, "without a partition", err, domain.CodeUnavailable)
+	porttest.WantCode(t, "without a partition", err, domain.CodeUnconfirmed)
 	a.away = false
 	if err := moderation.Publish(t.Context(), a, a, a.register, 201); err != nil {
 		t.Fatal(err)
@@ -275,7 +275,7 @@ func TestARelayThatFailsTriesLessAndLess(t *testing.T) {
 		a, use := newActs()
 		a.failAudit = errAway
 		_, err := use.Execute(t.Context(), mute(201))
-		porttest.WantCode(t, "the act", err, domain.CodeUnavailable)
+		porttest.WantCode(t, "the act", err, domain.CodeUnconfirmed)
 		relay := &moderation.RelayActs{
 			Outbox: a, Log: a, Register: a.register, Now: a.now, Every: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		}
@@ -305,7 +305,7 @@ func TestTheRelayPublishesWhatIsOldEnough(t *testing.T) {
 		a, use := newActs()
 		a.failAppend = domain.NewError(domain.CodeUnavailable, "away")
 		_, err := use.Execute(t.Context(), mute(201))
-		porttest.WantCode(t, "the act", err, domain.CodeUnavailable)
+		porttest.WantCode(t, "the act", err, domain.CodeUnconfirmed)
 		a.failAppend = nil
 		var log strings.Builder
 		relay := &moderation.RelayActs{
@@ -397,7 +397,7 @@ func TestAnErasureForgetsTheReasonOfAnActThatWasLeft(t *testing.T) {
 	a, use := newActs()
 	a.failAudit = errAway
 	_, err := use.Execute(t.Context(), moderation.Command{User: 201, Kind: domain.ActBan, Reason: "fraud", Actor: "alice"})
-	porttest.WantCode(t, "the ban", err, domain.CodeUnavailable)
+	porttest.WantCode(t, "the ban", err, domain.CodeUnconfirmed)
 	porttest.WantCode(t, "an erasure meanwhile", use.Forgets(t.Context(), 201), domain.CodeUnavailable)
 	if len(a.forgot) != 0 {
 		t.Error("reasons are forgotten beside one that is kept")

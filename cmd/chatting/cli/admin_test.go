@@ -106,6 +106,11 @@ func TestAdminSaysByItsExitCodeWhatCameOfIt(t *testing.T) {
 		{"unmute 201", 400, `{"act":["There is nothing in force to end."]}`, exit.Refused},
 		{"mute 201", 503, `{"code":"unavailable"}`, exit.Unavailable},
 		{"mute 201", 503, `{"code":"unconfirmed"}`, exit.Unconfirmed},
+		{"mute 201", 502, `<h1>Bad Gateway</h1>`, exit.Unconfirmed},
+		{"mute 201", 500, `{"code":"internal"}`, exit.Unconfirmed},
+		{"acts 201", 502, `<h1>Bad Gateway</h1>`, exit.Unavailable},
+		{"announce --online noon", 504, ``, exit.Unconfirmed},
+		{"announce --online noon", 503, `{"code":"unavailable"}`, exit.Unavailable},
 		{"announce --online noon", 429, `{"code":"rate_limited"}`, exit.Unavailable},
 		{"announce --online noon", 409, `{"code":"idempotency_key_in_progress"}`, exit.Unavailable},
 		{"acts 201", 401, `{}`, exit.Refused},
@@ -127,6 +132,13 @@ func TestAdminSaysByItsExitCodeWhatCameOfIt(t *testing.T) {
 		}
 	}
 	p := newPlatform(t)
+	p.status = 502
+	if o := p.runs(t, "announce", "--online", "noon"); len(p.asked) != 1 || !strings.Contains(o.err, "--key "+strings.Fields(p.asked[0])[4]) {
+		t.Errorf("the error does not name the key: %+v, asked %q", o, p.asked)
+	}
+	if o := p.runs(t, "announce", "--online", "noon", "--key", "k7"); !strings.Contains(o.err, "--key k7") {
+		t.Errorf("the error does not name the key that was said: %+v", o)
+	}
 	p.Close()
 	if o := p.runs(t, "mute", "201"); o.code != int(exit.Unavailable) {
 		t.Errorf("without a server: %+v", o)

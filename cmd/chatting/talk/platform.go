@@ -53,7 +53,8 @@ func (p PlatformCall) Do(ctx context.Context) ([]byte, error) {
 	_ = json.Unmarshal(got.body, &problem) // another form is told by its status
 	said := fmt.Errorf("the server answered %s %s", got.status, terminal.Printable(got.body))
 	switch code := domain.Code(problem.Code); {
-	case code == domain.CodeUnconfirmed:
+	case code == domain.CodeUnconfirmed, p.Body != nil && got.code >= http.StatusInternalServerError && code != domain.CodeUnavailable:
+		// A proxy that got no answer does not know what the server did.
 		return nil, p.inDoubt(said)
 	case got.code >= http.StatusInternalServerError, got.code == http.StatusTooManyRequests, code == domain.CodeKeyInProgress:
 		return nil, exit.With(exit.Unavailable, said)
