@@ -43,7 +43,8 @@ type Connected struct {
 type Where struct {
 	// Nodes are those with connections of the user, by their names.
 	Nodes []At
-	// Silent are the nodes that count as alive and did not answer in time, by their names: the user may be connected there.
+	// Silent are the nodes that counted as alive at the place of the question, and still do, and did not answer in time, by their names:
+	// the user may be connected there.
 	Silent []Node
 }
 
@@ -91,10 +92,21 @@ type asked struct {
 	user     domain.UserID
 }
 
-// answers are those to a question of this node, by the nodes. moved has room for one: it tells that there are more.
+// answers are those to a question of this node, by the nodes. moved has room for one: it tells that there is more.
 type answers struct {
-	by    map[domain.Incarnation]Told
+	by map[domain.Incarnation]Told
+	// asked are the nodes that were alive when this node read the question; nil before that. Who gave its first beat behind it did not
+	// have to read it.
+	asked []Node
 	moved chan struct{}
+}
+
+// signal tells that there is more. It is called under the lock of Whereabouts.
+func (a *answers) signal() {
+	select {
+	case a.moved <- struct{}{}:
+	default:
+	}
 }
 
 // NewWhereabouts returns Whereabouts without questions. Run has to run, or this node answers nothing.
@@ -114,14 +126,13 @@ func (w *Whereabouts) Execute(ctx context.Context, user domain.UserID) (Where, e
 		return Where{}, domain.NewError(domain.CodeUnavailable, "Too many questions for connections are under way.")
 	}
 	defer w.end(question)
-	nodes := w.alive()
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	err := async.Await(ctx, "The question could not be confirmed.", func(done func(error)) { w.Log.Ask(question, user, done) })
 	if err != nil {
 		return Where{}, domain.WrapError(domain.CodeUnavailable, "The nodes could not be asked.", err)
 	}
-	for len(w.silent(nodes, got)) > 0 {
+	for !w.complete(got) {
 		select {
 		case <-got.moved:
 			continue
@@ -129,7 +140,7 @@ func (w *Whereabouts) Execute(ctx context.Context, user domain.UserID) (Where, e
 		}
 		break
 	}
-	return w.where(nodes, got), nil
+	return w.where(got), nil
 }
 
 func (w *Whereabouts) begin(question domain.EventID) *answers {
@@ -149,32 +160,67 @@ func (w *Whereabouts) end(question domain.EventID) {
 	delete(w.waiting, question)
 }
 
-// silent returns which of the nodes have not answered. One that was buried since is none any more.
-func (w *Whereabouts) silent(nodes []Node, got *answers) []Node {
+// complete tells whether this node has read the question, and all have answered.
+func (w *Whereabouts) complete(got *answers) bool {
 	alive := w.alive()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(nodes), func(node Node) bool {
-		_, told := got.by[node.Incarnation]
+	return got.asked != nil && len(got.silent(alive)) == 0
+}
+
+// silent returns which nodes have not answered. One that was buried since the question is none any more. Until the question was read,
+// all that are alive were asked.
+func (a *answers) silent(alive []Node) []Node {
+	asked := a.asked
+	if asked == nil {
+		asked = alive
+	}
+	return slices.DeleteFunc(slices.Clone(asked), func(node Node) bool {
+		_, told := a.by[node.Incarnation]
 		return told || !slices.ContainsFunc(alive, func(other Node) bool { return other.Incarnation == node.Incarnation })
 	})
 }
 
-// where returns what the nodes have told.
-func (w *Whereabouts) where(nodes []Node, got *answers) (where Where) {
-	where.Silent = w.silent(nodes, got)
+// where returns what the nodes have told, also those that nobody waited for.
+func (w *Whereabouts) where(got *answers) (where Where) {
+	alive := w.alive()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, node := range nodes {
-		if told := got.by[node.Incarnation]; len(told.Connections) > 0 {
-			where.Nodes = append(where.Nodes, At{Node: node, Connections: told.Connections, More: told.More})
+	where.Silent = got.silent(alive)
+	names := make(map[domain.Incarnation]string)
+	for _, node := range slices.Concat(got.asked, alive) {
+		names[node.Incarnation] = node.Name
+	}
+	for incarnation, told := range got.by {
+		if len(told.Connections) > 0 {
+			at := At{Node: Node{names[incarnation], incarnation}, Connections: told.Connections, More: told.More}
+			where.Nodes = append(where.Nodes, at)
 		}
 	}
+	slices.SortFunc(where.Nodes, func(a, b At) int { return a.compare(b.Node) })
 	return where
+}
+
+// begun notes which nodes were alive at the place of a question of this node.
+func (w *Whereabouts) begun(question domain.EventID) {
+	w.mu.Lock()
+	got := w.waiting[question]
+	w.mu.Unlock()
+	if got == nil {
+		return
+	}
+	alive := w.alive()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if got.asked == nil {
+		got.asked = alive
+		got.signal()
+	}
 }
 
 // Asked is told of a question in the log. Only those that come while Run runs are answered, and none that come too fast.
 func (w *Whereabouts) Asked(question domain.EventID, user domain.UserID) {
+	w.begun(question)
 	if !w.answering.Load() {
 		return
 	}
@@ -195,10 +241,7 @@ func (w *Whereabouts) Told(question domain.EventID, open func() (Told, bool)) {
 	}
 	if told, ok := open(); ok {
 		got.by[told.Incarnation] = told
-		select {
-		case got.moved <- struct{}{}:
-		default:
-		}
+		got.signal()
 	}
 }
 
@@ -220,20 +263,24 @@ func (w *Whereabouts) Run(ctx context.Context) {
 	}
 }
 
-// alive returns the nodes that gave a beat and are not buried, by their names.
+// alive returns this node and those that gave a beat and are not buried, by their names. A node that rises has no beat at first.
 func (w *Whereabouts) alive() (nodes []Node) {
 	p := w.Presence
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for incarnation, known := range p.nodes.known {
-		if !known.beatAt.IsZero() {
+		if !known.beatAt.IsZero() && incarnation != p.nodes.self {
 			nodes = append(nodes, Node{known.name, incarnation})
 		}
 	}
-	slices.SortFunc(nodes, func(a, b Node) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), a.Incarnation.Compare(b.Incarnation))
-	})
+	nodes = append(nodes, Node{p.Name, p.nodes.self})
+	slices.SortFunc(nodes, Node.compare)
 	return nodes
+}
+
+// compare orders nodes by their names.
+func (n Node) compare(other Node) int {
+	return cmp.Or(cmp.Compare(n.Name, other.Name), n.Incarnation.Compare(other.Incarnation))
 }
 
 // connectionsOf returns the connections that a user has to this node.

@@ -21,12 +21,17 @@ type asking struct {
 	failing error
 	forged  bool
 	mute    map[int]bool // nodes to which no question comes
+	// before is called before a question stands in the log; nil: nothing is.
+	before func(question domain.EventID)
 }
 
 func (a *asking) Ask(question domain.EventID, user domain.UserID, done func(error)) {
 	if a.failing != nil {
 		done(a.failing)
 		return
+	}
+	if a.before != nil {
+		a.before(question)
 	}
 	for i, node := range a.nodes {
 		if !a.mute[i] {
@@ -147,6 +152,93 @@ func TestANodeThatDoesNotAnswerIsNamedUntilItIsBuried(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got, want := ask(7), "a: 10.0.0.1 []"; got != want {
 			t.Errorf("once the node is buried, user 7 is connected to %q, want %q", got, want)
+		}
+	})
+}
+
+func TestANodeThatComesBeforeTheQuestionIsReadIsAskedToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, all, ask := twoAsking(t)
+		comesFrom(t, a, 7, "10.0.0.1")
+		c := porttest.NewNode(a.Log, 3)
+		c.Presence.Name = "c"
+		all.before = func(domain.EventID) {
+			c.Start(t)
+			all.add(t, c)
+			comesFrom(t, c, 7, "10.0.0.5")
+			time.Sleep(time.Second)
+		}
+		if got, want := ask(7), "a: 10.0.0.1 []; c: 10.0.0.5 []"; got != want {
+			t.Errorf("user 7 is connected to %q, want %q", got, want)
+		}
+		all.before, all.mute[2] = nil, true
+		if got, want := ask(7), "a: 10.0.0.1 []; silent: c"; got != want {
+			t.Errorf("without its answer, user 7 is connected to %q, want %q", got, want)
+		}
+	})
+}
+
+// A node that was away for longer than the lease is buried, and rises with its connections.
+func TestTheConnectionsOfANodeThatRisesAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, all, ask := twoAsking(t)
+		comesFrom(t, a, 7, "10.0.0.1")
+		comesFrom(t, b, 7, "10.0.0.3")
+		b.CutOff()
+		all.mute[1] = true
+		time.Sleep(time.Minute)
+		if got, want := ask(7), "a: 10.0.0.1 []"; got != want {
+			t.Errorf("while a node is buried, user 7 is connected to %q, want %q", got, want)
+		}
+		all.mute[1] = false
+		all.before = func(domain.EventID) {
+			b.Reconnect()
+			time.Sleep(1500 * time.Millisecond)
+		}
+		if got, want := ask(7), "a: 10.0.0.1 []; b: 10.0.0.3 []"; got != want {
+			t.Errorf("once it rises, user 7 is connected to %q, want %q", got, want)
+		}
+	})
+}
+
+// It has no beat yet under its new name.
+func TestANodeThatRisesAsksItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, all, ask := twoAsking(t)
+		comesFrom(t, a, 7, "10.0.0.1")
+		a.CutOff()
+		time.Sleep(time.Minute)
+		time.Sleep(time.Millisecond) // its next beat is to come
+		a.Reconnect()
+		synctest.Wait()
+		if a.Presence.Stats().Rebirths != 1 {
+			t.Fatal("the node did not rise")
+		}
+		if got, want := ask(7), "a: 10.0.0.1 []"; got != want {
+			t.Errorf("user 7 is connected to %q, want %q", got, want)
+		}
+		all.mute[0] = true
+		if got := ask(7); !strings.Contains(got, "silent: a") {
+			t.Errorf("without its answer, user 7 is connected to %q", got)
+		}
+	})
+}
+
+// The name of a node that answers before its first beat is not known.
+func TestAnAnswerThatNobodyWaitedForIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, all, ask := twoAsking(t)
+		comesFrom(t, a, 7, "10.0.0.1")
+		comesFrom(t, b, 7, "10.0.0.3")
+		b.CutOff() // its answers come, but it is buried
+		time.Sleep(time.Minute)
+		all.mute[1] = true
+		all.before = func(question domain.EventID) {
+			all.nodes[1].Asked(question, 7)
+			synctest.Wait()
+		}
+		if got, want := ask(7), ": 10.0.0.3 []; a: 10.0.0.1 []"; got != want {
+			t.Errorf("user 7 is connected to %q, want %q", got, want)
 		}
 	})
 }
