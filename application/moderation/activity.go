@@ -25,14 +25,15 @@ type Facts struct {
 
 // DoneStore has what users did, as far as it is in the history.
 type DoneStore interface {
-	// CountDone counts what a user did since a time, of the latest events only: at most so many. Errors: CodeUnavailable.
+	// CountDone counts what a user did since a time: at most so many of each kind, and of the latest MaxLookedAt events only. Errors:
+	// CodeUnavailable.
 	CountDone(ctx context.Context, user domain.UserID, since time.Time, most int) (Counts, error)
 	// Done returns what a user did, newest first: before a mark, or the latest if there is none. It ends after so many entries, and
 	// before so many bytes of frames, but has one entry if there is any. more tells that others follow. Errors: CodeUnavailable.
 	Done(ctx context.Context, user domain.UserID, before *Mark, entries, bytes int) (list []Done, more bool, err error)
 }
 
-// Counts are how much a user did.
+// Counts are how much a user did. Invites are those that it made, accepted, declined and cancelled.
 type Counts struct{ Messages, Invites int }
 
 // Mark is where a list of what a user did goes on.
@@ -57,6 +58,8 @@ type Inspections interface {
 const (
 	// MaxCounted bounds each count of an Activity.
 	MaxCounted = 10_000
+	// MaxLookedAt bounds the events that are looked at to count them.
+	MaxLookedAt = 100_000
 	// CountedFor is the time of which Counts are.
 	CountedFor = 24 * time.Hour
 	// maxDoneBytes bounds the frames of a page.
@@ -67,11 +70,14 @@ const (
 type LookAtActivity struct {
 	Moderate *Moderate
 	Facts    FactStore
-	Done     DoneStore
-	Online   port.OnlineUsers
-	Audit    Inspections
-	Now      port.Clock
-	NewID    port.IDs
+	// Done is nil if no history is kept.
+	Done DoneStore
+	// FriendsElsewhere tells that the user-management service keeps the friends of users, so they are not counted.
+	FriendsElsewhere bool
+	Online           port.OnlineUsers
+	Audit            Inspections
+	Now              port.Clock
+	NewID            port.IDs
 	// Observer is told when texts are read; nil: nobody is.
 	Observer Observer
 }
@@ -90,6 +96,9 @@ type Activity struct {
 	Standing
 	Facts
 	Counts
+
+	// HasFriends tells that Friends are known, and HasHistory that Counts and Events are.
+	HasFriends, HasHistory bool
 
 	At     time.Time
 	Online bool
@@ -119,6 +128,11 @@ func (l *LookAtActivity) Execute(ctx context.Context, q ActivityQuery) (a Activi
 	if a.Facts, err = l.Facts.FactsOf(ctx, q.User, MaxCounted); err != nil {
 		return Activity{}, err
 	}
+	a.HasFriends, a.Online = !l.FriendsElsewhere, l.Online.Online(q.User)
+	if l.Done == nil {
+		return a, nil
+	}
+	a.HasHistory = true
 	if a.Counts, err = l.Done.CountDone(ctx, q.User, a.At.Add(-CountedFor), MaxCounted); err != nil {
 		return Activity{}, err
 	}
@@ -129,6 +143,5 @@ func (l *LookAtActivity) Execute(ctx context.Context, q ActivityQuery) (a Activi
 	if more {
 		a.Next = &a.Events[len(a.Events)-1].Mark
 	}
-	a.Online = l.Online.Online(q.User)
 	return a, nil
 }

@@ -70,6 +70,18 @@ func TestWhatAUserDidIsToldWithoutAWordInTheAudit(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotKnownOfAUserIsNotTold(t *testing.T) {
+	_, look := newActivity(t)
+	if a, err := look.Execute(t.Context(), moderation.ActivityQuery{User: 201, Limit: 1}); err != nil || !a.HasFriends || !a.HasHistory {
+		t.Errorf("with all: %+v, %v", a, err)
+	}
+	look.Done, look.FriendsElsewhere = nil, true
+	a, err := look.Execute(t.Context(), moderation.ActivityQuery{User: 201, Limit: 1})
+	if err != nil || a.HasFriends || a.HasHistory || a.Events != nil || !a.Online {
+		t.Errorf("without a history and friends: %+v, %v", a, err)
+	}
+}
+
 func TestNobodyGetsTextsThatTheAuditDoesNotKnowOf(t *testing.T) {
 	d, look := newActivity(t)
 	query := moderation.ActivityQuery{User: 201, Limit: 1, Texts: true, Actor: "alice", Reason: "a report"}

@@ -107,19 +107,20 @@ func pageLimit(c *fiber.Ctx, wrong wire.InvalidError) int {
 // inspectionFields names the parameters of a request for texts by what is wrong with them.
 var inspectionFields = []fieldOfError{{domain.ErrInspectionReason, "reason"}, {domain.ErrActActor, "actor"}, {domain.ErrActUser, "user_id"}}
 
-// activityBody is what a user did lately.
+// activityBody is what a user did lately. What is not known is left out: Friends if the user-management service keeps them, Lately and
+// Events if no history is kept.
 type activityBody struct {
 	User      domain.UserID     `json:"user_id"`
 	FirstSeen string            `json:"first_seen,omitempty"`
 	Online    bool              `json:"online"`
 	Muted     bool              `json:"muted"`
 	Banned    bool              `json:"banned"`
-	Friends   int               `json:"friends"`
+	Friends   *int              `json:"friends,omitempty"`
 	Blocks    int               `json:"blocks"`
 	BlockedBy int               `json:"blocked_by"`
-	Lately    countsBody        `json:"lately"`
+	Lately    *countsBody       `json:"lately,omitempty"`
 	Acts      []json.RawMessage `json:"acts"`
-	Events    []json.RawMessage `json:"events"`
+	Events    []json.RawMessage `json:"events,omitzero"`
 	Next      *string           `json:"next"`
 }
 
@@ -141,9 +142,15 @@ func (m moderators) whatUserDid(ctx context.Context, c *fiber.Ctx) error {
 		return asRefusedField(err, inspectionFields)
 	}
 	answer := activityBody{
-		User: query.User, Online: a.Online, Muted: a.Muted, Banned: a.Banned, Friends: a.Friends, Blocks: a.Blocks, BlockedBy: a.BlockedBy,
-		Lately: countsBody{wire.Time(a.At.Add(-moderation.CountedFor)), a.Messages, a.Invites},
-		Acts:   make([]json.RawMessage, 0, len(a.Acts)), Events: make([]json.RawMessage, 0, len(a.Events)),
+		User: query.User, Online: a.Online, Muted: a.Muted, Banned: a.Banned, Blocks: a.Blocks, BlockedBy: a.BlockedBy,
+		Acts: make([]json.RawMessage, 0, len(a.Acts)),
+	}
+	if a.HasFriends {
+		answer.Friends = &a.Friends
+	}
+	if a.HasHistory {
+		answer.Lately = &countsBody{wire.Time(a.At.Add(-moderation.CountedFor)), a.Messages, a.Invites}
+		answer.Events = make([]json.RawMessage, 0, len(a.Events))
 	}
 	if !a.FirstSeen.IsZero() {
 		answer.FirstSeen = wire.Time(a.FirstSeen)

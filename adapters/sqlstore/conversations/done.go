@@ -16,7 +16,7 @@ import (
 var _ moderation.DoneStore = (*History)(nil)
 
 const (
-	// countDone counts no further than the latest $3.
+	// countDone counts among the latest $3.
 	countDone = `
 		SELECT kind, COUNT(*) AS entries FROM (
 			SELECT kind FROM messages WHERE sender = $1 AND occurred_at >= $2 ORDER BY occurred_at DESC LIMIT $3) AS latest
@@ -32,13 +32,14 @@ func (h *History) CountDone(ctx context.Context, user domain.UserID, since time.
 	rows, err := database.Select[struct {
 		Kind    int `db:"kind"`
 		Entries int `db:"entries"`
-	}](ctx, h.share, "count what a user did", countDone, user, since.UnixMilli(), most)
+	}](ctx, h.share, "count what a user did", countDone, user, since.UnixMilli(),
+		moderation.MaxLookedAt)
 	for _, row := range rows {
 		switch row.Kind {
 		case int(history.EntryChat):
-			done.Messages = row.Entries
+			done.Messages = min(row.Entries, most)
 		case int(history.EntryInvite):
-			done.Invites = row.Entries
+			done.Invites = min(row.Entries, most)
 		}
 	}
 	return done, err

@@ -65,15 +65,15 @@ var doneContract = map[string]func(*testing.T, testDB){
 		}
 		y.Tell(domain.GameInvite{From: 7, To: 8, Status: domain.InviteOpened, Room: "r"})
 		y.Tell(sqltest.Chat(8, 7))
-		for most, want := range map[int]moderation.Counts{100: {Messages: 4, Invites: 1}, 2: {}} {
+		y.Tell(domain.GameInvite{From: 7, To: 8, Status: domain.InviteCancelled, Room: "r"})
+		y.TellAt(sqltest.Chat(7, 9), sqltest.Time.Add(time.Second)) // the latest are messages
+		for most, want := range map[int]moderation.Counts{
+			100: {Messages: 5, Invites: 2}, 2: {Messages: 2, Invites: 2}, 1: {Messages: 1, Invites: 1},
+		} {
 			got, err := s.History.CountDone(t.Context(), 7, sqltest.Time.Add(-time.Hour), most)
 			sqltest.NoError(t, err)
-			if most == 2 {
-				if got.Messages+got.Invites != 2 {
-					t.Errorf("with a bound of 2, %+v are counted", got)
-				}
-			} else if got != want {
-				t.Errorf("counted are %+v, want %+v", got, want)
+			if got != want {
+				t.Errorf("with a bound of %d, %+v are counted, want %+v", most, got, want)
 			}
 		}
 	},

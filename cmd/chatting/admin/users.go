@@ -81,7 +81,7 @@ func newActivity(o Options) *cobra.Command {
 	c := newCommand(o, "activity USER", "Show what a user did lately",
 		`Show what is in force for a user, how much it did within a day, whom it blocks and who blocks it, and its
 latest messages and invites, the newest first. --texts shows the texts of messages, too. That needs --reason,
-and stands in chatting.audit.`,
+and stands in chatting.audit. If the server keeps no history, the output says so instead.`,
 		`  chatting admin activity 201
   chatting admin activity 201 --texts --reason "report 17"`, "print the answer of the server as a line of JSON")
 	who := c.whoActs()
@@ -117,9 +117,10 @@ func printActivity(out io.Writer, user domain.UserID, answer []byte) error {
 	var did struct {
 		FirstSeen             string `json:"first_seen"`
 		Online, Muted, Banned bool
-		Friends, Blocks       int
+		Friends               *int
+		Blocks                int
 		BlockedBy             int `json:"blocked_by"`
-		Lately                struct{ Messages, Invites int }
+		Lately                *struct{ Messages, Invites int }
 		Acts                  []act
 		Events                []struct {
 			Type, Status, Message, Time string
@@ -138,8 +139,15 @@ func printActivity(out io.Writer, user domain.UserID, answer []byte) error {
 		online = "online"
 	}
 	fmt.Fprintf(out, "user %d: %s, %s, %s\n", user, online, inForce(did.Muted, did.Banned), seen)
-	fmt.Fprintf(out, "%d friends, blocks %d, blocked by %d\n", did.Friends, did.Blocks, did.BlockedBy)
-	fmt.Fprintf(out, "within a day: %d messages, %d invites\n", did.Lately.Messages, did.Lately.Invites)
+	if did.Friends != nil {
+		fmt.Fprintf(out, "%d friends, ", *did.Friends)
+	}
+	fmt.Fprintf(out, "blocks %d, blocked by %d\n", did.Blocks, did.BlockedBy)
+	if did.Lately != nil {
+		fmt.Fprintf(out, "within a day: %d messages, %d invites made, answered or cancelled\n", did.Lately.Messages, did.Lately.Invites)
+	} else {
+		fmt.Fprintln(out, "the server keeps no history: what it said is not known")
+	}
 	if err := printActs(out, did.Acts); err != nil {
 		return err
 	}

@@ -43,10 +43,14 @@ func newAnnounce(c common, log *kafka.Acts, m messageParts) *moderation.Announce
 }
 
 func newActivity(c common, log *kafka.Acts, acts moderationParts, p presenceParts) *moderation.LookAtActivity {
-	return &moderation.LookAtActivity{
-		Moderate: acts.Moderate, Facts: c.Store.Facts, Done: c.Store.History, Online: p.Set, Audit: log, Now: c.Now, NewID: c.NewID,
-		Observer: c.Observers.platform,
+	look := &moderation.LookAtActivity{
+		Moderate: acts.Moderate, Facts: c.Store.Facts, Online: p.Set, Audit: log, Now: c.Now, NewID: c.NewID,
+		Observer: c.Observers.platform, FriendsElsewhere: p.Friends == nil,
 	}
+	if c.Config.History.Enabled {
+		look.Done = c.Store.History
+	}
+	return look
 }
 
 // announcementRate is a moderation.AnnouncementRate: one for all who call this node.
