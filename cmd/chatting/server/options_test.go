@@ -36,6 +36,7 @@ import (
 	"chatting/application"
 	"chatting/application/blocks"
 	"chatting/application/messaging"
+	"chatting/application/moderation"
 	"chatting/application/presence"
 	"chatting/application/replay"
 	"chatting/cmd/chatting/installation"
@@ -357,6 +358,7 @@ type useCasesOf struct {
 	Invites  inviteParts
 	History  historyParts
 	Logins   loginParts
+	Activity *moderation.LookAtActivity
 	Identity identity
 }
 
@@ -409,6 +411,7 @@ func TestUseCasesGetTheirOptions(t *testing.T) {
 			u.Logins.Past.Repeats.History != nil && u.Logins.Past.Repeats.Progress != nil && u.Logins.Past.Repeats.Acts != nil &&
 			u.Logins.Past.Repeats.Verdicts == u.Logins.Delivery.Verdicts && u.Logins.Past.Repeats.MayRead != nil,
 		"friends":                       u.Presence.Friends != nil,
+		"what a user did":               u.Activity.Done != nil && !u.Activity.FriendsElsewhere,
 		"the relay of blocks":           u.Blocks.Relay.Every == relayEvery,
 		"lines about refused tokens":    u.Logins.Authenticate.Notices != nil && u.Logins.Recheck.Notices == u.Logins.Authenticate.Notices,
 		"friends that cannot be loaded": u.Presence.Refresh.Retry == refreshRetry && u.Presence.Refresh.AtATime == refreshAtATime && u.Presence.Refresh.MaxAge == 0,
@@ -423,7 +426,10 @@ func TestUseCasesGetTheirOptions(t *testing.T) {
 	}
 
 	u = buildUseCases(t, "CHATTING_USER_MANAGEMENT_URL=http://"+away, "CHATTING_USER_MANAGEMENT_FRIENDS_RELOAD=34s",
-		"CHATTING_USER_MANAGEMENT_CONCURRENCY=33")
+		"CHATTING_USER_MANAGEMENT_CONCURRENCY=33", "CHATTING_HISTORY_ENABLED=false")
+	if u.Activity.Done != nil || !u.Activity.FriendsElsewhere {
+		t.Error("moderators are told what is not known without a history, or in drop-in mode")
+	}
 	if u.Presence.Refresh.MaxAge != 34*time.Second || u.Presence.Refresh.AtATime != 16 || u.Logins.Recheck.AtATime != 16 || u.Presence.Friends != nil {
 		t.Errorf("in drop-in mode friends are loaded again after %s, %d at a time", u.Presence.Refresh.MaxAge, u.Presence.Refresh.AtATime)
 	}
