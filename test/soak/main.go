@@ -80,7 +80,8 @@ func run(ctx context.Context, o *options) (faults int, err error) {
 	defer end()
 	var work sync.WaitGroup
 	for _, i := range installations {
-		work.Go(func() { newCrowd(i, o.rate).run(came) })
+		i.crowd = newCrowd(i, o.rate)
+		work.Go(func() { i.crowd.run(came) })
 		work.Go(func() { i.measure(came, o) })
 	}
 	work.Wait()

@@ -30,6 +30,9 @@ const (
 	after  = math.MaxInt32
 )
 
+// workDone is the quantity that says how much users and the platform have done.
+const workDone = "acts done"
+
 // restLimit is how long it may take until nothing of the users is left.
 const restLimit = 2 * time.Minute
 
@@ -161,6 +164,9 @@ func (i *installation) look(ctx context.Context, found map[string]float64) error
 		if err := n.sample(ctx, found); err != nil {
 			return fmt.Errorf("node %d: %w", n.number, err)
 		}
+	}
+	if i.crowd != nil {
+		found[workDone] = float64(i.crowd.done.Load())
 	}
 	if err := i.sampleTables(ctx, found); err != nil {
 		return fmt.Errorf("the database: %w", err)
