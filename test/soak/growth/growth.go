@@ -55,7 +55,7 @@ const (
 
 // recently are the times, in minutes, within which what was done decides how much is held now: what is under way, and what is kept
 // for a while.
-var recently = []float64{1.5, 15}
+var recently = []float64{1.5, 20}
 
 // Judge compares the halves of a series. work is how much was done in sum. The points of both are in the order of time.
 func Judge(points, work []Point, rule Rule) Verdict {

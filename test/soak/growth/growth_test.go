@@ -24,8 +24,11 @@ func TestWhatGrowsIsToldFromWhatDoesNot(t *testing.T) {
 		rule   Rule
 		fault  string
 	}{
-		"always the same":                    {series(0, func(float64) float64 { return 100 }), steady, ""},
-		"up and down":                        {series(40, func(float64) float64 { return 100 }), steady, ""},
+		"always the same": {series(0, func(float64) float64 { return 100 }), steady, ""},
+		"up and down":     {series(40, func(float64) float64 { return 100 }), steady, ""},
+		"noise that happens to rise": {
+			series(0, func(x float64) float64 { return 100 + 80*math.Sin(2.4*x) + 40*math.Sin(0.9*x+2) }), Rule{Floor: 1}, "",
+		},
 		"less and less":                      {series(0, func(x float64) float64 { return 1000 - 5*x }), steady, ""},
 		"a leak":                             {series(0, func(x float64) float64 { return 100 + 2*x }), steady, "grows"},
 		"a leak under noise":                 {series(15, func(x float64) float64 { return 100 + 2*x }), steady, "grows"},
