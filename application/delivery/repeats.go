@@ -71,10 +71,10 @@ func (r *recipient) named(w doubtful) past.Named {
 			latest = blockChange{max(version, latest.version), from}
 		}
 	}
-	if latest.version == 0 {
-		latest.behind = w.at.Offset
+	if latest.version == 0 || latest.behind > w.at.Offset {
+		latest = blockChange{0, w.at.Offset} // it stands before the change, or nobody knows
 	}
-	return past.Named{ID: w.id(), Sender: sender, At: inPartition(w.at), Version: latest.version, Before: min(latest.behind, w.at.Offset)}
+	return past.Named{ID: w.id(), Sender: sender, At: inPartition(w.at), Version: latest.version, Before: latest.behind}
 }
 
 // inPartition returns a place without its generation.

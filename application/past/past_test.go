@@ -423,15 +423,33 @@ func TestWhatABlockHidBeforeAStretchIsNotSeenInIt(t *testing.T) {
 				t.Error("it was asked what stands before the log")
 			}
 			s.saw("from the unblock on", 202, hidden.Offset+2, news, own, domain.Place{Offset: own.Offset + 1})
-			s.saw("from there again", 202, again.Offset, news, own, domain.Place{Offset: own.Offset + 1})
-			if asked := len(log.Wanted); test.alone && asked != 1 {
-				t.Errorf("the log was read %d times for one version of a block", asked)
+			for range 2 {
+				s.saw("from there again", 202, again.Offset, news, own, domain.Place{Offset: own.Offset + 1})
+			}
+			if asked := len(log.Wanted); test.alone && asked != 2 {
+				t.Errorf("the log was read %d times for one version of a block, from before it and from behind it", asked)
 			}
 			if log.Open != 0 {
 				t.Error("what was read is not given back")
 			}
 		})
 	}
+}
+
+// What was read for a stretch in which the block ended says nothing of what the block hid in that stretch.
+func TestWhatIsKnownOfTheLogAloneReachesUpToTheEndOfTheBlock(t *testing.T) {
+	s := newPastStage(t, 1)
+	s.Past.Repeats = &past.Repeats{Log: &porttest.PastLog{Log: s.Log}}
+	s.Append(s.Changes(202, 201, true))
+	s.Named(201, 202, "m")
+	from := s.Named(201, 202, "n")
+	s.Append(s.Changes(202, 201, false))
+	behind := s.Named(201, 202, "m")
+	s.Named(201, 202, "n")
+	last := s.Chat(201, 202)
+	s.Tail()
+	s.saw("from within the block on", 202, from.Offset, last)
+	s.saw("from behind it on", 202, behind.Offset, last)
 }
 
 func TestThePastIsNotToldWhereNobodyKnowsWhatIsRepeated(t *testing.T) {

@@ -51,7 +51,7 @@ type Named struct {
 	Sender domain.UserID
 	// At is its place, without a generation.
 	At domain.Place
-	// Version is that of the user's block of Sender by then.
+	// Version is that of the user's block of Sender by then, if its change stands before Before; else 0.
 	Version int64
 	// Before is the offset of its partition before which an earlier record would stand that the asker does not know of.
 	Before int64
@@ -133,7 +133,7 @@ func (r *Repeats) inLogAlone(ctx context.Context, user domain.UserID, events []N
 	r.mu.Lock()
 	for _, e := range events {
 		said, known := r.said[saidKey{user, e.Sender}]
-		if !known || said.version != e.Version {
+		if !known || said.version != e.Version || e.Version == 0 {
 			unread = append(unread, e)
 			continue
 		}
@@ -159,6 +159,9 @@ func (r *Repeats) remember(said map[saidKey]saidBefore) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, s := range said {
+		if s.version == 0 {
+			continue // what stands between here and the change may be hidden, too
+		}
 		if r.said == nil || r.names > maxSaid {
 			r.said, r.names = make(map[saidKey]saidBefore), 0
 		}

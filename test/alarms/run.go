@@ -33,9 +33,13 @@ type run struct {
 	asked options
 	dir   string
 	began time.Time
-	at    *site.Installation
-	prom  *watch.Prometheus
-	crowd crowd
+	// watched is since when Prometheus runs.
+	watched time.Time
+	at      *site.Installation
+	prom    *watch.Prometheus
+	crowd   crowd
+	// unlock ends the session of PostgreSQL that locks a table; nil if there was none.
+	unlock func() error
 
 	saying sync.Mutex
 
@@ -113,7 +117,7 @@ func (r *run) start(ctx context.Context) error {
 	program := r.asked.program
 	if program == "" {
 		r.say("building the nodes")
-		built, err := site.Build(ctx, r.dir, false)
+		built, err := site.Build(ctx, r.dir, false, nil)
 		if err != nil {
 			return err
 		}
@@ -138,6 +142,7 @@ func (r *run) start(ctx context.Context) error {
 		Dir: filepath.Join(r.dir, "prometheus"), Addr: site.FreeAddress(), Rules: filepath.Join(docs, "prometheus"),
 		Factor: r.asked.factor, Nodes: nodes,
 	})
+	r.watched = time.Now()
 	return err
 }
 
@@ -287,7 +292,7 @@ func (r *run) lookAtDashboard(ctx context.Context) (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.Ask(ctx, r.prom, r.began, time.Now()); err != nil {
+	if err := d.Ask(ctx, r.prom, r.watched, time.Now()); err != nil {
 		return nil, err
 	}
 	for _, blank := range d.Blank() {

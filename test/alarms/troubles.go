@@ -155,7 +155,7 @@ func (r *run) databaseTroubles() []trouble {
 			fires: []expected{{"ChattingDatabaseUnavailable", ""}},
 		},
 		{
-			name: "PostgreSQL takes no writes", begin: r.takeNoWrites, end: r.takeWrites,
+			name: "another program locks a table of the history", begin: r.lockHistory, end: r.unlockHistory,
 			fires: []expected{{"ChattingHistoryStandsStill", ""}},
 		},
 	}
@@ -233,22 +233,30 @@ func (r *run) writeNonsense(ctx context.Context) error {
 	return client.ProduceSync(ctx, &kgo.Record{Topic: topicPrefix + ".system-messages", Value: []byte("nonsense")}).FirstErr()
 }
 
-// takeNoWrites makes PostgreSQL what a replica is: it answers, and refuses writes.
-func (r *run) takeNoWrites(ctx context.Context) error { return r.setReadOnly(ctx, "on") }
-
-func (r *run) takeWrites(ctx context.Context) error { return r.setReadOnly(ctx, "off") }
-
-func (r *run) setReadOnly(ctx context.Context, on string) error {
+// lockHistory takes a lock with which the history can be read, and nothing can come into it.
+func (r *run) lockHistory(ctx context.Context) error {
 	db, err := sql.Open("postgres", r.at.Postgres())
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	if _, err := db.ExecContext(ctx, "ALTER SYSTEM SET default_transaction_read_only = "+on); err != nil {
+	locking, unlock := context.WithCancel(context.WithoutCancel(ctx))
+	r.unlock = func() error {
+		unlock() // which ends the transaction
+		return db.Close()
+	}
+	tx, err := db.BeginTx(locking, nil)
+	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "SELECT pg_reload_conf()")
+	_, err = tx.ExecContext(ctx, "LOCK TABLE projections IN EXCLUSIVE MODE")
 	return err
+}
+
+func (r *run) unlockHistory(context.Context) error {
+	if r.unlock == nil {
+		return nil
+	}
+	return r.unlock()
 }
 
 func (r *run) askMuch(context.Context) error {

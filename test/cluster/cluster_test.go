@@ -157,7 +157,7 @@ func (c *cluster) startAll(count int, settings ...string) []*harness.Node {
 		nodes[i] = launched[i].Node
 	}
 	for _, n := range launched {
-		if err := n.AwaitReady(time.Minute); err != nil {
+		if err := n.AwaitReady(harness.StartLimit); err != nil {
 			c.t.Fatal(err)
 		}
 	}

@@ -77,10 +77,8 @@ func TestWhatBecomesOfAMessageIsOneTraceOverAllNodes(t *testing.T) {
 	awaitTrace := func(what, trace string, want ...string) {
 		t.Helper()
 		slices.Sort(want)
-		var got []string
-		collector.Await(ctx, t, fmt.Sprintf("%s, of which %q is to come, not %q", what, want, got), func(spans []tracetest.Span) bool {
-			got = tree(spans, trace)
-			return slices.Equal(got, want)
+		collector.Await(ctx, t, fmt.Sprintf("%s, of which %q is to come", what, want), func(spans []tracetest.Span) bool {
+			return slices.Equal(tree(spans, trace), want)
 		})
 	}
 	rootOf := func(name string) (trace string) {

@@ -89,7 +89,7 @@ func TestANodeOfThePreviousVersionServesBesideThisOneAndIsReplaced(t *testing.T)
 func (c *cluster) startVersion(v harness.Version, settings ...string) *harness.Node {
 	c.t.Helper()
 	n := harness.LaunchProgram(c.t, v.Program, c.t.TempDir(), c.settings(settings...)...)
-	if err := n.AwaitReady(time.Minute); err != nil {
+	if err := n.AwaitReady(harness.StartLimit); err != nil {
 		c.t.Fatal(err)
 	}
 	return n.Node

@@ -44,11 +44,14 @@ func Environ(more ...string) []string {
 func StartNode(t *testing.T, dir string, settings ...string) *Node {
 	t.Helper()
 	n := Launch(t, dir, settings...)
-	if err := n.AwaitReady(time.Minute); err != nil {
+	if err := n.AwaitReady(StartLimit); err != nil {
 		t.Fatal(err)
 	}
 	return n.Node
 }
+
+// StartLimit is how long a server may take to be ready on a machine that has much else to do. One that ends instead is noticed at once.
+const StartLimit = 5 * time.Minute
 
 // Launched is a server process that need not be ready yet.
 type Launched struct {

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"chatting/test/storm/check"
 	"chatting/test/storm/plan"
 	"chatting/test/storm/site"
 )
@@ -33,9 +34,11 @@ type options struct {
 	users   int
 	offline string
 	race    bool
-	program string
-	dir     string
-	dry     bool
+	// sabotage names one of sabotages; "" for none.
+	sabotage string
+	program  string
+	dir      string
+	dry      bool
 }
 
 func main() {
@@ -66,10 +69,15 @@ func parse() options {
 	flag.IntVar(&o.users, "users", 12, "how many users there are; every second one has two devices")
 	flag.StringVar(&o.offline, "offline", "", "chat.offline of the nodes; by default store for an odd seed, reject for an even one")
 	flag.BoolVar(&o.race, "race", false, "build the nodes with the race detector")
+	flag.StringVar(&o.sabotage, "sabotage", "", "break a promise of the nodes, to see that the run finds it: "+sabotages.names())
 	flag.StringVar(&o.program, "program", "", "a program of the nodes that is built already: their clocks do not leap")
 	flag.StringVar(&o.dir, "dir", "", "where the logs and histories are kept; by default in a new folder below /tmp")
 	flag.BoolVar(&o.dry, "dry", false, "print the schedule and do nothing")
 	flag.Parse()
+	if _, known := sabotages[o.sabotage]; o.sabotage != "" && !known {
+		fmt.Fprintf(os.Stderr, "-sabotage is one of %s\n", sabotages.names())
+		os.Exit(2)
+	}
 	for o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000)
 	}
@@ -109,6 +117,9 @@ func work(asked options, dir string) int {
 		s.say("the run could not be done: %v", err)
 		return 2
 	}
+	if asked.sabotage != "" {
+		return s.foundSabotage(found)
+	}
 	if len(found) > 0 {
 		s.say("%d violations; repeat with: go run ./test/storm -seed %d -for %s -faults %d -offline %s", len(found), asked.seed, asked.length,
 			asked.faults, asked.offline)
@@ -116,4 +127,17 @@ func work(asked options, dir string) int {
 	}
 	s.say("no rule was broken")
 	return 0
+}
+
+// foundSabotage says whether a run found what was broken on purpose: 0 if it did.
+func (s *storm) foundSabotage(found []check.Violation) int {
+	broken := sabotages[s.asked.sabotage]
+	for _, v := range found {
+		if v.Rule == broken.breaks {
+			s.say("the run found that %s", broken.what)
+			return 0
+		}
+	}
+	s.say("the run did NOT find that %s", broken.what)
+	return 1
 }

@@ -96,7 +96,11 @@ func (s *storm) start(ctx context.Context) error {
 	program := s.asked.program
 	if program == "" {
 		s.say("building the nodes")
-		built, err := site.Build(ctx, s.dir, s.asked.race)
+		changed, err := sabotages.changed(s.asked.sabotage)
+		if err != nil {
+			return err
+		}
+		built, err := site.Build(ctx, s.dir, s.asked.race, changed)
 		if err != nil {
 			return err
 		}

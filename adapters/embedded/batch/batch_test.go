@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -333,4 +334,28 @@ func FuzzBatch(f *testing.F) {
 			t.Fatalf("%d of %d records, %v", len(read), count, err)
 		}
 	})
+}
+
+// The broker has one decoder for good: what a large batch unpacked to must not stay with it.
+func TestTheDecoderLetsGoOfWhatItUnpacked(t *testing.T) {
+	for _, size := range []int{maxUncompressed, maxUncompressed + 1} {
+		packed := compressed(t, kgo.CodecZstd, make([]byte, size))
+		before := heap()
+		if fits := fitsUncompressed(packed, kgo.CodecZstd); fits != (size == maxUncompressed) {
+			t.Errorf("%d bytes fit: %t", size, fits)
+		}
+		if grown := heap() - before; grown > maxUncompressed/8 {
+			t.Errorf("after %d bytes, %d stay", size, grown)
+		}
+		runtime.KeepAlive(packed)
+	}
+}
+
+// heap returns how many bytes are in use once the garbage is gone.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // what pools let go of
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
 }

@@ -125,6 +125,9 @@ var zstdWithin = func() *zstd.Decoder {
 	return decoder
 }()
 
+// emptyFrame is a zstd frame with nothing in it (RFC 8878, 3.1.1). The decoder holds on to what it unpacked last; then that is this.
+var emptyFrame = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0}
+
 // fitsUncompressed tells whether compressed bytes are whole and at most maxUncompressed long when they are not
 // compressed, by the libraries that the decompressor uses.
 func fitsUncompressed(compressed []byte, codec kgo.CompressionCodecType) bool {
@@ -138,6 +141,7 @@ func fitsUncompressed(compressed []byte, codec kgo.CompressionCodecType) bool {
 		return endsWithin(lz4.NewReader(bytes.NewReader(compressed)))
 	case kgo.CodecZstd:
 		_, err := zstdWithin.DecodeAll(compressed, nil)
+		_, _ = zstdWithin.DecodeAll(emptyFrame, nil)
 		return err == nil
 	case kgo.CodecSnappy:
 		return snappyWithin(compressed)

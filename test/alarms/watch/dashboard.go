@@ -70,7 +70,7 @@ func (d *Dashboard) Ask(ctx context.Context, p *Prometheus, from, to time.Time) 
 	return nil
 }
 
-// drawn returns what Grafana draws of a query: a quantile of nothing is no number.
+// drawn returns what Grafana draws of a query, and takes over its series: a quantile of nothing is no number.
 func drawn(series []Series) (kept []Series) {
 	for _, s := range series {
 		s.Values = slices.DeleteFunc(s.Values, func(v Sample) bool { return math.IsNaN(v.Value) || math.IsInf(v.Value, 0) })

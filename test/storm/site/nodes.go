@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -173,8 +174,8 @@ func (n *Node) leap(seconds int) error {
 const clockVariable = "STORM_CLOCK"
 
 // Build makes the nodes' program. Nothing of it is in the ordinary one: the wrong clock is in a copy of Go's package time, which
-// takes the place of Go's own for this build alone.
-func Build(ctx context.Context, dir string, race bool) (program string, err error) {
+// takes the place of Go's own for this build alone. The texts of changed take the places of files of the server, by their paths.
+func Build(ctx context.Context, dir string, race bool, changed map[string]string) (program string, err error) {
 	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env: %w", err)
@@ -188,22 +189,17 @@ func Build(ctx context.Context, dir string, race bool) (program string, err erro
 	if strings.Count(string(source), asks) == 0 {
 		return "", fmt.Errorf("the package time of this Go is unknown: it does not say %q", asks)
 	}
-	changed := strings.ReplaceAll(string(source), asks, asks+"\tsec += stormLeap()\n")
-	files := map[string]string{"time.go": changed, "storm_leap.go": leapSource}
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for name, content := range files {
-		path := filepath.Join(dir, "overlay-"+name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+	wrongClock := strings.ReplaceAll(string(source), asks, asks+"\tsec += stormLeap()\n")
+	files := map[string]string{filepath.Join(package_, "time.go"): wrongClock, filepath.Join(package_, "storm_leap.go"): leapSource}
+	maps.Copy(files, changed)
+	overlay := NewOverlay(dir)
+	for path, text := range files {
+		if err := overlay.Put(path, text); err != nil {
 			return "", err
 		}
-		overlay.Replace[filepath.Join(package_, name)] = path
 	}
-	encoded, err := json.Marshal(overlay)
+	listed, err := overlay.Write()
 	if err != nil {
-		return "", err
-	}
-	listed := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(listed, encoded, 0o644); err != nil {
 		return "", err
 	}
 	program = filepath.Join(dir, "chatting")
@@ -215,6 +211,34 @@ func Build(ctx context.Context, dir string, race bool) (program string, err erro
 		return "", fmt.Errorf("go build: %w: %s", err, said)
 	}
 	return program, nil
+}
+
+// Overlay has files take the place of others in a build. Its own are in a folder of the caller's.
+type Overlay struct {
+	dir string
+	// Replace is what go build reads.
+	Replace map[string]string
+}
+
+// NewOverlay returns an overlay that replaces nothing.
+func NewOverlay(dir string) *Overlay { return &Overlay{dir, make(map[string]string)} }
+
+// Put has a text take the place of a file's.
+func (o *Overlay) Put(path, text string) error {
+	path = filepath.Clean(path)
+	own := filepath.Join(o.dir, fmt.Sprintf("overlay-%d-%s", len(o.Replace), filepath.Base(path)))
+	o.Replace[path] = own
+	return os.WriteFile(own, []byte(text), 0o644)
+}
+
+// Write writes the file that go build wants, and returns its path.
+func (o *Overlay) Write() (listed string, err error) {
+	encoded, err := json.Marshal(o)
+	if err != nil {
+		return "", err
+	}
+	listed = filepath.Join(o.dir, "overlay.json")
+	return listed, os.WriteFile(listed, encoded, 0o644)
 }
 
 // leapSource is added to the package time. The file is mapped, so that a leap takes effect at once.

@@ -165,14 +165,25 @@ func unpackSnappyBlock(block, into []byte, limit int) ([]byte, error) {
 // zstdDecoder never unpacks beyond the capacity of the slice that it is given. It keeps no window of its own, however large
 // a frame says that it has to be: what it unpacked is its window.
 var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true))
+	return zstd.NewReader(nil, zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
 })
+
+// emptyFrame is a frame with nothing in it (RFC 8878, 3.1.1). The decoder holds on to what it unpacked last; then that is this.
+var emptyFrame = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0}
 
 func unpackZstd(packed, into []byte, limit int) ([]byte, error) {
 	decoder, err := zstdDecoder()
 	if err != nil {
 		return nil, err
 	}
+	unpacked, err := unpackZstdWith(decoder, packed, into, limit)
+	if cap(unpacked) > KeptUnpacked {
+		_, _ = decoder.DecodeAll(emptyFrame, nil)
+	}
+	return unpacked, err
+}
+
+func unpackZstdWith(decoder *zstd.Decoder, packed, into []byte, limit int) ([]byte, error) {
 	size := min(max(4*len(packed), 64<<10), limit)
 	var header zstd.Header
 	if err := header.Decode(packed); err == nil && header.HasFCS && header.FrameContentSize <= uint64(limit) {

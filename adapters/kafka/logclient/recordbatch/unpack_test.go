@@ -257,3 +257,31 @@ func TestSnappyStreamsThatAreCutOffAreErrors(t *testing.T) {
 		}
 	}
 }
+
+// A process has one decoder for good: what a large batch unpacked to must not stay with it.
+func TestTheDecoderLetsGoOfWhatItUnpacked(t *testing.T) {
+	const size = 32 << 20
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = encoder.Close() }()
+	packed := encoder.EncodeAll(make([]byte, size), nil)
+	for name, limit := range map[string]int{"that fits": size, "beyond the limit": size / 2} {
+		before := heap()
+		_, _ = unpack(codecZstd, packed, nil, limit)
+		if grown := heap() - before; grown > size/8 {
+			t.Errorf("after a batch %s, %d bytes stay", name, grown)
+		}
+	}
+	runtime.KeepAlive(encoder)
+}
+
+// heap returns how many bytes are in use once the garbage is gone.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // what pools let go of
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
