@@ -21,8 +21,8 @@ func (i Incarnation) Compare(j Incarnation) int { return slices.Compare(i[:], j[
 // SessionKind says what a record of the sessions topic reports.
 type SessionKind string
 
-// The kinds of session records; older nodes ignore those that they do not know. Beat, Leaving and FlushWanted stand in
-// partition 0, Dead in every partition, all others in the partition of their User.
+// The kinds of session records; older nodes ignore those that they do not know. Beat, Leaving and what is not about sessions stand
+// in partition 0, Dead in every partition, all others in the partition of their User.
 const (
 	SessionUp      SessionKind = "up"      // the first connection of User on Incarnation; Count grows by one each time
 	SessionDown    SessionKind = "down"    // the end of the last one: ends Up of this and lower Counts
@@ -38,6 +38,10 @@ const (
 	UserUnblocked SessionKind = "unblocked" // and no longer
 	// FlushWanted is not about sessions: somebody waits for the history, so projectors flush what they have.
 	FlushWanted SessionKind = "history"
+	// ConnectionsAsked and ConnectionsTold are not about sessions either: somebody asks for the connections of a user, and Incarnation
+	// tells of those that it has, sealed. Both stand in partition 0.
+	ConnectionsAsked SessionKind = "connections_asked"
+	ConnectionsTold  SessionKind = "connections_told"
 )
 
 // SessionRecord is one record of the sessions topic.
@@ -50,6 +54,9 @@ type SessionRecord struct {
 	Grace       time.Duration
 	// Node is the name that operators know the node by, in Beat and Leaving: see NodeName. "" if it is not known.
 	Node string
+	// Question names the question of ConnectionsAsked and ConnectionsTold, and Sealed is the answer, which only nodes can read.
+	Question EventID
+	Sealed   string
 }
 
 // maxNodeName is the longest name of a node, in bytes.
@@ -140,7 +147,8 @@ func (s *Sessions) Apply(record SessionRecord, at time.Time) []Transition {
 		s.leave(record)
 	case SessionDead:
 		return s.bury(record.Incarnation, at)
-	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten, UserBlocked, UserUnblocked, FlushWanted:
+	case SessionBeat, SessionLeaving, FriendsChanged, UserErased, UserForgotten, UserBlocked, UserUnblocked, FlushWanted,
+		ConnectionsAsked, ConnectionsTold:
 	}
 	return nil
 }

@@ -124,3 +124,20 @@ func (a actReader) read(r *recordbatch.StoredRecord) bool {
 	}
 	return true
 }
+
+// inspectionType is the type of the event that the platform reads texts.
+const inspectionType = typePrefix + wire.TypeInspection + typeSuffix
+
+var _ moderation.Inspections = (*Acts)(nil)
+
+// AppendInspection implements moderation.Inspections.
+func (a *Acts) AppendInspection(inspection domain.Inspection, done func(error)) {
+	record := eventRecord([]byte(inspection.User.String()), EncodeInspection(inspection))
+	a.audit.AppendAs(appending.Owner{}, a.audit.PartitionOf(record.Key), record, done)
+}
+
+// EncodeInspection returns the value of an inspection's record.
+func EncodeInspection(i domain.Inspection) []byte {
+	value := appendEnvelope(make([]byte, 0, sizeOfEvent+len(i.Reason)), i.ID, inspectionType, i.User, i.Time)
+	return append(wire.AppendInspection(append(value, dataFollows...), i), '}')
+}

@@ -159,7 +159,7 @@ func (t *ConversationTail) Record(r *recordbatch.StoredRecord) {
 	}
 	conversation, ok := domain.ParseConversation(r.Key)
 	if !ok {
-		if (actReader{t.Acts, t.Notices}).read(r) {
+		if (actReader{t.Acts, t.Notices}).read(r) || t.announced(r) {
 			return
 		}
 		t.Logger.Debug("skipped a record whose key names no conversation", "partition", r.Partition, "offset", r.Offset)

@@ -19,6 +19,8 @@ type sessionValue struct {
 	Count       int64              `json:"count,omitempty"`
 	GraceMillis int64              `json:"grace_ms,omitempty"`
 	Node        string             `json:"node,omitempty"`
+	Question    string             `json:"question,omitempty"`
+	Sealed      []byte             `json:"sealed,omitempty"`
 }
 
 // maxGraceMillis is an hour: no node asks for so much.
@@ -27,6 +29,10 @@ const maxGraceMillis = 3_600_000
 func encodeSession(r domain.SessionRecord) ([]byte, error) {
 	value := sessionValue{
 		Type: r.Kind, User: r.User, Target: r.Target, Count: r.Count, GraceMillis: r.Grace.Milliseconds(), Node: r.Node,
+		Sealed: []byte(r.Sealed),
+	}
+	if r.Question != (domain.EventID{}) {
+		value.Question = r.Question.String()
 	}
 	if r.Incarnation != (domain.Incarnation{}) {
 		value.Incarnation = r.Incarnation.String()
@@ -93,7 +99,7 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 	}
 	r := domain.SessionRecord{
 		Kind: v.Type, User: v.User, Target: v.Target, Count: v.Count, Grace: time.Duration(v.GraceMillis) * time.Millisecond,
-		Node: domain.NodeName(v.Node),
+		Node: domain.NodeName(v.Node), Sealed: string(v.Sealed),
 	}
 	if v.Incarnation != "" {
 		id, ok := domain.ParseEventID(v.Incarnation)
@@ -102,7 +108,13 @@ func parseSession(value []byte) (domain.SessionRecord, error) {
 		}
 		r.Incarnation = domain.Incarnation(id)
 	}
+	r.Question, _ = domain.ParseEventID(v.Question)
 	switch r.Kind {
+	case domain.ConnectionsAsked, domain.ConnectionsTold:
+		asks := r.Kind == domain.ConnectionsAsked
+		if r.Question == (domain.EventID{}) || asks && r.User <= 0 || !asks && (v.Incarnation == "" || r.Sealed == "") {
+			return domain.SessionRecord{}, errors.New("no session record: it lacks its question, or what it asks or tells")
+		}
 	case domain.SessionUp, domain.SessionDown, domain.SessionAway:
 		if r.User <= 0 || r.Count <= 0 || v.Incarnation == "" {
 			return domain.SessionRecord{}, errors.New("no session record: it lacks its user, count or incarnation")

@@ -70,7 +70,7 @@ func (s *Sessions) append(partition int, key []byte, r domain.SessionRecord, don
 	}
 	// Records of nodes have no owner: no user can keep them out.
 	var owner appending.Owner
-	if r.User != 0 {
+	if r.User != 0 && r.Kind != domain.ConnectionsAsked {
 		owner = appending.OwnedBy(int64(r.User))
 	}
 	s.appender.AppendAs(owner, partition, recordbatch.Record{Key: key, Value: value}, done)
@@ -90,6 +90,8 @@ type SessionTail struct {
 	Notices  *notice.Log
 	// FlushWanted is called when somebody waits for the history; nil if this node projects none.
 	FlushWanted func()
+	// Connections are asked and told where users are connected; nil if nobody asks.
+	Connections *ConnectionQuestions
 	// Lost is called when records were lost: presence can no longer be trusted.
 	Lost func()
 }
@@ -102,9 +104,15 @@ func (t *SessionTail) Record(r *recordbatch.StoredRecord) {
 			slog.Int("partition", r.Partition), slog.Int64("offset", r.Offset), slog.Any("error", err))
 		return
 	}
-	if record.Kind == domain.FlushWanted {
+	switch record.Kind { //nolint:exhaustive // the others are about presence
+	case domain.FlushWanted:
 		if t.FlushWanted != nil {
 			t.FlushWanted()
+		}
+		return
+	case domain.ConnectionsAsked, domain.ConnectionsTold:
+		if t.Connections != nil {
+			t.Connections.read(record)
 		}
 		return
 	}

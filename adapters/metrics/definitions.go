@@ -48,6 +48,10 @@ const (
 	IngestedMessages  Name = "chatting_ingested_messages_total"
 	DeadLetters       Name = "chatting_dead_letters_total"
 
+	PlatformActs     Name = "chatting_platform_acts_total"
+	TextHookAnswers  Name = "chatting_text_hook_answers_total"
+	TextHookDuration Name = "chatting_text_hook_duration_seconds"
+
 	Users        Name = "chatting_users"
 	WatchedUsers Name = "chatting_watched_users"
 	NodesAlive   Name = "chatting_nodes_alive"
@@ -158,6 +162,8 @@ var (
 		"chatting.empty", "chatting.too_large", "chatting.unreadable", "chatting.unsupported_type", "chatting.invalid_cloudevent",
 		"chatting.invalid_json", "chatting.invalid_message", "chatting.no_user_or_offline",
 	}}
+	platformActs = label{"act", []string{"mute", "unmute", "ban", "unban", "end", "revoke", "announce", "read_texts"}}
+	hookOutcomes = label{"outcome", []string{"passed", "rewritten", "refused", "unanswered"}}
 	callOutcomes = label{"outcome", []string{"done", "unavailable", "failed"}}
 )
 
@@ -235,6 +241,13 @@ var definitions = []definition{
 		help: "Records of the system message topic, by what became of them."},
 	{name: DeadLetters, kind: counter, labels: []label{deadCodes}, pushed: true,
 		help: "Dead letters that this node has written, by their code."},
+
+	{name: PlatformActs, kind: counter, labels: []label{platformActs}, pushed: true,
+		help: "What this node has carried out for the platform: acts on users, announcements, and texts that were read."},
+	{name: TextHookAnswers, kind: counter, labels: []label{hookOutcomes}, pushed: true,
+		help: "Messages that the text hook was asked about, by its answer. What becomes of unanswered ones hook.on_failure decides."},
+	{name: TextHookDuration, kind: histogram, buckets: fast, pushed: true,
+		help: "How long messages waited for the answer of the text hook, or until there was none."},
 
 	{name: Users, kind: gauge,
 		help: "Users with a connection to this node, or with a session that it still has to end."},

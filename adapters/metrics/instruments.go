@@ -192,6 +192,32 @@ func (a *Appends) Failed(records int, unconfirmed bool) {
 	a.refused.Add(float64(records))
 }
 
+// Platform counts what the platform does.
+type Platform struct{ acts counters }
+
+// Platform returns the instrument of what the platform does. It is called once.
+func (m *Metrics) Platform() *Platform { return &Platform{m.counters(PlatformActs)} }
+
+// CarriedOut counts an act, an announcement or a reading of texts.
+func (p *Platform) CarriedOut(what string) { p.acts.count(what) }
+
+// Texts measures the text hook.
+type Texts struct {
+	answers counters
+	took    prometheus.Observer
+}
+
+// Texts returns the instruments of the text hook. It is called once.
+func (m *Metrics) Texts() *Texts {
+	return &Texts{m.counters(TextHookAnswers), m.histogram(TextHookDuration)}
+}
+
+// Checked counts a message that the hook was asked about, and how long it waited.
+func (t *Texts) Checked(outcome string, took time.Duration) {
+	t.answers.count(outcome)
+	t.took.Observe(took.Seconds())
+}
+
 // Deliveries measures how old records are when they are delivered.
 type Deliveries struct{ age *durations }
 

@@ -4,7 +4,7 @@
 // What a metric is called and what it means is in the table of definitions, which docs/metrics.md shows to operators. There are
 // two ways to its value. State is read when somebody scrapes: Read says how. What happens too often, or takes a time that nobody
 // keeps, is reported by the part that does it, through a small interface of its own: Sockets, Requests, Appends, Deliveries,
-// Letters and Queries implement these.
+// Letters, Platform, Texts and Queries implement these.
 //
 // Each label has few values, all of which are in the table. A value that is not there becomes "other".
 package metrics

@@ -35,6 +35,8 @@ func full(t *testing.T) *Metrics {
 	letters := m.Letters()
 	letters.Delivered()
 	letters.Buried("chatting.empty")
+	m.Platform().CarriedOut("mute")
+	m.Texts().Checked("passed", time.Millisecond)
 	m.Queries().Called("done", time.Millisecond)
 	for i := range definitions {
 		if d := &definitions[i]; !d.pushed {

@@ -122,7 +122,7 @@ func (a *API) routes(deps Deps, held *heldAnswers, pageBytes int, servers *serve
 		a.app.Get("/api/chatting/conversations/", a.users.handler(pages.conversations))
 		a.app.Put("/api/chatting/conversations/:partner/read/", a.users.handler(pages.markRead))
 	}
-	platform.Mount(a.app, servers.handler, deps.Platform)
+	platform.Mount(a.app, servers.handler, held.send, deps.Platform)
 	if deps.TrialUsers != nil {
 		trial := trialUsers{use: deps.TrialUsers, rate: deps.Trials, timeout: a.users.timeout, log: a.users.log}
 		a.app.Post("/trial/users/", trial.post)

@@ -33,7 +33,7 @@ func contract(t *testing.T, newDatabase func(*testing.T) testDB) {
 	for _, group := range []map[string]func(*testing.T, testDB){
 		faultContract, migrationContract, userContract, blockContract, outboxContract, friendContract, idempotencyContract,
 		loginContract, partitionContract, installationContract, eraseContract, failureContract, unchangedContract, clockContract,
-		moderationContract,
+		moderationContract, factsContract,
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })

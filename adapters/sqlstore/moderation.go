@@ -36,7 +36,7 @@ const (
 	// Mutes and bans are counted apart from the others.
 	countActs = `
 		SELECT COUNT(*) FROM (
-			SELECT 1 FROM moderation_acts WHERE ends_at >= $1 AND (sort IN ('mute', 'ban')) = $2 LIMIT $3) AS counted`
+			SELECT 1 FROM moderation_acts WHERE sort IN ($2, $3) AND ends_at >= $1 LIMIT $4) AS counted`
 	replaceActs = `UPDATE moderation_acts SET ends_at = $3 WHERE user_id = $1 AND sort = $2 AND ends_at > $3`
 	insertAct   = `
 		INSERT INTO moderation_acts (
@@ -170,7 +170,11 @@ func (m *Moderation) admit(ctx context.Context, tx *sqlx.Tx, act domain.Act, old
 		}
 		return nil
 	}
-	count, _, err := database.Find[int](ctx, tx, countActs, old, sort == domain.ActMute || sort == domain.ActBan, m.max)
+	together := []any{old, domain.ActMute, domain.ActBan, m.max}
+	if sort != domain.ActMute && sort != domain.ActBan {
+		together = []any{old, domain.ActEnd, domain.ActRevoke, m.max}
+	}
+	count, _, err := database.Find[int](ctx, tx, countActs, together...)
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,7 @@ type Store struct {
 	Clock        *Clock
 	Installation *Installation
 	Moderation   *Moderation
+	Facts        *Facts
 
 	db *database.DB
 }
@@ -92,6 +93,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.Conversations = conversations.New(db, conversations.Options{Blocks: s.Blocks, Clock: trustedClock, Notices: o.Notices})
 	s.Eraser = &Eraser{db, s.Users, s.Blocks, s.Erasures}
 	s.Moderation = &Moderation{db: db, blocks: s.Blocks, max: moderation.MaxActs}
+	s.Facts = &Facts{db}
 	db.Guard(s.Installation.lock)
 	return s, nil
 }

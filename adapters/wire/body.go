@@ -12,7 +12,7 @@ import (
 // Value is a field of a body that another program sent. The zero Value is a field that is missing.
 type Value struct {
 	kind jsontext.Kind // 0 for a field that is missing
-	// text is the text, or the literal of a number: nothing is lost to floating point.
+	// text is the text, or the literal of a number: nothing is lost to floating point. Of a list it is all that stands there.
 	text string
 	// surrogate is the first lone surrogate of the text, 0 if it has none.
 	surrogate uint16
@@ -93,7 +93,7 @@ func parseValue(data []byte) Value {
 	case jsontext.KindString:
 		text, _ := Text(data)
 		v.text, v.surrogate = string(text), LoneSurrogate(data)
-	case jsontext.KindNumber:
+	case jsontext.KindNumber, jsontext.KindBeginArray:
 		v.text = string(data)
 	default:
 	}

@@ -223,3 +223,21 @@ func (b *body) message() (domain.Text, error) {
 	}
 	return domain.LoggedText(string(b.text(fieldMessage)))
 }
+
+// WithoutText returns what a frame of the history says beside the text of a message.
+func WithoutText(frame []byte) ([]byte, error) {
+	event, err := DecodeEvent(frame)
+	if err != nil {
+		return nil, err
+	}
+	message, ok := event.Body.(domain.ChatMessage)
+	if !ok {
+		return frame, nil
+	}
+	dst := append(make([]byte, 0, len(TypeChat)+160), `{"type":"`+TypeChat+`"`...)
+	dst = appendUsers(dst, message.From, message.To)
+	dst = append(dst, `,"time":"`...)
+	dst = AppendTime(dst, event.Time)
+	dst = append(dst, `","id":"`...)
+	return append(event.ID.Append(dst), `"}`...), nil
+}

@@ -103,7 +103,7 @@ func referenceParseValue(data []byte) Value {
 	case '{':
 		return Value{kind: jsontext.KindBeginObject}
 	case '[':
-		return Value{kind: jsontext.KindBeginArray}
+		return Value{kind: jsontext.KindBeginArray, text: string(bytes.TrimRight(data, " \t\r\n"))}
 	case 'n':
 		return Value{kind: jsontext.KindNull}
 	case 't':

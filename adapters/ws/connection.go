@@ -3,7 +3,9 @@ package ws
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -107,6 +109,11 @@ func (c *connection) Has(feature port.Feature) bool {
 
 // Address implements application.Connection.
 func (c *connection) Address() string { return addressText(network.Of(c.address)) }
+
+// Client implements application.Connection.
+func (c *connection) Client() port.Client {
+	return port.Client{Address: c.Address(), Features: slices.Sorted(maps.Keys(c.features))}
+}
 
 // LoggedIn implements application.Connection.
 func (c *connection) LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time) {

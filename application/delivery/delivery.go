@@ -54,6 +54,8 @@ type Delivery struct {
 
 	// gathering are the attachments whose frames wait for Flush. They are the tail's own.
 	gathering []*Attachment
+	// announced are the announcements that were shown lately. They are the tail's own.
+	announced announcements
 
 	// deliveredAt is when frames were last delivered, in nanoseconds since began: no clock that is set changes that.
 	deliveredAt atomic.Int64

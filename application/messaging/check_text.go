@@ -3,6 +3,7 @@ package messaging
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"chatting/application/notice"
 	"chatting/application/port"
@@ -18,9 +19,25 @@ type CheckText struct {
 	// FailOpen lets a text pass that the hook gives no answer about. Else such a text is refused.
 	FailOpen bool
 	Notices  *notice.Log
+	// Observer is told of the hook's answers; nil: nobody is.
+	Observer TextObserver
 	// Traces has the spans of questions.
 	Traces port.Traces
 }
+
+// TextObserver is told of the answers of the text hook. Its method must not block.
+type TextObserver interface {
+	// Checked tells what the hook answered: one of the outcomes Text; and how long the message waited for it.
+	Checked(outcome string, took time.Duration)
+}
+
+// What the text hook answers.
+const (
+	TextPassed     = "passed"
+	TextRewritten  = "rewritten"
+	TextRefused    = "refused"
+	TextUnanswered = "unanswered"
+)
 
 // TextHook asks the platform about texts.
 type TextHook interface {
@@ -77,8 +94,27 @@ func (c *CheckText) Execute(ctx context.Context, command ChatCommand) (ChatComma
 // ask asks the platform.
 func (c *CheckText) ask(ctx context.Context, command ChatCommand) (domain.Text, error) {
 	span := c.Traces.Child(port.SpanCheckText, command.Trace)
-	text, err := c.Hook.Ask(span.In(ctx), command)
+	text, err := c.observed(span.In(ctx), command)
 	span.End(err)
+	return text, err
+}
+
+// observed asks the hook, and tells the observer what it answers.
+func (c *CheckText) observed(ctx context.Context, command ChatCommand) (domain.Text, error) {
+	if c.Observer == nil {
+		return c.Hook.Ask(ctx, command)
+	}
+	began, outcome := time.Now(), TextUnanswered
+	text, err := c.Hook.Ask(ctx, command)
+	switch {
+	case err == nil && text == command.Text:
+		outcome = TextPassed
+	case err == nil:
+		outcome = TextRewritten
+	case domain.CodeOf(err) == domain.CodeTextRefused:
+		outcome = TextRefused
+	}
+	c.Observer.Checked(outcome, time.Since(began))
 	return text, err
 }
 

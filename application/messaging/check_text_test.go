@@ -147,3 +147,26 @@ func TestATextOfTheLogIsNotEscapedAgain(t *testing.T) {
 func noticesTo(lines *bytes.Buffer) *notice.Log {
 	return notice.NewLog(slog.New(slog.NewTextHandler(lines, nil)), time.Now)
 }
+
+// hookOutcomes is a messaging.TextObserver.
+type hookOutcomes []string
+
+func (o *hookOutcomes) Checked(outcome string, _ time.Duration) { *o = append(*o, outcome) }
+
+func TestTheAnswersOfTheHookAreToldOf(t *testing.T) {
+	text, err := domain.NewText(ownText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, hook := range map[string]hookOf{
+		messaging.TextPassed: {}, messaging.TextRewritten: {text: "another"}, messaging.TextRefused: {err: errSaidNo},
+		messaging.TextUnanswered: {err: errNoAnswer},
+	} {
+		var told hookOutcomes
+		check := &messaging.CheckText{Hook: hook, Notices: porttest.QuietNotices(), Observer: &told}
+		_, _ = check.Execute(t.Context(), messaging.ChatCommand{Sender: 1, Target: 2, Text: text})
+		if len(told) != 1 || told[0] != want {
+			t.Errorf("told of %q, want %q", told, want)
+		}
+	}
+}

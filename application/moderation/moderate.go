@@ -55,6 +55,27 @@ type Moderate struct {
 	Log      Log
 	Register *Register
 	Now      port.Clock
+	// Observer is told of acts; nil: nobody is.
+	Observer Observer
+}
+
+// Observer is told of what the platform does. Its method must not block.
+type Observer interface {
+	// CarriedOut tells that something was done: the kind of an act, Announced or TextsRead.
+	CarriedOut(what string)
+}
+
+// What an Observer is told of beside acts.
+const (
+	Announced = "announce"
+	TextsRead = "read_texts"
+)
+
+// tell tells an observer, if there is one.
+func tell(observer Observer, what string) {
+	if observer != nil {
+		observer.CarriedOut(what)
+	}
 }
 
 // Command asks for an act. Until is zero for without end.
@@ -76,7 +97,11 @@ func (m *Moderate) Execute(ctx context.Context, c Command) (domain.Act, error) {
 	if act, err = m.Store.Add(ctx, act); err != nil {
 		return domain.Act{}, err
 	}
-	return act, m.publish(ctx, act.User)
+	if err := m.publish(ctx, act.User); err != nil {
+		return act, err
+	}
+	tell(m.Observer, string(act.Kind))
+	return act, nil
 }
 
 // publish publishes what is pending of a user.

@@ -36,3 +36,11 @@ const (
 	// FeatureTokenRenewal tells when the token expires, and answers a renewal.
 	FeatureTokenRenewal Feature = "token_renewal"
 )
+
+// Client is what a connection knows of its client.
+type Client struct {
+	// Address is what its network address is counted under; "" if it is not known.
+	Address string
+	// Features are those that it named at login, in alphabetical order.
+	Features []Feature
+}

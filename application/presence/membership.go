@@ -17,6 +17,8 @@ type Connection interface {
 	StatusChanged(to domain.UserID, change domain.Transition)
 	// Close ends the connection, once what is queued has been written.
 	Close(reason port.CloseReason)
+	// Client says who is at the other end.
+	Client() port.Client
 }
 
 // member is a user with a connection here, or one whose session the log still has to end.
@@ -65,7 +67,8 @@ type Membership struct {
 	conn     Connection
 	epoch    listEpoch
 	live     bool
-	erased   bool // its user was erased after it came
+	since    time.Time // when the login was answered
+	erased   bool      // its user was erased after it came
 }
 
 // SetFriends names whom the user watches and, of these, who hide their presence from the user, as loaded since Enter. Where
@@ -124,8 +127,8 @@ func (s *Membership) answer(limit int) {
 			online = append(online, friend)
 		}
 	}
-	s.live = true
-	s.conn.LoggedIn(m.user, online, sessions.now.Stamp())
+	s.live, s.since = true, sessions.now.Stamp()
+	s.conn.LoggedIn(m.user, online, s.since)
 	if i := slices.Index(m.memberships, s); i >= 0 { // else the connection has ended meanwhile
 		m.memberships = append(slices.Delete(m.memberships, i, i+1), s)
 	}

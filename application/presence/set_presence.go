@@ -186,7 +186,7 @@ func (p *SetPresence) Apply(partition int, record domain.SessionRecord, at time.
 			default:
 				p.nodes.lease.Alive(record.Incarnation)
 			}
-		case domain.FlushWanted:
+		case domain.FlushWanted, domain.ConnectionsAsked, domain.ConnectionsTold:
 		}
 		return nil
 	})

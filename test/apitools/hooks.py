@@ -34,6 +34,10 @@ def filter_case(context, case):
         return False  # one or the other
     if operation == "markRead" and case.body is None:  # null counts as no body
         return False
+    if operation == "announce" and isinstance(case.body, dict):  # one or the other
+        return (case.body.get("to") is None) != (case.body.get("user_ids") is None)
+    if operation == "getActivity" and (case.query or {}).get("texts") in (True, "true"):  # which needs the others
+        return {"actor", "reason"} <= set(case.query)
     if operation == "sendSystemMessage" and isinstance(case.body, dict):
         # A number counts as its text, a type that is no text as none, and without the type the game does not count.
         game = case.body.get("type") == "invite_game"

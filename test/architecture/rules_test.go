@@ -118,6 +118,9 @@ var layers = map[string]layer{
 		},
 		libraries: true,
 	},
+	"cmd/chatting/admin": {
+		module: []string{"domain", "cmd/chatting/exit", "cmd/chatting/talk", "cmd/chatting/terminal"}, libraries: true,
+	},
 	"cmd/chatting/doctor": {
 		module: append([]string{"cmd/chatting/exit", "cmd/chatting/installation", "cmd/chatting/terminal"}, inner...), libraries: true,
 	},

@@ -223,7 +223,7 @@ type answer struct {
 }
 
 // request makes a REST request as a user, without a body where that is nil.
-func request(ctx context.Context, addr, token, method, path string, body any) (answer, error) {
+func request(ctx context.Context, addr, token, method, path string, body any, headers ...string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, harness.FrameWait)
 	defer cancel()
 	var content io.Reader
@@ -243,6 +243,10 @@ func request(ctx context.Context, addr, token, method, path string, body any) (a
 	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		r.Header.Set(name, value)
 	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {

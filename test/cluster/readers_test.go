@@ -63,10 +63,12 @@ func (c *cluster) live(ctx context.Context) (messages, events int) {
 	call(http.MethodPost, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusCreated)
 	call(http.MethodDelete, "/api/chatting/blockedusers/", token(c.t, 201), target(202), http.StatusOK)
 	call(http.MethodPost, "/s2sapi/moderation/", s2sToken, map[string]any{"act": "mute", "user_id": 203, "actor": "alice"}, http.StatusOK)
+	call(http.MethodPost, "/s2sapi/moderation/announcements/", s2sToken, map[string]any{"to": "online", "message": "noon", "actor": "alice"}, http.StatusOK)
+	call(http.MethodGet, "/s2sapi/moderation/activity/?user_id=201&texts=true&actor=alice&reason=why", s2sToken, nil, http.StatusOK)
 	ann.Close()
 	bob.Close()
-	// An invite, its cancel, a system message, a read mark, a block and its end; and an act, in every partition.
-	const others = 6 + partitions
+	// An invite, its cancel, a system message, a read mark, a block and its end, an announcement; and an act, in every partition.
+	const others = 7 + partitions
 	return 40, 40 + others
 }
 
@@ -89,11 +91,12 @@ func TestOthersReadTheTopicsOfARunningClusterAsTheDocumentsSay(t *testing.T) {
 	changes := c.await(ctx, c.presence(), func(events []harness.Event) bool {
 		return len(events) >= 4 // both have come, and gone
 	})
+	audited := c.await(ctx, c.audit(), func(events []harness.Event) bool { return len(events) >= 3 })
 	schemas := harness.LoadSchemas(t)
 
 	t.Run("Kafka's console consumer", func(t *testing.T) {
 		kinds := map[string]int{}
-		for topic, count := range map[string]int{c.conversations(): logged, c.presence(): changes} {
+		for topic, count := range map[string]int{c.conversations(): logged, c.presence(): changes, c.audit(): audited} {
 			records := harness.ConsoleConsumer(ctx, t, c.parts.Brokers, topic, count)
 			if len(records) != count {
 				t.Errorf("it read %d of %d records of %s", len(records), count, topic)

@@ -62,9 +62,9 @@ func TestEveryExampleOfAsyncAPIFitsItsMessageAndNoOther(t *testing.T) {
 		for _, example := range d.examples(t, name) {
 			for other := range d.Components.Messages {
 				// A session may be anything, and so may a dead letter. What programs say looks like what users say, elsewhere. An
-				// act is in the audit what it is among the conversations.
+				// act or an announcement is in the audit what it is among the conversations.
 				if other == "session" || other == "deadLetter" || name == "producedMessage" && other == "say" ||
-					(name == "say" || name == "deadLetter") && other == "producedMessage" || name == "act" && other == "event" {
+					(name == "say" || name == "deadLetter") && other == "producedMessage" || (name == "act" || name == "announcement") && other == "event" {
 					continue
 				}
 				if err := d.Check(other, example); (err == nil) != (other == name) {
@@ -289,6 +289,10 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 	classify(s.next(cat), toClients)
 
 	s.post("/s2sapi/moderation/", `{"act":"end","user_id":299,"actor":"alice"}`, "", 200)
+	s.post("/s2sapi/moderation/announcements/", `{"to":"online","message":"noon","actor":"alice"}`, "", 200)
+	if status := s.request(http.MethodGet, "/s2sapi/moderation/activity/?user_id=201&texts=true&actor=alice&reason=why", "", ""); status != 200 {
+		t.Fatalf("reading texts: %d", status)
+	}
 	for _, channel := range []string{"conversations", "presence", "sessions", "audit"} {
 		names := slices.Collect(maps.Keys(d.Channels[channel].Messages))
 		ctx, cancel := context.WithTimeout(t.Context(), harness.FrameWait)
@@ -297,11 +301,11 @@ func TestWhatTheServerSendsAndLogsIsAsAsyncAPISays(t *testing.T) {
 			for _, record := range records {
 				classify(record.Value, names)
 			}
-			return len(records) > 0
+			return len(records) >= min(len(names), 3)
 		})
 		cancel()
 	}
-	for _, name := range append(toClients, "event", "presenceChanged", "session", "act") {
+	for _, name := range append(toClients, "event", "presenceChanged", "session", "act", "announcement", "textsRead") {
 		if !seen[name] {
 			t.Errorf("no %s was seen", name)
 		}

@@ -270,11 +270,14 @@ func TestEveryAnswerIsAsOpenAPISays(t *testing.T) {
 	guarded.ask(401, "DELETE /s2sapi/users/?user_id=2")
 	guarded.ask(401, `POST /s2sapi/moderation/ {"act":"mute","user_id":2,"actor":"alice"}`)
 	guarded.ask(401, "GET /s2sapi/moderation/?user_id=2")
+	guarded.ask(401, "GET /s2sapi/moderation/connections/?user_id=2")
+	guarded.ask(401, "GET /s2sapi/moderation/activity/?user_id=2")
+	guarded.ask(401, `POST /s2sapi/moderation/announcements/ {"to":"online","message":"noon","actor":"alice"}`)
 
 	limited := openREST(t, "CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=1")
 	for path, item := range r.doc.Paths.Map() {
 		for method, operation := range item.Operations() {
-			if operation.Responses.Value("429") != nil && path != "/trial/users/" { // whose limit is not that of tokens
+			if operation.Responses.Value("429") != nil && path != "/trial/users/" && path != "/s2sapi/moderation/announcements/" { // whose limits are not that of tokens
 				limited.untilLimited(method + " " + strings.Replace(path, "{id}", "2", 1))
 			}
 		}
@@ -446,6 +449,32 @@ func (r *rest) askModeration(one string) {
 	r.ask(200, "GET "+path+"?user_id=1")
 	r.ask(403, "GET /api/chatting/friends/", one)
 	r.ask(200, "POST "+path+` {"act":"unban","user_id":1,"actor":"alice"}`)
+	r.askAboutUsers(path)
+}
+
+// askAboutUsers makes announcements, and asks where a user is connected and what it did.
+func (r *rest) askAboutUsers(path string) {
+	r.t.Helper()
+	const elsewhere = "X-Forwarded-For: 127.0.0.1"
+	r.ask(400, "GET "+path+"connections/")
+	r.ask(403, "GET "+path+"connections/?user_id=1", elsewhere)
+	r.ask(200, "GET "+path+"connections/?user_id=1")
+	r.ask(400, "GET "+path+"activity/?user_id=1&texts=true")
+	r.ask(403, "GET "+path+"activity/?user_id=1", elsewhere)
+	r.ask(200, "GET "+path+"activity/?user_id=1&texts=true&actor=alice&reason=a+report")
+	announcements := path + `announcements/ {"to":"online","message":"noon","actor":"alice"}`
+	r.ask(400, "POST "+path+`announcements/ {"message":"noon","actor":"alice"}`)
+	r.ask(403, "POST "+announcements, elsewhere)
+	r.ask(200, "POST "+announcements, "Idempotency-Key: a1")
+	r.ask(422, "POST "+path+`announcements/ {"user_ids":[1,99],"message":"noon","actor":"alice"}`, "Idempotency-Key: a1")
+	r.ask(200, "POST "+path+`announcements/ {"user_ids":[1,99],"message":"noon","actor":"alice"}`)
+	r.ask(400, "POST "+announcements, "Idempotency-Key: ")
+	for range 100 {
+		if status, _ := r.exchange(true, "POST "+announcements); status != 200 {
+			break
+		}
+	}
+	r.ask(429, "POST "+announcements)
 }
 
 // waitForHistory returns once the history has a message to user 2: it marks it as read.

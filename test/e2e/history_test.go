@@ -17,7 +17,7 @@ import (
 )
 
 // rest makes a REST request and returns the status and the body.
-func (s *server) rest(method, path, token, body string) (int, []byte) {
+func (s *server) rest(method, path, token, body string, headers ...string) (int, []byte) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), harness.FrameWait)
 	defer cancel()
@@ -30,6 +30,10 @@ func (s *server) rest(method, path, token, body string) (int, []byte) {
 	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		r.Header.Set(name, value)
 	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {

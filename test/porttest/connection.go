@@ -135,6 +135,11 @@ func (c *Conn) TokenAfter(n int) string {
 // Address implements application.Connection.
 func (c *Conn) Address() string { return c.ClientAddress }
 
+// Client implements application.Connection.
+func (c *Conn) Client() port.Client {
+	return port.Client{Address: c.ClientAddress, Features: c.Features}
+}
+
 // TokenExpires implements application.Connection.
 func (c *Conn) TokenExpires(at time.Time) {
 	c.mu.Lock()

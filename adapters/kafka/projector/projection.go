@@ -56,7 +56,7 @@ func (h *projection) record(r *recordbatch.StoredRecord) {
 	event, frame, err := h.partition.open(r.Key, value)
 	h.followBlocks(r, event, err)
 	switch {
-	case err != nil && h.act(r):
+	case err != nil && (h.act(r) || kafka.IsAnnouncement(r.Value)):
 	case err != nil:
 		h.skipped++
 	case h.reader.acts.Judge(event, domain.Place{Partition: r.Partition, Offset: r.Offset}, r.Time) != nil:

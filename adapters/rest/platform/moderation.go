@@ -3,7 +3,6 @@ package platform
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
@@ -19,10 +18,7 @@ import (
 type moderationAPI struct{ use *moderation.Moderate }
 
 // actFields names the fields of a request by what is wrong with them.
-var actFields = []struct {
-	err   error
-	field string
-}{
+var actFields = []fieldOfError{
 	{domain.ErrActKind, "act"}, {domain.ErrActUser, "user_id"}, {domain.ErrActUntil, "until"}, {domain.ErrActReason, "reason"},
 	{domain.ErrActActor, "actor"},
 }
@@ -38,17 +34,12 @@ func (m moderationAPI) post(ctx context.Context, c *fiber.Ctx) error {
 		return err
 	}
 	act, err := m.use.Execute(ctx, command)
-	for _, wrong := range actFields {
-		if errors.Is(err, wrong.err) {
-			return exchange.Refused(wrong.field, err.Error())
-		}
-	}
 	switch domain.CodeOf(err) {
 	case "":
 	case domain.CodeNotInForce, domain.CodeLimit:
 		return exchange.Refused("act", err.Error())
 	default:
-		return err
+		return asRefusedField(err, actFields)
 	}
 	return exchange.Send(c, http.StatusOK, json.RawMessage(wire.AppendAct(nil, act)))
 }
@@ -56,17 +47,7 @@ func (m moderationAPI) post(ctx context.Context, c *fiber.Ctx) error {
 // actOf reads the fields of a request. Every field that is wrong is named.
 func actOf(body wire.Fields) (moderation.Command, error) {
 	wrong := wire.InvalidError{}
-	text := func(field string, needed bool) string {
-		value := body[field]
-		if !needed && value.IsAbsent() {
-			return ""
-		}
-		text, complaint := value.AsString()
-		if complaint != "" {
-			wrong[field] = []string{complaint}
-		}
-		return text
-	}
+	text := func(field string, needed bool) string { return textField(body, field, needed, wrong) }
 	command := moderation.Command{
 		Kind: domain.ActKind(text("act", true)), Reason: text("reason", false), Actor: text("actor", true),
 	}
@@ -92,12 +73,9 @@ func actOf(body wire.Fields) (moderation.Command, error) {
 
 // get answers what is in force for a user, and the latest acts.
 func (m moderationAPI) get(ctx context.Context, c *fiber.Ctx) error {
-	user, complaint := exchange.QueryValue(c, "user_id").AsUser()
-	if complaint == "" && user == wire.Nobody {
-		complaint = domain.ErrActUser.Message
-	}
-	if complaint != "" {
-		return exchange.Refused("user_id", complaint)
+	user, err := userOfQuery(c)
+	if err != nil {
+		return err
 	}
 	standing, err := m.use.StandingOf(ctx, user)
 	if err != nil {

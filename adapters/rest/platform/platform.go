@@ -1,5 +1,5 @@
-// Package platform is what other servers of the platform may ask for, below /s2sapi: system messages, acts of moderation, the
-// erasure of a user. Who is such a server is decided before a request comes here.
+// Package platform is what other servers of the platform may ask for, below /s2sapi: system messages, acts of moderation, what
+// moderators see, announcements, the erasure of a user. Who is such a server is decided before a request comes here.
 package platform
 
 import (
@@ -14,6 +14,7 @@ import (
 	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/application/port"
+	"chatting/application/presence"
 )
 
 // Deps is what the platform's servers are served with. All are needed.
@@ -22,6 +23,9 @@ type Deps struct {
 	Idempotency   IdempotencyStore
 	Erase         *application.EraseUser
 	Moderate      *moderation.Moderate
+	Announce      *moderation.Announce
+	Activity      *moderation.LookAtActivity
+	Whereabouts   *presence.Whereabouts
 	Now           port.Clock
 	// Notices take the log lines that callers can cause in any number.
 	Notices *notice.Log
@@ -30,8 +34,11 @@ type Deps struct {
 // Handler answers a request of another server of the platform. Its context ends with the time for the request.
 type Handler func(ctx context.Context, c *fiber.Ctx) error
 
+// Large sends an answer that has so many bytes, and counts them until the caller has taken it.
+type Large func(c *fiber.Ctx, bytes int, body any) error
+
 // Mount names every path once. guarded returns the handler that lets the platform's servers, and nobody else, come to handle.
-func Mount(app fiber.Router, guarded func(handle Handler) fiber.Handler, deps Deps) {
+func Mount(app fiber.Router, guarded func(handle Handler) fiber.Handler, large Large, deps Deps) {
 	messages := systemMessages{
 		sender: deps.SystemMessage, once: onlyOnce{store: deps.Idempotency, now: deps.Now, notices: deps.Notices},
 	}
@@ -40,6 +47,11 @@ func Mount(app fiber.Router, guarded func(handle Handler) fiber.Handler, deps De
 	acts := moderationAPI{deps.Moderate}
 	app.Post("/s2sapi/moderation/", guarded(acts.post))
 	app.Get("/s2sapi/moderation/", guarded(acts.get))
+	said := announcements{use: deps.Announce, once: messages.once}
+	app.Post("/s2sapi/moderation/announcements/", guarded(said.post))
+	asked := moderators{where: deps.Whereabouts, activity: deps.Activity, large: large}
+	app.Get("/s2sapi/moderation/connections/", guarded(asked.connections))
+	app.Get("/s2sapi/moderation/activity/", guarded(asked.whatUserDid))
 }
 
 // userErasure erases users for the platform.

@@ -36,7 +36,7 @@ func TestConversationsOnPostgreSQLKeepTheirContract(t *testing.T) {
 func contract(t *testing.T, newDatabase func(*testing.T) testDB) {
 	for _, group := range []map[string]func(*testing.T, testDB){
 		historyContract, pageContract, markContract, markEventContract, cursorContract, forgedContract, projectionContract,
-		missedContract, erasureContract,
+		missedContract, erasureContract, doneContract,
 	} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) { test(t, newDatabase(t)) })

@@ -39,3 +39,9 @@ func (h *History) Share() *database.Share { return h.share }
 func (e *Erasures) Note(ctx context.Context, erasure application.Erasure) error {
 	return e.note(ctx, erasure)
 }
+
+// The statements about what a user did.
+const (
+	SelectDone = selectDone
+	CountDone  = countDone
+)

@@ -96,7 +96,7 @@ Exit codes:
 		newServeCommand(s), newTokenCommand(s), newConnectCommand(s), newSendCommand(s), newHealthCommand(s), newMigrateCommand(s),
 		newConfigCommand(s),
 		newDoctorCommand(s), newDeadLettersCommand(s), newEventsCommand(s), newHistoryCommand(s), newAdoptCommand(s), newBenchCommand(s),
-		newVersionCommand(s),
+		newAdminCommand(s), newVersionCommand(s),
 	)
 	refuseArguments(root)
 	completeValues(root)

@@ -92,6 +92,13 @@ func (r *seenRecord) user(field string) domain.UserID {
 // userFields are where records name the users that they are about.
 var userFields = []string{"from_id", "to_id", "user_id", "target_id", "opponent_id", "user"}
 
+// count returns how many elements the list of a field has.
+func (r *seenRecord) count(field string) int {
+	var list []json.RawMessage
+	_ = json.Unmarshal(r.data[field], &list) // anybody may have written the record
+	return len(list)
+}
+
 // concerns tells whether a record names a user, in its data or its key.
 func (r *seenRecord) concerns(user domain.UserID) bool {
 	for _, field := range userFields {
@@ -139,6 +146,14 @@ func (r seenRecord) line(prefix string) string {
 				b.WriteString(" " + text)
 			}
 		}
+	case kind == "announcement":
+		to := r.text("to")
+		if to == "" {
+			to = fmt.Sprintf("%d users", r.count("user_ids"))
+		}
+		fmt.Fprintf(&b, " %s -> %s %s", r.text("actor"), to, r.text("message"))
+	case kind == "texts_read":
+		fmt.Fprintf(&b, " %s -> %d %s", r.text("actor"), r.user("user_id"), r.text("reason"))
 	case kind == "system_message" && r.data["from_id"] == nil && r.data["to_id"] != nil:
 		fmt.Fprintf(&b, " %s -> %d %s", r.text("from"), r.user("to_id"), r.text("message"))
 		r.addRoom(&b)
@@ -225,6 +240,7 @@ func (f eventFilter) passes(r seenRecord) bool {
 // shortTypes are the types of our events, without prefix and version.
 var shortTypes = []string{
 	"chat_message", "invite_game", "system_message", "user_blocked", "user_unblocked", "read_mark", "presence_changed", "moderation",
+	"announcement", "texts_read",
 }
 
 // readTypes reads a list of types: those of ours in short, and others, or later versions, in full.

@@ -29,9 +29,9 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 			lockDataDir, startBroker, newCluster, openStore, newInstallation, newAppenders, newConversations, newSessions,
 			newFlushes,
 			// The use cases.
-			newTokens, newModeration, newBlocks, newPresence, newTextHook, newMessages, newInvites, newHistory, newLogins,
+			newTokens, newActs, newModeration, newBlocks, newPresence, newTextHook, newMessages, newInvites, newHistory, newLogins,
 			// The transports.
-			newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
+			newAnnounce, newActivity, newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
 			// What the node itself does.
 			newReadiness, newNodeClock, newTails, newConsumers, servicemanager.New, newNode,
 		),

@@ -123,6 +123,7 @@ func (n *node) starting() []step {
 		patient(p.Consumers.recognise),
 		only(inside, first(n.beginLife)),
 		patient(n.sealTokens),
+		patient(n.sealAnswers),
 		// Without storing, what is not delivered is refused. So storing begins anew once it is switched on.
 		only(!stores, patient(p.Common.Store.Cursors.ForgetCursors)),
 
@@ -137,6 +138,7 @@ func (n *node) starting() []step {
 		only(inside, first(p.Presence.Set.BuryOthers)),
 
 		// This node takes part.
+		endless("the answers where users are connected", p.Presence.Whereabouts.Run),
 		endless("heartbeats and sessions", p.Presence.Set.Run),
 		endless("the relay of blocks", p.Blocks.Relay.Run),
 		endless("the relay of acts", p.Moderation.Relay.Run),
@@ -304,6 +306,15 @@ func (n *node) sealTokens(ctx context.Context) error {
 		n.parts.Logins.Delivery.Tokens.SealWith(key, earlier...)
 	}
 	return err
+}
+
+// sealAnswers has only nodes of this installation read on which addresses users are connected.
+func (n *node) sealAnswers(ctx context.Context) error {
+	key, err := n.parts.Common.Store.Blocks.Secret(ctx, "connections of users")
+	if err != nil {
+		return err
+	}
+	return n.parts.Presence.Questions.SealWith(key)
 }
 
 // announce says in one line that the node serves, what is embedded, and what that is not for.

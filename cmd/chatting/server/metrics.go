@@ -21,6 +21,8 @@ import (
 	"chatting/adapters/tracing"
 	"chatting/adapters/ws"
 	"chatting/application/ledger"
+	"chatting/application/messaging"
+	"chatting/application/moderation"
 	"chatting/cmd/chatting/installation"
 	"chatting/configs"
 )
@@ -35,6 +37,8 @@ type observers struct {
 	deliveries kafka.DeliveryObserver
 	letters    ingest.Observer
 	database   database.Observer
+	platform   moderation.Observer
+	texts      messaging.TextObserver
 }
 
 func newObservers(own identity, cfg configs.Config) observers {
@@ -46,7 +50,8 @@ func newObservers(own identity, cfg configs.Config) observers {
 	log := m.Log()
 	return observers{
 		metrics: m, sockets: m.Sockets(), requests: m.Requests(), deliveries: m.Deliveries(), letters: m.Letters(),
-		database: m.Queries(), appends: func(topic string) appending.AppendObserver { return log.To(topic) },
+		platform: m.Platform(), texts: m.Texts(), database: m.Queries(),
+		appends: func(topic string) appending.AppendObserver { return log.To(topic) },
 	}
 }
 

@@ -24,6 +24,7 @@ type tails struct {
 	delivery *delivery.Delivery
 	flushes  *projector.Flushes
 	acts     *moderation.Register
+	asking   *kafka.ConnectionQuestions
 	names    kafka.TopicNames
 
 	sessions, conversations *logclient.Tail
@@ -40,7 +41,7 @@ func newTails(
 ) *tails {
 	t := &tails{
 		common: c, cluster: cluster, clock: clock, presence: p.Set, delivery: l.Delivery, flushes: flushes,
-		acts:  acts.Register,
+		acts: acts.Register, asking: p.Questions,
 		names: kafka.NamesFor(c.Config.TopicPrefix),
 	}
 	i.List.CaughtUp = t.conversationsRead
@@ -83,7 +84,7 @@ func (t *tails) open(ctx context.Context) error {
 	t.sessions = logclient.NewTail(t.cluster, logclient.TailOptions{
 		Topic: t.names.Sessions, From: from, Logger: t.common.Logger,
 		Handler: &kafka.SessionTail{
-			Presence: t.presence, Notices: t.common.Notices, FlushWanted: t.flushes.Hear, Lost: t.lost,
+			Presence: t.presence, Notices: t.common.Notices, FlushWanted: t.flushes.Hear, Connections: t.asking, Lost: t.lost,
 		},
 	})
 	t.delivering = &kafka.ConversationTail{

@@ -37,7 +37,9 @@ func newCheck(c common, hook *texthook.Client) *messaging.CheckText {
 	if hook == nil {
 		return nil
 	}
-	check := &messaging.CheckText{Hook: hook, FailOpen: c.Config.Hook.OnFailure == configs.HookOpen, Notices: c.Notices, Traces: c.Traces}
+	check := &messaging.CheckText{
+		Hook: hook, FailOpen: c.Config.Hook.OnFailure == configs.HookOpen, Notices: c.Notices, Traces: c.Traces, Observer: c.Observers.texts,
+	}
 	if c.Config.History.Enabled {
 		check.Sent = sentTexts{c.Store.Undelivered}
 	}

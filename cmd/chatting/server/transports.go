@@ -19,6 +19,7 @@ import (
 	"chatting/adapters/ws/throttle"
 	"chatting/application"
 	"chatting/application/ledger"
+	"chatting/application/moderation"
 	"chatting/application/notice"
 	"chatting/application/port"
 	"chatting/cmd/chatting/installation"
@@ -39,6 +40,8 @@ type apiParts struct {
 	Invites    inviteParts
 	History    historyParts
 	Logins     loginParts
+	Announce   *moderation.Announce
+	Activity   *moderation.LookAtActivity
 	Cluster    *logclient.Cluster
 	Appenders  appenders
 	Readiness  *readiness
@@ -56,7 +59,8 @@ func newAPI(p apiParts) (*rest.API, error) {
 		Invites: p.Invites.List, History: p.History.Read,
 		Platform: platform.Deps{
 			SystemMessage: p.Messages.System, Idempotency: idempotency{c.Store.Idempotency, c.Store.Clock}, Erase: p.History.Erase,
-			Moderate: p.Moderation.Moderate, Now: c.Now, Notices: c.Notices,
+			Moderate: p.Moderation.Moderate, Announce: p.Announce, Activity: p.Activity, Whereabouts: p.Presence.Whereabouts,
+			Now: c.Now, Notices: c.Notices,
 		},
 		Bytes: p.Bytes, Logger: c.Logger, Notices: c.Notices, Writes: p.Rates.userWrites, Logins: p.Rates.addressLogins,
 		Ready: p.Readiness.ready, Checks: p.checks(),

@@ -60,6 +60,9 @@ type presenceParts struct {
 	IsOnline *presence.IsOnline
 	Friends  *presence.Friends // nil if the user-management service keeps them
 	Refresh  *presence.FriendRefresh
+	// Whereabouts finds out where users are connected, by Questions.
+	Whereabouts *presence.Whereabouts
+	Questions   *kafka.ConnectionQuestions
 }
 
 func newPresence(c common, own identity, b blockParts, t tokenParts) presenceParts {
@@ -73,6 +76,9 @@ func newPresence(c common, own identity, b blockParts, t tokenParts) presencePar
 			Presence: set, Users: c.Store.Users, Lists: c.Store.Friends, Hide: b.Hide, Retry: refreshRetry, AtATime: refreshAtATime,
 		},
 	}
+	p.Questions = kafka.NewConnectionQuestions(c.Sessions)
+	p.Whereabouts = presence.NewWhereabouts(set, p.Questions, c.NewID, c.Notices)
+	p.Questions.Whereabouts = p.Whereabouts
 	if t.Service == nil {
 		p.Friends = &presence.Friends{Store: c.Store.Friends, Sessions: c.Sessions}
 		return p
