@@ -22,6 +22,7 @@ var shorter = []struct {
 	{"adapters/kafka/topics.go", regexp.MustCompile(`retention: SessionRetention`), "retention: 20 * time.Minute"},
 	{"adapters/sqlstore/idempotency.go", regexp.MustCompile(`KeyLifetime = 24 \* time.Hour`), "KeyLifetime = 10 * time.Minute"},
 	{"application/moderation/register.go", regexp.MustCompile(`Lately = 30 \* 24 \* time.Hour`), "Lately = 10 * time.Minute"},
+	{"application/moderation/register.go", regexp.MustCompile(`forgetEvery = time.Hour`), "forgetEvery = time.Minute"},
 	{"configs/chat.go", regexp.MustCompile(`duration\(&h.Retention, time.Hour,`), "duration(&h.Retention, time.Minute,"},
 	{"domain/act.go", regexp.MustCompile(`RevocationLength = 365 \* 24 \* time.Hour`), "RevocationLength = 10 * time.Minute"},
 }
