@@ -103,16 +103,16 @@ func (i *installation) rest(ctx context.Context, at float64) error {
 	defer cancel()
 	for {
 		found := make(map[string]float64)
-		if err := i.look(ctx, found); err != nil {
-			return err
-		}
+		err := i.look(ctx, found)
 		left := slices.ContainsFunc(i.nodes, func(n *node) bool { return found[fmt.Sprintf("node %d gauge users", n.number)] > 0 })
-		if !left || !pause(limit, 2*time.Second) {
-			for name, value := range found {
-				i.samples.add(at, name, value)
-			}
-			return nil
+		// A node makes one profile at a time: it may still be about one that was asked for before.
+		if (err != nil || left) && pause(limit, 2*time.Second) {
+			continue
 		}
+		for name, value := range found {
+			i.samples.add(at, name, value)
+		}
+		return err
 	}
 }
 
@@ -140,14 +140,14 @@ func (i *installation) measure(ctx context.Context, o *options) {
 		}
 		found := make(map[string]float64)
 		at := time.Since(began).Minutes()
-		switch err := i.look(ctx, found); {
-		case err == nil:
-			for name, value := range found {
-				i.samples.add(at, name, value)
-			}
-		case ctx.Err() == nil:
+		// What has begun is finished: a node whose profile nobody waits for makes it all the same, and none for others meanwhile.
+		if err := i.look(context.WithoutCancel(ctx), found); err != nil {
 			say("%s: measuring: %v", i.name, err)
 			i.samples.missed++
+			continue
+		}
+		for name, value := range found {
+			i.samples.add(at, name, value)
 		}
 		if len(profiles) > 0 && time.Since(began) > profiles[0] {
 			i.profile(strconv.Itoa(3 - len(profiles)))
