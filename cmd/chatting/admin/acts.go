@@ -42,7 +42,7 @@ func (a act) line() string {
 
 // newAct returns the command for one kind of act. ends tells that such an act may end by itself.
 func newAct(o Options, kind, short string, ends bool) *cobra.Command {
-	long := short + ". The act counts on all nodes once the command has ended, and stands in chatting.audit.\n" +
+	long := short + ".\nThe act counts on all nodes once the command has ended, and stands in chatting.audit.\n" +
 		"Exit codes: 4 the server cannot now; 5 it was refused; 6 it may be done."
 	example := "  chatting admin " + kind + " 201 --reason \"report 17\""
 	if ends {

@@ -34,8 +34,9 @@ func New(o Options) *cobra.Command {
 		Use:   "admin",
 		Short: "Moderate: act on users, announce, and see what users do",
 		Long: `Moderate: act on users, make announcements, and see where users are connected and what they did.
-Every command asks a running server, by the API for the platform's servers (/s2sapi/moderation/). It takes the token from
-s2s.token of the configuration, or from the data directory of the server. What an act promises is in docs/moderation.md.`,
+Every command asks a running server, by the API for the platform's servers (/s2sapi/moderation/). It takes
+the token from s2s.token of the configuration, or from the data directory of the server. What an act promises
+is in docs/moderation.md.`,
 		Example: `  chatting admin mute 201 --for 24h --reason spam
   chatting admin activity 201
   chatting admin announce --online "maintenance at noon"`,

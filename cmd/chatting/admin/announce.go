@@ -17,10 +17,11 @@ import (
 // newAnnounce returns the command that makes an announcement.
 func newAnnounce(o Options) *cobra.Command {
 	c := newCommand(o, "announce (--online | --to ID,…) TEXT", "Say something to all who are online, or to a list of users",
-		`Say something to all who are online, or to a list of users. Clients get it as a system message. What is for all who are online is
-kept for nobody else. What is for a list is kept as system messages are, and the output names the users who are offline
-and get nothing. The announcement stands in chatting.audit. Exit codes: 4 the server cannot now; 5 it was refused; 6 some
-may have got it, and the error names the --key under which to make it again: nobody gets it twice.`,
+		`Say something to all who are online, or to a list of users. Clients get it as a system message. What is for
+all who are online is kept for nobody else. What is for a list is kept as system messages are, and the
+output names the users who are offline and get nothing. The announcement stands in chatting.audit. Exit
+codes: 4 the server cannot now; 5 it was refused; 6 some may have got it, and the error names the --key
+under which to make it again: nobody gets it twice.`,
 		`  chatting admin announce --online "maintenance at noon"
   chatting admin announce --to 201,202 "you won" --reason "tournament 7"`,
 		"print the announcement as the server tells of it, as a line of JSON")

@@ -79,8 +79,9 @@ under, and the features that it named. If a node did not answer, the command say
 // newActivity returns the command that shows what a user did.
 func newActivity(o Options) *cobra.Command {
 	c := newCommand(o, "activity USER", "Show what a user did lately",
-		`Show what is in force for a user, how much it did within a day, whom it blocks and who blocks it, and its latest messages and
-invites, the newest first. --texts shows the texts of messages, too. That needs --reason, and stands in chatting.audit.`,
+		`Show what is in force for a user, how much it did within a day, whom it blocks and who blocks it, and its
+latest messages and invites, the newest first. --texts shows the texts of messages, too. That needs --reason,
+and stands in chatting.audit.`,
 		`  chatting admin activity 201
   chatting admin activity 201 --texts --reason "report 17"`, "print the answer of the server as a line of JSON")
 	who := c.whoActs()
