@@ -66,8 +66,10 @@ func run(ctx context.Context, o *options) (faults int, err error) {
 		return 0, err
 	}
 	installations := []*installation{embedded(o), cluster(o)}
-	for _, i := range installations {
+	for _, i := range installations { // also those that do not come to start: they have made a database
 		defer func() { err = errors.Join(err, i.stop()) }()
+	}
+	for _, i := range installations {
 		if err := errors.Join(i.start(ctx), i.open(o.dir)); err != nil {
 			return 0, err
 		}
