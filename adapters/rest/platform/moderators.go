@@ -141,20 +141,7 @@ func (m moderators) whatUserDid(ctx context.Context, c *fiber.Ctx) error {
 	if err != nil {
 		return asRefusedField(err, inspectionFields)
 	}
-	answer := activityBody{
-		User: query.User, Online: a.Online, Muted: a.Muted, Banned: a.Banned, Blocks: a.Blocks, BlockedBy: a.BlockedBy,
-		Acts: make([]json.RawMessage, 0, len(a.Acts)),
-	}
-	if a.HasFriends {
-		answer.Friends = &a.Friends
-	}
-	if a.HasHistory {
-		answer.Lately = &countsBody{wire.Time(a.At.Add(-moderation.CountedFor)), a.Messages, a.Invites}
-		answer.Events = make([]json.RawMessage, 0, len(a.Events))
-	}
-	if !a.FirstSeen.IsZero() {
-		answer.FirstSeen = wire.Time(a.FirstSeen)
-	}
+	answer := activityOf(query.User, a)
 	bytes := 0
 	for _, act := range a.Acts {
 		encoded := wire.AppendAct(nil, act)
@@ -174,6 +161,25 @@ func (m moderators) whatUserDid(ctx context.Context, c *fiber.Ctx) error {
 		answer.Next = &next
 	}
 	return m.large(c, bytes, answer)
+}
+
+// activityOf returns the answer about a user, still without acts and events.
+func activityOf(user domain.UserID, a moderation.Activity) activityBody {
+	answer := activityBody{
+		User: user, Online: a.Online, Muted: a.Muted, Banned: a.Banned, Blocks: a.Blocks, BlockedBy: a.BlockedBy,
+		Acts: make([]json.RawMessage, 0, len(a.Acts)),
+	}
+	if a.HasFriends {
+		answer.Friends = &a.Friends
+	}
+	if a.HasHistory {
+		answer.Lately = &countsBody{wire.Time(a.At.Add(-moderation.CountedFor)), a.Messages, a.Invites}
+		answer.Events = make([]json.RawMessage, 0, len(a.Events))
+	}
+	if !a.FirstSeen.IsZero() {
+		answer.FirstSeen = wire.Time(a.FirstSeen)
+	}
+	return answer
 }
 
 // activityQuery reads the parameters. Every one that is wrong is named.
