@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,11 +73,8 @@ func (n *Node) set(change func()) {
 
 // NodeIDs makes the incarnations of a node: 1000 and on for node 1.
 func NodeIDs(number byte) port.IDs {
-	next := byte(0)
-	return func() domain.EventID {
-		next++
-		return domain.EventID{number, next}
-	}
+	var next atomic.Uint32
+	return func() domain.EventID { return domain.EventID{number, byte(next.Add(1))} }
 }
 
 func Incarnation(number, life byte) domain.Incarnation { return domain.Incarnation{number, life} }
