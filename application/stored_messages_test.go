@@ -14,6 +14,7 @@ import (
 	"chatting/application/history"
 	"chatting/application/invites"
 	"chatting/application/messaging"
+	"chatting/application/past"
 	"chatting/application/port"
 	"chatting/application/replay"
 	"chatting/domain"
@@ -499,6 +500,60 @@ func TestEachPartOfTheLogIsJudgedByTheBlocksAtItsPlaces(t *testing.T) {
 		sameFrames(t, "without what a block hides", replayedTo(c), want)
 		session.Close()
 	})
+}
+
+// Nobody can tell whether a block hid what somebody says again: the history stands still. The login gets what can be told.
+func TestWhatMayHaveBeenHiddenComesAtALaterLogin(t *testing.T) {
+	for what, away := range map[string]bool{"the history is too far behind": false, "the history does not answer": true} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStoring(t)
+				s.in(t, 201)
+				s.in(t, 203)
+				partition := s.log.PartitionOf(domain.Between(201, 202))
+				_, session := s.in(t, 202)
+				session.Close()
+				time.Sleep(5 * time.Second) // where storing begins for it is saved
+				for _, change := range []func(context.Context, domain.UserID, domain.UserID) error{s.block.Add, s.block.Remove} {
+					if err := change(t.Context(), 202, 201); err != nil {
+						t.Fatal(err)
+					}
+				}
+				projected := int64(0)
+				first := &porttest.FirstPlaces{Log: s.log, Projected: func(int) int64 { return projected }}
+				if away {
+					first.Err = porttest.ErrRefused
+				}
+				repeats := &past.Repeats{Log: &porttest.PastLog{Log: s.log, Records: 1}, History: first, Progress: first}
+				s.stored.Past.Repeats = repeats
+				s.history.Behind[partition] = int64(len(s.log.All(partition)))
+				before := s.chat(t, 201, 202)
+				doubtful := string(porttest.FrameOf(domain.Place{Partition: partition, Offset: int64(len(s.log.All(partition)))}))
+				if err := porttest.Answer(t, func(done func(error)) {
+					s.send.Execute(messaging.ChatCommand{Sender: 201, Target: 202, ClientMessageID: "x"}, done)
+				}); err != nil {
+					t.Fatal(err)
+				}
+				behind := s.chat(t, 201, 202)
+				for range 2 {
+					c, session := s.in(t, 202)
+					synctest.Wait()
+					sameFrames(t, "while that cannot be told", replayedTo(c), []string{before, behind})
+					session.Received([]domain.Place{porttest.PositionOf(behind)})
+					session.Close()
+					time.Sleep(5 * time.Second) // it is saved
+					before, behind = behind, s.chat(t, 201, 202)
+				}
+				projected, first.Err = int64(len(s.log.All(partition))), nil
+				c, session := s.in(t, 202)
+				synctest.Wait()
+				if got := replayedTo(c); len(got) != 4 || got[0] != doubtful {
+					t.Errorf("once it can be told: %v, want %s first", got, doubtful)
+				}
+				session.Close()
+			})
+		})
+	}
 }
 
 func TestAReplayMakesRoomIfOthersNeedIt(t *testing.T) {

@@ -171,7 +171,9 @@ func newCalls(t *testing.T, s *Store) []call {
 		{"HasMessage", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.HasMessage(ctx, 2, 1, first) }, true, nil, 0},
 		{"FirstPlaces", func(ctx context.Context, s *Store) (any, error) {
 			return s.Undelivered.FirstPlaces(ctx, 2, []past.Named{{ID: first, Sender: 1}, {ID: first, Sender: 3}})
-		}, map[domain.EventID]domain.Place{first: places(1)[0]}, nil, 0},
+		}, past.Firsts{
+			Places: map[domain.EventID]domain.Place{first: places(1)[0]}, Changes: map[domain.UserID]int64{1: 0, 3: 0},
+		}, nil, 0},
 		{"SentFrame", func(ctx context.Context, s *Store) (any, error) { return s.Undelivered.SentFrame(ctx, 2, 1, first) }, sqltest.Frame(domain.Event{ID: first}), nil, 0},
 		{"Projections", func(ctx context.Context, s *Store) (any, error) { return s.Projections.Projections(ctx) }, []history.Projection{end}, nil, 0},
 		{"Projected", func(ctx context.Context, s *Store) (any, error) { return s.Projections.Projected(ctx, 1) }, places(4), nil, 0},

@@ -225,6 +225,9 @@ func (d *Delivery) Restart(partition int, next int64) {
 	d.invites.Restart(partition)
 	d.Verdicts.Restart(partition, next)
 	d.Tokens.restart(partition)
+	if d.Repeats != nil {
+		d.Repeats.Restart(partition)
+	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, r := range d.users {

@@ -38,7 +38,8 @@ func (s *stage) asks(history *porttest.FirstPlaces) {
 
 // repeatsBehindGate answers when the test lets it.
 type repeatsBehindGate struct {
-	of   delivery.Repeats
+	delivery.Repeats
+
 	gate chan struct{} // nil: at once
 }
 
@@ -52,7 +53,7 @@ func (r repeatsBehindGate) Repeated(
 			return nil, ctx.Err()
 		}
 	}
-	return r.of.Repeated(ctx, user, events)
+	return r.Repeats.Repeated(ctx, user, events)
 }
 
 // checks is porttest.Stage.Checks.

@@ -23,6 +23,8 @@ type BlockVersions interface {
 type Repeats interface {
 	// Repeated returns the places of those events of user's conversations that stood in the log before.
 	Repeated(ctx context.Context, user domain.UserID, events []past.Named) (map[domain.Place]struct{}, error)
+	// Restart says that a partition of the log was made anew.
+	Restart(partition int)
 }
 
 // Two kinds of records are in doubt. Anybody who may write the log can write a change of a block, so a change takes effect only

@@ -55,8 +55,8 @@ func (r *recipient) inDoubt(w doubtful) bool {
 	return r.mayRepeat(w.event)
 }
 
-// named returns what is asked of an event: whether it stood in the log before the latest change of the block. What stands behind that no
-// block has hidden.
+// named returns what is asked of an event: whether it stood in the log before the latest change of the block, or before the connections
+// are served. What stands between these no block has hidden.
 func (r *recipient) named(w doubtful) past.Named {
 	sender, p := w.sender(), w.at.Partition
 	read := r.changed[sender]

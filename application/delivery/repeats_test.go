@@ -220,6 +220,32 @@ func TestOnlyWhatABlockMayHaveHiddenIsAskedAbout(t *testing.T) {
 	})
 }
 
+// A history that stands still, or is projected again, costs nobody a connection for a block that ended long before.
+func TestOfAnUnblockThatTheHistoryHasTheLogIsNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		projected := int64(4)
+		s, history := repeating(t, &projected)
+		log := &porttest.PastLog{Log: s.Log, Records: 1}
+		s.Delivery.Repeats = &past.Repeats{Log: log, History: history, Progress: history}
+		s.Block(2, 1)
+		s.Named(1, 2, "hidden")
+		s.Unblock(2, 1)
+		for range 5 {
+			s.Chat(1, 2)
+		}
+		s.Tail()
+		c, _ := s.Login(2)
+		s.Named(1, 2, "hidden")
+		news := s.Named(1, 2, "m")
+		s.Tail()
+		synctest.Wait()
+		s.Shown("the one who unblocked", c, news)
+		if len(log.Wanted) != 0 {
+			t.Errorf("the log was read: %v", log.Wanted)
+		}
+	})
+}
+
 func TestOneWhomNobodyCanTellWhetherAMessageIsRepeatedIsClosed(t *testing.T) {
 	for what, spoil := range map[string]func(history *porttest.FirstPlaces, log *porttest.PastLog){
 		"the database is away": func(history *porttest.FirstPlaces, _ *porttest.PastLog) { history.Err = porttest.ErrRefused },

@@ -25,8 +25,6 @@ type judging struct {
 	targets []domain.UserID
 	// changed are the offsets of those changes of the user's blocks that took effect.
 	changed map[domain.Place]struct{}
-	// changedHere are those of targets whose block changed in the stretch.
-	changedHere map[domain.UserID]struct{}
 	// named are the entries that may stand in the log before the stretch, where a block hid them.
 	named []Named
 }
@@ -175,7 +173,6 @@ func (j *judging) judge() (entries []Entry, unknown bool) {
 		if change, ok := r.event.Body.(domain.BlockChanged); ok {
 			if _, isReal := j.changed[r.at]; isReal {
 				j.blocks.Apply(change.Target, change.Blocked, change.Version)
-				j.noteChange(change.Target, r.at)
 			}
 			continue
 		}
@@ -215,22 +212,9 @@ func (j *judging) judge() (entries []Entry, unknown bool) {
 	return entries, unknown
 }
 
-// noteChange notes that the user's block of target changed at a place.
-func (j *judging) noteChange(target domain.UserID, at domain.Place) {
-	if at.Offset < j.from[at.Partition] {
-		return
-	}
-	if j.changedHere == nil {
-		j.changedHere = make(map[domain.UserID]struct{})
-	}
-	j.changedHere[target] = struct{}{}
-}
-
 // note notes an event that may stand in the log before the stretch.
 func (j *judging) note(sender domain.UserID, r openRecord) {
-	named := Named{ID: r.event.ID, Sender: sender, At: r.at, Before: j.from[r.at.Partition]}
-	if _, here := j.changedHere[sender]; !here {
-		named.Version = j.blocks.Version(sender)
-	}
-	j.named = append(j.named, named)
+	j.named = append(j.named, Named{
+		ID: r.event.ID, Sender: sender, At: r.at, Version: j.blocks.Version(sender), Before: j.from[r.at.Partition],
+	})
 }

@@ -80,6 +80,10 @@ type Entries struct {
 	// InvitesUnknown tells that the stretch has events about the user's invites from before what this node knows of invites. They
 	// are left out.
 	InvitesUnknown bool
+	// LeftOut are those that are left out of Entries because nobody can tell now whether a block hid them: they may stand in the log
+	// before. Why says why not.
+	LeftOut []Entry
+	Why     error
 
 	wanted Stretch
 	close  func()
@@ -87,7 +91,7 @@ type Entries struct {
 
 // IsWhole tells whether Entries has all of the stretch: it did not reach too far back.
 func (e *Entries) IsWhole() bool {
-	return !e.InvitesUnknown && slices.Equal(e.From, e.wanted.From) && slices.Equal(e.To, e.wanted.To)
+	return !e.InvitesUnknown && len(e.LeftOut) == 0 && slices.Equal(e.From, e.wanted.From) && slices.Equal(e.To, e.wanted.To)
 }
 
 // Close gives back the bytes that the entries take. It may be called again.
@@ -121,7 +125,7 @@ func (p *Past) Entries(ctx context.Context, wanted Stretch, list []blocks.Entry,
 		entries.Entries = nil
 	}
 	if entries.Entries, err = p.withoutErased(ctx, entries.Entries); err == nil {
-		entries.Entries, err = p.withoutRepeated(ctx, wanted.User, entries.Entries, j.named)
+		err = p.leaveOutRepeated(ctx, entries, j.named)
 	}
 	if err != nil {
 		records.Close()
@@ -130,19 +134,34 @@ func (p *Past) Entries(ctx context.Context, wanted Stretch, list []blocks.Entry,
 	return entries, nil
 }
 
-// withoutRepeated returns the entries without those of named that stand in the log before.
-func (p *Past) withoutRepeated(ctx context.Context, user domain.UserID, entries []Entry, named []Named) ([]Entry, error) {
-	if p.Repeats == nil || len(named) == 0 || len(entries) == 0 {
-		return entries, nil
+// repeatsPatience is for how long a login waits to be told what is repeated, before it does without what that may be.
+const repeatsPatience = 3 * time.Second
+
+// leaveOutRepeated leaves out those of named that stand in the log before, and those of which that cannot be told. The only error is
+// that ctx ended, or what AllOrNothing wants cannot be told.
+func (p *Past) leaveOutRepeated(ctx context.Context, entries *Entries, named []Named) error {
+	if p.Repeats == nil || len(named) == 0 || len(entries.Entries) == 0 {
+		return nil
 	}
-	repeated, err := p.Repeats.Repeated(ctx, user, named)
-	if err != nil || len(repeated) == 0 {
-		return entries, err
+	asking, cancel := context.WithTimeout(ctx, repeatsPatience)
+	defer cancel()
+	out, untold, why := p.Repeats.tell(asking, entries.wanted.User, named)
+	if why != nil && (ctx.Err() != nil || entries.wanted.AllOrNothing) {
+		return why
 	}
-	return slices.DeleteFunc(entries, func(e Entry) bool {
-		_, again := repeated[e.Place]
-		return again
-	}), nil
+	doubtful := make(map[domain.Place]struct{}, len(untold))
+	for _, e := range untold {
+		doubtful[e.At] = struct{}{}
+	}
+	entries.Entries = slices.DeleteFunc(entries.Entries, func(e Entry) bool {
+		_, isOut := out[e.Place]
+		_, isDoubtful := doubtful[e.Place]
+		if isDoubtful {
+			entries.LeftOut, entries.Why = append(entries.LeftOut, e), why
+		}
+		return isOut || isDoubtful
+	})
+	return nil
 }
 
 // withoutErased returns the entries without what is forgotten.

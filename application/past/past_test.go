@@ -452,7 +452,102 @@ func TestWhatIsKnownOfTheLogAloneReachesUpToTheEndOfTheBlock(t *testing.T) {
 	s.saw("from behind it on", 202, behind.Offset, last)
 }
 
-func TestThePastIsNotToldWhereNobodyKnowsWhatIsRepeated(t *testing.T) {
+// What is said again may be so in many conversations, and the log is read at a rate.
+func TestNoPartOfTheLogIsReadAgainForAUser(t *testing.T) {
+	for what, history := range map[string]bool{"the history is behind": true, "no history is kept": false} {
+		t.Run(what, func(t *testing.T) {
+			s := newPastStage(t, 1)
+			projected := int64(1)
+			first := &porttest.FirstPlaces{Log: s.Log, Projected: func(int) int64 { return projected }}
+			log := &porttest.PastLog{Log: s.Log}
+			var read int64
+			repeats := &past.Repeats{Log: log, MayRead: func(_ domain.UserID, records int64) bool {
+				read += records
+				return true
+			}}
+			if history {
+				repeats.History, repeats.Progress = first, first
+			}
+			s.Chat(202, 202)
+			senders := []domain.UserID{203, 204, 205, 206, 207, 208}
+			var named []past.Named
+			for _, sender := range senders {
+				s.Append(s.Changes(202, sender, true))
+				s.Named(sender, 202, "m")
+				s.Append(s.Changes(202, sender, false))
+			}
+			before := s.Ends()[0]
+			say := func() {
+				for _, sender := range senders {
+					for _, name := range []domain.ClientMessageID{"m", "n"} {
+						at := s.Named(sender, 202, name)
+						named = append(named, past.Named{
+							ID: domain.MessageID(sender, 202, name), Sender: sender, At: at, Version: 2, Before: before,
+						})
+					}
+				}
+			}
+			ask := func(want func(i int) bool) {
+				t.Helper()
+				for i, e := range named {
+					repeated, err := repeats.Repeated(t.Context(), 202, []past.Named{e})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, is := repeated[e.At]; is != want(i) {
+						t.Errorf("%v is repeated: %v", e, is)
+					}
+				}
+			}
+			say()
+			ask(func(i int) bool { return i%2 == 0 })
+			if want := before - log.Wanted[0].From[0]; read != want || len(log.Wanted) != 1 {
+				t.Errorf("%d records were read in %v, want %d", read, log.Wanted, want)
+			}
+			// For a login that came later only what came since.
+			named, before = nil, s.Ends()[0]
+			say()
+			ask(func(int) bool { return true })
+			if want := before - log.Wanted[0].From[0]; read != want || len(log.Wanted) != 2 {
+				t.Errorf("%d records were read in %v, want %d", read, log.Wanted, want)
+			}
+			repeats.Restart(0)
+			ask(func(int) bool { return true })
+			if len(log.Wanted) != 3 || log.Open != 0 {
+				t.Errorf("a topic that was made anew was read in %v", log.Wanted[2:])
+			}
+		})
+	}
+}
+
+// An older connection asks what stands before its login, after a newer one has.
+func TestWithoutAHistoryTheLogIsReadAsFarBackForAnOlderLogin(t *testing.T) {
+	s := newPastStage(t, 1)
+	log := &porttest.PastLog{Log: s.Log, Records: 2}
+	repeats := &past.Repeats{Log: log}
+	s.Append(s.Changes(202, 201, true))
+	s.Named(201, 202, "m")
+	s.Append(s.Changes(202, 201, false))
+	older := s.Ends()[0]
+	for range 5 {
+		s.Chat(201, 202)
+	}
+	newer := s.Ends()[0]
+	at := s.Named(201, 202, "m")
+	for _, row := range []struct {
+		before   int64
+		repeated bool
+		reads    int
+	}{{newer, false, 1}, {newer - 1, false, 2}, {older, true, 3}, {older + 1, true, 3}, {newer, true, 3}} {
+		e := past.Named{ID: domain.MessageID(201, 202, "m"), Sender: 201, At: at, Version: 2, Before: row.before}
+		repeated, err := repeats.Repeated(t.Context(), 202, []past.Named{e})
+		if _, is := repeated[at]; err != nil || is != row.repeated || len(log.Wanted) != row.reads {
+			t.Errorf("before %d: repeated: %v, %v, after reading %v", row.before, is, err, log.Wanted)
+		}
+	}
+}
+
+func TestWhatMayBeRepeatedIsLeftOutOfThePastIfNobodyCanTell(t *testing.T) {
 	for what, spoil := range map[string]func(*past.Repeats, *porttest.FirstPlaces, *porttest.PastLog){
 		"the database is away":          func(_ *past.Repeats, h *porttest.FirstPlaces, _ *porttest.PastLog) { h.Err = porttest.ErrRefused },
 		"the log is away":               func(_ *past.Repeats, _ *porttest.FirstPlaces, l *porttest.PastLog) { l.Err = porttest.ErrRefused },
@@ -469,9 +564,22 @@ func TestThePastIsNotToldWhereNobodyKnowsWhatIsRepeated(t *testing.T) {
 			spoil(s.Past.Repeats, history, log)
 			s.Append(s.Changes(202, 201, true))
 			s.Append(s.Changes(202, 201, false))
-			s.Named(201, 202, "m")
+			untold, told := s.Named(201, 202, "m"), s.Named(203, 202, "m")
 			s.Tail()
-			_, err := s.Past.Entries(t.Context(), past.Stretch{User: 202, From: []int64{2}, To: s.Ends()}, s.Load(202), func() {})
+			wanted := past.Stretch{User: 202, From: []int64{2}, To: s.Ends()}
+			entries, err := s.Past.Entries(t.Context(), wanted, s.Load(202), func() {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := placesOf(202, entries); !slices.Equal(got, []domain.Place{told}) || entries.IsWhole() {
+				t.Errorf("saw %v, and it is whole: %v", got, entries.IsWhole())
+			}
+			if len(entries.LeftOut) != 1 || entries.LeftOut[0].Place != untold || domain.CodeOf(entries.Why) != domain.CodeUnavailable {
+				t.Errorf("left out is %v, for %v", entries.LeftOut, entries.Why)
+			}
+			entries.Close()
+			wanted.AllOrNothing = true
+			_, err = s.Past.Entries(t.Context(), wanted, s.Load(202), func() {})
 			porttest.WantCode(t, what, err, domain.CodeUnavailable)
 			if s.Read.Open != 0 || log.Open != 0 {
 				t.Error("what was read is not given back")

@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"chatting/application/blocks"
 	"chatting/application/history"
@@ -35,7 +36,9 @@ func (l *storedLog) close() {
 	}
 }
 
-// read reads a part from the beginning of a stretch. It returns the ids of all messages in it that are stored for the user.
+// read reads a part from the beginning of a stretch. It returns the ids of all messages in it that are stored for the user. What may
+// have been hidden by a block is left to another login, if nobody can tell now: the first part may leave out anything, a later one
+// what stands behind that.
 func (l *storedLog) read(ctx context.Context, stretch past.Stretch) (ids []domain.EventID, err error) {
 	part, err := l.past.Entries(ctx, stretch, l.blocks, l.login.cut)
 	if err != nil {
@@ -46,27 +49,45 @@ func (l *storedLog) read(ctx context.Context, stretch past.Stretch) (ids []domai
 		l.login.notices.Warn(
 			"the history is too far behind: a login gets some of its stored messages later", slog.Any("user", stretch.User))
 	}
+	leftOut := slices.DeleteFunc(l.stored(part.LeftOut), func(e history.Entry) bool { return !l.isNew(e) })
+	if !l.seam.leavesOut(leftOut, l.upTo != nil) {
+		return nil, part.Why
+	}
+	if len(leftOut) > 0 {
+		l.login.notices.Warn("whether messages were said before cannot be told: a login gets them later",
+			slog.Any("user", stretch.User), slog.Any("error", part.Why))
+	}
 	l.upTo, l.entries = make([]domain.Place, len(stretch.To)), make([][]history.Entry, len(stretch.To))
 	for p, to := range l.seam.to {
 		if l.upTo[p] = to; part.To[p] < stretch.To[p] {
 			l.upTo[p].Offset = part.To[p]
 		}
 	}
-	for _, e := range part.Entries {
-		if !e.IsKept() || e.Sender() == stretch.User {
-			continue
+	for _, e := range l.stored(part.Entries) {
+		ids = append(ids, e.ID)
+		if l.isNew(e) {
+			l.entries[e.Place.Partition] = append(l.entries[e.Place.Partition], e)
 		}
-		ids = append(ids, e.Event.ID)
-		at := e.Place
-		at.Generation = l.seam.to[at.Partition].Generation
-		if _, again := l.had[e.Event.ID]; again || at.Before(l.seam.from[at.Partition]) {
-			continue
-		}
-		l.entries[at.Partition] = append(l.entries[at.Partition], history.Entry{
-			ID: e.Event.ID, Place: at, Sender: e.Sender(), At: e.Event.Time, Frame: e.Frame,
-		})
 	}
 	return ids, nil
+}
+
+// stored returns those entries that are stored for the user.
+func (l *storedLog) stored(entries []past.Entry) (stored []history.Entry) {
+	for _, e := range entries {
+		if e.IsKept() && e.Sender() != l.login.handover.User {
+			at := e.Place
+			at.Generation = l.seam.to[at.Partition].Generation
+			stored = append(stored, history.Entry{ID: e.Event.ID, Place: at, Sender: e.Sender(), At: e.Event.Time, Frame: e.Frame})
+		}
+	}
+	return stored
+}
+
+// isNew tells whether an entry is to be handed over: the user does not have it, nor gets it from the history.
+func (l *storedLog) isNew(e history.Entry) bool {
+	_, again := l.had[e.ID]
+	return !again && !e.Place.Before(l.seam.from[e.Place.Partition])
 }
 
 // isLast tells whether the part ends where the backlog does.

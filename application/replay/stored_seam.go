@@ -119,6 +119,22 @@ func (s *seam) shorten(asked past.Stretch, from []int64) (isShort bool) {
 	return isShort
 }
 
+// leavesOut notes that the login goes without these entries of the log. They come at another one, and until then the cursor stays before
+// them. later tells that clients may know by now up to where they may confirm. Then it is false if that is past one of the entries.
+func (s *seam) leavesOut(entries []history.Entry, later bool) bool {
+	for _, e := range entries {
+		limit := &s.limit[e.Place.Partition]
+		switch isLimited := limit.Generation != 0 && !e.Place.Before(*limit); {
+		case isLimited:
+		case later:
+			return false
+		default:
+			*limit = e.Place
+		}
+	}
+	return true
+}
+
 // isCovered tells whether a history that has come to now has everything up to the end.
 func (s *seam) isCovered(now []domain.Place) bool {
 	for p := range s.to {

@@ -49,11 +49,11 @@ func (f *FirstPlaces) next(partition int) int64 {
 // FirstPlaces implements past.FirstPlaces.
 func (f *FirstPlaces) FirstPlaces(
 	_ context.Context, user domain.UserID, events []past.Named,
-) (map[domain.EventID]domain.Place, error) {
+) (past.Firsts, error) {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()
 	f.Asked++
-	first := make(map[domain.EventID]domain.Place)
+	has := past.Firsts{Places: make(map[domain.EventID]domain.Place), Changes: make(map[domain.UserID]int64)}
 	known := make([][]domain.Event, len(f.Log.Records))
 	for p := range known {
 		known[p] = f.Log.All(p)
@@ -62,10 +62,17 @@ func (f *FirstPlaces) FirstPlaces(
 	for _, e := range events {
 		for offset, event := range known[e.At.Partition] {
 			if event.ID == e.ID && event.Body.Conversation() == domain.Between(user, e.Sender) {
-				first[e.ID] = domain.Place{Generation: firstGeneration, Partition: e.At.Partition, Offset: int64(offset)}
+				has.Places[e.ID] = domain.Place{Generation: firstGeneration, Partition: e.At.Partition, Offset: int64(offset)}
 				break
 			}
 		}
 	}
-	return first, f.Err
+	for _, events := range known {
+		for _, event := range events {
+			if change, ok := event.Body.(domain.BlockChanged); ok && change.Blocker == user {
+				has.Changes[change.Target] = max(has.Changes[change.Target], change.Version)
+			}
+		}
+	}
+	return has, f.Err
 }

@@ -1,6 +1,7 @@
 package conversations_test
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -103,10 +104,20 @@ var missedContract = map[string]func(*testing.T, testDB){
 		sqltest.Set(t, m.s.Blocks, sqltest.Change(2, 1, false))
 		m.stories[0].TellPending(2, 1)
 		say()
-		places, err := m.s.Undelivered.FirstPlaces(t.Context(), 2, []past.Named{{ID: event.ID, Sender: 1}})
+		has, err := m.s.Undelivered.FirstPlaces(t.Context(), 2, []past.Named{{ID: event.ID, Sender: 1}, {Sender: 3}})
 		sqltest.NoError(t, err)
-		if len(places) != 1 || places[event.ID] != first {
-			t.Errorf("it stands at %v, want %v", places, first)
+		if len(has.Places) != 1 || has.Places[event.ID] != first {
+			t.Errorf("it stands at %v, want %v", has.Places, first)
+		}
+		if !maps.Equal(has.Changes, map[domain.UserID]int64{1: 2, 3: 0}) {
+			t.Errorf("the newest changes are %v", has.Changes)
+		}
+		// A change is given out before it is projected.
+		sqltest.Set(t, m.s.Blocks, sqltest.Change(2, 1, true))
+		has, err = m.s.Undelivered.FirstPlaces(t.Context(), 2, []past.Named{{Sender: 1}})
+		sqltest.NoError(t, err)
+		if has.Changes[1] != 2 {
+			t.Errorf("the newest change that is projected is %d", has.Changes[1])
 		}
 		m.want(2, []domain.Place{{Generation: 1}}, m.ends())
 		m.want(1, []domain.Place{{Generation: 1}}, m.ends(), first)
