@@ -60,7 +60,7 @@ const (
 	DefaultInviteLife = time.Minute
 	// MaxInviteLife is as much as is granted, whatever an invite says.
 	MaxInviteLife = 10 * time.Minute
-	// InviteGrace is for how long after its end an invite can still be ended by a record: by then nobody does so.
+	// InviteGrace is for how long after its end what opened or ended an invite may be said again: by then nobody does so.
 	InviteGrace = 30 * time.Second
 )
 
@@ -80,12 +80,17 @@ func (i GameInvite) Conversation() Conversation { return Between(i.From, i.To) }
 // Actor implements Body.
 func (i GameInvite) Actor() UserID { return i.From }
 
+// end returns when an invite opened at ends by itself, as it says.
+func (i GameInvite) end(at time.Time) time.Time {
+	if i.Expires.IsZero() {
+		return at.Add(DefaultInviteLife)
+	}
+	return i.Expires
+}
+
 // life returns how long an invite opened at lives.
 func (i GameInvite) life(at time.Time) time.Duration {
-	if i.Expires.IsZero() {
-		return DefaultInviteLife
-	}
-	return min(max(i.Expires.Sub(at), 0), MaxInviteLife)
+	return min(max(i.end(at).Sub(at), 0), MaxInviteLife)
 }
 
 // ExpiredInviteID is the id of the event that says that the invite to a room has expired, whichever node says so.

@@ -31,36 +31,51 @@ type Invite struct {
 	// Unseen tells that the invited has blocked or unblocked the inviter meanwhile: the invite is out of its sight, and it
 	// can no longer answer.
 	Unseen bool
+	// Learned is when the reader learned of the opening or, once it has ended, of the end: see InviteRegister.Learn.
+	Learned time.Time
 
-	forgotten time.Time // by the clock of the log: after it the invite counts as never made
+	// again is until when a record repeats the opening or the end.
+	again time.Time
 }
 
 // InviteRegister is what became of the invites of one partition of the conversation log, as every node that reads it in order
 // derives it: the first record that ends an invite wins, and what comes later is void. The verdict on a record depends on
 // the log alone: on the records before it, and on their times, not on when it is read.
 //
-// Time is that of the log, the latest of the records about invites and blocks so far. An invite is forgotten once the log is
-// InviteGrace past its end, which is at most MaxInviteLife past its opening; so a reader that began InviteLookback
-// before a record judges it as those that read everything. It is not safe for concurrent use.
+// An invite is pending until a record ends it, whatever the times of records say: one node with a wrong clock must not end what
+// others have under way. Nodes see to it that every invite gets its end. Times only tell what is said again from what is
+// new: what opened or ended an invite is repeated at most until InviteGrace past the end that it named. So a reader that
+// began InviteLookback before a record judges it as those that read everything, unless the log took no records for minutes: of
+// an invite from before its beginning it knows nothing, and takes a late end for void.
+//
+// What has ended is forgotten by the clock of the log, which no minority of wrong clocks drives ahead: it is the latest time that
+// clockRecords records in a row have all reached. Behind a clock that is late it is late, too. It is not safe for concurrent use.
 type InviteRegister struct {
-	clock   time.Time
+	clock time.Time
+	// latest are the times of the last clockRecords records about invites and blocks, a ring.
+	latest  [clockRecords]time.Time
+	read    int // how many there were
 	rooms   map[roomKey]*Invite
 	pending map[Conversation][]*Invite // oldest first
 	// pendingWith holds the conversations of each user that have pending invites.
 	pendingWith map[UserID]map[Conversation]struct{}
 	// order holds the invites by their inviters, so that they can be forgotten; those that have ended, too.
 	order *fairQueue[*Invite]
-	// changes holds the changes of blocks that were read lately, by their blockers, and known tells which: one that is written
-	// again, as outboxes do after a doubt, is none.
+	// changes holds the changes of blocks that were read lately, by their blockers, and known tells until when a record repeats
+	// one: one that is written again, as outboxes do after a doubt, is none.
 	changes *fairQueue[changeRead]
-	known   map[EventID]struct{}
+	known   map[EventID]time.Time
 }
 
-// changeRead is a change of a block that was read, and when that is forgotten.
+// changeRead is a change of a block that was read, and until when a record repeats it.
 type changeRead struct {
-	id        EventID
-	forgotten time.Time
+	id    EventID
+	again time.Time
 }
+
+// clockRecords is of how many records in a row all have to be so late that the log's clock is. A third of the nodes, with clocks
+// that are ahead, writes so many in a row once in forty million times.
+const clockRecords = 16
 
 // roomKey is a room in its conversation: a room of the same name in another one has nothing to do with it.
 type roomKey struct {
@@ -88,7 +103,7 @@ const (
 // NewInviteRegister returns the state of an empty partition.
 func NewInviteRegister() *InviteRegister {
 	return &InviteRegister{
-		rooms: make(map[roomKey]*Invite), pending: make(map[Conversation][]*Invite), known: make(map[EventID]struct{}),
+		rooms: make(map[roomKey]*Invite), pending: make(map[Conversation][]*Invite), known: make(map[EventID]time.Time),
 		pendingWith: make(map[UserID]map[Conversation]struct{}),
 		order:       newFairQueue[*Invite](maxInvitesOfUser, maxInvites), changes: newFairQueue[changeRead](maxInvitesOfUser, maxInvites),
 	}
@@ -107,13 +122,13 @@ func (i *InviteRegister) Apply(event Event, at time.Time) InviteVerdict {
 		case !ok:
 			return InviteVoid
 		case body.Status == InviteOpened:
-			return i.open(event, body, room)
+			return i.open(event, body, room, at)
 		default:
-			return i.end(event, body, room)
+			return i.end(event, body, room, at)
 		}
 	case BlockChanged:
 		i.advance(at)
-		if !i.noteChange(body.Blocker, event.ID) {
+		if !i.noteChange(body.Blocker, event.ID, at) {
 			return InviteStands
 		}
 		for _, invite := range i.pending[body.Conversation()] {
@@ -125,20 +140,36 @@ func (i *InviteRegister) Apply(event Event, at time.Time) InviteVerdict {
 	return InviteStands
 }
 
-// noteChange notes a change of a block by blocker; false for one that was read lately.
-func (i *InviteRegister) noteChange(blocker UserID, change EventID) bool {
-	if _, known := i.known[change]; known {
+// noteChange notes a change of a block by blocker, whose record is stamped at; false for one that was read lately.
+func (i *InviteRegister) noteChange(blocker UserID, change EventID, at time.Time) bool {
+	if again, known := i.known[change]; known && !later(at, i.clock).After(again) {
 		return false
 	}
-	i.known[change] = struct{}{}
-	i.changes.add(blocker, changeRead{change, i.clock.Add(changesKnownFor)}, func(old changeRead) { delete(i.known, old.id) })
+	read := changeRead{change, later(at, i.clock).Add(changesKnownFor)}
+	i.known[change] = read.again
+	i.changes.add(blocker, read, i.dropChange)
 	return true
 }
 
-func (i *InviteRegister) open(event Event, body GameInvite, room EventID) InviteVerdict {
+// dropChange forgets a change of a block, unless it was read once more since.
+func (i *InviteRegister) dropChange(read changeRead) {
+	if i.known[read.id].Equal(read.again) {
+		delete(i.known, read.id)
+	}
+}
+
+// later returns the later of two times: a record whose node's clock is late was written after those before it.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+func (i *InviteRegister) open(event Event, body GameInvite, room EventID, at time.Time) InviteVerdict {
 	key := roomKey{body.Conversation(), room}
-	if known := i.find(key); known != nil {
-		// The same event again, which its sender repeated, is what it was.
+	if known := i.find(key); known != nil && (known.Ended == "" || !body.end(event.Time).After(known.again)) {
+		// The same event again, which its sender repeated, is what it was. What repeats it names the same end.
 		if known.Opened == event.ID && known.From == body.From {
 			return InviteStands
 		}
@@ -147,7 +178,7 @@ func (i *InviteRegister) open(event Event, body GameInvite, room EventID) Invite
 	life := body.life(event.Time)
 	invite := &Invite{
 		From: body.From, To: body.To, Room: room, Opened: event.ID, At: event.Time, Expires: event.Time.Add(life),
-		forgotten: i.clock.Add(life + InviteGrace),
+		again: later(at, i.clock).Add(life + InviteGrace),
 	}
 	i.rooms[key] = invite
 	i.pending[key.between] = append(i.pending[key.between], invite)
@@ -157,7 +188,7 @@ func (i *InviteRegister) open(event Event, body GameInvite, room EventID) Invite
 	return InviteStands
 }
 
-func (i *InviteRegister) end(event Event, body GameInvite, room EventID) InviteVerdict {
+func (i *InviteRegister) end(event Event, body GameInvite, room EventID, at time.Time) InviteVerdict {
 	invite := i.find(roomKey{body.Conversation(), room})
 	if invite == nil || !invite.allows(body) {
 		return InviteVoid
@@ -166,19 +197,27 @@ func (i *InviteRegister) end(event Event, body GameInvite, room EventID) InviteV
 	switch {
 	case invite.Ended != "":
 		// As with opening: what a client repeats is what it was. Nodes repeat only the expiry.
-		if body.Status != InviteExpired && invite.Ended == body.Status && invite.EndedBy == event.ID {
+		if body.Status != InviteExpired && invite.Ended == body.Status && invite.EndedBy == event.ID && !at.After(invite.again) {
 			return InviteStands
 		}
 		return InviteVoid
 	case answer && invite.Unseen:
 		return InviteVoid
 	}
-	invite.Ended, invite.EndedBy = body.Status, event.ID
+	invite.Ended, invite.EndedBy, invite.Learned = body.Status, event.ID, time.Time{}
 	i.settle(invite)
 	if body.Status == InviteExpired && invite.Unseen {
 		return InviteUnseen
 	}
 	return InviteStands
+}
+
+// Learn notes, by the reader's own clock, when it learned of an invite's opening or, once it has ended, of its end. What was noted
+// before stays. No verdict depends on it.
+func (i *InviteRegister) Learn(between Conversation, room EventID, now time.Time) {
+	if invite := i.find(roomKey{between, room}); invite != nil && invite.Learned.IsZero() {
+		invite.Learned = now
+	}
 }
 
 // Event returns the event that opened the invite, with the end that counts.
@@ -208,9 +247,7 @@ func (i *InviteRegister) Find(between Conversation, room EventID) (Invite, bool)
 func (i *InviteRegister) Pending(between Conversation) []Invite {
 	var pending []Invite
 	for _, invite := range i.pending[between] {
-		if !i.isForgotten(invite) {
-			pending = append(pending, *invite)
-		}
+		pending = append(pending, *invite)
 	}
 	return pending
 }
@@ -228,9 +265,7 @@ func (i *InviteRegister) PendingOf(user UserID) []Invite {
 func (i *InviteRegister) EachPending(f func(Invite)) {
 	for _, pending := range i.pending {
 		for _, invite := range pending {
-			if !i.isForgotten(invite) {
-				f(*invite)
-			}
+			f(*invite)
 		}
 	}
 }
@@ -243,26 +278,26 @@ func (i *InviteRegister) find(key roomKey) *Invite {
 	return invite
 }
 
-func (i *InviteRegister) isForgotten(invite *Invite) bool { return i.clock.After(invite.forgotten) }
-
-// advance moves the log's time, never back.
+// advance takes over the time of a record, and forgets what the log's clock, which never goes back, has left behind.
 func (i *InviteRegister) advance(at time.Time) {
-	if at.After(i.clock) {
-		i.clock = at
+	i.latest[i.read%clockRecords] = at
+	if i.read++; i.read < clockRecords {
+		return
 	}
-	i.forget()
-}
-
-// forget drops the invites at the head of the order that are forgotten; the changes of blocks alike.
-func (i *InviteRegister) forget() {
-	for change, ok := i.changes.oldest(); ok && i.clock.After(change.forgotten); change, ok = i.changes.oldest() {
-		delete(i.known, change.id)
+	i.clock = later(slices.MinFunc(i.latest[:], time.Time.Compare), i.clock)
+	for change, ok := i.changes.oldest(); ok && i.clock.After(change.again); change, ok = i.changes.oldest() {
+		i.dropChange(change)
 		i.changes.removeOldest()
 	}
 	for invite, ok := i.order.oldest(); ok && i.isForgotten(invite); invite, ok = i.order.oldest() {
 		i.drop(invite)
 		i.order.removeOldest()
 	}
+}
+
+// isForgotten tells whether an invite has ended, and nothing repeats it any more.
+func (i *InviteRegister) isForgotten(invite *Invite) bool {
+	return invite.Ended != "" && i.clock.After(invite.again)
 }
 
 // drop takes an invite out of the rooms, unless another one has its place.

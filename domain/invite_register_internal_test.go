@@ -27,8 +27,15 @@ func TestWhatIsForgottenTakesNoMemory(t *testing.T) {
 	if len(invites.rooms) != 3*maxInvitesOfUser || len(invites.known) != 3*maxInvitesOfUser {
 		t.Fatalf("%d invites and %d changes are remembered", len(invites.rooms), len(invites.known))
 	}
+	var pending []Invite
+	invites.EachPending(func(invite Invite) { pending = append(pending, invite) })
+	for _, invite := range pending {
+		apply("end"+invite.Room.String(), GameInvite{From: invite.From, To: 9, Status: InviteExpired, Room: RoomID(invite.Room.String())})
+	}
 	at = at.Add(time.Hour)
-	apply("later", GameInvite{From: 1, To: 2, Status: InviteCancelled})
+	for n := range clockRecords {
+		apply(fmt.Sprint("later", n), GameInvite{From: 1, To: 2, Status: InviteCancelled})
+	}
 	for what, left := range map[string]int{
 		"rooms": len(invites.rooms), "pending": len(invites.pending), "users with pending ones": len(invites.pendingWith), "known": len(invites.known),
 		"order": invites.order.order.Len(), "users": len(invites.order.ofUser),

@@ -139,17 +139,68 @@ func TestAnExpiryCountsOnceWhicheverNodesSaySo(t *testing.T) {
 	)
 }
 
-func TestAnInviteIsForgottenThirtySecondsAfterItsEnd(t *testing.T) {
+// ofOthers are records of other pairs, stamped a moment after each other: as many as it takes until the log's clock has come to them.
+func ofOthers(after time.Duration) (records []judged) {
+	for n := range 16 {
+		at := after + time.Duration(n)
+		records = append(records, judged{says(fmt.Sprint("other", at), 8, 9, domain.InviteCancelled, "", at), stands})
+	}
+	return records
+}
+
+func TestAnInviteIsPendingUntilARecordEndsIt(t *testing.T) {
 	opened := judged{says("invite", 1, 2, domain.InviteOpened, roomA, 0), stands}
-	judgeAll(t, opened, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 90*time.Second), stands})
-	judgeAll(t, opened, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 90*time.Second+time.Millisecond), void})
-	// The log's time is that of all pairs, and does not go back.
-	judgeAll(t, opened,
-		judged{says("b", 3, 4, domain.InviteOpened, roomA, 91*time.Second), stands},
-		judged{says("a", 2, 1, domain.InviteAccepted, roomA, 30*time.Second), void},
-		judged{says("invite", 1, 2, domain.InviteOpened, roomA, 92*time.Second), stands},
-		judged{says("a", 2, 1, domain.InviteAccepted, roomA, 93*time.Second), stands},
-	)
+	for what, end := range map[string]inviteRecord{
+		"accept":  says("end", 2, 1, domain.InviteAccepted, roomA, 0),
+		"cancel":  says("end", 1, 2, domain.InviteCancelled, roomA, 0),
+		"expired": says("end", 1, 2, domain.InviteExpired, roomA, 0),
+	} {
+		for _, leap := range []time.Duration{-time.Hour, 20 * time.Second, 626 * time.Second, 365 * 24 * time.Hour} {
+			// The clock of a node leaps. Records of others that it writes, however many, end nothing.
+			records := append([]judged{opened}, ofOthers(leap)...)
+			invites := judgeAll(t, append(records, judged{end, stands}, judged{says("late", 1, 2, domain.InviteExpired, roomA, time.Second), void})...)
+			if pending := invites.Pending(domain.Between(1, 2)); len(pending) > 0 {
+				t.Errorf("%s: pending is %+v", what, pending)
+			}
+			// The node that ends it has the wrong clock.
+			late := end
+			late.at = someTime.Add(leap)
+			judgeAll(t, opened, judged{late, stands}, judged{says("late", 1, 2, domain.InviteExpired, roomA, time.Second), void})
+			// It was opened by a node with a wrong clock.
+			wrong := says("invite", 1, 2, domain.InviteOpened, roomA, leap)
+			judgeAll(t, judged{wrong, stands}, judged{end, stands})
+		}
+	}
+}
+
+func TestWhatIsSaidOfAnInviteAgainIsARepetitionUntilThirtySecondsAfterItsEnd(t *testing.T) {
+	opened := says("invite", 1, 2, domain.InviteOpened, roomA, 0)
+	accept := says("accept", 2, 1, domain.InviteAccepted, roomA, time.Second)
+	ended := []judged{{opened, stands}, {accept, stands}}
+	again := func(r inviteRecord, after time.Duration) inviteRecord {
+		r.at = someTime.Add(after)
+		return r
+	}
+	for what, between := range map[string][]judged{
+		"nothing": nil, "a record of a leaping clock": ofOthers(time.Hour)[:1], "many": ofOthers(time.Hour)[:14], "a late clock": ofOthers(-time.Hour),
+	} {
+		t.Log(what)
+		records := append(slices.Clone(ended), between...)
+		judgeAll(t, append(records, judged{again(accept, 90*time.Second), stands}, judged{again(accept, 90*time.Second+1), void})...)
+		// What names the same end is no new invite, whatever its node's clock says. What names a later one is.
+		judgeAll(t, append(records, judged{again(opened, time.Hour), stands}, judged{says("a", 2, 1, domain.InviteDeclined, roomA, 0), void})...)
+		judgeAll(t, append(records,
+			judged{says("invite", 1, 2, domain.InviteOpened, roomA, 30*time.Second), stands}, judged{says("a", 2, 1, domain.InviteDeclined, roomA, 0), void})...)
+		judgeAll(t, append(records,
+			judged{says("invite", 1, 2, domain.InviteOpened, roomA, 30*time.Second+1), stands}, judged{says("a", 2, 1, domain.InviteDeclined, roomA, 0), stands})...)
+		judgeAll(t, append(records, judged{says("other", 1, 2, domain.InviteOpened, roomA, 30*time.Second), void})...)
+		judgeAll(t, append(records, judged{says("other", 1, 2, domain.InviteOpened, roomA, 30*time.Second+1), stands})...)
+	}
+	// The log has come so far, so a clock that is late makes no repetition.
+	judgeAll(t, append(append(slices.Clone(ended), ofOthers(90*time.Second+1)...), judged{again(accept, time.Second), void})...)
+	// An invite whose node's clock was late has its time from where the log was.
+	records := append(ofOthers(0), judged{again(opened, -time.Hour), stands}, judged{accept, stands})
+	judgeAll(t, append(records, judged{again(accept, 90*time.Second), stands})...)
 }
 
 func TestALifeIsBoundedWhateverAnInviteSays(t *testing.T) {
@@ -169,9 +220,11 @@ func TestALifeIsBoundedWhateverAnInviteSays(t *testing.T) {
 			if invite := invites.Pending(domain.Between(1, 2))[0]; !invite.Expires.Equal(someTime.Add(granted)) {
 				t.Errorf("expires_at %v: expires %v, want %v", named, invite.Expires, someTime.Add(granted))
 			}
-			accept := says("a", 2, 1, domain.InviteAccepted, roomA, granted+domain.InviteGrace+late)
-			if got := invites.Apply(accept.event, accept.at); got != want {
-				t.Errorf("expires_at %v, accepted %v after the grace: verdict %d, want %d", named, late, got, want)
+			accept := says("a", 2, 1, domain.InviteAccepted, roomA, 0)
+			invites.Apply(accept.event, accept.at)
+			again := granted + domain.InviteGrace + late
+			if got := invites.Apply(accept.event, someTime.Add(again)); got != want {
+				t.Errorf("expires_at %v, accepted again %v after the grace: verdict %d, want %d", named, late, got, want)
 			}
 		}
 	}
@@ -316,92 +369,77 @@ func TestWhoBeganLaterJudgesAFloodTheSame(t *testing.T) {
 	}
 }
 
-// verdictOf judges the last record by going through those before it: the rules, said once more without any state.
-func verdictOf(records []inviteRecord) domain.InviteVerdict {
-	last := records[len(records)-1]
-	body, ok := last.event.Body.(domain.GameInvite)
-	if !ok {
-		return stands
-	}
-	if body.Room == "" {
-		return stands // in these tests only cancels have none
-	}
+// logClock is the clock of the log at each record: the latest time that 16 records in a row have reached.
+func logClock(records []inviteRecord) []time.Time {
 	clock := make([]time.Time, len(records))
-	for i, r := range records {
+	for i := range records {
 		if i > 0 {
 			clock[i] = clock[i-1]
 		}
-		if r.at.After(clock[i]) {
-			clock[i] = r.at
+		if i >= 15 {
+			if reached := slices.MinFunc(records[i-15:i+1], func(a, b inviteRecord) int { return a.at.Compare(b.at) }).at; reached.After(clock[i]) {
+				clock[i] = reached
+			}
 		}
 	}
-	// The changes of blocks that are not written again, within two minutes of the first.
-	isNew := make([]bool, len(records))
-	first := make(map[domain.EventID]time.Time)
+	return clock
+}
+
+// verdictOf judges the last record by going through those before it: the rules, said once more for one room alone.
+func verdictOf(records []inviteRecord, clock []time.Time) domain.InviteVerdict {
+	last := records[len(records)-1]
+	about, ok := last.event.Body.(domain.GameInvite)
+	if !ok || about.Room == "" {
+		return stands // in these tests only cancels have no room
+	}
+	at := make([]time.Time, len(records))
 	for i, r := range records {
-		if _, change := r.event.Body.(domain.BlockChanged); change {
-			at, known := first[r.event.ID]
-			if isNew[i] = !known || clock[i].After(at.Add(2*time.Minute)); isNew[i] {
-				first[r.event.ID] = clock[i]
+		if at[i] = r.at; clock[i].After(at[i]) {
+			at[i] = clock[i]
+		}
+	}
+	var opened domain.Event // the invite that the room has, with until when it is said again
+	var again time.Time
+	var winner domain.Event // what ended it
+	hidden, verdict := false, void
+	changed := make(map[domain.EventID]time.Time)
+	for i, r := range records {
+		inviter, _ := opened.Body.(domain.GameInvite)
+		if change, ok := r.event.Body.(domain.BlockChanged); ok {
+			if first, known := changed[r.event.ID]; !known || at[i].After(first.Add(2*time.Minute)) {
+				changed[r.event.ID] = at[i]
+				hidden = hidden || change.Blocker == inviter.To && change.Target == inviter.From
+			}
+			continue
+		}
+		said, _ := r.event.Body.(domain.GameInvite)
+		if said.Room != about.Room || said.Conversation() != about.Conversation() {
+			continue
+		}
+		isEnded := winner.Body != nil
+		verdict = void
+		switch {
+		case said.Status == domain.InviteOpened && (opened.Body == nil || isEnded && (clock[i].After(again) || said.Expires.After(again))):
+			opened, winner, hidden, verdict = r.event, domain.Event{}, false, stands
+			again = at[i].Add(said.Expires.Sub(r.event.Time)).Add(domain.InviteGrace)
+		case said.Status == domain.InviteOpened:
+			if opened.ID == r.event.ID {
+				verdict = stands
+			}
+		case opened.Body == nil || isEnded && at[i].After(again):
+		case isEnded:
+			if said.Status != domain.InviteExpired && winner.ID == r.event.ID && winner.Body == r.event.Body {
+				verdict = stands
+			}
+		case (said.Status == domain.InviteCancelled || said.Status == domain.InviteExpired) && said.From == inviter.From,
+			(said.Status == domain.InviteAccepted || said.Status == domain.InviteDeclined) && said.From == inviter.To && !hidden:
+			winner, verdict = r.event, stands
+			if hidden && said.Status == domain.InviteExpired {
+				verdict = unseen
 			}
 		}
 	}
-	// The invite that the record is about: the latest one opened to its room that was not forgotten at each place from then on.
-	opened := -1
-	end := func(i int) time.Time {
-		b := records[i].event.Body.(domain.GameInvite)
-		return clock[i].Add(b.Expires.Sub(records[i].event.Time)).Add(domain.InviteGrace)
-	}
-	for i, r := range records[:len(records)-1] {
-		b, invite := r.event.Body.(domain.GameInvite)
-		if invite && b.Status == domain.InviteOpened && b.Room == body.Room && b.Conversation() == body.Conversation() &&
-			(opened < 0 || clock[i].After(end(opened))) {
-			opened = i
-		}
-	}
-	if opened >= 0 && clock[len(clock)-1].After(end(opened)) {
-		opened = -1
-	}
-	if body.Status == domain.InviteOpened {
-		if opened < 0 || records[opened].event.ID == last.event.ID {
-			return stands
-		}
-		return void
-	}
-	if opened < 0 {
-		return void
-	}
-	inviter := records[opened].event.Body.(domain.GameInvite)
-	hidden := false
-	winner := -1
-	for i := opened + 1; i < len(records) && winner < 0; i++ {
-		switch b := records[i].event.Body.(type) {
-		case domain.BlockChanged:
-			hidden = hidden || isNew[i] && b.Blocker == inviter.To && b.Target == inviter.From
-		case domain.GameInvite:
-			byInviter := b.From == inviter.From && b.To == inviter.To
-			byInvited := b.From == inviter.To && b.To == inviter.From
-			switch {
-			case b.Room != body.Room:
-			case (b.Status == domain.InviteCancelled || b.Status == domain.InviteExpired) && byInviter,
-				(b.Status == domain.InviteAccepted || b.Status == domain.InviteDeclined) && byInvited && !hidden:
-				winner = i
-			}
-		}
-	}
-	switch {
-	case winner < 0:
-		return void
-	case winner == len(records)-1:
-		if hidden && body.Status == domain.InviteExpired {
-			return unseen
-		}
-		return stands
-	case body.Status != domain.InviteExpired && records[winner].event.ID == last.event.ID && records[winner].event.Body == last.event.Body:
-		return stands
-	default:
-		return void
-	}
+	return verdict
 }
 
 // randomRecords makes a log of what three users do, with clocks that differ by up to skew.
@@ -447,8 +485,16 @@ func TestTheVerdictsAreThoseOfTheRulesSaidOnceMore(t *testing.T) {
 	for seed := range uint64(300) {
 		records := randomRecords(rand.New(rand.NewPCG(seed, 0)), 150, 20*time.Second)
 		invites := domain.NewInviteRegister()
+		if seed%2 == 1 { // now and then a node has a wrong clock
+			for i := range records {
+				if random := rand.New(rand.NewPCG(seed, uint64(i/40))); i%40 > 20 && random.IntN(2) == 0 {
+					records[i].at = records[i].at.Add(time.Duration(i%3-1) * time.Hour)
+				}
+			}
+		}
+		clock := logClock(records)
 		for i, r := range records {
-			got, want := invites.Apply(r.event, r.at), verdictOf(records[:i+1])
+			got, want := invites.Apply(r.event, r.at), verdictOf(records[:i+1], clock)
 			if got != want {
 				t.Fatalf("seed %d, record %d, %+v: verdict %d, want %d", seed, i, r, got, want)
 			}
@@ -465,7 +511,20 @@ func TestTheVerdictsAreThoseOfTheRulesSaidOnceMore(t *testing.T) {
 func nodesRecords(random *rand.Rand, n int) (records []inviteRecord, verdicts []domain.InviteVerdict) {
 	all := domain.NewInviteRegister()
 	var openings []domain.Event
+	write := func(r inviteRecord) {
+		records = append(records, r)
+		verdicts = append(verdicts, all.Apply(r.event, r.at))
+	}
 	for i, r := range randomRecords(random, n, 20*time.Second) {
+		// What nobody has ended in time, a node ends.
+		for _, opening := range openings[max(0, len(openings)-40):] {
+			invite, _ := opening.Body.(domain.GameInvite)
+			room, _ := domain.ParseEventID(string(invite.Room))
+			if known, ok := all.Find(invite.Conversation(), room); ok && known.Ended == "" && known.Expires.Before(r.at) {
+				invite.Status, invite.Expires = domain.InviteExpired, time.Time{}
+				write(inviteRecord{domain.Event{ID: domain.ExpiredInviteID(invite.Conversation(), room), Time: r.at, Body: invite}, r.at})
+			}
+		}
 		body, invite := r.event.Body.(domain.GameInvite)
 		switch {
 		case !invite || body.Room == "":
@@ -478,7 +537,8 @@ func nodesRecords(random *rand.Rand, n int) (records []inviteRecord, verdicts []
 			first := openings[len(openings)-1-random.IntN(min(len(openings), 5))]
 			opened := first.Body.(domain.GameInvite)
 			room, _ := domain.ParseEventID(string(opened.Room))
-			if known, ok := all.Find(opened.Conversation(), room); ok {
+			// As a node that knows that it has ended long ago gives it another end.
+			if known, ok := all.Find(opened.Conversation(), room); ok && (known.Ended == "" || r.at.Before(known.Expires.Add(2*time.Minute))) {
 				opened.Expires = known.Expires
 			} else {
 				opened.Expires = r.at.Add(opened.Expires.Sub(first.Time))
@@ -492,8 +552,7 @@ func nodesRecords(random *rand.Rand, n int) (records []inviteRecord, verdicts []
 			}
 			r.event.Body = body
 		}
-		records = append(records, r)
-		verdicts = append(verdicts, all.Apply(r.event, r.at))
+		write(r)
 	}
 	return records, verdicts
 }
@@ -552,12 +611,22 @@ func FuzzInvitesKeepNothingForEver(f *testing.F) {
 		wild.event.Time = time.UnixMilli(atMillis)
 		wild.event.Body = domain.GameInvite{From: 1, To: 2, Status: domain.InviteOpened, Room: roomA, Expires: time.UnixMilli(expiresMillis)}
 		invites.Apply(wild.event, wild.at)
-		// Whatever it named: once the log is a longest life and the grace further, nothing is left.
-		last := says("last", 1, 2, domain.InviteCancelled, "", 24*time.Hour)
-		invites.Apply(last.event, last.at)
+		// Whatever it named: once it has ended, and the log is a longest life and the grace further, nothing is left.
+		var pending []domain.Invite
+		invites.EachPending(func(invite domain.Invite) { pending = append(pending, invite) })
+		for _, invite := range pending {
+			end := says("end", invite.From, invite.To, domain.InviteExpired, domain.RoomID(invite.Room.String()), 0)
+			invites.Apply(end.event, end.at)
+		}
+		for _, last := range ofOthers(24 * time.Hour) {
+			invites.Apply(last.record.event, last.record.at)
+		}
 		for _, pair := range [][2]domain.UserID{{1, 1}, {1, 2}, {1, 3}, {2, 2}, {2, 3}, {3, 3}} {
-			if pending := invites.Pending(domain.Between(pair[0], pair[1])); len(pending) > 0 {
-				t.Fatalf("still pending: %+v", pending)
+			for _, room := range []domain.RoomID{roomA, roomB} {
+				id, _ := domain.ParseEventID(string(room))
+				if left, known := invites.Find(domain.Between(pair[0], pair[1]), id); known {
+					t.Fatalf("still known: %+v", left)
+				}
 			}
 		}
 	})
@@ -643,15 +712,39 @@ func TestWhoseInvitesAreAllForgottenMayMakeAsManyAgain(t *testing.T) {
 	}
 }
 
-func TestAnInviteExpiresByTheClockOfItsEventAndIsForgottenByTheLogs(t *testing.T) {
+func TestAnInviteExpiresByTheClockOfItsEventAndIsSaidAgainByTheLogs(t *testing.T) {
 	opened := says("invite", 1, 2, domain.InviteOpened, roomA, 0)
 	opened.at = someTime.Add(20 * time.Second) // it was on its way for so long
 	invites := judgeAll(t, judged{opened, stands})
 	if invite := invites.Pending(domain.Between(1, 2))[0]; !invite.Expires.Equal(someTime.Add(time.Minute)) {
 		t.Errorf("it expires %v after its event", invite.Expires.Sub(someTime))
 	}
-	judgeAll(t, judged{opened, stands}, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 110*time.Second), stands})
-	judgeAll(t, judged{opened, stands}, judged{says("a", 2, 1, domain.InviteAccepted, roomA, 110*time.Second+1), void})
+	accept := says("a", 2, 1, domain.InviteAccepted, roomA, 30*time.Second)
+	for after, want := range map[time.Duration]domain.InviteVerdict{110 * time.Second: stands, 110*time.Second + 1: void} {
+		again := accept
+		again.at = someTime.Add(after)
+		judgeAll(t, judged{opened, stands}, judged{accept, stands}, judged{again, want})
+	}
+}
+
+func TestWhenAReaderLearnedOfAnInviteIsItsOwnAffair(t *testing.T) {
+	room, _ := domain.ParseEventID(string(roomA))
+	invites := judgeAll(t, judged{says("invite", 1, 2, domain.InviteOpened, roomA, 0), stands})
+	learned := func(now time.Time) time.Time {
+		invites.Learn(domain.Between(1, 2), room, now)
+		known, _ := invites.Find(domain.Between(1, 2), room)
+		return known.Learned
+	}
+	first, second := someTime.Add(time.Hour), someTime.Add(2*time.Hour)
+	if a, b := learned(first), learned(second); !a.Equal(first) || !b.Equal(first) {
+		t.Errorf("it learned of the opening at %s and %s", a, b)
+	}
+	accept := says("accept", 2, 1, domain.InviteAccepted, roomA, 0)
+	invites.Apply(accept.event, accept.at)
+	if a, b := learned(second), learned(first); !a.Equal(second) || !b.Equal(second) {
+		t.Errorf("it learned of the end at %s and %s", a, b)
+	}
+	invites.Learn(domain.Between(1, 3), room, first) // there is none
 }
 
 // The longest past that a verdict can hang on, read by a node whose own clock is 90 s ahead of the log's.

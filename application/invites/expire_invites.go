@@ -11,6 +11,9 @@ import (
 // ExpireInvites ends invites that nobody answered in time, by an event in the log. Every node may run one. The node that opened
 // an invite ends it when it is due, the others a while later, in case that node is gone. All use the same id, so only the
 // first record counts.
+//
+// An invite is due when its life has passed since this node saw it, by a clock that does not leap: one that is ended too early stays
+// ended, and one that is not ended stays pending. The time of day only tells how old an invite is that the node finds at its start.
 type ExpireInvites struct {
 	Invites *Register
 	Log     port.ConversationLog
@@ -18,10 +21,14 @@ type ExpireInvites struct {
 	// Salt makes nodes wait for different times for what others should have done.
 	Salt int
 
+	seen    map[domain.EventID]sighting  // the pending invites, by the events that opened them
 	written map[domain.EventID]time.Time // when rooms' expiries were written lately
+}
 
-	clock     domain.TrustedClock
-	trustedAt time.Time // when clock was last trusted, by a clock that does not leap
+// sighting is when an invite was seen first, by a clock that does not leap, and what of its life was left then.
+type sighting struct {
+	at   time.Time
+	left time.Duration
 }
 
 const (
@@ -49,7 +56,7 @@ func (e *ExpireInvites) Run(ctx context.Context) {
 
 // Round writes what is due now. It must not be called beside Run.
 func (e *ExpireInvites) Round() {
-	now := e.time()
+	now := time.Now()
 	if e.written == nil {
 		e.written = make(map[domain.EventID]time.Time)
 	}
@@ -58,10 +65,7 @@ func (e *ExpireInvites) Round() {
 			delete(e.written, room)
 		}
 	}
-	for _, invite := range e.Invites.due(now) {
-		if _, lately := e.written[invite.Room]; lately || !invite.own && now.Sub(invite.Expires) < e.patience(invite.Room) {
-			continue
-		}
+	for _, invite := range e.due(now) {
 		e.written[invite.Room] = now
 		between := domain.Between(invite.From, invite.To)
 		e.Log.Append(domain.Event{
@@ -69,17 +73,35 @@ func (e *ExpireInvites) Round() {
 			Body: domain.GameInvite{From: invite.From, To: invite.To, Status: domain.InviteExpired, Room: domain.RoomID(invite.Room.String())},
 		}, func(error) {}) // what counts is that it comes back; else it is written again
 	}
+	e.Invites.forgetOwn(e.Now())
 }
 
-// time returns the node's time. If its clock leaps, it goes on from where it was: an invite that is ended too early stays
-// ended.
-func (e *ExpireInvites) time() time.Time {
-	now := e.Now()
-	if e.clock = e.clock.Next(now); e.clock.Refused.IsZero() {
-		e.trustedAt = time.Now()
-		return now
+// due returns the invites whose expiry this node is to write now.
+func (e *ExpireInvites) due(now time.Time) (due []domain.Invite) {
+	seen := make(map[domain.EventID]sighting, len(e.seen))
+	e.Invites.eachPendingInvite(func(invite domain.Invite, own bool) {
+		first, known := e.seen[invite.Opened]
+		if !known {
+			first = sighting{now, e.left(invite)}
+		}
+		seen[invite.Opened] = first
+		late := now.Sub(first.at) - first.left
+		if _, lately := e.written[invite.Room]; !lately && late >= 0 && (own || late >= e.patience(invite.Room)) {
+			due = append(due, invite)
+		}
+	})
+	e.seen = seen
+	return due
+}
+
+// left returns what is left of the life of an invite that was just seen. One that should have ended long ago, or is to be opened yet,
+// is from a node whose clock is wrong, or this one's is: then all of its life is left, and if it is late already, nothing is lost.
+func (e *ExpireInvites) left(invite domain.Invite) time.Duration {
+	life, age := invite.Expires.Sub(invite.At), e.Now().Sub(invite.At)
+	if age < 0 || age > life+domain.InviteGrace {
+		return life
 	}
-	return e.clock.At.Add(time.Since(e.trustedAt))
+	return life - age
 }
 
 // patience is for how long another node's invite is left to it.

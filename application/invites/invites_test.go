@@ -198,68 +198,129 @@ func TestPendingInvitesOfOneUserToAnotherAreBounded(t *testing.T) {
 }
 
 func TestAnInviteExpiresByTheNodeThatOpenedItAndLaterByOthers(t *testing.T) {
-	log := porttest.NewConversations(1)
-	own, other := newInviting(t, log), newInviting(t, log)
-	room := own.open()
-	own.tail()
-	other.tail()
-	clock := porttest.Stamped
-	now := func() time.Time { return clock }
-	byOwn := &invites.ExpireInvites{Invites: own.invites, Log: log, Now: now}
-	byOther := &invites.ExpireInvites{Invites: other.invites, Log: log, Now: now}
-	writes := func(e *invites.ExpireInvites) int {
-		before := len(log.All(0))
-		e.Round()
-		return len(log.All(0)) - before
-	}
-	clock = porttest.Stamped.Add(domain.DefaultInviteLife - time.Millisecond)
-	if writes(byOwn) != 0 {
-		t.Error("it expires too early")
-	}
-	clock = porttest.Stamped.Add(domain.DefaultInviteLife)
-	if writes(byOther) != 0 {
-		t.Error("another node does not leave it to the one that opened it")
-	}
-	clock = clock.Add(6 * time.Second) // the one that opened it is gone
-	if writes(byOther) != 1 || own.latest().Status != domain.InviteExpired || own.latest().Room != room {
-		t.Errorf("another node writes %v", own.latest())
-	}
-	if writes(byOther) != 0 {
-		t.Error("it is written again at once")
-	}
-	if writes(byOwn) != 1 { // it was slow, not gone
-		t.Error("the node that opened it does not write")
-	}
-	events := log.All(0)
-	if first, second := events[len(events)-2], events[len(events)-1]; first.ID != second.ID {
-		t.Errorf("two nodes say so under %s and %s", first.ID, second.ID)
-	}
-	if own.tail() != domain.InviteVoid {
-		t.Error("it expires twice")
-	}
-	if writes(byOwn)+writes(byOther) != 0 {
-		t.Error("it expires again")
+	synctest.Test(t, func(t *testing.T) {
+		log := porttest.NewConversations(1)
+		own, other := newInviting(t, log), newInviting(t, log)
+		own.invite.Now = time.Now
+		room := own.open()
+		own.tail()
+		other.tail()
+		byOwn := &invites.ExpireInvites{Invites: own.invites, Log: log, Now: time.Now}
+		byOther := &invites.ExpireInvites{Invites: other.invites, Log: log, Now: time.Now}
+		writes := func(e *invites.ExpireInvites) int {
+			before := len(log.All(0))
+			e.Round()
+			return len(log.All(0)) - before
+		}
+		if writes(byOwn)+writes(byOther) != 0 {
+			t.Error("it expires at once")
+		}
+		time.Sleep(domain.DefaultInviteLife - time.Millisecond)
+		if writes(byOwn) != 0 {
+			t.Error("it expires too early")
+		}
+		time.Sleep(time.Millisecond)
+		if writes(byOther) != 0 {
+			t.Error("another node does not leave it to the one that opened it")
+		}
+		time.Sleep(6 * time.Second) // the one that opened it is gone
+		if writes(byOther) != 1 || own.latest().Status != domain.InviteExpired || own.latest().Room != room {
+			t.Errorf("another node writes %v", own.latest())
+		}
+		if writes(byOther) != 0 {
+			t.Error("it is written again at once")
+		}
+		if writes(byOwn) != 1 { // it was slow, not gone
+			t.Error("the node that opened it does not write")
+		}
+		events := log.All(0)
+		if first, second := events[len(events)-2], events[len(events)-1]; first.ID != second.ID {
+			t.Errorf("two nodes say so under %s and %s", first.ID, second.ID)
+		}
+		if own.tail() != domain.InviteVoid {
+			t.Error("it expires twice")
+		}
+		if writes(byOwn)+writes(byOther) != 0 {
+			t.Error("it expires again")
+		}
+	})
+}
+
+// Whichever clock is wrong, that of the node that opened an invite or that of one that ends it, an invite is pending for its life.
+func TestAClockThatLeapsEndsNoInviteAndKeepsNone(t *testing.T) {
+	for what, leaps := range map[string]struct{ opener, ender time.Duration }{
+		"the opener's clock is ahead":               {10 * time.Minute, 0},
+		"the opener's clock is late":                {-time.Hour, 0},
+		"the ender's clock leaps ahead":             {0, 100 * 24 * time.Hour},
+		"the ender's clock leaps ahead by a moment": {0, 45 * time.Second},
+		"the ender's clock leaps back":              {0, -time.Hour},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				leap := time.Duration(0)
+				wrong := func() time.Time { return time.Now().Add(leap).Round(0) }
+				log := porttest.NewConversations(1)
+				own := newInviting(t, log)
+				own.invite.Now = wrong
+				leap = leaps.opener
+				own.open()
+				own.tail()
+				leap = 0
+				expire := &invites.ExpireInvites{Invites: own.invites, Log: log, Now: wrong}
+				expire.Round()
+				leap = leaps.ender
+				for _, step := range []struct {
+					sleep time.Duration
+					ends  int
+				}{{0, 0}, {domain.DefaultInviteLife - 1, 0}, {1, 1}} {
+					time.Sleep(step.sleep)
+					before := len(log.All(0))
+					expire.Round()
+					if ends := len(log.All(0)) - before; ends != step.ends {
+						t.Errorf("%s later %d invites end, want %d", step.sleep, ends, step.ends)
+					}
+				}
+				if own.tail() != domain.InviteStands {
+					t.Error("its end is void")
+				}
+			})
+		})
 	}
 }
 
-func TestAClockThatLeapsEndsNoInvite(t *testing.T) {
-	log := porttest.NewConversations(1)
-	own := newInviting(t, log)
-	own.open()
-	own.tail()
-	clock := porttest.Stamped
-	expire := &invites.ExpireInvites{Invites: own.invites, Log: log, Now: func() time.Time { return clock }}
-	for _, step := range []struct {
-		at   time.Duration
-		ends int
-	}{{0, 0}, {100 * 24 * time.Hour, 0}, {-100 * 24 * time.Hour, 0}, {time.Second, 0}, {domain.DefaultInviteLife, 1}} {
-		clock = porttest.Stamped.Add(step.at)
-		before := len(log.All(0))
-		expire.Round()
-		if ends := len(log.All(0)) - before; ends != step.ends {
-			t.Errorf("%s after its opening %d invites end, want %d", step.at, ends, step.ends)
+// A client that lost its connection says again what it said. The node that takes it has a wrong clock, and knows that the invite has
+// ended.
+func TestAnInviteThatIsSentAgainToANodeWithAWrongClockIsNoNewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := porttest.NewConversations(1)
+		i := newInviting(t, log)
+		i.invite.Now = time.Now
+		send := func() domain.GameInvite {
+			porttest.WantCode(t, "invite", porttest.Answer(t, func(done func(error)) {
+				i.invite.Execute(invites.Command{Sender: 201, Target: 202, Status: domain.InviteOpened, ClientMessageID: "i-1"}, done)
+			}), "")
+			return i.latest()
 		}
-	}
+		first := send()
+		i.tail()
+		porttest.WantCode(t, "decline", i.do(202, 201, domain.InviteDeclined, first.Room), "")
+		i.tail()
+		i.invite.Now = func() time.Time { return time.Now().Add(time.Hour) }
+		time.Sleep(2 * time.Minute)
+		if again := send(); again != first || i.tail() != domain.InviteStands {
+			t.Errorf("it is %+v, sent again %+v", first, again)
+		}
+		porttest.WantCode(t, "an answer", i.do(202, 201, domain.InviteAccepted, first.Room), domain.CodeInviteEnded)
+		i.invite.Now = time.Now
+		time.Sleep(time.Millisecond)
+		if other := send(); other.Room != first.Room || !other.Expires.After(first.Expires) || i.tail() != domain.InviteStands {
+			t.Errorf("long after, the name is of %+v", other)
+		}
+		porttest.WantCode(t, "an answer to the new one", i.do(202, 201, domain.InviteAccepted, first.Room), "")
+		if i.tail() != domain.InviteStands {
+			t.Error("the new one is not pending")
+		}
+	})
 }
 
 // echoing is the log as senders know it: what it has is judged at once, and they are told.

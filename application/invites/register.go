@@ -72,6 +72,11 @@ func (i *Register) Judge(partition int, event domain.Event, at time.Time) domain
 		}
 		i.noteEnd(event, body)
 	}
+	if body, ok := event.Body.(domain.GameInvite); ok {
+		if room, ok := domain.ParseEventID(string(body.Room)); ok {
+			invites.Learn(body.Conversation(), room, time.Now())
+		}
+	}
 	return verdict
 }
 
@@ -126,7 +131,7 @@ func (i *Register) opening(way direction, invite ownInvite, now time.Time) (expi
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	between := domain.Between(way.from, way.to)
-	if known, ok := i.findLocked(between, invite.room); ok {
+	if known, ok := i.findLocked(between, invite.room); ok && !isLongOver(known, now) {
 		return known.Expires, false, true
 	}
 	if known, ok := i.own[way][invite.room]; ok {
@@ -153,15 +158,30 @@ func (i *Register) opening(way direction, invite ownInvite, now time.Time) (expi
 	return invite.expires, true, true
 }
 
+// namesKept is for how long after an invite has ended its sender's name for it names no other one.
+const namesKept = 2 * time.Minute
+
+// isLongOver tells whether what names an invite once more is a new one. The clock of the invite's node may be wrong, or this one's,
+// so it asks how long ago this node learned of the end, too.
+func isLongOver(known domain.Invite, now time.Time) bool {
+	return known.Ended != "" && now.Sub(known.Expires) > domain.InviteGrace && time.Since(known.Learned) > namesKept
+}
+
 // underWay goes over the own invites that the log, as far as it is read, does not hold, and that have not expired since.
 func (i *Register) underWay(way direction, now time.Time) iter.Seq[ownInvite] {
 	return func(yield func(ownInvite) bool) {
 		for room, invite := range i.own[way] {
-			if _, read := i.findLocked(domain.Between(way.from, way.to), room); !read && now.Before(invite.expires) && !yield(invite) {
+			if !i.isPending(way, room) && now.Before(invite.expires) && !yield(invite) {
 				return
 			}
 		}
 	}
+}
+
+// isPending tells whether the log, as far as it is read, has the invite as pending.
+func (i *Register) isPending(way direction, room domain.EventID) bool {
+	known, read := i.findLocked(domain.Between(way.from, way.to), room)
+	return read && known.Ended == ""
 }
 
 // gaveUp notes that an own invite is not in the log.
@@ -237,30 +257,27 @@ func (i *Register) eachPending(between domain.Conversation, f func(domain.Invite
 	}
 }
 
-// due returns the pending invites that have expired by now, each with whether this node opened it, and forgets own ones
-// that are long past.
-func (i *Register) due(now time.Time) (expired []dueInvite) {
+// eachPendingInvite calls f with every pending invite, and with whether this node opened it. f must not call back.
+func (i *Register) eachPendingInvite(f func(invite domain.Invite, own bool)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, invites := range i.partitions {
 		invites.EachPending(func(invite domain.Invite) {
-			if !now.Before(invite.Expires) {
-				_, own := i.own[direction{invite.From, invite.To}][invite.Room]
-				expired = append(expired, dueInvite{Invite: invite, own: own})
-			}
+			_, own := i.own[direction{invite.From, invite.To}][invite.Room]
+			f(invite, own)
 		})
 	}
+}
+
+// forgetOwn forgets own invites that never came into the log and are long past. Those that are pending stay: clocks may be wrong.
+func (i *Register) forgetOwn(now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	for way, invites := range i.own {
 		for room, invite := range invites {
-			if now.Sub(invite.expires) > domain.MaxInviteLife {
+			if !i.isPending(way, room) && now.Sub(invite.expires) > domain.MaxInviteLife {
 				i.forget(way, room)
 			}
 		}
 	}
-	return expired
-}
-
-type dueInvite struct {
-	domain.Invite
-	own bool
 }

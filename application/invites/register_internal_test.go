@@ -104,15 +104,15 @@ func TestOwnInvitesThatNeverCameIntoTheLogAreForgottenAWhileAfterTheirEnd(t *tes
 		invites.opening(direction{1, 2}, ownInvite{room: domain.EventID{n}, expires: at}, at.Add(-time.Minute))
 	}
 	invites.opening(direction{1, 2}, ownInvite{room: domain.EventID{9}, expires: at.Add(time.Millisecond)}, at)
-	invites.due(at.Add(domain.MaxInviteLife))
+	invites.forgetOwn(at.Add(domain.MaxInviteLife))
 	if got := len(invites.own[direction{1, 2}]); got != 4 {
 		t.Errorf("%d are left, want all", got)
 	}
-	invites.due(at.Add(domain.MaxInviteLife + time.Millisecond))
+	invites.forgetOwn(at.Add(domain.MaxInviteLife + time.Millisecond))
 	if got := len(invites.own[direction{1, 2}]); got != 1 {
 		t.Errorf("%d are left, want one", got)
 	}
-	invites.due(at.Add(domain.MaxInviteLife + time.Second))
+	invites.forgetOwn(at.Add(domain.MaxInviteLife + time.Second))
 	if len(invites.own) != 0 {
 		t.Errorf("left are %v", invites.own)
 	}

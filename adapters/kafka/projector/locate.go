@@ -296,6 +296,15 @@ func (p *partition) rebuildFrom(ctx context.Context) (int64, error) {
 	return max(starts[0], ended[0]), nil
 }
 
+// recallSince returns from when on the log has what is pending at a record of a time. A record of a clock that is ahead is no later
+// than now.
+func recallSince(at, now time.Time) time.Time {
+	if now.Before(at) {
+		at = now
+	}
+	return at.Add(-domain.InviteLookback)
+}
+
 // recall returns what became of the invites of the partition before an offset, so that the history judges later ones as live chat
 // did.
 func (p *partition) recall(ctx context.Context, offset int64) (*domain.InviteRegister, error) {
@@ -307,7 +316,7 @@ func (p *partition) recall(ctx context.Context, offset int64) (*domain.InviteReg
 	}
 	asking, cancel := context.WithTimeout(ctx, locateTimeout)
 	defer cancel()
-	from, err := cluster.Offsets(asking, topic, []int{p.number}, logclient.Since(at.Add(-domain.InviteLookback)))
+	from, err := cluster.Offsets(asking, topic, []int{p.number}, logclient.Since(recallSince(at, time.Now())))
 	if err != nil || from[0] >= offset {
 		return invites, err
 	}

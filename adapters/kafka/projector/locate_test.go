@@ -103,6 +103,17 @@ func TestALogThatIsBackInFullIsNotTakenToBeAnotherOne(t *testing.T) {
 	}
 }
 
+func TestWhatIsPendingIsRecalledAlsoWhereAClockWasAhead(t *testing.T) {
+	now := brokertest.HoursApart
+	for late, want := range map[time.Duration]time.Duration{
+		-time.Hour: -time.Hour, -1: -1, 0: 0, 1: 0, time.Hour: 0, 365 * 24 * time.Hour: 0,
+	} {
+		if since := recallSince(now.Add(late), now); !since.Equal(now.Add(want - domain.InviteLookback)) {
+			t.Errorf("at a record of %s it is recalled since %s", late, since.Sub(now))
+		}
+	}
+}
+
 func TestARebuildBeginsWhereAllInvitesFromBeforeTheLogHaveEnded(t *testing.T) {
 	cluster, topic, claims := logtest.ClaimedLog(t)
 	p := testProjector(t, cluster, topic, newMemoryHistory()).partition(0)
