@@ -19,7 +19,7 @@ type durations struct {
 	labels  []string
 	created time.Time
 
-	sum     atomic.Uint64 // in nanoseconds
+	sum     atomic.Uint64 // the bits of a float64, in seconds
 	counted [buckets]atomic.Uint64
 	// within counts by classic bucket, those beyond the last bound last. Bounds of native buckets are no bounds of classic ones.
 	within []atomic.Uint64
@@ -100,6 +100,9 @@ func (f *family) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
+// longest is what a longer duration adds to the sum: some are made of times that other programs write.
+const longest = time.Hour
+
 // observe counts a duration. A negative one counts as 0.
 func (h *durations) observe(d time.Duration) {
 	d = max(0, d)
@@ -110,7 +113,12 @@ func (h *durations) observe(d time.Duration) {
 		i++
 	}
 	h.within[i].Add(1)
-	h.sum.Add(uint64(d))
+	for {
+		before := h.sum.Load()
+		if h.sum.CompareAndSwap(before, math.Float64bits(math.Float64frombits(before)+min(d, longest).Seconds())) {
+			return
+		}
+	}
 }
 
 // bucketOf returns the number of the native bucket of a duration that is not negative.
@@ -140,7 +148,7 @@ func (h *durations) read() prometheus.Metric {
 		}
 	}
 	count += zero
-	native, err := prometheus.NewConstNativeHistogram(desc, count, time.Duration(h.sum.Load()).Seconds(), positive, nil, zero, schema,
+	native, err := prometheus.NewConstNativeHistogram(desc, count, math.Float64frombits(h.sum.Load()), positive, nil, zero, schema,
 		prometheus.DefNativeHistogramZeroThreshold, h.created, h.labels...)
 	if err != nil {
 		native = prometheus.NewInvalidMetric(desc, err)

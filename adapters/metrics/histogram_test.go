@@ -52,14 +52,15 @@ func written(t *testing.T, from prometheus.Metric) *dto.Histogram {
 
 func TestTheSumOfDurationsIsThatOfAll(t *testing.T) {
 	h := New("v1").family(AppendDuration).with("sessions")
-	for _, d := range []time.Duration{time.Second, 1500 * time.Millisecond, -time.Second} {
+	const forged = time.Duration(math.MaxInt64)
+	for _, d := range []time.Duration{time.Second, 1500 * time.Millisecond, -time.Second, forged, forged, forged} {
 		h.observe(d)
 	}
 	var m dto.Metric
 	if err := h.read().Write(&m); err != nil {
 		t.Fatal(err)
 	}
-	if got := m.GetHistogram(); got.GetSampleSum() != 2.5 || got.GetSampleCount() != 3 || got.GetZeroCount() != 1 {
+	if got := m.GetHistogram(); got.GetSampleSum() != 2.5+3*time.Hour.Seconds() || got.GetSampleCount() != 6 || got.GetZeroCount() != 1 {
 		t.Errorf("%v", got)
 	}
 	if m.GetLabel()[0].GetValue() != "sessions" {

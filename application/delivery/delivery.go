@@ -40,6 +40,9 @@ type Delivery struct {
 	// Repeats tells whether what a user says stands in the log before, where a block hid it; then Run has to run. If it is nil, only what
 	// this node has seen is known.
 	Repeats Repeats
+	// Room counts the bytes that wait for answers to these questions for a user. If others need the room, cut is called, under any lock
+	// and from any goroutine; it does not block. nil bounds only what waits in each conversation.
+	Room func(user domain.UserID, cut func()) Room
 	// Acts decides what the platform keeps back of what users say; nil if it keeps nothing back.
 	Acts Acts
 	// Tokens are those that clients name to take up where they stopped; nil if none does.
@@ -50,7 +53,8 @@ type Delivery struct {
 	reader  RecordReader
 	invites InviteJudge
 	notices *notice.Log
-	doubts  chan *doubt
+	// doubts wait for the database, and named for what stands in the log before.
+	doubts, named chan *doubt
 
 	// gathering are the attachments whose frames wait for Flush. They are the tail's own.
 	gathering []*Attachment
@@ -70,7 +74,7 @@ type Delivery struct {
 func NewDelivery(reader RecordReader, invites InviteJudge, notices *notice.Log) *Delivery {
 	d := &Delivery{
 		Verdicts: &past.Verdicts{}, reader: reader, invites: invites, notices: notices, doubts: make(chan *doubt, maxDoubts),
-		users: make(map[domain.UserID]*recipient), began: time.Now(),
+		named: make(chan *doubt, maxDoubts), users: make(map[domain.UserID]*recipient), began: time.Now(),
 	}
 	d.deliveredAt.Store(-int64(liveFor)) // nothing yet
 	return d

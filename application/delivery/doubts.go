@@ -27,19 +27,28 @@ type Repeats interface {
 	Restart(partition int)
 }
 
+// Room counts the bytes that wait for a user. *ledger.Holding is one.
+type Room interface {
+	// TryHold counts n more bytes; false if there is no room for them.
+	TryHold(n int) bool
+	// Release gives n bytes back, and Close all of them.
+	Release(n int)
+	Close()
+}
+
 // Two kinds of records are in doubt. Anybody who may write the log can write a change of a block, so a change takes effect only
 // once the database says that it gave out the version. And what a user named whom another has blocked and unblocked may stand in
 // the log before, where the block hid it: see repeats.go. Until that is told, what the two users say to each other waits behind the
 // record, for the connections of the one user alone. The tail does not wait.
 //
-// A conversation may have maxHeld records and maxHeldBytes that wait, and maxDoubts conversations may wait. Beyond the bounds,
-// and if there is no answer, the user's connections are closed with CloseTryLater. They come again, and load the blocks from the
-// database.
+// A conversation may have maxHeld records and maxHeldBytes that wait, and maxDoubts conversations may wait for each kind of question. What
+// waits counts among the bytes that the node holds for the user (Delivery.Room). Beyond the bounds, and if there is no answer, the user's
+// connections are closed with CloseTryLater. They come again, and load the blocks from the database.
 
 const (
-	// maxDoubts bounds the conversations in which something waits for an answer.
+	// maxDoubts bounds the conversations in which something waits for an answer, of each kind.
 	maxDoubts = 1024
-	// doubtWorkers is how many are asked for at a time.
+	// doubtWorkers is how many are asked for at a time, of each kind: to read the log takes much longer than to confirm a block.
 	doubtWorkers = 4
 	// maxNamed bounds the events of one question.
 	maxNamed = 256
@@ -52,6 +61,10 @@ type doubt struct {
 	other     domain.UserID
 	waiting   []doubtful // in the order of the log; all of one partition
 	bytes     int        // of waiting, as maxHeldBytes counts them
+	room      Room       // nil if nothing bounds the sum
+	// running ends once the doubt is settled or given up, or its room is needed: cancel says why.
+	running context.Context //nolint:containedctx // the doubt goes from the tail to a worker
+	cancel  context.CancelCauseFunc
 }
 
 // doubtful is an event that waits, at its place.
@@ -108,38 +121,69 @@ type answer struct {
 // Run asks about what is in doubt, until ctx ends.
 func (d *Delivery) Run(ctx context.Context) {
 	var workers sync.WaitGroup
-	for range doubtWorkers {
-		workers.Go(func() {
-			for {
-				select {
-				case doubt := <-d.doubts:
-					d.settle(ctx, doubt)
-				case <-ctx.Done():
-					return
+	for _, queue := range []chan *doubt{d.doubts, d.named} {
+		for range doubtWorkers {
+			workers.Go(func() {
+				for {
+					select {
+					case doubt := <-queue:
+						d.settle(ctx, doubt, queue)
+					case <-ctx.Done():
+						return
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 	workers.Wait()
 }
 
-// settle asks until nothing of the conversation waits.
-func (d *Delivery) settle(ctx context.Context, doubt *doubt) {
+// queueOf returns where a doubt waits whose next question is about what somebody named, or about blocks.
+func (d *Delivery) queueOf(named bool) chan *doubt {
+	if named {
+		return d.named
+	}
+	return d.doubts
+}
+
+// settle asks until nothing of the conversation waits, or the next question belongs to another queue than that of the caller.
+func (d *Delivery) settle(ctx context.Context, doubt *doubt, queue chan *doubt) {
 	r := doubt.recipient
+	defer context.AfterFunc(ctx, func() { doubt.cancel(context.Cause(ctx)) })()
 	for again := true; again; {
 		var asked question
-		r.do(func() { asked, again = r.question(doubt) })
+		r.do(func() {
+			asked, again = r.question(doubt)
+			if own := d.queueOf(asked.named != nil); again && own != queue {
+				r.enqueue(doubt, own)
+				again = false
+			}
+		})
 		if !again {
-			return // it was given up
+			return // another worker goes on, or it was given up
 		}
-		told, err := d.ask(ctx, asked)
+		told, err := d.ask(doubt.running, asked)
 		if err != nil {
-			d.notices.Warn("whether a record of the log is what it seems cannot be told",
-				slog.Any("user", r.user), slog.Any("error", err))
-			r.do(func() { r.giveUp(doubt) })
+			d.giveUp(doubt, err)
 			return
 		}
 		r.do(func() { again = r.resolve(doubt, told) })
+	}
+}
+
+// giveUp gives up a doubt whose question failed, unless that was for its end.
+func (d *Delivery) giveUp(doubt *doubt, why error) {
+	r, given := doubt.recipient, false
+	if cause := context.Cause(doubt.running); cause != nil {
+		why = cause
+	}
+	r.do(func() {
+		given = r.doubts[doubt.other] == doubt
+		r.giveUp(doubt)
+	})
+	if given {
+		d.notices.Warn("whether a record of the log is what it seems cannot be told",
+			slog.Any("user", r.user), slog.Any("error", why))
 	}
 }
 
@@ -192,7 +236,10 @@ func (r *recipient) resolve(doubt *doubt, told answer) (again bool) {
 		}
 		// First, because what waits holds the resume tokens back.
 		doubt.waiting = doubt.waiting[1:]
-		doubt.bytes -= len(w.frame) + HeldBytes
+		doubt.bytes -= w.bytes()
+		if doubt.room != nil {
+			doubt.room.Release(w.bytes())
+		}
 		switch {
 		case !ok && w.only != nil:
 			w.only.attachment.showHeld(w.only.frame, w.repeated)
@@ -205,8 +252,17 @@ func (r *recipient) resolve(doubt *doubt, told answer) (again bool) {
 				slog.Int("partition", w.at.Partition), slog.Int64("offset", w.at.Offset))
 		}
 	}
-	delete(r.doubts, doubt.other)
+	r.forget(doubt)
 	return false
+}
+
+// forget ends a doubt, and the question under way about it.
+func (r *recipient) forget(doubt *doubt) {
+	delete(r.doubts, doubt.other)
+	doubt.cancel(nil)
+	if doubt.room != nil {
+		doubt.room.Close()
+	}
 }
 
 // note notes which of the events that were asked about are repeated.
@@ -242,27 +298,47 @@ func (r *recipient) take(change domain.BlockChanged, at domain.Place) {
 // begin has records of a conversation wait for an answer about the first of them. It is called where none of it waits.
 func (r *recipient) begin(other domain.UserID, waiting ...doubtful) {
 	begun := &doubt{recipient: r, other: other}
+	begun.running, begun.cancel = context.WithCancelCause(context.Background())
+	if r.delivery.Room != nil {
+		begun.room = r.delivery.Room(r.user, func() { begun.cancel(errNoRoom) })
+	}
 	if r.doubts == nil {
 		r.doubts = make(map[domain.UserID]*doubt)
 	}
 	r.doubts[other] = begun
-	begun.add(waiting...)
-	select {
-	case r.delivery.doubts <- begun:
-	default:
-		r.giveUp(begun)
+	_, aboutBlocks := waiting[0].change()
+	if begun.add(waiting...) {
+		r.enqueue(begun, r.delivery.queueOf(!aboutBlocks))
 	}
 }
 
-// add has records wait behind those that do, as they are read.
-func (d *doubt) add(waiting ...doubtful) {
-	d.waiting = append(d.waiting, waiting...)
+// enqueue has a doubt wait for a worker.
+func (r *recipient) enqueue(doubt *doubt, queue chan *doubt) {
+	select {
+	case queue <- doubt:
+	default:
+		r.giveUp(doubt)
+	}
+}
+
+var errNoRoom = domain.NewError(domain.CodeUnavailable, "Too much waits for clients.")
+
+// bytes is what the event counts while it waits.
+func (w doubtful) bytes() int { return len(w.frame) + HeldBytes }
+
+// add has records wait behind those that do, as they are read. It returns false if that is too much: then the doubt is given up.
+func (d *doubt) add(waiting ...doubtful) bool {
+	more := 0
 	for _, w := range waiting {
-		d.bytes += len(w.frame) + HeldBytes
+		more += w.bytes()
 	}
-	if len(d.waiting) > maxHeld || d.bytes > maxHeldBytes {
+	d.waiting = append(d.waiting, waiting...)
+	d.bytes += more
+	if len(d.waiting) > maxHeld || d.bytes > maxHeldBytes || d.room != nil && !d.room.TryHold(more) {
 		d.recipient.giveUp(d)
+		return false
 	}
+	return true
 }
 
 // addHeld has records wait that a login held, each in its place among those that do. They stay in the order of the log: a resume token
@@ -278,7 +354,7 @@ func (r *recipient) giveUp(doubt *doubt) {
 	if r.doubts[doubt.other] != doubt {
 		return
 	}
-	delete(r.doubts, doubt.other)
+	r.forget(doubt)
 	doubt.waiting = nil
 	for _, a := range r.attachments {
 		a.ended = true

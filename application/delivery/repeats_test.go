@@ -220,6 +220,104 @@ func TestOnlyWhatABlockMayHaveHiddenIsAskedAbout(t *testing.T) {
 	})
 }
 
+// To read the log takes seconds, to confirm a block some milliseconds.
+func TestABlockIsConfirmedWhileOthersWaitForTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := repeating(t, new(int64))
+		s.Delivery.Repeats = repeatsBehindGate{s.Delivery.Repeats, make(chan struct{})}
+		versions := &porttest.StageVersions{}
+		s.Delivery.Versions, s.Versions, s.Forged = versions, versions, make(map[domain.EventID]bool)
+		const last = 20
+		for user := domain.UserID(2); user < last; user++ {
+			s.Block(user, 1)
+			s.Unblock(user, 1)
+			s.Login(user)
+			s.Named(1, user, "m")
+		}
+		c, _ := s.Login(last)
+		s.Tail()
+		s.Block(last, 1)
+		s.Chat(1, last) // hidden
+		s.Unblock(last, 1)
+		shown := s.Chat(1, last)
+		s.Tail()
+		synctest.Wait()
+		s.Shown("the one whose block is confirmed", c, shown)
+	})
+}
+
+// countedRoom is a delivery.Room of so many bytes for all.
+type countedRoom struct {
+	left *int
+	held int
+}
+
+func (r *countedRoom) TryHold(n int) bool {
+	if n > *r.left {
+		return false
+	}
+	*r.left -= n
+	r.held += n
+	return true
+}
+
+func (r *countedRoom) Release(n int) {
+	*r.left += n
+	r.held -= n
+}
+
+func (r *countedRoom) Close() { r.Release(r.held) }
+
+func TestWhatWaitsForAnAnswerIsCounted(t *testing.T) {
+	const all = 10 * delivery.HeldBytes
+	for what, test := range map[string]struct {
+		messages int
+		cut      bool
+		closed   bool
+	}{
+		"there is room":            {messages: 8},
+		"there is none":            {messages: 12, closed: true},
+		"others need what it uses": {messages: 8, cut: true, closed: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _ := repeating(t, new(int64))
+				gate := make(chan struct{})
+				s.Delivery.Repeats = repeatsBehindGate{s.Delivery.Repeats, gate}
+				left, cut := all, func() {}
+				s.Delivery.Room = func(_ domain.UserID, cutting func()) delivery.Room {
+					cut = cutting
+					return &countedRoom{left: &left}
+				}
+				s.Block(2, 1)
+				s.Unblock(2, 1)
+				s.Tail()
+				c, _ := s.Login(2)
+				for range test.messages {
+					s.Named(1, 2, "m")
+				}
+				s.Tail()
+				synctest.Wait()
+				if !test.closed && left == all {
+					t.Errorf("%d bytes are left of %d", left, all)
+				}
+				if test.cut {
+					cut()
+					synctest.Wait()
+				}
+				if closed := len(porttest.Of[porttest.Closed](c)) > 0; closed != test.closed {
+					t.Errorf("the connection is closed: %v", closed)
+				}
+				close(gate)
+				synctest.Wait()
+				if left != all {
+					t.Errorf("%d bytes are left of %d in the end", left, all)
+				}
+			})
+		})
+	}
+}
+
 // A history that stands still, or is projected again, costs nobody a connection for a block that ended long before.
 func TestOfAnUnblockThatTheHistoryHasTheLogIsNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

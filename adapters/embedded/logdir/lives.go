@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Life is the time from one start of the server on this log to the next. An offset that a life's server gave away may be another
@@ -22,6 +23,17 @@ type Life struct {
 // maxLives is how many lives are known.
 const maxLives = 64
 
+// oldestWithout returns the life that is forgotten first: the oldest one in which nothing was said, as in a loop of starts that fail, or
+// else the oldest one. The one before it has the same end without it.
+func oldestWithout(lives []Life) int {
+	for i := len(lives) - 1; i > 0; i-- {
+		if slices.Equal(lives[i].Began, lives[i-1].Began) {
+			return i
+		}
+	}
+	return len(lives) - 1
+}
+
 // BeginLife notes that a life begins, and returns those that are known, that one first. Lives whose file was lost or damaged are
 // not known any more.
 func BeginLife(dir string, began []int64) ([]Life, error) {
@@ -35,7 +47,10 @@ func BeginLife(dir string, began []int64) ([]Life, error) {
 		known = nil
 	}
 	lives := append([]Life{{ID: rand.Text(), Began: began}}, known...)
-	lives = lives[:min(len(lives), maxLives)]
+	for len(lives) > maxLives {
+		i := oldestWithout(lives)
+		lives = slices.Delete(lives, i, i+1)
+	}
 	content, err := json.Marshal(lives)
 	if err == nil {
 		err = replaceFile(file, content)

@@ -42,9 +42,15 @@ func TestADirectoryKnowsItsLivesAndACopyThoseBeforeIt(t *testing.T) {
 		t.Errorf("the copy had %q, and knows %q", second, third)
 	}
 	for range maxLives {
-		begin(t, dir, 5, 6)
+		begin(t, dir, 5, 6) // and nothing is said
 	}
-	if all := begin(t, dir, 5, 6); len(all) != maxLives || slices.Contains(all, first[0]) {
+	if all := begin(t, dir, 5, 6); len(all) != maxLives || all[len(all)-1] != first[0] {
+		t.Errorf("%d lives are known after starts that failed, and the first is not", len(all))
+	}
+	for n := range int64(maxLives) {
+		begin(t, dir, 6+n, 6)
+	}
+	if all := begin(t, dir, 99, 6); len(all) != maxLives || slices.Contains(all, first[0]) {
 		t.Errorf("%d lives are known", len(all))
 	}
 	if err := os.WriteFile(filepath.Join(dir, file), copied[:len(copied)-1], 0o600); err != nil {

@@ -409,7 +409,7 @@ func TestUseCasesGetTheirOptions(t *testing.T) {
 			u.Logins.Past.Verdicts == u.Logins.Delivery.Verdicts && u.Logins.Past.Verdicts != nil && u.Messages.Stored.Past == u.Logins.Past,
 		"what is said again": u.Logins.Past.Repeats != nil && u.Logins.Delivery.Repeats == u.Logins.Past.Repeats && u.Logins.Past.Repeats.Log == u.Logins.Log &&
 			u.Logins.Past.Repeats.History != nil && u.Logins.Past.Repeats.Progress != nil && u.Logins.Past.Repeats.Acts != nil &&
-			u.Logins.Past.Repeats.Verdicts == u.Logins.Delivery.Verdicts && u.Logins.Past.Repeats.MayRead != nil,
+			u.Logins.Past.Repeats.Verdicts == u.Logins.Delivery.Verdicts && u.Logins.Past.Repeats.MayRead != nil && u.Logins.Delivery.Room != nil,
 		"friends":                       u.Presence.Friends != nil,
 		"what a user did":               u.Activity.Done != nil && !u.Activity.FriendsElsewhere,
 		"the relay of blocks":           u.Blocks.Relay.Every == relayEvery,

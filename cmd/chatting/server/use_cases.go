@@ -237,6 +237,7 @@ func newLogins(
 	l.Past = &past.Past{Log: log, Versions: c.Store.Blocks, Erasures: l.Erasures, Acts: acts.Register, Verdicts: served.Verdicts}
 	l.Past.Repeats = newRepeats(c, acts, log, served.Verdicts, rates)
 	served.Repeats = l.Past.Repeats
+	served.Room = func(user domain.UserID, cut func()) delivery.Room { return bytes.OpenFor(user, cut) }
 	served.Tokens = delivery.NewResumeTokens(c.Config.Kafka.Partitions, c.Now)
 	if m.Stored != nil {
 		m.Stored.Past = l.Past

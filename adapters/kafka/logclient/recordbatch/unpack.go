@@ -177,7 +177,7 @@ func unpackZstd(packed, into []byte, limit int) ([]byte, error) {
 		return nil, err
 	}
 	unpacked, err := unpackZstdWith(decoder, packed, into, limit)
-	if cap(unpacked) > KeptUnpacked {
+	if err != nil || cap(unpacked) > KeptUnpacked {
 		_, _ = decoder.DecodeAll(emptyFrame, nil)
 	}
 	return unpacked, err

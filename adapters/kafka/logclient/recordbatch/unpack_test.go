@@ -267,9 +267,14 @@ func TestTheDecoderLetsGoOfWhatItUnpacked(t *testing.T) {
 	}
 	defer func() { _ = encoder.Close() }()
 	packed := encoder.EncodeAll(make([]byte, size), nil)
-	for name, limit := range map[string]int{"that fits": size, "beyond the limit": size / 2} {
+	for name, test := range map[string]struct {
+		packed []byte
+		limit  int
+	}{
+		"that fits": {packed, size}, "beyond the limit": {packed, size / 2}, "that is cut off": {packed[:len(packed)/2], size},
+	} {
 		before := heap()
-		_, _ = unpack(codecZstd, packed, nil, limit)
+		_, _ = unpack(codecZstd, test.packed, nil, test.limit)
 		if grown := heap() - before; grown > size/8 {
 			t.Errorf("after a batch %s, %d bytes stay", name, grown)
 		}
