@@ -18,7 +18,7 @@ var shorter = []struct {
 	old  *regexp.Regexp
 	new  string
 }{
-	{"adapters/embedded/protocol/policy.go", regexp.MustCompile(`SegmentBytes = 16 << 20`), "SegmentBytes = 1 << 20"}, // whole files are deleted
+	{"adapters/embedded/protocol/policy.go", regexp.MustCompile(`SegmentBytes = 16 << 20`), "SegmentBytes = 1 << 20"}, // deleted whole
 	{"adapters/kafka/topics.go", regexp.MustCompile(`retention: \d+ \* day`), "retention: 10 * time.Minute"},
 	{"adapters/kafka/topics.go", regexp.MustCompile(`retention: SessionRetention`), "retention: 20 * time.Minute"},
 	{"adapters/sqlstore/idempotency.go", regexp.MustCompile(`KeyLifetime = 24 \* time.Hour`), "KeyLifetime = 10 * time.Minute"},

@@ -78,8 +78,8 @@ func (s *samples) report(name string, out io.Writer) (faults int) {
 				v.Fault = "is left"
 			}
 		}
-		fmt.Fprintf(table, "%s\t%.0f\t%+.0f\t%+.0f\t%+.0f\t%.0f\t%.0f\t%s\t%s\t\n", quantity, s.before[quantity], v.First, v.Second, v.Own, v.Level,
-			s.after[quantity], may, strings.ToUpper(v.Fault))
+		fmt.Fprintf(table, "%s\t%.0f\t%+.0f\t%+.0f\t%+.0f\t%.0f\t%.0f\t%s\t%s\t\n", quantity, s.before[quantity], v.First, v.Second, v.Own,
+			v.Level, s.after[quantity], may, strings.ToUpper(v.Fault))
 		if v.Fault != "" {
 			faults++
 		}
