@@ -94,7 +94,8 @@ func ParseHeaders(text string) (map[string]string, error) {
 
 // notOfToken tells whether a name of a header cannot have the character (RFC 9110 §5.6.2).
 func notOfToken(r rune) bool {
-	return !('0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
+	isTokenChar := '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	return !isTokenChar
 }
 
 // ratio reads a number from 0 to 1.

@@ -1,6 +1,6 @@
 // Command testreport reads what `go test -json` writes and prints what `go test` alone would: the closing line of every
-// package, what the tests that failed said, and which took longest. It ends with 1 when something failed, when nothing was tested, and, which
-// go test does not do, when a test was skipped for want of a real part.
+// package, what the tests that failed said, and which took longest. It ends with 1 when something failed, when nothing was tested, and,
+// which go test does not do, when a test was skipped for want of a real part.
 //
 // A test that needs a real part skips with a message that names the variable which would have led it there, such as
 // CHATTING_TEST_KAFKA. The report recognises such a message by the prefix CHATTING_TEST_.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -29,8 +28,7 @@ type PastOptions struct {
 	// Live tells whether chat is delivered now: then the reading rests again and again. nil for never.
 	Live func() bool
 	// Turns let those whom a scan has served go on a few at a time; nil for all at once.
-	Turns  *async.Turns
-	Logger *slog.Logger
+	Turns *async.Turns
 }
 
 // Past reads the conversation log once more for users who log in: a past.Log. All who wait share one scan, but those who need
@@ -165,8 +163,9 @@ func (p *Past) read(waiting []*pastReader, records int) error {
 	}
 	ctx, cancel := context.WithTimeout(p.reading, pastTimeout)
 	defer cancel()
+	// Without a logger: what the log has lost or cannot be read, the tail of this node has said, and readers are told.
 	options := logclient.TailOptions{
-		Topic: p.options.Topic, From: logclient.ByPartition(scan.from), Rest: pastRest, Logger: p.options.Logger,
+		Topic: p.options.Topic, From: logclient.ByPartition(scan.from), Rest: pastRest,
 	}
 	if err := logclient.ScanWith(ctx, p.cluster, options, logclient.ByPartition(scan.to), scan); err != nil {
 		return err

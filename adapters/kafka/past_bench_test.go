@@ -11,7 +11,6 @@ import (
 	"chatting/adapters/kafka/logclient"
 	"chatting/application/past"
 	"chatting/domain"
-	"chatting/test/brokertest"
 	"chatting/test/logtest"
 )
 
@@ -46,7 +45,7 @@ func BenchmarkReadThePast(b *testing.B) {
 			b.Fatal(err)
 		}
 		log := NewPast(cluster, PastOptions{
-			Topic: names.Conversations, Records: records, Bytes: 1 << 20, Ledger: unbounded(), Logger: brokertest.Logger(b),
+			Topic: names.Conversations, Records: records, Bytes: 1 << 20, Ledger: unbounded(),
 		})
 		defer log.Close()
 		b.ReportAllocs()

@@ -37,7 +37,7 @@ func newSaidLog(t *testing.T, cluster *logclient.Cluster, partitions int, option
 	names := testTopics(t, cluster, partitions)
 	appender := testAppender(t, cluster, names.Conversations, partitions)
 	s := &saidLog{log: NewConversations(cluster, appender)}
-	options.Topic, options.Logger = names.Conversations, brokertest.Logger(t)
+	options.Topic = names.Conversations
 	if options.Ledger == nil {
 		options.Ledger = unbounded()
 	}
@@ -406,7 +406,7 @@ func TestAPastThatCannotBeReadIsUnavailable(t *testing.T) {
 	cluster := logclient.NewCluster(logclient.ClusterOptions{Brokers: []string{"127.0.0.1:1"}, ClientID: "chatting"})
 	t.Cleanup(cluster.Close)
 	room := unbounded()
-	log := NewPast(cluster, PastOptions{Topic: "away", Records: 10, Bytes: 1000, Ledger: room, Logger: brokertest.Logger(t)})
+	log := NewPast(cluster, PastOptions{Topic: "away", Records: 10, Bytes: 1000, Ledger: room})
 	wanted := past.Stretch{User: 9, From: []int64{0}, To: []int64{5}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -230,7 +230,7 @@ func TestGrafanaKnowsAllOfTheDashboard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var d grafana.Dashboard
+	var d grafana.Dashboard //nolint:staticcheck // the file is of this version of the schema
 	// Without a mistake it returns a list of none.
 	if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -51,13 +50,14 @@ func planOf(t *testing.T, s *Store, query string, arguments ...any) (plan string
 	t.Helper()
 	rows, err := s.db.Reader.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, arguments...)
 	sqltest.NoError(t, err)
+	defer func() { sqltest.NoError(t, rows.Close()) }()
 	for rows.Next() {
 		var id, parent, unused int
 		var detail string
 		sqltest.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
 		plan += fmt.Sprintln(detail)
 	}
-	sqltest.NoError(t, errors.Join(rows.Err(), rows.Close()))
+	sqltest.NoError(t, rows.Err())
 	return plan
 }
 

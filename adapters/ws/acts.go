@@ -8,11 +8,6 @@ import (
 	"chatting/domain"
 )
 
-// Refuse implements application.Connection.
-func (c *connection) Refuse(why error) {
-	c.out.send(refusalFrame(domain.UserID(c.owner.Load()), why, c.server.deps.Now()))
-}
-
 // refusalFrame returns the error frame that tells a user why its connection is closed, or its login refused.
 func refusalFrame(user domain.UserID, why error, at time.Time) []byte {
 	var classified *domain.Error

@@ -11,40 +11,38 @@ import (
 
 	"chatting/adapters/network"
 	"chatting/adapters/wire"
-	"chatting/adapters/ws/frames"
 	"chatting/adapters/ws/socket"
 	"chatting/application"
-	"chatting/application/delivery"
 	"chatting/application/port"
 	"chatting/domain"
 )
 
-// connection is a WebSocket connection from its upgrade on, as all goroutines see it. What only its reading goroutine touches is
-// in reader.
+// connection is a WebSocket connection from its upgrade on, as all goroutines see it: when it began, and how it ends. What
+// delivery and presence show to the client is in feed. What only its reading goroutine touches is in reader.
 type connection struct {
-	server   *Server
-	number   uint64     // tells it from others in log lines
-	address  netip.Addr // of the client; the zero Addr if it is not known
-	sock     *socket.Conn
-	out      outbound
-	receipts receipts
-	reading  socket.Reading
+	feed
+
+	server  *Server
+	number  uint64     // tells it from others in log lines
+	address netip.Addr // of the client; the zero Addr if it is not known
+	sock    *socket.Conn
+	out     outbound
+	reading socket.Reading
+	token   validity
 
 	began   time.Duration // socket.Elapsed at the upgrade
 	pinged  time.Duration // socket.Elapsed when the keeper, whose this is, last sent a ping; 0 for never
 	named   atomic.Bool   // the first frame came
 	evicted atomic.Bool   // to make room for another
 	owner   atomic.Int64  // the user, once the login is answered
-	token   validity
-	// features are those of the login, set before it begins and not changed after.
-	features frames.Features
-	resume   resume
 }
 
 func (c *connection) init(server *Server, sock *socket.Conn, address netip.Addr) {
 	c.server, c.number, c.sock, c.address, c.began = server, server.lastNumber.Add(1), sock, address, socket.Elapsed()
-	c.receipts.out, c.out.observer = &c.out, server.deps.Observer
+	c.out.observer = server.deps.Observer
 	c.out.Init(&server.sockets, sock, &c.reading, server.deps.Bytes.Open(c.out.Cut))
+	c.feed.init(&c.out, server.options.QueueBytes, server.deps.Now)
+	c.token.init(&c.out, server.options.Times.TokenWarning, server.deps.Now)
 }
 
 // leave closes the connection as soon as what its client sent has its outcome: the echoes come before the close frame. A
@@ -84,7 +82,7 @@ func (c *connection) keep(now time.Duration) {
 		}
 	case !c.named.Load() && now-c.began >= times.FirstFrame:
 		c.out.Close(closeNoLogin, "")
-	case c.isExpired():
+	case c.token.isExpired():
 		c.out.Close(closeExpired, "")
 	case c.reading.IsPaused() || now-heard < times.Silence:
 	case c.pinged == 0 || c.pinged <= heard:
@@ -101,14 +99,11 @@ func (c *connection) from() slog.Attr { return slog.Any("address", c.address) }
 // A connection is what delivery and presence write to.
 var _ application.Connection = (*connection)(nil)
 
-// Has implements application.Connection.
-func (c *connection) Has(feature port.Feature) bool {
-	_, has := c.features[feature]
-	return has
-}
-
 // Address implements application.Connection.
 func (c *connection) Address() string { return addressText(network.Of(c.address)) }
+
+// TokenExpires implements application.Connection.
+func (c *connection) TokenExpires(at time.Time) { c.token.until(at) }
 
 // Client implements application.Connection.
 func (c *connection) Client() port.Client {
@@ -119,73 +114,17 @@ func (c *connection) Client() port.Client {
 func (c *connection) LoggedIn(user domain.UserID, onlineFriends []domain.UserID, at time.Time) {
 	c.server.roster.known(c) // before the client knows: from then on it makes room for nobody
 	c.owner.Store(int64(user))
-	if told := c.resume.told; told != nil && told.Named {
-		c.server.counts.resumed(told.Recovered)
+	if recovered, named := c.recovered(); named {
+		c.server.counts.resumed(recovered)
 	}
-	c.answerLogin(c.resume.answer(wire.LoginFrame(user, onlineFriends, at)))
+	answer := c.resume.answer(wire.LoginFrame(user, onlineFriends, at))
+	c.token.answerLogin(user, answer, c.Has(port.FeatureTokenRenewal))
 }
 
-// StatusChanged implements application.Connection.
-func (c *connection) StatusChanged(to domain.UserID, change domain.Transition) {
-	c.out.send(wire.StatusFrame(to, change))
+// Refuse implements application.Connection.
+func (c *connection) Refuse(why error) {
+	c.out.send(refusalFrame(domain.UserID(c.owner.Load()), why, c.server.deps.Now()))
 }
-
-// Deliver implements application.Connection.
-func (c *connection) Deliver(data []byte, echoOf domain.ClientMessageID) {
-	if echoOf == "" && c.resume.stamp == "" {
-		c.out.send(data)
-		return
-	}
-	buffer := socket.Buffer()
-	defer socket.Recycle(buffer)
-	if echoOf != "" {
-		*buffer = wire.AppendWithClientMessageID(*buffer, data, echoOf)
-		data = *buffer
-	}
-	c.out.send(c.resume.stamped(buffer, data)) // which copies it
-}
-
-// DeliverOwnMark implements application.Connection.
-func (c *connection) DeliverOwnMark(data []byte, unread int) {
-	buffer := socket.Buffer()
-	defer socket.Recycle(buffer)
-	*buffer = wire.AppendWithUnread(*buffer, data, unread)
-	c.out.send(c.resume.stamped(buffer, *buffer)) // which copies it
-}
-
-// Gather implements application.Connection.
-func (c *connection) Gather() { c.out.Gather(true) }
-
-// Flush implements application.Connection.
-func (c *connection) Flush() { c.out.Gather(false) }
-
-// DeliverAt implements application.Connection.
-func (c *connection) DeliverAt(data []byte, at domain.Place) {
-	if c.resume.stamp == "" {
-		c.receipts.deliver(data, at)
-		return
-	}
-	buffer := socket.Buffer()
-	defer socket.Recycle(buffer)
-	c.receipts.deliver(c.resume.stamped(buffer, data), at)
-}
-
-// Replay implements application.Connection.
-func (c *connection) Replay(batch []delivery.Replayed) { c.receipts.replay(batch) }
-
-// AwaitRoom implements application.Connection. What others send meanwhile has the other half of the queue.
-func (c *connection) AwaitRoom(ctx context.Context, bytes int) error {
-	state := c.out.Await(ctx, func(now socket.State) bool {
-		pending := int(now.Total - now.Written)
-		return now.Closing || pending == 0 || pending+bytes <= c.server.options.QueueBytes/2
-	})
-	if state.Closing || ctx.Err() != nil {
-		return errEnded
-	}
-	return nil
-}
-
-var errEnded = domain.NewError(domain.CodeUnavailable, "The connection has ended.")
 
 // Close implements application.Connection.
 func (c *connection) Close(reason port.CloseReason) {

@@ -126,7 +126,7 @@ func TestAClientThatAskedForItGetsIDsAsStringsInEveryFrame(t *testing.T) {
 }
 
 func TestAConnectionNamesItsFeaturesAndItsNetwork(t *testing.T) {
-	c := &connection{features: frames.Features{port.FeatureInvites: {}}}
+	c := &connection{feed: feed{features: frames.Features{port.FeatureInvites: {}}}}
 	if !c.Has(port.FeatureInvites) || c.Has("other") || (&connection{}).Has(port.FeatureInvites) {
 		t.Error("it has other features than those of its login")
 	}
@@ -155,7 +155,7 @@ func TestARefusalSaysWhatTheUseCaseSaidAndNothingOfAFault(t *testing.T) {
 	} {
 		logs := &logBuffer{}
 		s := newStuck(t, Options{})
-		s.server.deps.Now = func() time.Time { return someTime }
+		s.keepTime(func() time.Time { return someTime })
 		s.server.deps.Notices = notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
 		s.refuse(frames.Request{SentTarget: []byte(`"8"`), Name: "n"}, row.err)
 		want := wire.ErrorFrame(7, row.code, row.sentence, []byte(`"8"`), "n", someTime)
@@ -194,7 +194,7 @@ func TestTheKeeperDoesWhatIsDue(t *testing.T) {
 	} {
 		s := newStuck(t, Options{Times: Times{FirstFrame: time.Hour, Silence: time.Hour, Pong: time.Hour}})
 		now := s.sock.LastHeard() + row.heard
-		s.server.deps.Now = func() time.Time { return someTime }
+		s.keepTime(func() time.Time { return someTime })
 		s.named.Store(row.named)
 		if s.began = now - row.began; row.busy {
 			s.reading.Pause(func() {})

@@ -12,6 +12,7 @@ import (
 	"chatting/adapters/ws/socket"
 	"chatting/application/ledger"
 	"chatting/application/notice"
+	"chatting/application/port"
 )
 
 const (
@@ -60,6 +61,9 @@ func (o *outbound) isClosing() bool { return o.State().Closing }
 func (o *outbound) awaitWriter() {
 	o.Await(context.Background(), func(now socket.State) bool { return !now.Writing })
 }
+
+// keepTime gives the connection another clock.
+func (s *stuck) keepTime(now port.Clock) { s.server.deps.Now, s.feed.now, s.token.now = now, now, now }
 
 // ask asks the client at once for what was noted, and returns how many questions are open.
 func (s *stuck) ask() int {

@@ -17,91 +17,98 @@ import (
 // in that time on each of its sockets. So it costs little, and the user's other clients get their turns.
 const loginHold = 100 * time.Millisecond
 
+// visit is the login of a connection, and what the log of logins says of it. It belongs to the reading goroutine.
+type visit struct {
+	conn     *connection
+	requests *requests
+	// refused is why the login was refused; "" while it was not.
+	refused string
+}
+
 // logInAside is logIn in another goroutine. A login needs a deep stack, and a goroutine keeps most of the stack that it once
 // needed, for as long as its connection is idle.
-func (r *reader) logInAside(data []byte) (ok bool) {
+func (v *visit) logInAside(data []byte) (ok bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		guard(r.server.deps.Notices, func() { ok = r.logIn(data) }, func() { r.out.Close(closeInternal, "") })
+		guard(v.conn.server.deps.Notices, func() { ok = v.logIn(data) }, func() { v.conn.out.Close(closeInternal, "") })
 	}()
 	<-done
 	return ok
 }
 
 // logIn takes the first message.
-func (r *reader) logIn(data []byte) bool {
-	r.named.Store(true)
+func (v *visit) logIn(data []byte) bool {
+	c, deps := v.conn, &v.conn.server.deps
+	c.named.Store(true)
 	began := time.Now()
-	if observer := r.server.deps.Observer; observer != nil {
-		observer.FrameReceived(ReceivedLogin, len(data))
+	if deps.Observer != nil {
+		deps.Observer.FrameReceived(ReceivedLogin, len(data))
 	}
 	// Before the token is looked at: to check a bad one costs as much.
-	if wait := r.server.deps.Rates.TakeLogin(r.address); wait > 0 {
-		r.server.deps.Notices.Warn("login refused: too many from its address", r.from())
-		r.notIn = "too many logins from its address"
-		r.observeLogin(string(domain.CodeRateLimited), began)
-		r.refuseEarly()
+	if wait := deps.Rates.TakeLogin(c.address); wait > 0 {
+		deps.Notices.Warn("login refused: too many from its address", c.from())
+		v.refused = "too many logins from its address"
+		v.observe(string(domain.CodeRateLimited), began)
+		v.refuseEarly()
 		return false
 	}
 	first, ok := frames.ParseLogin(data)
 	if !ok {
-		r.observeLogin(OutcomeNoToken, began)
-		r.refuseFirst()
+		v.observe(OutcomeNoToken, began)
+		v.refuseFirst()
 		return false
 	}
-	r.features, r.resume.named = first.Features, first.Resume
-	r.out.stringIDs = r.Has(port.FeatureStringIDs)
-	r.server.roster.named(&r.connection)
+	c.asked(first)
+	c.server.roster.named(c)
 	var (
 		session  Session
 		identity application.Identity
 		err      error
 	)
-	span := r.server.deps.Traces.Root(port.SpanLogin, r.trace)
-	r.checking(func(ctx context.Context) {
-		session, identity, err = r.server.deps.Login(span.In(ctx), first.Token, &r.connection)
+	span := deps.Traces.Root(port.SpanLogin, v.requests.trace)
+	c.checking(func(ctx context.Context) {
+		session, identity, err = deps.Login(span.In(ctx), first.Token, c)
 	})
 	span.End(err)
-	r.observeLogin(outcomeOf(err), began)
+	v.observe(outcomeOf(err), began)
 	if err != nil {
-		r.loginFailed(err)
+		v.failed(err)
 		return false
 	}
-	r.session, r.user, r.acts = session, identity.User, identity.Acts
-	r.out.Held().Of(r.user)
-	r.messages.Held().Of(r.user)
-	r.server.deps.Logins.LoggedIn(r.visitor())
+	v.requests.begin(session, identity)
+	c.out.Held().Of(identity.User)
+	deps.Logins.LoggedIn(v.visitor())
 	return true
 }
 
-// loginFailed logs why a login failed, and closes the connection. The use case logs a refused token itself.
-func (r *reader) loginFailed(err error) {
+// failed logs why a login failed, and closes the connection. The use case logs a refused token itself.
+func (v *visit) failed(err error) {
 	who := slog.Attr{}
-	r.notIn = application.WhyRefused(err)
+	v.refused = application.WhyRefused(err)
 	var failed *application.LoginError
 	if errors.As(err, &failed) {
 		who = slog.Any("user", failed.User)
-		r.user = failed.User
+		v.requests.user = failed.User
 	}
 	switch domain.CodeOf(err) {
 	case domain.CodeRateLimited:
-		r.server.deps.Notices.Warn("login refused: too many of its user", who, r.from())
-		r.refuseEarly()
+		v.conn.server.deps.Notices.Warn("login refused: too many of its user", who, v.conn.from())
+		v.refuseEarly()
 		return
 	case domain.CodeUnauthenticated:
 	case domain.CodeBanned:
-		r.notIn = "banned"
-		r.out.send(refusalFrame(r.user, err, r.server.deps.Now()))
+		v.refused = "banned"
+		v.conn.out.send(refusalFrame(v.requests.user, err, v.conn.server.deps.Now()))
 	default:
-		r.server.deps.Notices.Warn("login failed", who, r.from(), slog.Any("error", err))
+		v.conn.server.deps.Notices.Warn("login failed", who, v.conn.from(), slog.Any("error", err))
 	}
-	r.out.Close(causeOfLogin(err), "")
+	v.conn.out.Close(causeOfLogin(err), "")
 }
 
 // refuseEarly closes the connection whose login came too early.
-func (r *reader) refuseEarly() {
-	r.checking(func(ctx context.Context) {
+func (v *visit) refuseEarly() {
+	v.conn.checking(func(ctx context.Context) {
 		timer := time.NewTimer(loginHold)
 		defer timer.Stop()
 		select {
@@ -109,19 +116,19 @@ func (r *reader) refuseEarly() {
 		case <-ctx.Done():
 		}
 	})
-	r.out.Close(closeLoginRate, "")
+	v.conn.out.Close(closeLoginRate, "")
 }
 
 // refuseFirst closes the connection whose first frame is no login.
-func (r *reader) refuseFirst() {
-	r.server.deps.Notices.Warn("login refused: the first frame holds no token", r.from())
-	r.notIn = "no token in the first frame"
-	r.out.Close(closeNoToken, "")
+func (v *visit) refuseFirst() {
+	v.conn.server.deps.Notices.Warn("login refused: the first frame holds no token", v.conn.from())
+	v.refused = "no token in the first frame"
+	v.conn.out.Close(closeNoToken, "")
 }
 
 // visitor names the connection in the log of logins.
-func (r *reader) visitor() application.Visitor {
-	return application.Visitor{User: r.user, Address: addressText(r.address), Connection: r.number}
+func (v *visit) visitor() application.Visitor {
+	return application.Visitor{User: v.requests.user, Address: addressText(v.conn.address), Connection: v.conn.number}
 }
 
 func addressText(address netip.Addr) string {
@@ -131,26 +138,24 @@ func addressText(address netip.Addr) string {
 	return address.String()
 }
 
-// isCutOff tells whether the ledger cut the connection off.
-func (r *reader) isCutOff() bool { return r.out.State().CutOff || r.messages.IsCutOff() }
-
-// logEnd logs and counts how the connection ended. A client that left before it sent a token was neither in nor refused.
-func (r *reader) logEnd() {
-	state := r.out.State()
+// logEnd logs and counts how the connection ended; cutOff tells that the ledger cut it off. A client that left before it sent a
+// token was neither in nor refused.
+func (v *visit) logEnd(cutOff bool) {
+	state := v.conn.out.State()
 	cause, _ := state.Cause.(closeCause)
-	r.server.counts.ended(cause)
+	v.conn.server.counts.ended(cause)
 	reason := state.Why
-	if r.isCutOff() {
+	if cutOff {
 		reason = "cut off: too many bytes are under way"
 	}
-	switch logins := r.server.deps.Logins; {
-	case r.session != nil:
-		logins.LoggedOut(r.visitor(), reason)
-	case r.evicted.Load():
-		logins.Refused(r.visitor(), "its place was needed")
-	case r.notIn != "":
-		logins.Refused(r.visitor(), r.notIn)
-	case r.named.Load() || state.Cause != closeAbnormal && state.Cause != closeNormal:
-		logins.Refused(r.visitor(), reason)
+	switch logins := v.conn.server.deps.Logins; {
+	case v.requests.session != nil:
+		logins.LoggedOut(v.visitor(), reason)
+	case v.conn.evicted.Load():
+		logins.Refused(v.visitor(), "its place was needed")
+	case v.refused != "":
+		logins.Refused(v.visitor(), v.refused)
+	case v.conn.named.Load() || state.Cause != closeAbnormal && state.Cause != closeNormal:
+		logins.Refused(v.visitor(), reason)
 	}
 }

@@ -160,7 +160,7 @@ func TestTheEndOfAConnectionIsLoggedAsWhatItWas(t *testing.T) {
 		s, logins := newStuck(t, Options{}), &logBuffer{}
 		s.server.deps.Logins = application.NewLoginLog(slog.New(slog.NewTextHandler(logins, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		row.end(s)
-		s.logEnd()
+		s.visit.logEnd(s.isCutOff())
 		if got := logins.text(); row.want == "" && got != "" || !strings.Contains(got, row.want) {
 			t.Errorf("%s: the log says %q, want %q", name, got, row.want)
 		}

@@ -52,9 +52,9 @@ func receivedKind(req frames.Request, err error) string {
 	}
 }
 
-// observeLogin tells how a login ended that began a while ago.
-func (r *reader) observeLogin(outcome string, began time.Time) {
-	if observer := r.server.deps.Observer; observer != nil {
+// observe tells how the login ended that began a while ago.
+func (v *visit) observe(outcome string, began time.Time) {
+	if observer := v.conn.server.deps.Observer; observer != nil {
 		observer.LoginEnded(outcome, time.Since(began))
 	}
 }

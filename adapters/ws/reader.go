@@ -16,15 +16,14 @@ import (
 // which nobody counts.
 const systemBuffer = 128 << 10
 
-// reader is the goroutine that reads from a connection, and what only it touches. It logs the client in and then hands frames to
-// requests.
+// reader is the goroutine that reads from a connection, and what only it touches. Its visit logs the client in, and then it hands
+// frames to requests.
 type reader struct {
 	connection
 	requests
 
 	messages socket.MessageReader
-	// notIn is why the login was refused; "" while it was not.
-	notIn string
+	visit    visit
 }
 
 // start begins a session on an upgraded socket. The session calls release when it has ended.
@@ -49,6 +48,7 @@ func (s *Server) newReader(inner *websocket.Conn, sock *socket.Conn, address net
 	r := &reader{}
 	r.connection.init(s, sock, address)
 	r.requests.conn, r.throttle.Rates, r.throttle.OverRate = &r.connection, &s.deps.Rates, &s.counts.overRate
+	r.visit.conn, r.visit.requests = &r.connection, &r.requests
 	r.messages.Init(inner, sock, s.deps.Bytes.Open(r.messages.Cut))
 	if n := s.options.FramesPerSecond; n > 0 {
 		r.throttle.Frames = rate.NewLimiter(rate.Limit(n), 2*n)
@@ -73,8 +73,11 @@ func (r *reader) run(release func()) {
 	if r.session != nil {
 		guard(r.server.deps.Notices, r.session.Close, func() {})
 	}
-	r.logEnd()
+	r.visit.logEnd(r.isCutOff())
 }
+
+// isCutOff tells whether the ledger cut the connection off.
+func (r *reader) isCutOff() bool { return r.out.State().CutOff || r.messages.IsCutOff() }
 
 var errFlood = errors.New("too many control frames")
 
@@ -110,10 +113,14 @@ func (r *reader) permit() { r.sock.Permit(8*r.server.options.MaxFrame + 4096) }
 
 // take takes a message; false when it ended the connection.
 func (r *reader) take(data []byte) bool {
-	if r.session == nil {
-		return r.logInAside(data)
+	if r.session != nil {
+		return r.handle(data)
 	}
-	return r.handle(data)
+	if !r.visit.logInAside(data) {
+		return false
+	}
+	r.messages.Held().Of(r.user)
+	return true
 }
 
 // readFailed begins closing as the error of reading demands.
@@ -132,7 +139,7 @@ func (r *reader) readFailed(err error) {
 	case errors.Is(err, websocket.ErrReadLimit):
 		r.out.Close(closeTooBig, "")
 	case r.session == nil && (errors.Is(err, socket.ErrBinary) || errors.Is(err, socket.ErrNotUTF8)):
-		r.refuseFirst()
+		r.visit.refuseFirst()
 	case errors.Is(err, socket.ErrBinary):
 		r.out.Close(closeUnsupported, "")
 	case errors.Is(err, socket.ErrNotUTF8):

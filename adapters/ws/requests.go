@@ -32,6 +32,11 @@ type requests struct {
 	trace domain.TraceParent
 }
 
+// begin notes whose frames come from now on.
+func (r *requests) begin(session Session, identity application.Identity) {
+	r.session, r.user, r.acts = session, identity.User, identity.Acts
+}
+
 // handle takes a frame; false when it ended the connection.
 func (r *requests) handle(data []byte) bool {
 	req, err := frames.Parse(data, r.conn.features)
@@ -82,7 +87,7 @@ func (r *requests) renew(req frames.Request) bool {
 	r.conn.checking(func(ctx context.Context) { identity, err = r.session.Renew(ctx, req.Token) })
 	switch domain.CodeOf(err) {
 	case "":
-		r.conn.renewed(identity.Expires)
+		r.conn.token.renewed(identity.Expires)
 	case domain.CodeUnauthenticated:
 		r.conn.out.Close(causeOfLogin(err), "its new token was refused: "+application.WhyRefused(err))
 		return false

@@ -7,12 +7,32 @@ import (
 
 // resume is what a connection knows of where its client stops and takes up again.
 type resume struct {
-	// named is the token that the client named at login, nil for none. It is set before the login begins.
-	named *string
+	// claimed is the token that the client named at login, nil for none. It is set before the login begins.
+	claimed *string
 	// told is what the answer to the login says; nil without the feature.
 	told *delivery.ResumeAnswer
 	// stamp is the token of the next frame, "" for none. Delivery hands frames over under its own lock, which guards it.
 	stamp string
+}
+
+// Resumes implements application.Connection.
+func (r *resume) Resumes() (token string, named bool) {
+	if r.claimed == nil {
+		return "", false
+	}
+	return *r.claimed, true
+}
+
+// Resumed implements application.Connection.
+func (r *resume) Resumed(answer delivery.ResumeAnswer) { r.told = &answer }
+
+// recovered tells whether the client gets everything since the token that it named; named is false if it named none, or has no
+// such feature.
+func (r *resume) recovered() (recovered, named bool) {
+	if r.told == nil || !r.told.Named {
+		return false, false
+	}
+	return r.told.Recovered, true
 }
 
 // answer adds what the client is told to the answer to its login.
@@ -26,6 +46,12 @@ func (r *resume) answer(frame []byte) []byte {
 	return wire.AppendWithResume(nil, frame, r.told.Token)
 }
 
+// Stamp implements application.Connection.
+func (r *resume) Stamp(token string) { r.stamp = token }
+
+// isStamped tells whether the next frame carries a token.
+func (r *resume) isStamped() bool { return r.stamp != "" }
+
 // stamped returns a frame with the stamp, which it uses up. The frame may be in the buffer, which is room for the result.
 func (r *resume) stamped(buffer *[]byte, frame []byte) []byte {
 	if r.stamp == "" {
@@ -35,23 +61,4 @@ func (r *resume) stamped(buffer *[]byte, frame []byte) []byte {
 	*buffer = wire.AppendWithResume((*buffer)[:0], frame, r.stamp)
 	r.stamp = ""
 	return *buffer
-}
-
-// Resumes implements application.Connection.
-func (c *connection) Resumes() (token string, named bool) {
-	if c.resume.named == nil {
-		return "", false
-	}
-	return *c.resume.named, true
-}
-
-// Resumed implements application.Connection.
-func (c *connection) Resumed(answer delivery.ResumeAnswer) { c.resume.told = &answer }
-
-// Stamp implements application.Connection.
-func (c *connection) Stamp(token string) { c.resume.stamp = token }
-
-// Pong implements application.Connection.
-func (c *connection) Pong(token string) {
-	c.out.send(wire.AppendWithResume(nil, wire.PongFrame(c.server.deps.Now()), token))
 }

@@ -56,7 +56,7 @@ func TestTheAnswerToALoginSaysWhatIsRecovered(t *testing.T) {
 
 func TestAPingIsAnsweredWithATokenByTheSession(t *testing.T) {
 	s := newStuck(t, Options{})
-	s.server.deps.Now = func() time.Time { return someTime }
+	s.keepTime(func() time.Time { return someTime })
 	s.handle([]byte(`{"type":"ping"}`))
 	s.mustGet(wire.PongFrame(someTime))
 	s.got.pong = func() { s.Pong("T") }

@@ -5,7 +5,8 @@
 //
 // A connection costs one goroutine, its reader. A second one, its writer, exists only while there is something to write. One
 // goroutine for all connections, the keeper, looks after deadlines. Everything that is sent, control frames included, goes
-// through the connection's outbound queue. What several goroutines share is in connection, what only its reader touches in reader.
+// through the connection's outbound queue. What several goroutines share is in connection: what the client is shown in its feed, until
+// when its token counts in its validity. What only its reader touches is in reader.
 package ws
 
 import (

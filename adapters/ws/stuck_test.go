@@ -488,7 +488,7 @@ func TestALoginThatCameTooEarlyIsHeldBeforeItIsRefused(t *testing.T) {
 	logs := &logBuffer{}
 	s.server.deps.Notices = notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
 	began := time.Now()
-	s.loginFailed(&application.LoginError{User: 8, Err: domain.NewRateLimited("Later.", time.Second)})
+	s.visit.failed(&application.LoginError{User: 8, Err: domain.NewRateLimited("Later.", time.Second)})
 	if held := time.Since(began); held < loginHold {
 		t.Errorf("it is held for %v", held)
 	}
@@ -507,7 +507,7 @@ func TestALoginIsRefusedAsItsErrorDemands(t *testing.T) {
 		s := newStuck(t, Options{})
 		logs := &logBuffer{}
 		s.server.deps.Notices = notice.NewLog(slog.New(slog.NewTextHandler(logs, nil)), time.Now)
-		s.loginFailed(domain.NewError(code, "x"))
+		s.visit.failed(domain.NewError(code, "x"))
 		if got, want := s.rest(), closeFrame(row.want); !bytes.Equal(got, want) || row.logged != strings.Contains(logs.text(), "login failed") {
 			t.Errorf("%s: the peer got %q, want %q; log is %s", code, got, want, logs.text())
 		}

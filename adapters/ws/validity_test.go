@@ -15,7 +15,7 @@ import (
 func renewing(t *testing.T) (*stuck, *time.Time) {
 	s := newStuck(t, Options{Times: Times{Silence: time.Hour, TokenWarning: time.Hour}})
 	now := someTime
-	s.server.deps.Now = func() time.Time { return now }
+	s.keepTime(func() time.Time { return now })
 	s.features = frames.Features{port.FeatureTokenRenewal: {}}
 	s.named.Store(true)
 	return s, &now
@@ -36,14 +36,14 @@ func TestAClientIsWarnedOnceThatItsTokenExpires(t *testing.T) {
 	s.mustGet(wire.TokenExpiringFrame(7, expires, *now), []byte(`{}`))
 	// The next token has its own warning.
 	expires = expires.Add(3 * time.Hour)
-	s.renewed(expires)
+	s.token.renewed(expires)
 	s.keep(socket.Elapsed())
 	s.mustGet(wire.TokenRenewedFrame(7, expires, *now))
 	*now = expires.Add(-1)
 	s.keep(socket.Elapsed())
 	s.mustGet(wire.TokenExpiringFrame(7, expires, *now))
 	// One that expires no more has none.
-	s.renewed(time.Time{})
+	s.token.renewed(time.Time{})
 	*now = now.Add(1000 * time.Hour)
 	s.keep(socket.Elapsed())
 	s.out.send([]byte(`{}`))
@@ -62,7 +62,7 @@ func TestNobodyIsWarnedBeforeTheLoginIsAnswered(t *testing.T) {
 func TestOnlyAClientWithTheFeatureHearsOfItsToken(t *testing.T) {
 	for name, change := range map[string]func(*stuck){
 		"without the feature":  func(s *stuck) { s.features = nil },
-		"no warning wanted":    func(s *stuck) { s.server.options.Times.TokenWarning = 0 },
+		"no warning wanted":    func(s *stuck) { s.token.ahead = 0 },
 		"no end":               func(s *stuck) { s.TokenExpires(time.Time{}) },
 		"an end long from now": func(s *stuck) { s.TokenExpires(someTime.Add(time.Hour + 1)) },
 	} {
@@ -70,7 +70,7 @@ func TestOnlyAClientWithTheFeatureHearsOfItsToken(t *testing.T) {
 		s.TokenExpires(someTime.Add(time.Minute))
 		change(s)
 		s.keep(socket.Elapsed())
-		s.answerLogin([]byte(`{"a":1}`))
+		s.token.answerLogin(7, []byte(`{"a":1}`), s.Has(port.FeatureTokenRenewal))
 		s.keep(socket.Elapsed())
 		s.out.send([]byte(`{}`))
 		answer := []byte(`{"a":1}`)

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -47,8 +48,8 @@ const (
 type doubt struct {
 	recipient *recipient
 	other     domain.UserID
-	waiting   []doubtful
-	bytes     int // of waiting, as maxHeldBytes counts them
+	waiting   []doubtful // in the order of the log; all of one partition
+	bytes     int        // of waiting, as maxHeldBytes counts them
 }
 
 // doubtful is an event that waits, at its place.
@@ -243,7 +244,7 @@ func (r *recipient) begin(other domain.UserID, waiting ...doubtful) {
 		r.doubts = make(map[domain.UserID]*doubt)
 	}
 	r.doubts[other] = begun
-	begun.add(0, waiting...)
+	begun.add(waiting...)
 	select {
 	case r.delivery.doubts <- begun:
 	default:
@@ -251,15 +252,22 @@ func (r *recipient) begin(other domain.UserID, waiting ...doubtful) {
 	}
 }
 
-// add has records wait, before others from the index at on.
-func (d *doubt) add(at int, waiting ...doubtful) {
-	d.waiting = slices.Insert(d.waiting, at, waiting...)
+// add has records wait behind those that do, as they are read.
+func (d *doubt) add(waiting ...doubtful) {
+	d.waiting = append(d.waiting, waiting...)
 	for _, w := range waiting {
 		d.bytes += len(w.frame) + HeldBytes
 	}
 	if len(d.waiting) > maxHeld || d.bytes > maxHeldBytes {
 		d.recipient.giveUp(d)
 	}
+}
+
+// addHeld has records wait that a login held, each in its place among those that do. They stay in the order of the log: a resume token
+// and what a client confirms end before the first one.
+func (d *doubt) addHeld(waiting ...doubtful) {
+	d.add(waiting...)
+	slices.SortStableFunc(d.waiting, func(a, b doubtful) int { return cmp.Compare(a.at.Offset, b.at.Offset) })
 }
 
 // giveUp closes the connections that need what waits. Connections that come later do not: they load the blocks, and

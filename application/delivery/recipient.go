@@ -74,7 +74,7 @@ func (r *recipient) apply(at domain.Place, other domain.UserID, event domain.Eve
 	switch {
 	case isChange && change.Blocker != r.user:
 	case begun != nil:
-		begun.add(len(begun.waiting), doubtful{at: at, event: event, frame: frame})
+		begun.add(doubtful{at: at, event: event, frame: frame})
 	case !isChange && r.mayRepeat(event):
 		r.begin(other, doubtful{at: at, event: event, frame: frame})
 	case !isChange:

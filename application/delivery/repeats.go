@@ -107,7 +107,7 @@ func (a *Attachment) doubtHeld(loaded map[domain.UserID]blocks.Entry) {
 	})
 	for other, list := range waiting {
 		if begun := r.doubts[other]; begun != nil {
-			begun.add(0, list...)
+			begun.addHeld(list...)
 		} else {
 			r.begin(other, list...)
 		}

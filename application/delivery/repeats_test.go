@@ -3,7 +3,9 @@ package delivery_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"chatting/application/delivery"
 	"chatting/application/past"
 	"chatting/application/port"
 	"chatting/domain"
@@ -114,6 +116,53 @@ func TestWhatALoginHeldComesBeforeWhatWaits(t *testing.T) {
 		synctest.Wait()
 		s.Shown("the one that had loaded the blocks", c1, want...)
 		s.Shown("the other one", c2, want...)
+	})
+}
+
+// Two logins held different records when they loaded the blocks, and the later one has less of what waits.
+func TestAClientIsNotToldThatItHasWhatWaitsBehindAnotherLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := repeating(t, new(int64))
+		gate := make(chan struct{})
+		s.Delivery.Repeats = repeatsBehindGate{s.Delivery.Repeats, gate}
+		key := domain.ResumeKey{1}
+		s.Delivery.Tokens = delivery.NewResumeTokens(1, time.Now)
+		s.Delivery.Tokens.SealWith(key)
+		s.Block(2, 1)
+		s.Unblock(2, 1)
+		s.Tail()
+		login := func() (c *porttest.Conn, a *delivery.Attachment, activate func()) {
+			c = &porttest.Conn{Feature: port.FeatureResume}
+			a = s.Delivery.Attach(2, c)
+			list, ends := s.Load(2), s.Ends()
+			return c, a, func() {
+				a.Handover().Stores()
+				a.Handover().Activate(list, ends, nil)
+				a.Handover().Resumes(ends, ends, nil)
+				a.Release()
+			}
+		}
+		c1, a1, activate1 := login()
+		first := s.Named(1, 2, "m")
+		s.Tail()
+		_, _, activate2 := login()
+		s.Named(1, 2, "n")
+		s.Tail()
+		activate1()
+		activate2()
+		other := s.Chat(3, 2)
+		s.Tail()
+		a1.Pong()
+		point, ok := domain.NewResumeSeal(key, 2).Open(porttest.Of[porttest.Pong](c1)[0].Token, 1)
+		if !ok || point.Next[0] > first.Offset {
+			t.Errorf("the token says that it has everything before %v, and %d waits", point.Next, first.Offset)
+		}
+		got := porttest.Of[porttest.DeliveredAt](c1)
+		if len(got) != 1 || got[0].Frame != string(porttest.FrameOf(other)) || got[0].At.Offset >= first.Offset {
+			t.Errorf("got %v: it confirms more than what stands before %d", got, first.Offset)
+		}
+		close(gate)
+		synctest.Wait()
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 	"chatting/test/harness"
 )
 
-// asks asks a path of the platform, and reads the answer of a status into a value.
+// asks calls a path of the platform, and reads the answer of a status into a value.
 func (s *server) asks(method, path, body string, want int, into any, headers ...string) string {
 	s.t.Helper()
 	status, answer := s.rest(method, "/s2sapi/moderation/"+path, "", body, headers...)

@@ -18,32 +18,47 @@ var shorter = []struct {
 	old  *regexp.Regexp
 	new  string
 }{
+	{"adapters/embedded/protocol/policy.go", regexp.MustCompile(`SegmentBytes = 16 << 20`), "SegmentBytes = 1 << 20"}, // whole files are deleted
 	{"adapters/kafka/topics.go", regexp.MustCompile(`retention: \d+ \* day`), "retention: 10 * time.Minute"},
 	{"adapters/kafka/topics.go", regexp.MustCompile(`retention: SessionRetention`), "retention: 20 * time.Minute"},
 	{"adapters/sqlstore/idempotency.go", regexp.MustCompile(`KeyLifetime = 24 \* time.Hour`), "KeyLifetime = 10 * time.Minute"},
 	{"application/moderation/register.go", regexp.MustCompile(`Lately = 30 \* 24 \* time.Hour`), "Lately = 10 * time.Minute"},
+	{"application/moderation/register.go", regexp.MustCompile(`forgetEvery = time.Hour`), "forgetEvery = time.Minute"},
 	{"configs/chat.go", regexp.MustCompile(`duration\(&h.Retention, time.Hour,`), "duration(&h.Retention, time.Minute,"},
 	{"domain/act.go", regexp.MustCompile(`RevocationLength = 365 \* 24 \* time.Hour`), "RevocationLength = 10 * time.Minute"},
 }
 
-// build builds the server with the shorter times.
-func build(ctx context.Context, dir string) (program string, err error) {
-	_, here, _, _ := runtime.Caller(0)
-	root := filepath.Join(filepath.Dir(here), "..", "..")
-	changed := make(map[string]string)
+// shortened returns the files with the shorter times, by their paths.
+func shortened() (changed map[string]string, err error) {
+	changed = make(map[string]string)
 	for _, s := range shorter {
-		path := filepath.Join(root, s.file)
+		path := filepath.Join(root(), s.file)
 		if changed[path] == "" {
 			source, err := os.ReadFile(path)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 			changed[path] = string(source)
 		}
 		if !s.old.MatchString(changed[path]) {
-			return "", fmt.Errorf("%s does not say %q any more", s.file, s.old)
+			return nil, fmt.Errorf("%s does not say %q any more", s.file, s.old)
 		}
 		changed[path] = s.old.ReplaceAllString(changed[path], s.new)
+	}
+	return changed, nil
+}
+
+// root is the folder of the sources.
+func root() string {
+	_, here, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(here), "..", "..")
+}
+
+// build builds the server with the shorter times.
+func build(ctx context.Context, dir string) (program string, err error) {
+	changed, err := shortened()
+	if err != nil {
+		return "", err
 	}
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
 	for path, source := range changed {
@@ -63,7 +78,7 @@ func build(ctx context.Context, dir string) (program string, err error) {
 	}
 	program = filepath.Join(dir, "chatting")
 	command := exec.CommandContext(ctx, "go", "build", "-overlay", listed, "-o", program, "./cmd/chatting")
-	command.Dir = root
+	command.Dir = root()
 	if said, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, said)
 	}

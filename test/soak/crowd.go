@@ -35,6 +35,8 @@ type crowd struct {
 	turn atomic.Uint64
 	last atomic.Int64 // the newest user
 
+	erased int64 // the last user who was erased
+
 	http http.Client
 	// here counts sessions, done and failed what was tried, away who stayed away.
 	here, done, failed, away atomic.Int64
@@ -68,9 +70,7 @@ func (c *crowd) run(ctx context.Context) {
 	users.Go(func() { c.everySo(ctx, time.Second, func() { c.speak(ctx) }) })
 	users.Go(func() { c.everySo(ctx, time.Second, func() { c.misspeak(ctx) }) })
 	users.Go(func() { c.everySo(ctx, 3*time.Second, func() { c.moderate(ctx) }) })
-	users.Go(func() {
-		c.everySo(ctx, time.Duration(2/c.rate*float64(time.Second)), func() { c.erase(ctx) })
-	})
+	users.Go(func() { c.everySo(ctx, time.Second, func() { c.erase(ctx, &users) }) })
 	ticker := time.NewTicker(time.Duration(float64(time.Second) / c.rate))
 	defer ticker.Stop()
 	for {
@@ -158,19 +158,19 @@ func (c *crowd) enter(user int64) (leave func()) {
 	}
 }
 
-// ask makes a request and returns the body of a good answer.
-func (c *crowd) ask(ctx context.Context, method, path, token, key string, body any) ([]byte, error) {
+// ask makes a request. The error says so if the answer is not a good one.
+func (c *crowd) ask(ctx context.Context, method, path, token, key string, body any) error {
 	var content io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		content = bytes.NewReader(encoded)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+c.place()+path, content)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
@@ -179,17 +179,16 @@ func (c *crowd) ask(ctx context.Context, method, path, token, key string, body a
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer response.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
-	if err != nil {
-		return nil, err
+	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, 4<<20)); err != nil {
+		return err
 	}
 	if response.StatusCode/100 != 2 {
-		return nil, statusError(response.StatusCode)
+		return statusError(response.StatusCode)
 	}
-	return said, nil
+	return nil
 }
 
 // statusError is an answer that is none of 2xx.
@@ -202,7 +201,7 @@ func (c *crowd) speak(ctx context.Context) {
 	key := fmt.Sprint("key-", rand.Uint64())
 	body := map[string]any{"target_id": c.recent(), "message": "the platform says " + key}
 	for range 1 + rand.IntN(2) {
-		_, err := c.ask(ctx, http.MethodPost, "/s2sapi/system-message/", secret, key, body)
+		err := c.ask(ctx, http.MethodPost, "/s2sapi/system-message/", secret, key, body)
 		c.count("system message", err)
 	}
 }
@@ -226,15 +225,19 @@ func (c *crowd) moderate(ctx context.Context) {
 	if act == "mute" || act == "ban" {
 		body["until"] = time.Now().Add(30 * time.Second).UTC().Format(time.RFC3339)
 	}
-	_, err := c.ask(ctx, http.MethodPost, "/s2sapi/moderation/", secret, "", body)
+	err := c.ask(ctx, http.MethodPost, "/s2sapi/moderation/", secret, "", body)
 	c.count(act, err)
 }
 
 // erase erases every second user, some time after it came.
-func (c *crowd) erase(ctx context.Context) {
-	if user := (c.last.Load() - int64(c.rate*erasedAfter.Seconds())) &^ 1; user > 0 {
-		_, err := c.ask(ctx, http.MethodDelete, fmt.Sprint("/s2sapi/users/?user_id=", user), secret, "", nil)
-		c.count("erase", err)
+func (c *crowd) erase(ctx context.Context, erasing *sync.WaitGroup) {
+	for due := c.last.Load() - int64(c.rate*erasedAfter.Seconds()); c.erased+2 <= due; {
+		c.erased += 2
+		path := fmt.Sprint("/s2sapi/users/?user_id=", c.erased)
+		erasing.Go(func() {
+			err := c.ask(ctx, http.MethodDelete, path, secret, "", nil)
+			c.count("erase", err)
+		})
 	}
 }
 

@@ -40,6 +40,7 @@ type installation struct {
 	// dataDir is that of embedded parts, "" without.
 	dataDir string
 	samples samples
+	crowd   *crowd // nil before it comes
 
 	brokers, driver, database string
 	remove                    func() error // what is left behind, nil for nothing

@@ -66,8 +66,10 @@ func run(ctx context.Context, o *options) (faults int, err error) {
 		return 0, err
 	}
 	installations := []*installation{embedded(o), cluster(o)}
-	for _, i := range installations {
+	for _, i := range installations { // also those that do not come to start: they have made a database
 		defer func() { err = errors.Join(err, i.stop()) }()
+	}
+	for _, i := range installations {
 		if err := errors.Join(i.start(ctx), i.open(o.dir)); err != nil {
 			return 0, err
 		}
@@ -80,7 +82,8 @@ func run(ctx context.Context, o *options) (faults int, err error) {
 	defer end()
 	var work sync.WaitGroup
 	for _, i := range installations {
-		work.Go(func() { newCrowd(i, o.rate).run(came) })
+		i.crowd = newCrowd(i, o.rate)
+		work.Go(func() { i.crowd.run(came) })
 		work.Go(func() { i.measure(came, o) })
 	}
 	work.Wait()

@@ -19,6 +19,8 @@ var kept = []string{
 // ruleOf says how a quantity may behave.
 func ruleOf(name string) growth.Rule {
 	switch {
+	case name == workDone:
+		return growth.Rule{Kind: growth.Kept}
 	case strings.HasPrefix(name, "rows of "):
 		if slices.Contains(kept, strings.TrimPrefix(name, "rows of ")) {
 			return growth.Rule{Kind: growth.Kept, Floor: 100, Share: 0.05}
@@ -46,7 +48,7 @@ func ruleOf(name string) growth.Rule {
 	return growth.Rule{Floor: 20, Share: 0.25}
 }
 
-// gone are quantities that must be zero when no users are here.
+// gone are quantities of the users who are here. They must be zero when nobody is, and say nothing before.
 var gone = []string{
 	"gauge users", `gauge connections{state="login"}`, `gauge connections{state="open"}`, "gauge watched_users", "gauge held_bytes",
 }
@@ -56,13 +58,13 @@ func (s *samples) report(name string, out io.Writer) (faults int) {
 	measured := len(s.series["rows of users"])
 	fmt.Fprintf(out, "\n%s: measured %d times, missed %d times\n", name, measured, s.missed)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "quantity\tbefore\tfirst half\tsecond half\tlevel\tafter\tmay\t\t")
+	fmt.Fprintln(table, "quantity\tbefore\tfirst half\tsecond half\tby itself\tlevel\tafter\tmay\t\t")
 	for _, quantity := range slices.Sorted(maps.Keys(s.series)) {
 		points, rule := s.series[quantity], ruleOf(quantity)
 		if len(points) < measured/2 { // it came late, such as a label
 			continue
 		}
-		v := growth.Judge(points, rule)
+		v := growth.Judge(points, s.series[workDone], rule)
 		if v == (growth.Verdict{}) { // it was never anything
 			continue
 		}
@@ -70,10 +72,13 @@ func (s *samples) report(name string, out io.Writer) (faults int) {
 		if rule.Kind == growth.Kept {
 			may = "grow as users come"
 		}
-		if s.after[quantity] > 0 && slices.ContainsFunc(gone, func(g string) bool { return strings.HasSuffix(quantity, g) }) {
-			v.Fault = "is left"
+		if slices.ContainsFunc(gone, func(g string) bool { return strings.HasSuffix(quantity, g) }) {
+			may, v.Fault = "be gone after", ""
+			if s.after[quantity] > 0 {
+				v.Fault = "is left"
+			}
 		}
-		fmt.Fprintf(table, "%s\t%.0f\t%+.0f\t%+.0f\t%.0f\t%.0f\t%s\t%s\t\n", quantity, s.before[quantity], v.First, v.Second, v.Level,
+		fmt.Fprintf(table, "%s\t%.0f\t%+.0f\t%+.0f\t%+.0f\t%.0f\t%.0f\t%s\t%s\t\n", quantity, s.before[quantity], v.First, v.Second, v.Own, v.Level,
 			s.after[quantity], may, strings.ToUpper(v.Fault))
 		if v.Fault != "" {
 			faults++

@@ -30,6 +30,9 @@ const (
 	after  = math.MaxInt32
 )
 
+// workDone is the quantity that says how much users and the platform have done.
+const workDone = "acts done"
+
 // restLimit is how long it may take until nothing of the users is left.
 const restLimit = 2 * time.Minute
 
@@ -100,16 +103,16 @@ func (i *installation) rest(ctx context.Context, at float64) error {
 	defer cancel()
 	for {
 		found := make(map[string]float64)
-		if err := i.look(ctx, found); err != nil {
-			return err
-		}
+		err := i.look(ctx, found)
 		left := slices.ContainsFunc(i.nodes, func(n *node) bool { return found[fmt.Sprintf("node %d gauge users", n.number)] > 0 })
-		if !left || !pause(limit, 2*time.Second) {
-			for name, value := range found {
-				i.samples.add(at, name, value)
-			}
-			return nil
+		// A node makes one profile at a time: it may still be about one that was asked for before.
+		if (err != nil || left) && pause(limit, 2*time.Second) {
+			continue
 		}
+		for name, value := range found {
+			i.samples.add(at, name, value)
+		}
+		return err
 	}
 }
 
@@ -137,14 +140,14 @@ func (i *installation) measure(ctx context.Context, o *options) {
 		}
 		found := make(map[string]float64)
 		at := time.Since(began).Minutes()
-		switch err := i.look(ctx, found); {
-		case err == nil:
-			for name, value := range found {
-				i.samples.add(at, name, value)
-			}
-		case ctx.Err() == nil:
+		// What has begun is finished: a node whose profile nobody waits for makes it all the same, and none for others meanwhile.
+		if err := i.look(context.WithoutCancel(ctx), found); err != nil {
 			say("%s: measuring: %v", i.name, err)
 			i.samples.missed++
+			continue
+		}
+		for name, value := range found {
+			i.samples.add(at, name, value)
 		}
 		if len(profiles) > 0 && time.Since(began) > profiles[0] {
 			i.profile(strconv.Itoa(3 - len(profiles)))
@@ -161,6 +164,9 @@ func (i *installation) look(ctx context.Context, found map[string]float64) error
 		if err := n.sample(ctx, found); err != nil {
 			return fmt.Errorf("node %d: %w", n.number, err)
 		}
+	}
+	if i.crowd != nil {
+		found[workDone] = float64(i.crowd.done.Load())
 	}
 	if err := i.sampleTables(ctx, found); err != nil {
 		return fmt.Errorf("the database: %w", err)

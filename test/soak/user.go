@@ -83,7 +83,7 @@ func (u *user) live(ctx context.Context) {
 // intrude tries tokens that are not good, and a socket that says nothing.
 func (u *user) intrude(ctx context.Context) {
 	bad := mint(u.id, "a secret that this server does not have")
-	_, _ = u.crowd.ask(ctx, http.MethodGet, "/api/chatting/friends/", bad, "", nil)
+	_ = u.crowd.ask(ctx, http.MethodGet, "/api/chatting/friends/", bad, "", nil)
 	if conn, err := u.dial(ctx); err == nil {
 		if rand.IntN(2) == 0 {
 			_ = conn.WriteJSON(map[string]any{"token": bad})
@@ -136,7 +136,7 @@ func (u *user) visit(ctx context.Context, token string) error {
 			_ = tcp.SetLinger(0)
 		}
 		_ = conn.Close()
-		<-read
+		<-read //nolint:errcheck // it was cut
 		return nil
 	}
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(askLimit))
@@ -184,7 +184,7 @@ func (u *user) take(f *frame) {
 // act does some of what users do. A fault of the connection shows when it is read.
 func (u *user) act(ctx context.Context, conn *websocket.Conn, token string) {
 	api := func(what, method, path string, body any) {
-		_, err := u.crowd.ask(ctx, method, "/api/chatting/"+path, token, "", body)
+		err := u.crowd.ask(ctx, method, "/api/chatting/"+path, token, "", body)
 		if ctx.Err() == nil {
 			u.crowd.count(what, err)
 		}
@@ -213,7 +213,8 @@ func (u *user) act(ctx context.Context, conn *websocket.Conn, token string) {
 			_ = conn.WriteJSON(map[string]any{"type": "invite_game", "status": "invite", "target_id": other, "client_msg_id": name})
 		case 3:
 			api("list", http.MethodGet, []string{
-				"conversations/", "invites/", "friends/", "blockedusers/", fmt.Sprint("is-online/?id=", other), fmt.Sprint("messages/?target_id=", other),
+				"conversations/", "invites/", "friends/", "blockedusers/",
+				fmt.Sprint("is-online/?id=", other), fmt.Sprint("messages/?target_id=", other),
 			}[rand.IntN(6)], nil)
 		case 4, 5:
 			if invite.Room != "" {

@@ -20,31 +20,54 @@ import (
 // metadata from a cache, and has no rights there.
 func (c *Cluster) AskAnew(ctx context.Context, request protocol.Message) (answer protocol.Message, err error) {
 	for _, broker := range c.options.Brokers {
-		if answer, err = c.askAnew(ctx, broker, request); err == nil || ctx.Err() != nil {
+		if answer, err = (bootstrap{&c.options, broker}).ask(ctx, request); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
 	return answer, err
 }
 
-func (c *Cluster) askAnew(ctx context.Context, broker string, request protocol.Message) (protocol.Message, error) {
-	plain, err := c.options.Dial(ctx, "tcp", broker)
+// bootstrap is one of the brokers that the options name, asked over a connection of its own.
+type bootstrap struct {
+	options *ClusterOptions
+	broker  string // host:port
+}
+
+// ping asks the broker for the cluster's metadata.
+func (b bootstrap) ping(ctx context.Context) error {
+	dialer := kafkago.Dialer{
+		ClientID: b.options.ClientID, Timeout: 3 * time.Second, TLS: b.options.TLS, SASLMechanism: b.options.SASL,
+		DialFunc: b.options.Dial,
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", b.broker)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	_, err = conn.Brokers()
+	return err
+}
+
+// ask sends the broker a request.
+func (b bootstrap) ask(ctx context.Context, request protocol.Message) (protocol.Message, error) {
+	plain, err := b.options.Dial(ctx, "tcp", b.broker)
 	if err != nil {
 		return nil, err
 	}
 	defer plain.Close()
 	defer context.AfterFunc(ctx, func() { _ = plain.SetDeadline(time.Unix(1, 0)) })()
 	secured := plain
-	if c.options.TLS != nil {
-		config := c.options.TLS.Clone()
+	if b.options.TLS != nil {
+		config := b.options.TLS.Clone()
 		if config.ServerName == "" {
-			if config.ServerName, _, err = net.SplitHostPort(broker); err != nil {
+			if config.ServerName, _, err = net.SplitHostPort(b.broker); err != nil {
 				return nil, err
 			}
 		}
 		secured = tls.Client(plain, config)
 	}
-	conn := protocol.NewConn(secured, c.options.ClientID)
+	conn := protocol.NewConn(secured, b.options.ClientID)
 	answer, err := conn.RoundTrip(&apiversions.Request{})
 	if err != nil {
 		return nil, err
@@ -59,15 +82,15 @@ func (c *Cluster) askAnew(ctx context.Context, broker string, request protocol.M
 		versions[key] = key.SelectVersion(api.MinVersion, api.MaxVersion)
 	}
 	conn.SetVersions(versions)
-	if err := c.authenticate(ctx, conn); err != nil {
+	if err := b.authenticate(ctx, conn); err != nil {
 		return nil, err
 	}
 	return conn.RoundTrip(request)
 }
 
 // authenticate does what SASL asks for, if it is on (KIP-43, KIP-152).
-func (c *Cluster) authenticate(ctx context.Context, conn *protocol.Conn) error {
-	mechanism := c.options.SASL
+func (b bootstrap) authenticate(ctx context.Context, conn *protocol.Conn) error {
+	mechanism := b.options.SASL
 	if mechanism == nil {
 		return nil
 	}

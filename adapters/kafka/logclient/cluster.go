@@ -37,13 +37,14 @@ type ClusterOptions struct {
 
 // Cluster is the connection to the brokers that appenders, tails and topic setup share. It must be closed after them.
 type Cluster struct {
+	groupStates
+	failures
+
 	options   ClusterOptions
 	addr      net.Addr
 	transport *kafkago.Transport
 	client    *kafkago.Client
 	stop      context.CancelFunc
-	groups    groupStates
-	failures  failures
 }
 
 // metadataTTL bounds how long the transport sends to a broker that no longer leads: it answers metadata requests from a
@@ -187,7 +188,7 @@ func (c *Cluster) Ping(ctx context.Context) error {
 	defer cancel()
 	answers := make(chan error, len(c.options.Brokers))
 	for _, broker := range c.options.Brokers {
-		asked.Go(func() { answers <- c.ping(ctx, broker) })
+		asked.Go(func() { answers <- bootstrap{&c.options, broker}.ping(ctx) })
 	}
 	var failed error
 	for range c.options.Brokers {
@@ -196,21 +197,6 @@ func (c *Cluster) Ping(ctx context.Context) error {
 		}
 	}
 	return failed
-}
-
-func (c *Cluster) ping(ctx context.Context, broker string) error {
-	dialer := kafkago.Dialer{
-		ClientID: c.options.ClientID, Timeout: 3 * time.Second, TLS: c.options.TLS, SASLMechanism: c.options.SASL,
-		DialFunc: c.options.Dial,
-	}
-	conn, err := dialer.DialContext(ctx, "tcp", broker)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	_, err = conn.Brokers()
-	return err
 }
 
 // dialFunc opens a connection.

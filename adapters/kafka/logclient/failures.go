@@ -10,7 +10,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
 
-// failures counts requests that did not get the answer that was wanted.
+// failures counts requests that did not get the answer that was wanted, for Cluster.
 type failures struct{ unreachable, timeout, broken, refused atomic.Uint64 }
 
 // Failures are how many requests did not get the answer that was wanted, since the cluster was made.
@@ -22,8 +22,7 @@ type Failures struct {
 }
 
 // Failures returns the counts.
-func (c *Cluster) Failures() Failures {
-	f := &c.failures
+func (f *failures) Failures() Failures {
 	return Failures{
 		Unreachable: f.unreachable.Load(), Timeout: f.timeout.Load(), Broken: f.broken.Load(), Refused: f.refused.Load(),
 	}
@@ -47,7 +46,7 @@ func (f *failures) count(ctx context.Context, err error) {
 }
 
 // CountRefused counts a request that a broker refused. It is for package appending.
-func (c *Cluster) CountRefused() { c.failures.refused.Add(1) }
+func (f *failures) CountRefused() { f.refused.Add(1) }
 
 // NeverSent tells whether a request failed before it could have left: no connection, or no known leader.
 func NeverSent(err error) bool {

@@ -17,14 +17,21 @@ type GroupState struct {
 	Foreign int64
 }
 
-// groupStates are those of all groups that this process runs.
+// groupStates are those of all groups that this process runs, for Cluster.
 type groupStates struct {
 	mu     sync.Mutex
 	states []GroupState
 }
 
-// change changes the state of a group, which is added if it is new.
-func (g *groupStates) change(group string, change func(*GroupState)) {
+// Groups returns the state of each consumer group that this process runs.
+func (g *groupStates) Groups() []GroupState {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.states)
+}
+
+// ChangeGroup changes the state of a group, which is added if it is new. It is for package groups.
+func (g *groupStates) ChangeGroup(group string, change func(*GroupState)) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	at := slices.IndexFunc(g.states, func(s GroupState) bool { return s.Group == group })
@@ -34,15 +41,3 @@ func (g *groupStates) change(group string, change func(*GroupState)) {
 	}
 	change(&g.states[at])
 }
-
-func (g *groupStates) all() []GroupState {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.Clone(g.states)
-}
-
-// Groups returns the state of each consumer group that this process runs.
-func (c *Cluster) Groups() []GroupState { return c.groups.all() }
-
-// ChangeGroup changes the state of a group. It is for package groups.
-func (c *Cluster) ChangeGroup(group string, change func(*GroupState)) { c.groups.change(group, change) }

@@ -44,6 +44,7 @@ func Problem(status int, sentence string) *Answer {
 	return &Answer{status, problem.Of(status, sentence)}
 }
 
+// JSONType is the media type of every body but problem details.
 const JSONType = "application/json"
 
 // Send writes body as JSON, nothing for nil. Every answer of the API goes through it.

@@ -50,7 +50,8 @@ func (a announcements) post(ctx context.Context, c *fiber.Ctx) error {
 		}
 		return exchange.Send(c, http.StatusOK, json.RawMessage(made))
 	}
-	digest := sha256.Sum256(fmt.Appendf(nil, "announcement %t %v %q %q %q", command.Online, command.Users, command.Text, command.Reason, command.Actor))
+	digest := sha256.Sum256(fmt.Appendf(nil,
+		"announcement %t %v %q %q %q", command.Online, command.Users, command.Text, command.Reason, command.Actor))
 	// As that of a system message.
 	command.ID = domain.DerivedID("announcement idempotency-key", key+":"+hex.EncodeToString(digest[:]))
 	status, made, err := a.once.do(ctx, key, digest, func() ([]byte, error) { return a.make(ctx, command) })

@@ -52,7 +52,7 @@ func (h *History) Done(
 	if before != nil {
 		at, id = before.Time.UnixMilli(), before.ID[:]
 	}
-	list, err = database.Ask(ctx, h.share, "read what a user did", func(ctx context.Context, db sqlx.QueryerContext) ([]moderation.Done, error) {
+	read := func(ctx context.Context, db sqlx.QueryerContext) ([]moderation.Done, error) {
 		rows, err := db.QueryxContext(ctx, selectDone, user, at, id, entries+1)
 		if err != nil {
 			return nil, err
@@ -76,6 +76,7 @@ func (h *History) Done(
 			id, err := eventID(row.EventID)
 			return moderation.Done{Mark: moderation.Mark{Time: time.UnixMilli(row.OccurredAt).UTC(), ID: id}, Frame: row.Frame}, err
 		})
-	})
+	}
+	list, err = database.Ask(ctx, h.share, "read what a user did", read)
 	return list, more && err == nil, err
 }

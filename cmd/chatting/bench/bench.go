@@ -107,7 +107,7 @@ func (t *Target) dialAgain(ctx context.Context, user int, first login) (*client,
 		}
 		t.again.Add(1)
 		select {
-		case <-time.After(rand.N(lossWait << try)):
+		case <-time.After(rand.N(lossWait << try)): //nolint:gosec // a time that is guessed helps nobody
 		case <-ctx.Done():
 			return nil, err
 		}

@@ -33,7 +33,7 @@ func newPlatform(t *testing.T) *platform {
 	return p
 }
 
-// runs runs chatting admin.
+// runs calls chatting admin.
 func (p *platform) runs(t *testing.T, args ...string) outcome {
 	t.Helper()
 	args = append(append([]string{"admin"}, args...), "--url", "ws"+strings.TrimPrefix(p.URL, "http")+"/ws/chatting/")

@@ -31,7 +31,8 @@ func graph(own identity, cfg configs.Config, logger *slog.Logger) fx.Option {
 			// The use cases.
 			newTokens, newActs, newModeration, newBlocks, newPresence, newTextHook, newMessages, newInvites, newHistory, newLogins,
 			// The transports.
-			newAnnounce, newActivity, newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
+			newAnnounce, newActivity,
+			newS2SToken, newRates, newByteLedger, newPlaces, listen, listenMetrics, newConnections, newAPI, newSockets, newSite,
 			// What the node itself does.
 			newReadiness, newNodeClock, newTails, newConsumers, servicemanager.New, newNode,
 		),

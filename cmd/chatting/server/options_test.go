@@ -88,7 +88,7 @@ func receivedOf(t *testing.T, environ ...string) received {
 		connections: connectionOptions(cfg, places), broker: brokerOptions(cfg), store: installation.StoreOptions(cfg, nil),
 		service: userManagementOptions(cfg), hook: textHookOptions(cfg), tracing: traced, keys: keyOptions(cfg), appender: appenderOptions(cfg, "topic"),
 		projector: installation.ProjectorOptions(cfg), topics: installation.TopicSetup(cfg, nil), cluster: cluster, presence: presenceTimes(cfg), mailboxes: mailboxBounds(cfg),
-		recheck: newRecheckTokens(common{Config: cfg}, nil), past: pastOptions(cfg, nil, nil, nil),
+		recheck: newRecheckTokens(common{Config: cfg}, nil), past: pastOptions(cfg, nil, nil),
 		resume: resumeBounds(cfg),
 		site:   site,
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -225,7 +224,7 @@ func newLogins(
 ) loginParts {
 	served := delivery.NewDelivery(m.Echoes, i.Pending, c.Notices)
 	served.Versions, served.Acts = c.Store.Blocks, acts.Register
-	log := kafka.NewPast(cluster, pastOptions(c.Config, bytes, served.Live, c.Logger))
+	log := kafka.NewPast(cluster, pastOptions(c.Config, bytes, served.Live))
 	l := loginParts{
 		Delivery:     served,
 		Authenticate: &application.Authenticate{Tokens: t.Tokens, Users: c.Store.Users, Acts: acts.Register, Notices: c.Notices},
@@ -307,9 +306,9 @@ func resumeBounds(cfg configs.Config) replay.ResumeBounds {
 }
 
 // pastOptions are those of reading the log for logins.
-func pastOptions(cfg configs.Config, bytes *ledger.ByteLedger, live func() bool, logger *slog.Logger) kafka.PastOptions {
+func pastOptions(cfg configs.Config, bytes *ledger.ByteLedger, live func() bool) kafka.PastOptions {
 	return kafka.PastOptions{
 		Topic: kafka.NamesFor(cfg.TopicPrefix).Conversations, Records: cfg.Resume.LogRecords, Bytes: cfg.Resume.LogBytes,
-		Ledger: bytes, Live: live, Turns: application.NewLoginTurns(live), Logger: logger,
+		Ledger: bytes, Live: live, Turns: application.NewLoginTurns(live),
 	}
 }
