@@ -76,6 +76,7 @@ type device struct {
 	friends    map[int64]bool
 	resume     string
 	gaps       int
+	logins     []check.Login
 	latest     map[int64]string // the last message of each partner that was shown
 
 	sending sync.Mutex // held while a frame is written
@@ -143,6 +144,7 @@ func (d *device) lost(err error) {
 
 // live is one connection, from its start to its end.
 func (d *device) live(ctx context.Context) error {
+	began := time.Now()
 	dialer := websocket.Dialer{HandshakeTimeout: dialLimit}
 	conn, response, err := dialer.DialContext(ctx, "ws://"+d.place()+"/ws/chatting/", nil)
 	if err != nil {
@@ -169,6 +171,9 @@ func (d *device) live(ctx context.Context) error {
 	if err := json.Unmarshal(data, &answer); err != nil || answer.Message != "You have successfully logged" {
 		return fmt.Errorf("the login was answered with %s: %w", data, err)
 	}
+	d.mu.Lock()
+	d.logins = append(d.logins, check.Login{Began: began, Answered: time.Now()})
+	d.mu.Unlock()
 	if answer.Recovered != nil && !*answer.Recovered {
 		if err := d.readHistory(ctx); err != nil {
 			return fmt.Errorf("reading the history: %w", err)
@@ -380,7 +385,8 @@ func (d *device) seen(of int64) bool {
 func (d *device) record() check.Device {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	recorded := check.Device{User: d.user, Number: d.number, Frames: slices.Clone(d.frames), Gaps: d.gaps}
+	recorded := check.Device{User: d.user, Number: d.number, Frames: slices.Clone(d.frames), Gaps: d.gaps,
+		Logins: slices.Clone(d.logins), Connected: d.conn != nil}
 	for _, r := range d.requests {
 		recorded.Requests = append(recorded.Requests, *r)
 	}

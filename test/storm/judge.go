@@ -40,6 +40,11 @@ func (s *storm) judge(ctx context.Context, leave func(*person)) ([]check.Violati
 			leave(p)
 		}
 	}
+	// One of those who stay is banned for good.
+	if err := s.platform.ban(ctx, s.people[0].id); err != nil {
+		return s.report([]check.Violation{{Rule: "healing", What: err.Error()}}), ctx.Err()
+	}
+	online[s.people[0].id] = false
 	found, err = s.settle(ctx, online, s.gatherAll)
 	for _, n := range s.at.Nodes() {
 		ends, crashes := n.Losses()
@@ -126,11 +131,17 @@ func (s *storm) keepRun() {
 	for _, change := range s.last.Blocks {
 		_ = lines.Encode(change)
 	}
+	for _, act := range s.last.Acts {
+		_ = lines.Encode(act)
+	}
+	for _, request := range s.last.ActRequests {
+		_ = lines.Encode(request)
+	}
 }
 
 // gather collects the log, and what the devices saw.
 func (s *storm) gather(ctx context.Context, _ map[int64]bool) (*check.Run, error) {
-	run := &check.Run{Marks: make(map[check.Side][]string)}
+	run := &check.Run{Marks: make(map[check.Side][]string), ActRequests: s.platform.requests()}
 	for _, p := range s.people {
 		for _, d := range p.devices {
 			run.Devices = append(run.Devices, d.record())
@@ -142,9 +153,12 @@ func (s *storm) gather(ctx context.Context, _ map[int64]bool) (*check.Run, error
 		}
 		p.mu.Unlock()
 	}
-	// After the devices: what they saw is in it.
-	records, err := s.log.upToNow(ctx)
-	run.Log = records
+	// After the devices: what they saw is in it. After the log: the audit has its acts.
+	var err error
+	if run.Log, run.Acts, run.Partitions, err = s.log.upToNow(ctx); err != nil {
+		return run, err
+	}
+	_, run.Audit, _, err = s.audit.upToNow(ctx)
 	return run, err
 }
 
@@ -158,6 +172,9 @@ func (s *storm) gatherAll(ctx context.Context, online map[int64]bool) (*check.Ru
 	run.History = make(map[check.Side][]check.Event)
 	run.BlockLists, run.Pending = make(map[int64][]int64), make(map[int64][]string)
 	for _, p := range s.people {
+		if s.platform.isBanned(p.id) {
+			continue // it is answered nothing
+		}
 		if run.BlockLists[p.id], err = p.rest.blockList(ctx, p.id); err != nil {
 			return nil, err
 		}
@@ -204,6 +221,7 @@ type logReader struct {
 
 	mu      sync.Mutex
 	records []check.Event
+	acts    []check.Act
 	next    map[int32]int64 // the offset behind what was read
 	err     error
 }
@@ -242,40 +260,51 @@ func (l *logReader) add(r *kgo.Record) {
 		ID      string `json:"id"`
 		Name    string `json:"clientmsgid"`
 		Receipt bool   `json:"receipt"`
+		Login   int64  `json:"acts,string"`
 		Data    struct {
 			frame
 
-			Version int64 `json:"version"`
+			Version int64     `json:"version"`
+			Act     string    `json:"act"`
+			User    int64     `json:"user_id"`
+			Time    time.Time `json:"time"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(r.Value, &record); err != nil {
 		l.err = fmt.Errorf("%s %d:%d: %w", r.Topic, r.Partition, r.Offset, err)
 		return
 	}
+	if record.Data.Act != "" {
+		l.acts = append(l.acts, check.Act{
+			ID: record.ID, Kind: record.Data.Act, User: record.Data.User, Version: record.Data.Version, Time: record.Data.Time,
+			Partition: r.Partition, Offset: r.Offset,
+		})
+		return
+	}
 	e := record.Data.event(0)
 	e.ID, e.Name, e.Receipt, e.Version = record.ID, record.Name, record.Receipt, record.Data.Version
-	e.Partition, e.Offset = r.Partition, r.Offset
+	e.Partition, e.Offset, e.Written, e.Login = r.Partition, r.Offset, r.Timestamp, record.Login
 	l.records = append(l.records, e)
 }
 
-// upToNow returns all records up to where the topic ends now.
-func (l *logReader) upToNow(ctx context.Context) ([]check.Event, error) {
+// upToNow returns all events and acts up to where the topic ends now, and how many partitions it has.
+func (l *logReader) upToNow(ctx context.Context) ([]check.Event, []check.Act, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	ends, err := l.ends(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, 0, err
 	}
 	for {
 		l.mu.Lock()
 		behind := l.err == nil && slices.ContainsFunc(ends, func(end partitionEnd) bool { return l.next[end.partition] < end.offset })
-		records, err := slices.Clone(l.records), l.err
+		records, acts, err := slices.Clone(l.records), slices.Clone(l.acts), l.err
 		l.mu.Unlock()
 		if !behind {
-			return records, err
+			return records, acts, len(ends), err
 		}
 		if !site.Pause(ctx, 50*time.Millisecond) {
-			return nil, fmt.Errorf("reading the log to its end: %w", ctx.Err())
+			return nil, nil, 0, fmt.Errorf("reading %s to its end: %w", l.topic, ctx.Err())
 		}
 	}
 }

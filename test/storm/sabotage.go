@@ -54,6 +54,13 @@ var sabotages = sabotageList{
 		to:     "return false",
 		breaks: check.RulePresence,
 	},
+	"mute": {
+		what:   "what a muted user says is shown",
+		file:   "domain/acts.go",
+		from:   "case mute.Restricts(ActMute, at):",
+		to:     "case mute.Restricts(ActMute, at) && false:",
+		breaks: check.RuleAct,
+	},
 	"history": {
 		what:   "some of what was said does not come into the history",
 		file:   "adapters/kafka/projector/projection.go",

@@ -20,6 +20,8 @@ import (
 const (
 	topicPrefix = "storm"
 	secret      = "of the storm, and of nothing else"
+	// platformToken is that of the platform's servers.
+	platformToken = "of-the-platform-and-of-nobody-else"
 	// inviteLife is how long invites are pending.
 	inviteLife = 20 * time.Second
 	// healLimit is for how long everything may take to be right again.
@@ -34,8 +36,11 @@ type storm struct {
 	at     *site.Installation
 	turn   atomic.Uint64
 	people []*person
-	log    *logReader
-	last   *check.Run // what was judged last
+	// platform does to users what moderators do.
+	platform *platform
+	// log and audit read the conversations and the audit.
+	log, audit *logReader
+	last       *check.Run // what was judged last
 
 	saying sync.Mutex
 }
@@ -81,6 +86,7 @@ func (s *storm) run(ctx context.Context) ([]check.Violation, error) {
 		acting.Go(func() { p.talk(acts) })
 		acting.Go(func() { p.manage(acts) })
 	}
+	acting.Go(func() { s.platform.moderate(acts, len(s.people)) })
 	s.say("the faults begin")
 	if err := s.suffer(ctx, faults); err != nil {
 		return nil, err
@@ -88,6 +94,9 @@ func (s *storm) run(ctx context.Context) ([]check.Violation, error) {
 	s.say("the faults have ended")
 	stopActing()
 	acting.Wait()
+	if err := s.platform.lift(ctx); err != nil {
+		return s.report([]check.Violation{{Rule: "healing", What: err.Error()}}), ctx.Err()
+	}
 	return s.judge(ctx, leaving)
 }
 
@@ -109,7 +118,7 @@ func (s *storm) start(ctx context.Context) error {
 	s.say("starting %d brokers and PostgreSQL", site.BrokerCount)
 	at, err := site.Open(ctx, s.dir, program, func(int) []string {
 		return []string{
-			"CHATTING_TOPIC_PREFIX=" + topicPrefix, "CHATTING_JWT_SECRET=" + secret,
+			"CHATTING_TOPIC_PREFIX=" + topicPrefix, "CHATTING_JWT_SECRET=" + secret, "CHATTING_S2S_TOKEN=" + platformToken,
 			"CHATTING_CHAT_OFFLINE=" + s.asked.offline, "CHATTING_INVITE_EXPIRES_AFTER=" + inviteLife.String(),
 			"CHATTING_LIMIT_ADDRESS_LOGINS_PER_SECOND=0", "CHATTING_PRESENCE_HIDE_FROM_BLOCKED=true",
 		}
@@ -158,8 +167,10 @@ func (s *storm) stop() {
 	if s.at != nil {
 		s.at.Stop()
 	}
-	if s.log != nil {
-		s.log.stop()
+	for _, reader := range []*logReader{s.log, s.audit} {
+		if reader != nil {
+			reader.stop()
+		}
 	}
 }
 
@@ -173,6 +184,7 @@ func (s *storm) nextPlace() string {
 // leave.
 func (s *storm) enter(ctx context.Context, devices *sync.WaitGroup) (leave func(*person), err error) {
 	rest := newRESTClient(s.nextPlace, mint)
+	s.platform = newPlatform(newRESTClient(s.nextPlace, func(int64) string { return platformToken }))
 	leaves := make(map[int64]context.CancelFunc)
 	histories := filepath.Join(s.dir, "histories")
 	if err := os.MkdirAll(histories, 0o755); err != nil {
@@ -219,7 +231,10 @@ func (s *storm) enter(ctx context.Context, devices *sync.WaitGroup) (leave func(
 			return nil, err
 		}
 	}
-	s.log, err = readTopic(s.at.Brokers(), topicPrefix+".conversations")
+	if s.log, err = readTopic(s.at.Brokers(), topicPrefix+".conversations"); err != nil {
+		return nil, err
+	}
+	s.audit, err = readTopic(s.at.Brokers(), topicPrefix+".audit")
 	return func(p *person) { leaves[p.id]() }, err
 }
 

@@ -21,7 +21,7 @@ func newStage(users ...int64) *stage {
 	s := &stage{
 		run: Run{
 			BlockLists: map[int64][]int64{}, History: map[Side][]Event{}, Pending: map[int64][]string{}, Marks: map[Side][]string{},
-			Online: map[int64]bool{},
+			Online: map[int64]bool{}, Partitions: stagePartitions,
 		},
 		blocked: map[Side]bool{}, version: map[Side]int64{}, clock: time.Unix(1_000_000, 0),
 	}
@@ -42,6 +42,7 @@ func (s *stage) now() time.Time {
 func (s *stage) append(e Event) Event {
 	s.ids++
 	e.ID, e.Offset, e.Partition = fmt.Sprint("id", s.ids), s.offsets, int32(e.From+e.To)
+	e.Written, e.Login = s.clock, s.newest()
 	s.offsets++
 	s.run.Log = append(s.run.Log, e)
 	frame := e
@@ -105,6 +106,52 @@ func (s *stage) block(by, target int64, block bool) {
 	s.run.Blocks = append(s.run.Blocks, BlockChange{By: by, Target: target, Block: block, Asked: asked, Confirmed: s.now()})
 }
 
+// stagePartitions is how many partitions the conversations of three users have: each is the sum of its two users.
+const stagePartitions = 5
+
+// act does something to a user: the record is in the audit and in all partitions.
+func (s *stage) act(kind string, user int64) Act {
+	s.ids++
+	asked := s.now()
+	act := Act{ID: fmt.Sprint("act", s.ids), Kind: kind, User: user, Version: s.newest() + 1, Time: asked}
+	s.run.Audit = append(s.run.Audit, act)
+	for partition := range int32(stagePartitions) {
+		act.Partition, act.Offset = partition+2, s.offsets
+		s.offsets++
+		s.run.Acts = append(s.run.Acts, act)
+	}
+	s.run.ActRequests = append(s.run.ActRequests, ActRequest{Kind: kind, User: user, Asked: asked, Confirmed: s.now(), ID: act.ID})
+	return act
+}
+
+// newest is the version of the newest act.
+func (s *stage) newest() (version int64) {
+	for _, act := range s.run.Audit {
+		version = max(version, act.Version)
+	}
+	return version
+}
+
+// sayInVain has a message come to the log that an act keeps back. Its sender gets an error.
+func (s *stage) sayInVain(from, to int64, name, code string, login int64) Event {
+	s.ids++
+	e := Event{
+		Type: Chat, From: from, To: to, Text: "text " + name, Name: name, ID: fmt.Sprint("id", s.ids), Partition: int32(from + to),
+		Offset: s.offsets, Written: s.now(), Login: login,
+	}
+	s.offsets++
+	s.run.Log = append(s.run.Log, e)
+	d := s.device(from, 1)
+	d.Requests = append(d.Requests, Request{Type: Chat, Target: to, Text: e.Text, Name: name, First: s.now(), Answered: s.now(), Answer: code})
+	return e
+}
+
+// login has a user's first device log in.
+func (s *stage) login(user int64) {
+	d := s.device(user, 1)
+	d.Logins = append(d.Logins, Login{Began: s.now(), Answered: s.now()})
+}
+
 func (s *stage) mark(user, partner int64, message Event) Event {
 	e := s.append(Event{Type: ReadMark, From: user, To: partner, Marked: message.ID, Receipt: !s.blocked[Side{user, partner}]})
 	s.run.Marks[Side{user, partner}] = append(s.run.Marks[Side{user, partner}], message.ID)
@@ -130,6 +177,21 @@ func sound() *stage {
 	s.invite(2, 1, "accept", "room1")
 	s.append(Event{Type: Invite, From: 1, To: 2, Status: "invite", Room: "room2"})
 	s.append(Event{Type: Invite, From: 1, To: 2, Status: "expired", Room: "room2"})
+	s.act(Mute, 3)
+	s.sayInVain(3, 1, "muted", "muted", s.newest())
+	s.invite(3, 1, "invite", "room4")
+	s.invite(1, 3, "decline", "room4")
+	s.act(Unmute, 3)
+	s.say(3, 1, "again")
+	s.login(3)
+	before := s.newest()
+	s.act(Ban, 3)
+	s.sayInVain(3, 1, "banned", "banned", s.newest())
+	s.act(Unban, 3)
+	s.login(3)
+	s.sayInVain(3, 1, "from a connection that has ended", "unavailable", before)
+	s.say(3, 1, "back")
+	s.act(End, 3)
 	s.run.BlockLists = map[int64][]int64{1: nil, 2: {3}, 3: nil}
 	s.run.Seen = []Seen{{By: 1, Where: "device 1", Of: 2, Online: true}, {By: 3, Where: "device 1", Of: 2, Online: false}}
 	return s
@@ -190,6 +252,17 @@ func mustBreak(t *testing.T, s *stage, wanted ...Rule) {
 // without returns events without those of an id.
 func without(events []Event, id string) []Event {
 	return slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return e.ID == id })
+}
+
+// insertBefore puts an event before the one with a text of this name.
+func insertBefore(events []Event, name string, e Event) []Event {
+	i := slices.IndexFunc(events, func(f Event) bool { return f.Text == "text "+name })
+	return slices.Insert(slices.Clone(events), i, e)
+}
+
+// request returns the device's request of a name.
+func (d *Device) request(name string) *Request {
+	return &d.Requests[slices.IndexFunc(d.Requests, func(r Request) bool { return r.Name == name })]
 }
 
 func swap(events []Event, a, b string) {
@@ -292,6 +365,71 @@ func TestEachFaultIsFound(t *testing.T) {
 			d := s.device(2, 1)
 			d.Frames = slices.DeleteFunc(slices.Clone(d.Frames), func(e Event) bool { return e.Type == ReadMark })
 		}, []Rule{RuleMark}},
+		"a muted user's message is shown": {func(s *stage) {
+			e := s.named("muted")
+			e.Connection, e.Name = 1, ""
+			s.device(1, 1).Frames = append(s.device(1, 1).Frames, e)
+		}, []Rule{RuleAct}},
+		"a muted user's message is echoed": {func(s *stage) {
+			e := s.named("muted")
+			e.Connection = 1
+			d := s.device(3, 1)
+			d.Frames = append(d.Frames, e)
+			r := d.request("muted")
+			r.Answer, r.ID = Echoed, e.ID
+		}, []Rule{RuleAct}},
+		"a banned user's message is in the history": {func(s *stage) {
+			s.run.History[Side{1, 3}] = append(s.run.History[Side{1, 3}], s.named("banned"))
+		}, []Rule{RuleAct}},
+		"a message from a connection that a ban has ended is shown": {func(s *stage) {
+			e := s.named("from a connection that has ended")
+			e.Connection, e.Name = 1, ""
+			s.device(1, 2).Frames = append(s.device(1, 2).Frames, e)
+		}, []Rule{RuleAct}},
+		"a message of a user who is muted no more is shown to nobody": {func(s *stage) {
+			for i := range s.run.Devices {
+				s.run.Devices[i].Frames = without(s.run.Devices[i].Frames, s.named("again").ID)
+			}
+		}, []Rule{RuleDelivered}},
+		"a confirmed mute stands behind what was said after it": {func(s *stage) {
+			e := s.named("muted")
+			for i := range s.run.Acts {
+				if act := &s.run.Acts[i]; act.ID == s.run.ActRequests[0].ID {
+					act.Offset = e.Offset
+				}
+			}
+			e.Connection = 1
+			s.run.History[Side{1, 3}] = insertBefore(s.run.History[Side{1, 3}], "again", e)
+			s.run.History[Side{3, 1}] = insertBefore(s.run.History[Side{3, 1}], "again", e)
+			for i := range s.run.Devices {
+				if d := &s.run.Devices[i]; d.User != 2 {
+					d.Frames = insertBefore(d.Frames, "again", e)
+				}
+			}
+			r := s.device(3, 1).request("muted")
+			r.Answer, r.ID = Echoed, e.ID
+		}, []Rule{RuleAct}},
+		"a confirmed act is not in one partition": {func(s *stage) { s.run.Acts = s.run.Acts[:len(s.run.Acts)-1] }, []Rule{RuleAct}},
+		"an act is not in the audit":              {func(s *stage) { s.run.Audit = s.run.Audit[:len(s.run.Audit)-1] }, []Rule{RuleAct}},
+		"the audit has another act":               {func(s *stage) { s.run.Audit[0].Version++ }, []Rule{RuleAct}},
+		"an id names two acts": {func(s *stage) {
+			double := s.run.Audit[0]
+			double.User = 2
+			s.run.Audit = slices.Insert(s.run.Audit, 0, double)
+			s.run.ActRequests = append(s.run.ActRequests, ActRequest{Kind: Mute, User: 2})
+		}, []Rule{RuleAct}},
+		"nobody asked for an act": {func(s *stage) {
+			s.act(End, 1)
+			s.run.ActRequests = s.run.ActRequests[:len(s.run.ActRequests)-1]
+		}, []Rule{RuleAct}},
+		"a banned user has logged in": {func(s *stage) {
+			s.act(Ban, 2)
+			s.login(2)
+		}, []Rule{RuleAct}},
+		"a banned user is connected": {func(s *stage) {
+			s.act(Ban, 2)
+			s.device(2, 2).Connected = true
+		}, []Rule{RuleBan}},
 		"a confirmed mark is not in the log": {func(s *stage) {
 			s.run.Marks[Side{2, 1}] = []string{s.named("a1").ID}
 		}, []Rule{RuleMark}},

@@ -29,6 +29,9 @@ type log struct {
 	// versions are those of the blocks at the end. Odd ones block.
 	versions map[Side]int64
 	invites  map[string]*invite
+	// acts are those of the platform, and keptBack are the messages that one of them keeps back: they are none of the events.
+	acts     acts
+	keptBack map[string]bool
 	found    []Violation
 }
 
@@ -43,10 +46,10 @@ type invite struct {
 }
 
 // readLog reads the records in their order.
-func readLog(records []Event) *log {
+func readLog(records []Event, acts acts) *log {
 	l := &log{
 		byID: make(map[string]*entry), conversations: make(map[pair][]*entry), versions: make(map[Side]int64),
-		invites: make(map[string]*invite),
+		invites: make(map[string]*invite), acts: acts, keptBack: make(map[string]bool),
 	}
 	partitions := make(map[pair]int32)
 	named := make(map[string]string)
@@ -57,6 +60,10 @@ func readLog(records []Event) *log {
 			l.report(RuleOrder, "the conversation %v is in the partitions %d and %d", between, partition, record.Partition)
 		}
 		partitions[between] = record.Partition
+		if acts.keepsBack(record) {
+			l.keptBack[record.ID] = true
+			continue // sent again, behind the end of the act, it counts
+		}
 		if first := l.byID[record.ID]; first != nil {
 			if !first.same(record) {
 				l.report(RuleOnce, "the id %s names two events: %+v and %+v", record.ID, first.Event, *record)

@@ -42,6 +42,8 @@ func (c *checker) answer(device *Device, request *Request, record *entry) {
 		if record != nil && !request.Doubt && request.Answer != tooLate {
 			c.report(RuleEcho, "%s was refused with %s and is in the log", what, request.Answer)
 		}
+	case record == nil && c.log.keptBack[request.ID]:
+		c.report(RuleAct, "%s was echoed, and an act keeps it back", what)
 	case record == nil:
 		c.report(RuleEcho, "%s was echoed and is not in the log", what)
 	case record.ID != request.ID:
@@ -78,6 +80,10 @@ func (c *checker) device(device *Device) {
 		}
 		shown[frame.ID] = true
 		e := c.log.byID[frame.ID]
+		if e == nil && c.log.keptBack[frame.ID] {
+			c.report(RuleAct, "%s was shown %s %q of %d, which an act keeps back", device.name(), frame.ID, frame.Name, frame.From)
+			continue
+		}
 		if e == nil || !e.fits(frame) || e.From != device.User && e.To != device.User {
 			c.report(RuleInvented, "%s got %s %s of %d to %d, which the log does not have so", device.name(), frame.Type, frame.ID,
 				frame.From, frame.To)
@@ -143,6 +149,9 @@ func (c *checker) histories() {
 		for i := range entries {
 			e := c.log.byID[entries[i].ID]
 			switch {
+			case e == nil && c.log.keptBack[entries[i].ID]:
+				c.report(RuleAct, "%s has %s, which an act keeps back", where, entries[i].ID)
+				continue
 			case e == nil || !e.fits(&entries[i]) || e.between() != pairOf(side.User, side.Partner):
 				c.report(RuleInvented, "%s has %s, which the log does not have so", where, entries[i].ID)
 				continue

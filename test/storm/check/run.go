@@ -38,9 +38,12 @@ type Event struct {
 	// Version is that of a change of a block.
 	Version int64
 
-	// Partition and Offset are the place of a record.
+	// Partition and Offset are the place of a record, and Written is its time.
 	Partition int32
 	Offset    int64
+	Written   time.Time
+	// Login is the version of the newest act that the sender's connection knew at its login, in a record of a message.
+	Login int64
 
 	// Connection is on which of its device's connections, from 1 on, a frame came. 0 means that the device read it from the
 	// history.
@@ -76,6 +79,32 @@ type Device struct {
 	Requests []Request
 	// Gaps is how often it could not take up by its resume token, and read the history instead: that has no read marks.
 	Gaps int
+	// Logins are those that succeeded, and Connected tells whether it has a connection.
+	Logins    []Login
+	Connected bool
+}
+
+// Login is a login that succeeded: when the device began it, and when its answer came.
+type Login struct{ Began, Answered time.Time }
+
+// Act is a record of an act of the platform, in the audit or in the log.
+type Act struct {
+	ID, Kind  string
+	User      int64
+	Version   int64
+	Time      time.Time
+	Partition int32
+	Offset    int64
+}
+
+// ActRequest is what the platform asked to do to a user.
+type ActRequest struct {
+	Kind  string
+	User  int64
+	Asked time.Time
+	// Confirmed is when the answer came that it counts, and ID what the answer says; zero if none came.
+	Confirmed time.Time
+	ID        string
 }
 
 // BlockChange is a request to block or to unblock.
@@ -104,6 +133,11 @@ type Run struct {
 	Log     []Event
 	Devices []Device
 	Blocks  []BlockChange
+	// Acts are the records of acts in the conversations, those of a partition in their order, Audit those of the audit, and
+	// ActRequests what the platform asked for. Partitions is how many the conversations have.
+	Acts, Audit []Act
+	ActRequests []ActRequest
+	Partitions  int
 	// BlockLists are the answers to who is blocked.
 	BlockLists map[int64][]int64
 	// History has what a user reads of a conversation, the oldest first.
@@ -134,11 +168,14 @@ const (
 	RuleInvite    Rule = "invite"    // an invite ends once, and all are told the same
 	RulePresence  Rule = "presence"  // everybody is told the truth about who is online
 	RuleMark      Rule = "mark"      // read marks come to the same on all devices
+	RuleAct       Rule = "act"       // acts are in the audit and the log, and what they keep back is shown to nobody
+	RuleBan       Rule = "ban"       // who is banned has no connection
 )
 
 // healing are the rules that a run may break while the servers still catch up. The others, once broken, stay broken.
 var healing = map[Rule]bool{
 	RuleAnswered: true, RuleDelivered: true, RuleHistory: true, RuleInvite: true, RulePresence: true, RuleMark: true,
+	RuleBan: true,
 }
 
 // Violation is what is wrong.
@@ -154,7 +191,7 @@ func (v Violation) String() string { return fmt.Sprintf("%s: %s", v.Rule, v.What
 
 // Violations returns what is wrong with the run, sorted; nothing if all is well.
 func (r *Run) Violations() []Violation {
-	c := &checker{run: r, log: readLog(r.Log)}
+	c := &checker{run: r, log: readLog(r.Log, readActs(r.Acts))}
 	c.found = append(c.found, c.log.found...)
 	c.requests()
 	for i := range r.Devices {
@@ -166,6 +203,7 @@ func (r *Run) Violations() []Violation {
 	c.pendingInvites()
 	c.marks()
 	c.presence()
+	c.acts()
 	slices.SortFunc(c.found, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.What, b.What))
 	})
