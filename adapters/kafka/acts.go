@@ -76,7 +76,21 @@ func IsAct(value []byte) bool {
 }
 
 // DecodeAct reads an act's record, which it does not trust: whether the act was given out, its id tells.
-func DecodeAct(key, value []byte) (act domain.Act, err error) {
+func DecodeAct(key, value []byte) (domain.Act, error) {
+	act, err := decodeOwn(key, value, moderationType, wire.ReadAct, func(a domain.Act) (domain.EventID, domain.UserID) { return a.ID, a.User })
+	if err != nil {
+		return domain.Act{}, fmt.Errorf("no act: %w", err)
+	}
+	return act, nil
+}
+
+var errOtherEnvelope = errors.New("its envelope or its key says something else")
+
+// decodeOwn reads the record of an event of a kind that concerns one user. The envelope and the key have to say what the data does, of
+// which read tells it and of says the id and the user.
+func decodeOwn[T any](
+	key, value []byte, kind string, read func(*wire.Reader) (T, error), of func(T) (domain.EventID, domain.UserID),
+) (body T, err error) {
 	r := wire.Read(value)
 	defer r.Close()
 	var e envelope
@@ -86,21 +100,22 @@ func DecodeAct(key, value []byte) (act domain.Act, err error) {
 			return r.Field(name, attributeNames[:], e[:])
 		}
 		isThere = true
-		act, err = wire.ReadAct(r)
+		body, err = read(r)
 		return err
 	})
 	if err == nil {
 		err = r.End()
 	}
-	var id [36]byte
-	switch {
-	case err != nil:
-		return domain.Act{}, fmt.Errorf("no act: %w", err)
-	case !isThere, string(e.text(attributeSpecVersion)) != specVersion, string(e.text(attributeType)) != moderationType,
-		!bytes.Equal(e.text(attributeID), act.ID.Append(id[:0])), string(key) != act.User.String():
-		return domain.Act{}, errors.New("no act: its envelope or its key says something else")
+	if err != nil {
+		return body, err
 	}
-	return act, nil
+	var text [36]byte
+	id, user := of(body)
+	if !isThere || string(e.text(attributeSpecVersion)) != specVersion || string(e.text(attributeType)) != kind ||
+		!bytes.Equal(e.text(attributeID), id.Append(text[:0])) || string(key) != user.String() {
+		return body, errOtherEnvelope
+	}
+	return body, nil
 }
 
 // actReader takes over the acts that stand in a partition.

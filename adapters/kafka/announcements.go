@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"chatting/adapters/kafka/logclient/appending"
@@ -52,29 +51,11 @@ func IsAnnouncement(value []byte) bool {
 }
 
 // DecodeAnnouncement reads the record of an announcement to all who are online, which it does not trust.
-func DecodeAnnouncement(key, value []byte) (a domain.Announcement, err error) {
-	r := wire.Read(value)
-	defer r.Close()
-	var e envelope
-	isThere := false
-	_, err = r.Object(func(name []byte) (err error) {
-		if string(name) != attributeNames[attributeData] || isThere {
-			return r.Field(name, attributeNames[:], e[:])
-		}
-		isThere = true
-		a, err = wire.ReadAnnouncement(r)
-		return err
-	})
-	if err == nil {
-		err = r.End()
-	}
-	var id [36]byte
-	switch {
-	case err != nil:
+func DecodeAnnouncement(key, value []byte) (domain.Announcement, error) {
+	a, err := decodeOwn(key, value, announcementType, wire.ReadAnnouncement,
+		func(a domain.Announcement) (domain.EventID, domain.UserID) { return a.ID, domain.System })
+	if err != nil {
 		return domain.Announcement{}, fmt.Errorf("no announcement: %w", err)
-	case !isThere, string(e.text(attributeSpecVersion)) != specVersion, string(e.text(attributeType)) != announcementType,
-		!bytes.Equal(e.text(attributeID), a.ID.Append(id[:0])), string(key) != domain.System.String():
-		return domain.Announcement{}, errors.New("no announcement: its envelope or its key says something else")
 	}
 	return a, nil
 }
